@@ -1,0 +1,1 @@
+//! ACL lists, schemes and permission checks.

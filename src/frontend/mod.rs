@@ -1,0 +1,1 @@
+//! The frontend machine: decode, serve, respond.

@@ -1,0 +1,1 @@
+//! Jute: bounds-checked, zero-copy Reader and Writer.

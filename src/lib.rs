@@ -1,0 +1,40 @@
+//! Ringkeeper: Apache ZooKeeper's job, done by a thread-per-core server on io_uring.
+//!
+//! This is the map of the house. A module uses only what stands above it, and no sibling in its own row;
+//! `tests/house.rs` checks it.
+//!
+//! | row | modules | what lives there |
+//! |---|---|---|
+//! | 0 | [`zxid`] [`limits`] | value types; every bound and default |
+//! | 1 | [`jute`] | bounds-checked zero-copy reader and writer |
+//! | 2 | [`proto`] [`txn`] | client wire, log records |
+//! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
+//! | 5 | [`handoff`] | everything that crosses cores |
+//! | 6 | [`quorum`] [`frontend`] | the two machines: prepare-propose-commit, decode-serve-respond |
+//! | 7 | [`runtime`] [`sim`] | the two shells: glommio and io_uring, and the simulated world |
+//! | 8 | [`server`] | configuration, start, recovery, four-letter words, shutdown |
+//! | 9 | [`cli`] [`bench`] [`tools`] | the commands a person types |
+//!
+//! Rows 0 to 6 are sans-io: no descriptor, thread, clock, randomness, atomic or async in them.
+//! Row 4 (`zab`) and `packet` come with the ensemble.
+
+pub mod acl;
+pub mod bench;
+pub mod cli;
+pub mod frontend;
+pub mod handoff;
+pub mod jute;
+pub mod limits;
+pub mod proto;
+pub mod quorum;
+pub mod runtime;
+pub mod server;
+pub mod session;
+pub mod sim;
+pub mod snapshot;
+pub mod tools;
+pub mod tree;
+pub mod txn;
+pub mod txnlog;
+pub mod watch;
+pub mod zxid;

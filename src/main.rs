@@ -1,0 +1,2 @@
+//! The command line: it only parses and dispatches.
+fn main() {}

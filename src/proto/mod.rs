@@ -1,0 +1,1 @@
+//! The client wire: request and reply records, opcodes, error codes.

@@ -1,0 +1,1 @@
+//! The quorum machine: prepare, propose, commit.

@@ -1,0 +1,1 @@
+//! The production shell: glommio executors, io_uring rings, mapped log.

@@ -1,0 +1,1 @@
+//! The server: configuration, placement, start, recovery, words, shutdown.

@@ -1,0 +1,1 @@
+//! The simulated shell: a seeded world of disks, links, clocks and clients.

@@ -1,0 +1,1 @@
+//! Apache's snapshot format, over bytes.

@@ -1,0 +1,1 @@
+//! The znode tree: one writer, many readers, no locks of its own.

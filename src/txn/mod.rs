@@ -1,0 +1,1 @@
+//! Log records: what a request becomes once it is decided.

@@ -1,0 +1,1 @@
+//! Apache's transaction log format, over bytes.

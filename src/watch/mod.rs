@@ -1,0 +1,1 @@
+//! Watch tables of one shard.

@@ -1,0 +1,1 @@
+//! Zxid and epoch: the value types that order everything.
