@@ -5,7 +5,7 @@
 //!
 //! | row | modules | what lives there |
 //! |---|---|---|
-//! | 0 | [`zxid`] [`limits`] | value types; every bound and default |
+//! | 0 | [`zxid`] [`codes`] [`limits`] | value types, the numbers of the protocol; every bound and default |
 //! | 1 | [`jute`] | bounds-checked zero-copy reader and writer |
 //! | 2 | [`proto`] [`txn`] | client wire, log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
@@ -21,6 +21,7 @@
 pub mod acl;
 pub mod bench;
 pub mod cli;
+pub mod codes;
 pub mod frontend;
 pub mod handoff;
 pub mod jute;

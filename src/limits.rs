@@ -1,1 +1,48 @@
-//! Every bound and default in one place, related to each other by const asserts.
+//! Every bound and default in one place, related to each other by const asserts. Values only.
+
+/// `jute.maxbuffer`: the longest request frame in bytes; a frame of exactly this size is accepted.
+pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
+
+/// `jute.maxbuffer` + `jute.maxbuffer.extrasize`: the longest string or buffer that Apache reads back from a log.
+pub const RECORD_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
+/// `tickTime` of the sample configuration, in milliseconds.
+pub const TICK_MS: i64 = 2000;
+
+/// The session timeout range, in ticks.
+pub const SESSION_TIMEOUT_TICKS_MIN: i64 = 2;
+/// See [`SESSION_TIMEOUT_TICKS_MIN`].
+pub const SESSION_TIMEOUT_TICKS_MAX: i64 = 20;
+
+/// Queued reply bytes of one connection above which its requests are no longer read (B21); one reply may exceed it.
+pub const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
+
+/// Distinct ids that one connection may prove with `addauth` (B18).
+pub const AUTH_IDS_MAX: usize = 1024;
+/// Bytes of those ids (B18).
+pub const AUTH_BYTES_MAX: usize = 64 << 10;
+
+/// `globalOutstandingLimit`: requests in process above which a server stops reading from its clients.
+pub const OUTSTANDING_REQUESTS_MAX: usize = 1000;
+
+/// How long a connection may live without a session (B2); bytes do not extend it.
+pub const SESSIONLESS_MS_MAX: i64 = 20_000;
+
+/// `maxClientCnxns`: connections of one source address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
+
+/// The largest TTL of a node in milliseconds (40 bits).
+pub const TTL_MS_MAX: i64 = (1 << 40) - 1;
+
+/// Messages in one hand-off queue between a shard and the quorum core.
+pub const HANDOFF_QUEUE_MAX: usize = 4096;
+
+/// `snapCount`: transactions after which a snapshot is due (half of it, plus a random half).
+pub const SNAP_COUNT: u64 = 100_000;
+
+/// `preAllocSize`: bytes by which a log file grows ahead of its end.
+pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
+
+const _: () = assert!(FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX, "a full-size reply must fit the out budget");
+const _: () = assert!(RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8, "one record must fit a preallocated stretch");
+const _: () = assert!(SESSION_TIMEOUT_TICKS_MIN < SESSION_TIMEOUT_TICKS_MAX);
