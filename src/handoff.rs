@@ -1,1 +1,137 @@
-//! Everything that crosses cores: two enums.
+//! Everything that crosses cores: two enums, one for each direction, and the values in them.
+//!
+//! A shard owns connections and the sessions whose id maps to it; the quorum core owns the order of writes and the tree's
+//! writing side. Both sides see the other only through these messages, carried by bounded queues of the shell.
+//!
+//! The rule that watches rest on: a [`Commit`] is put into every shard's queue before the tree shows its changes to readers.
+//! A shard that takes the tree for reading and then drains its queue has therefore seen every event that its reads could
+//! reveal.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codes::{ErrorCode, EventType, OpCode};
+use crate::jute::data::{Acl, Id, Stat};
+use crate::zxid::{SessionId, Zxid};
+
+/// One of the cores that serve clients, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The shard that owns `session` when there are `shards` of them.
+    pub fn of(session: SessionId, shards: u16) -> Self {
+        Self((session.0 as u64 % u64::from(shards.max(1))) as u16)
+    }
+}
+
+/// A connection of one shard: a slot that is used again, and which use of it this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub shard: ShardId,
+    pub conn: ConnId,
+    pub xid: i32,
+}
+
+/// From a shard to the quorum core.
+#[derive(Debug)]
+pub enum ToQuorum {
+    /// A write, a sync or a closeSession of a session; `record` is the request's record as it came, not yet decoded.
+    Request(Request),
+    /// A new session, whose id the shard has chosen; the negotiated timeout is in milliseconds.
+    CreateSession { origin: Origin, session: SessionId, timeout_ms: i32 },
+    /// A client came back with the right password: does its session live? The timeout is the newly negotiated one.
+    Renew { origin: Origin, session: SessionId, timeout_ms: i32 },
+    /// Sessions heard of since the last such message, each with the monotonic time of the last time.
+    Touch(Vec<(SessionId, i64)>),
+}
+
+/// One request for the quorum core.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub origin: Origin,
+    pub session: SessionId,
+    pub op: OpCode,
+    pub record: Bytes,
+    /// The ids that the connection has proven, its `ip` among them.
+    pub auth: Arc<[Id]>,
+}
+
+/// From the quorum core to one shard.
+#[derive(Debug)]
+pub enum ToShard {
+    /// What a batch of committed transactions means to this shard, in zxid order.
+    Commit(Commit),
+    /// The answer to [`ToQuorum::Renew`].
+    Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },
+}
+
+/// One batch of committed transactions, as one shard sees it.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// The last zxid of the batch.
+    pub zxid: Zxid,
+    /// Events and replies in the order in which the shard must act on them: an event stands before the reply of the write
+    /// that fired it.
+    pub items: Vec<Item>,
+}
+
+/// One thing that a committed batch asks of a shard.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Fire the watches that this change concerns.
+    Event(Arc<Event>),
+    /// Answer the oldest request that the connection has with the quorum core.
+    Reply(Reply),
+    /// A createSession is committed: the connect answer may go out.
+    SessionOpened { origin: Origin, session: SessionId, timeout_ms: i32 },
+    /// The session has ended, by itself or by expiry: its connection is closed behind the replies before this.
+    SessionClosed { session: SessionId },
+}
+
+/// A change that watches may be waiting for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub zxid: Zxid,
+    pub kind: EventType,
+    pub path: Box<str>,
+    /// Who may see it: the node's ACL, before the delete for a deleted node (ZOOKEEPER-4799); `None` is everyone.
+    pub acl: Option<Arc<[Acl]>>,
+}
+
+/// The outcome of one request.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub conn: ConnId,
+    pub xid: i32,
+    pub op: OpCode,
+    /// What the header carries: the transaction's own zxid for all that used one up.
+    pub zxid: Zxid,
+    pub err: ErrorCode,
+    pub body: ReplyBody,
+    /// The connection is closed behind this reply.
+    pub close: bool,
+}
+
+/// The record behind a reply header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// delete, closeSession and every failure.
+    Empty,
+    /// create, sync.
+    Path(Box<str>),
+    /// create2, createContainer, createTTL.
+    PathStat(Box<str>, Stat),
+    /// setData, setACL.
+    Stat(Stat),
+    /// multi: its encoded results.
+    Bytes(Vec<u8>),
+}

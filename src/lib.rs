@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | [`zxid`] [`codes`] [`limits`] | value types, the numbers of the protocol; every bound and default |
 //! | 1 | [`jute`] | bounds-checked zero-copy reader and writer |
-//! | 2 | [`proto`] [`txn`] | client wire, log records |
+//! | 2 | [`proto`] [`txn`] | client wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
 //! | 5 | [`handoff`] | everything that crosses cores |
 //! | 6 | [`quorum`] [`frontend`] | the two machines: prepare-propose-commit, decode-serve-respond |
