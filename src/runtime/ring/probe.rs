@@ -1,0 +1,226 @@
+//! Whether this machine lets us have a ring, and what mends it where it does not.
+
+use std::fmt;
+use std::io;
+
+use io_uring::{IoUring, Probe, opcode};
+
+use super::buffers::BufferGroup;
+
+/// Tries everything a [`Ring`](super::Ring) needs, in small, and throws it away again.
+pub fn probe() -> Result<(), RingUnavailable> {
+    let uring = set_up(8)?;
+    let group = BufferGroup::new(8, 64).map_err(RingUnavailable::from_buffers)?;
+    group.register(&uring.submitter()).map_err(RingUnavailable::from_buffers)?;
+    let mut known = Probe::new();
+    uring.submitter().register_probe(&mut known).map_err(RingUnavailable::from_setup)?;
+    match OPERATIONS.iter().find(|(code, _)| !known.is_supported(*code)) {
+        Some((_, name)) => Err(RingUnavailable::OldKernel { lacks: name, release: release() }),
+        None => Ok(()),
+    }
+}
+
+/// A ring with the flags that make a completion loop cheap: only this thread submits, deferred work runs only when
+/// this thread asks for completions, and one bad entry does not stop those behind it.
+pub(super) fn set_up(submissions: u32) -> Result<IoUring, RingUnavailable> {
+    if kernel_version(&release()).is_some_and(|version| version < KERNEL_MIN) {
+        return Err(RingUnavailable::OldKernel { lacks: "single-issuer rings", release: release() });
+    }
+    let submissions = submissions.clamp(8, SUBMISSIONS_MAX).next_power_of_two();
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_submit_all()
+        .setup_cqsize(submissions * COMPLETIONS_PER_SUBMISSION)
+        .dontfork();
+    match builder.clone().setup_no_sqarray().build(submissions) {
+        // Kernels before 6.6 have no rings without the index array.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => builder.build(submissions),
+        other => other,
+    }
+    .map_err(RingUnavailable::from_setup)
+}
+
+/// Why there can be no ring. Each message names the cause and the command that mends it.
+#[derive(Debug)]
+pub enum RingUnavailable {
+    /// The sysctl `kernel.io_uring_disabled` is 1 (only one group may) or 2 (nobody may).
+    Disabled {
+        /// Its value.
+        sysctl: u8,
+    },
+    /// A seccomp profile or security module refuses the system call.
+    Refused,
+    /// The kernel knows no io_uring at all, or a container's profile says so.
+    Missing {
+        /// What `uname -r` says.
+        release: String,
+    },
+    /// The kernel is older than 6.1 or lacks a part.
+    OldKernel {
+        /// The part.
+        lacks: &'static str,
+        /// What `uname -r` says.
+        release: String,
+    },
+    /// The memory of a ring may not be locked.
+    LockedMemory {
+        /// The limit in force, in bytes.
+        limit: Option<u64>,
+    },
+    /// No descriptor is left.
+    Descriptors {
+        /// The limit in force.
+        limit: Option<u64>,
+    },
+    /// The sizes asked for are not possible.
+    Sizes(io::Error),
+    /// Something else.
+    Other(io::Error),
+}
+
+impl RingUnavailable {
+    pub(super) fn from_setup(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => match disabled_sysctl() {
+                Some(sysctl @ 1..) => RingUnavailable::Disabled { sysctl },
+                _ => RingUnavailable::Refused,
+            },
+            Some(libc::ENOSYS) => RingUnavailable::Missing { release: release() },
+            Some(libc::EINVAL) => {
+                RingUnavailable::OldKernel { lacks: "rings with deferred task work", release: release() }
+            }
+            Some(libc::ENOMEM) => RingUnavailable::LockedMemory { limit: limit(rustix::process::Resource::Memlock) },
+            Some(libc::EMFILE | libc::ENFILE) => {
+                RingUnavailable::Descriptors { limit: limit(rustix::process::Resource::Nofile) }
+            }
+            _ => RingUnavailable::Other(error),
+        }
+    }
+
+    pub(super) fn from_buffers(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            None => RingUnavailable::Sizes(error),
+            Some(libc::EINVAL) => RingUnavailable::OldKernel { lacks: "provided-buffer rings", release: release() },
+            Some(_) => RingUnavailable::from_setup(error),
+        }
+    }
+}
+
+impl fmt::Display for RingUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RingUnavailable::Disabled { sysctl } => write!(
+                f,
+                "io_uring is switched off on this machine (kernel.io_uring_disabled = {sysctl}); \
+                 to allow it: sudo sysctl -w kernel.io_uring_disabled=0"
+            ),
+            RingUnavailable::Refused => write!(
+                f,
+                "io_uring is refused to this process, by a container's seccomp profile or a security module; in a \
+                 container start it with: docker run --security-opt seccomp=unconfined (or with a profile that allows \
+                 io_uring_setup, io_uring_enter and io_uring_register)"
+            ),
+            RingUnavailable::Missing { release } => write!(
+                f,
+                "this kernel ({release}) has no io_uring, or a container's seccomp profile hides it; Linux 6.1 or \
+                 newer is needed, on Debian: sudo apt install linux-image-amd64; in a container: \
+                 docker run --security-opt seccomp=unconfined"
+            ),
+            RingUnavailable::OldKernel { lacks, release } => write!(
+                f,
+                "this kernel ({release}) lacks {lacks}; Linux 6.1 or newer is needed, on Debian: \
+                 sudo apt install linux-image-amd64"
+            ),
+            RingUnavailable::LockedMemory { limit } => write!(
+                f,
+                "the kernel gives no memory for a ring: the locked-memory limit is {}; to raise it: ulimit -l \
+                 unlimited (systemd: LimitMEMLOCK=infinity, docker: --ulimit memlock=-1); if it is already \
+                 unlimited the machine or its control group is out of memory",
+                Limit(*limit)
+            ),
+            RingUnavailable::Descriptors { limit } => {
+                write!(
+                    f,
+                    "no descriptor is left for a ring: the limit is {}; to raise it: ulimit -n 65536",
+                    Limit(*limit)
+                )
+            }
+            RingUnavailable::Sizes(error) => write!(f, "a ring of this size is not possible: {error}"),
+            RingUnavailable::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RingUnavailable {}
+
+struct Limit(Option<u64>);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(value) => write!(f, "{value}"),
+            None => write!(f, "unlimited"),
+        }
+    }
+}
+
+fn limit(resource: rustix::process::Resource) -> Option<u64> {
+    rustix::process::getrlimit(resource).current
+}
+
+fn disabled_sysctl() -> Option<u8> {
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+}
+
+fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Major and minor number of a release such as `6.18.44-amd64`; `None` where it does not begin with two numbers.
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+const KERNEL_MIN: (u32, u32) = (6, 1);
+
+const SUBMISSIONS_MAX: u32 = 8192;
+
+const COMPLETIONS_PER_SUBMISSION: u32 = 4;
+
+const OPERATIONS: [(u8, &str); 7] = [
+    (opcode::AcceptMulti::CODE, "accept"),
+    (opcode::RecvMulti::CODE, "receive"),
+    (opcode::Send::CODE, "send"),
+    (opcode::AsyncCancel2::CODE, "cancellation"),
+    (opcode::PollAdd::CODE, "poll"),
+    (opcode::Fsync::CODE, "flush"),
+    (opcode::Close::CODE, "close"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_read_from_releases() {
+        assert_eq!(kernel_version("6.18.44-fc-v769"), Some((6, 18)));
+        assert_eq!(kernel_version("5.10"), Some((5, 10)));
+        assert_eq!(kernel_version("linux"), None);
+        assert!((5, 19) < KERNEL_MIN && (6, 1) >= KERNEL_MIN && (10, 0) > KERNEL_MIN);
+    }
+
+    #[test]
+    fn each_refusal_names_what_mends_it() {
+        let said = |errno| RingUnavailable::from_setup(io::Error::from_raw_os_error(errno)).to_string();
+        assert!(said(libc::ENOSYS).contains("Linux 6.1"));
+        assert!(said(libc::EINVAL).contains("Linux 6.1"));
+        assert!(said(libc::ENOMEM).contains("ulimit -l"));
+        assert!(said(libc::EMFILE).contains("ulimit -n"));
+        assert!(RingUnavailable::Refused.to_string().contains("seccomp=unconfined"));
+        let disabled = RingUnavailable::Disabled { sysctl: 2 }.to_string();
+        assert!(disabled.contains("sysctl -w kernel.io_uring_disabled=0"));
+    }
+}

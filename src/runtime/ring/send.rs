@@ -1,0 +1,80 @@
+//! Send of one buffer, whole. The ring owns the buffer until the completion hands it back.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::{opcode, types};
+
+use super::event::Event;
+use super::token::{OpKind, Token, UserData};
+use super::{Cqe, Ring, RingError};
+
+impl Ring {
+    /// Sends all of `buffer` on `socket`. At most one send per slot may be in flight; a second one is refused with
+    /// [`RingError::SendInFlight`], which gives its buffer back.
+    pub fn send(&mut self, conn: Token, socket: BorrowedFd<'_>, buffer: Vec<u8>) -> Result<(), RingError> {
+        let Ok(len) = u32::try_from(buffer.len()) else {
+            return Err(RingError::SendTooLong { bytes: buffer.len() });
+        };
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), buffer.as_ptr(), len)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(UserData::new(OpKind::Send, conn).to_bits());
+        if let Err(buffer) = self.sends.hold(conn.slot, buffer) {
+            return Err(RingError::SendInFlight { conn, buffer });
+        }
+        // SAFETY: the buffer's heap memory is held in `sends`, untouched, until the completion of this very send;
+        // the ring cancels what is left before it drops the table.
+        let pushed = unsafe { self.push(&entry) };
+        if pushed.is_err() {
+            self.sends.release(conn.slot);
+        }
+        pushed
+    }
+
+    /// Whether the ring still holds a buffer of this slot.
+    pub fn sending(&self, slot: u32) -> bool {
+        self.sends.holds(slot)
+    }
+}
+
+pub(super) fn decode(conn: Token, cqe: Cqe, sends: &mut SendTable) -> Event {
+    let sent = cqe.result().map(|bytes| bytes as usize);
+    Event::Sent { conn, buffer: sends.release(conn.slot), sent }
+}
+
+/// The buffers in flight, by slot.
+#[derive(Default)]
+pub(super) struct SendTable {
+    buffers: Vec<Option<Vec<u8>>>,
+}
+
+impl SendTable {
+    /// Takes `buffer` in, or gives it back where the slot has one in flight.
+    fn hold(&mut self, slot: u32, buffer: Vec<u8>) -> Result<(), Vec<u8>> {
+        let slot = slot as usize;
+        if slot >= self.buffers.len() {
+            self.buffers.resize_with(slot + 1, || None);
+        }
+        match &mut self.buffers[slot] {
+            Some(_) => Err(buffer),
+            free => {
+                *free = Some(buffer);
+                Ok(())
+            }
+        }
+    }
+
+    /// The buffer of a send that the kernel has let go of.
+    fn release(&mut self, slot: u32) -> Vec<u8> {
+        self.buffers.get_mut(slot as usize).and_then(Option::take).unwrap_or_default()
+    }
+
+    /// Forgets every buffer without freeing it.
+    pub(super) fn leak(self) {
+        self.buffers.into_iter().flatten().for_each(std::mem::forget);
+    }
+
+    fn holds(&self, slot: u32) -> bool {
+        self.buffers.get(slot as usize).is_some_and(Option::is_some)
+    }
+}
