@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Sends one seeded stream of random operations to two ZooKeeper servers and compares every reply and event.
+
+    tests/differential/differential.py --start [--ops 200000] [--seed 1]      Apache 3.9.5 against Ringkeeper
+    tests/differential/differential.py --start --control                      Apache against a second Apache
+    tests/differential/differential.py --a host:port --b host:port            servers that run already, both fresh
+
+Exit 0: no difference. Exit 1: a difference, printed with seed, step, operation and both answers. README.md says what is
+compared and what is not.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from drive import Difference, Driver  # noqa: E402
+from generate import Generator  # noqa: E402
+from zk import proto, server, tree  # noqa: E402
+from zk.client import Client, four_letter_word  # noqa: E402
+from zk.server import Apache, Ringkeeper  # noqa: E402
+
+# mntr lines that describe the tree and the sessions, and so must be equal at the end.
+MNTR = ("zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size")
+
+
+def main():
+    arguments = parse()
+    if arguments.start:
+        server.install("3.9.5")
+    with contextlib.ExitStack() as stack:
+        a, b = addresses(arguments, stack)
+        try:
+            run(arguments, a, b)
+        except Difference as difference:
+            report(arguments, difference)
+            if arguments.shrink:
+                from shrink import shrink
+
+                shrink(arguments, arguments.trace)
+            return 1
+    return 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", type=int, default=200_000, help="how many operations (default 200000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the stream; odd seeds run with enforceQuota")
+    parser.add_argument("--a", help="host:port of the server that is right")
+    parser.add_argument("--b", help="host:port of the server under test")
+    parser.add_argument("--start", action="store_true", help="start both, on fresh directories")
+    parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
+    parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
+    parser.add_argument("--no-expiry", action="store_true", help="leave out the session that expires (about 6 s)")
+    parser.add_argument("--save", help="write the steps up to the difference to this file")
+    parser.add_argument("--replay", help="take the steps from a file made by --save or --shrink")
+    parser.add_argument("--keep", help="with --start: directory for the servers' data and logs, kept")
+    arguments = parser.parse_args()
+    if bool(arguments.a and arguments.b) == arguments.start:
+        parser.error("either --a and --b, or --start")
+    arguments.quota = arguments.seed % 2 == 1
+    arguments.trace = []
+    return arguments
+
+
+def addresses(arguments, stack):
+    if not arguments.start:
+        return arguments.a, arguments.b
+    home = arguments.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-"))
+    return tuple(stack.enter_context(each).address for each in servers(arguments, pathlib.Path(home)))
+
+
+def servers(arguments, home):
+    """Server A and server B, not started yet."""
+    flags = {
+        "zookeeper.extendedTypesEnabled": "true",
+        "zookeeper.enforceQuota": "true" if arguments.quota else "false",
+        "zookeeper.DigestAuthenticationProvider.superDigest": server.SUPER_DIGEST,
+        "znode.container.checkIntervalMs": 24 * 3600 * 1000,
+    }
+    quick = {**flags, "zookeeper.forceSync": "no"}
+    a = Apache(home / "a", flags=quick)
+    return a, Apache(home / "b", flags=quick) if arguments.control else Ringkeeper(home / "b", flags=flags)
+
+
+def run(arguments, a, b):
+    generator = Generator(arguments.seed, arguments.quota)
+    driver = Driver(a, b, generator.learn)
+    source = replayed(arguments.replay) if arguments.replay else generated(generator, arguments, driver)
+    began = shown = time.monotonic()
+    for step in source:
+        arguments.trace.append(step)
+        driver.step(step)
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            print(f"  {driver.operations} operations, {driver.compared_events} events", flush=True)
+    took = time.monotonic() - began
+    driver.step(("barrier",))
+    same_end(driver, a, b)
+    print(
+        f"seed {arguments.seed}: {driver.operations} operations, {driver.compared_events} events, {len(arguments.trace)} "
+        f"steps, no difference ({took:.1f} s, {driver.operations / took:.0f}/s)"
+    )
+
+
+def generated(generator, arguments, driver):
+    expiry = not arguments.no_expiry and arguments.ops >= 5000
+    for step in generator.steps():
+        if driver.operations >= arguments.ops:
+            return
+        yield step
+        if expiry and driver.operations >= arguments.ops // 2:
+            expiry = False
+            yield ("expire",)
+
+
+def replayed(path):
+    for step in json.loads(pathlib.Path(path).read_text()):
+        if step[0] in ("batch", "ends"):
+            step[2] = [(op, xid, bytes.fromhex(record)) for op, xid, record in step[2]]
+        if len(step) > 2 and "password" in step[2]:
+            step[2]["password"] = bytes.fromhex(step[2]["password"])
+        yield tuple(step)
+
+
+def save(path, steps):
+    def plain(value):
+        return value.hex() if isinstance(value, bytes) else value
+
+    pathlib.Path(path).write_text(json.dumps(steps, default=plain) + "\n")
+
+
+def same_end(driver, a, b):
+    """The whole trees, and the counters about them."""
+    dumps = []
+    for address in (a, b):
+        client = Client(address)
+        client.auth("digest", server.SUPER_AUTH)
+        dumps.append(tree.dump(client))
+        client.close()
+    plain = driver.comparer.plain_tree(dumps[0], True), driver.comparer.plain_tree(dumps[1], False)
+    for path in sorted(set(dumps[0]) | set(dumps[1])):
+        if plain[0].get(path) != plain[1].get(path):
+            raise Difference(f"at the end, node {path!r}", dumps[0].get(path), dumps[1].get(path))
+    counters = [server_counters(address) for address in (a, b)]
+    if counters[0] != counters[1]:
+        raise Difference("at the end, srvr and mntr", *counters)
+
+
+def server_counters(address):
+    srvr = dict(line.split(": ", 1) for line in four_letter_word(address, "srvr").splitlines() if ": " in line)
+    mntr = dict(line.split("\t", 1) for line in four_letter_word(address, "mntr").splitlines() if "\t" in line)
+    return {key: srvr.get(key) for key in ("Zxid", "Mode", "Node count")} | {key: mntr.get(key) for key in MNTR}
+
+
+def report(arguments, difference):
+    step = arguments.trace[-1] if arguments.trace else ()
+    print(f"DIFFERENCE, seed {arguments.seed}, step {len(arguments.trace) - 1} ({step[0]}, slot {step[1:2]}):")
+    print(f"  what: {difference.what}")
+    if difference.index is not None:
+        op, xid, record = step[2][difference.index]
+        print(f"  operation {difference.index} of {len(step[2])}: {proto.NAMES.get(op, op)} xid {xid} {shown(record)}")
+    for name, answer in (("A", difference.a), ("B", difference.b)):
+        print(f"  {name}: {shown(decoded(difference.op, answer))}")
+    if arguments.save:
+        save(arguments.save, arguments.trace)
+        print(f"  the steps are in {arguments.save}; --replay takes them")
+
+
+def decoded(op, answer):
+    if isinstance(answer, list):
+        return [decoded(op, entry) for entry in answer]
+    if not isinstance(answer, bytes):
+        return answer
+    try:
+        return proto.read_reply(op, answer)
+    except Exception:  # whatever it is, it is shown as it came
+        return answer.hex()
+
+
+def shown(value):
+    text = repr(value)
+    return text if len(text) < 1500 else f"{text[:1400]}… ({len(text)} characters)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
