@@ -1,1 +1,4 @@
 //! The server: configuration, placement, start, recovery, words, shutdown.
+
+pub mod config;
+pub mod exit;

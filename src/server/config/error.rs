@@ -1,0 +1,154 @@
+//! Why a configuration is refused. Each says what is wrong, where, and what to write instead; all end in exit code 2.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::properties::MalformedEscape;
+
+/// A configuration that a server must not start with.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// A file could not be read.
+    Unreadable { path: PathBuf, error: std::io::Error },
+    /// A file breaks the properties syntax.
+    Malformed { path: PathBuf, error: MalformedEscape },
+    /// A directly parsed key, or a command-line argument, that must be a number.
+    NotANumber { key: String, value: String },
+    /// A directly parsed key that must be `true` or `false`.
+    NotABoolean { key: String, value: String },
+    /// A number outside the range that makes sense.
+    OutOfRange { key: &'static str, value: i64, range: &'static str },
+    /// A value that is none of the words the key knows.
+    UnknownWord { key: &'static str, value: String, known: &'static str },
+    /// No `dataDir`.
+    NoDataDir,
+    /// No port for clients: neither `clientPort` nor one in this server's own line.
+    NoClientPort { secure_only: bool },
+    /// An address without the port that belongs to it.
+    AddressWithoutPort { address: &'static str, port: &'static str },
+    /// `minSessionTimeout` is above `maxSessionTimeout`.
+    SessionTimeouts { min_ms: i32, max_ms: i32 },
+    /// `clientPort` and this server's own line name different client addresses.
+    ClientAddresses { file: String, line: String },
+    /// Several voters, or one that must not run alone.
+    Ensemble { voters: usize, standalone_enabled: bool },
+    /// Observers without an ensemble to observe.
+    Observers,
+    /// `standaloneEnabled=false` and no voter at all.
+    NoVoters,
+    /// A `server.N` line that does not parse.
+    ServerLine { key: String, value: String },
+    /// `server.`, `group.` or `weight.` in zoo.cfg beside `dynamicConfigFile`.
+    BesideDynamicFile { key: String },
+    /// A key that does not belong in the dynamic configuration file.
+    NotDynamic { key: String },
+    /// `myid` does not hold a number.
+    MyId { path: PathBuf },
+    /// A SASL requirement between servers without what it needs.
+    QuorumSasl { key: &'static str, needs: &'static str },
+    /// A Java class that is not one of Apache's own.
+    ForeignClass { key: String, class: String, instead: &'static str },
+    /// A digest algorithm that is not supported.
+    DigestAlgorithm { name: String },
+    /// Arguments that fit no form of the command.
+    Usage { arguments: usize },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => {
+                write!(f, "cannot read {}: {error}; check the path and its permissions", path.display())
+            }
+            Self::Malformed { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::NotANumber { key, value } => write!(f, "{key} must be a whole number, not {value:?}"),
+            Self::NotABoolean { key, value } => write!(f, "{key} must be true or false, not {value:?}"),
+            Self::OutOfRange { key, value, range } => write!(f, "{key} is {value}; it must be {range}"),
+            Self::UnknownWord { key, value, known } => write!(f, "{key} is {value:?}; it must be {known}"),
+            Self::NoDataDir => f.write_str("dataDir is not set; write dataDir=<a directory for snapshots and logs>"),
+            Self::NoClientPort { secure_only } => no_client_port(f, *secure_only),
+            Self::AddressWithoutPort { address, port } => {
+                write!(f, "{address} is set but {port} is not; write {port}=<number> or leave {address} out")
+            }
+            Self::SessionTimeouts { min_ms, max_ms } => write!(
+                f,
+                "minSessionTimeout ({min_ms} ms) must not be larger than maxSessionTimeout ({max_ms} ms); \
+                 unset, they are 2 and 20 times tickTime"
+            ),
+            Self::ClientAddresses { file, line } => write!(
+                f,
+                "clientPort says {file} and this server's own server line says {line}; give the client address once"
+            ),
+            Self::Ensemble { voters, standalone_enabled } => ensemble(f, *voters, *standalone_enabled),
+            Self::Observers => f.write_str(
+                "observers need an ensemble of voters, which this version does not run; take the observer lines out",
+            ),
+            Self::NoVoters => f.write_str(
+                "standaloneEnabled=false needs at least one voter (server.N=...); to run alone, take the key out",
+            ),
+            Self::ServerLine { key, value } => write!(
+                f,
+                "{key}={value} does not parse; write \
+                 {key}=host:quorumPort:electionPort[:participant|:observer][;[clientAddress:]clientPort]"
+            ),
+            Self::BesideDynamicFile { key } => {
+                write!(f, "{key} must stand in the file that dynamicConfigFile names, or take dynamicConfigFile out")
+            }
+            Self::NotDynamic { key } => write!(
+                f,
+                "{key} does not belong in the dynamic configuration file, \
+                 which holds server., group. and weight. keys only; move it to the static file"
+            ),
+            Self::MyId { path } => {
+                write!(f, "the first line of {} is not a number; write this server's id there", path.display())
+            }
+            Self::QuorumSasl { key, needs } => write!(f, "{key}=true needs {needs}=true; set it or take {key} out"),
+            Self::ForeignClass { key, class, instead } => {
+                write!(f, "{key}={class}: a class of Java cannot be loaded here; {instead}")
+            }
+            Self::DigestAlgorithm { name } => write!(
+                f,
+                "DigestAuthenticationProvider.digestAlg={name} is not supported in this version, \
+                 which hashes with SHA1; ACLs made with {name} would match nobody, so the server does not start"
+            ),
+            Self::Usage { arguments } => write!(
+                f,
+                "{arguments} arguments fit no form of the command; \
+                 usage: ringkeeper server [-Dkey=value]... [configfile | port datadir [ticktime] [maxcnxns]]"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { error, .. } => Some(error),
+            Self::Malformed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn no_client_port(f: &mut fmt::Formatter<'_>, secure_only: bool) -> fmt::Result {
+    if secure_only {
+        f.write_str("only secureClientPort is set and TLS is not in this version; write clientPort=<number>")
+    } else {
+        f.write_str("clientPort is not set, so no client could connect; write clientPort=2181")
+    }
+}
+
+fn ensemble(f: &mut fmt::Formatter<'_>, voters: usize, standalone_enabled: bool) -> fmt::Result {
+    if voters == 1 && !standalone_enabled {
+        return f.write_str(
+            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in this version; \
+             take the key out to run alone",
+        );
+    }
+    write!(
+        f,
+        "the configuration names {voters} voting servers, and ensembles are not in this version: \
+         one of them alone would acknowledge writes that the others never see. \
+         To run one standalone server, leave one server.N line or none"
+    )
+}

@@ -1,0 +1,460 @@
+//! From arguments, `-D` flags and zoo.cfg to a [`Config`]: reads through the function it is given, so that tests need
+//! no files.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::classes;
+use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
+use super::error::ConfigError;
+use super::keys::Standing;
+use super::notice::Notice;
+use super::properties::{Entry, parse, trim};
+use super::reader::Reader;
+use super::secret::Secret;
+use super::settings::{
+    Autopurge, Compression, Config, ConnectionThrottle, Containers, CoreSettings, Placement, RequestThrottle, WordList,
+};
+use super::sources::{FSYNC_WARNING, Flag, Sources};
+use super::values::{parse_int, parse_long};
+
+/// A configuration that may start, and what is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// In no order that matters; every one is worth a line at start.
+    pub notices: Vec<Notice>,
+}
+
+/// How files are read: the whole of one, given its path.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Loads a server's settings. `arguments` as for `ZooKeeperServerMain`: a configuration file, or port, data directory,
+/// tick and connection limit; without any, a server on 127.0.0.1:2181 with its data in `./ringkeeper-data`.
+pub fn load(arguments: &[String], flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, ConfigError> {
+    match arguments {
+        [] => load_defaults(flags),
+        [file] => load_file(Path::new(file), flags, read),
+        [port, data_dir, rest @ ..] if rest.len() <= 2 => load_positional(port, data_dir, rest, flags),
+        _ => Err(ConfigError::Usage { arguments: arguments.len() }),
+    }
+}
+
+fn load_defaults(flags: &[Flag]) -> Result<Loaded, ConfigError> {
+    let mut config = Config::with_defaults(PathBuf::from(DEFAULT_DATA_DIR), DEFAULT_PORT, DEFAULT_TICK_MS);
+    config.client_host = Some(LOOPBACK.to_owned());
+    with_properties(config, flags)
+}
+
+fn load_positional(port: &str, data_dir: &str, rest: &[String], flags: &[Flag]) -> Result<Loaded, ConfigError> {
+    let number = |key: &str, value: &str| {
+        parse_int(value).ok_or_else(|| ConfigError::NotANumber { key: key.to_owned(), value: value.to_owned() })
+    };
+    let client_port = port_number("clientPort", number("port", port)?)?;
+    let tick_ms = rest.first().map_or(Ok(FILE_TICK_MS), |tick| number("ticktime", tick))?;
+    let max_client_cnxns = rest.get(1).map_or(Ok(0), |limit| number("maxcnxns", limit))?;
+    let mut config = Config::with_defaults(PathBuf::from(data_dir), client_port, check_tick(tick_ms)?);
+    config.max_client_cnxns = u32::try_from(max_client_cnxns).unwrap_or(0);
+    with_properties(config, flags)
+}
+
+fn with_properties(mut config: Config, flags: &[Flag]) -> Result<Loaded, ConfigError> {
+    let mut notices = Vec::new();
+    let sources = Sources::new(flags, &[], &mut notices);
+    note_standings(&sources, &mut notices);
+    let mut reader = Reader::new(&sources, &mut notices)?;
+    read_properties(&mut config, &mut reader)?;
+    Ok(Loaded { config, notices })
+}
+
+fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, ConfigError> {
+    let entries = read_entries(path, read)?;
+    let mut notices = Vec::new();
+    let sources = Sources::new(flags, &entries, &mut notices);
+    note_standings(&sources, &mut notices);
+    let mut reader = Reader::new(&sources, &mut notices)?;
+    let servers = read_servers(&entries, &reader, read)?;
+    let data_dir = PathBuf::from(reader.text("dataDir").ok_or(ConfigError::NoDataDir)?);
+    let own_line = own_server_line(&servers, &data_dir, read)?;
+    note_single_server(&servers, &mut reader);
+    let (client_host, client_port) = client_address(&reader, own_line)?;
+    let tick_ms = check_tick(reader.int("tickTime", FILE_TICK_MS))?;
+    let mut config = Config::with_defaults(data_dir, client_port, tick_ms);
+    config.file = Some(path.to_owned());
+    config.client_host = client_host;
+    read_file_keys(&mut config, &mut reader)?;
+    read_properties(&mut config, &mut reader)?;
+    Ok(Loaded { config, notices })
+}
+
+fn read_entries(path: &Path, read: ReadFile<'_>) -> Result<Vec<Entry>, ConfigError> {
+    let bytes = read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    parse(&bytes).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })
+}
+
+/// One notice for every key that was given where it works but does not do what it does in Apache.
+fn note_standings(sources: &Sources, notices: &mut Vec<Notice>) {
+    for (_, given, key) in sources.file_keys().chain(sources.property_keys()) {
+        let (origin, written) = (given.origin, given.written.as_str());
+        match key.standing {
+            Standing::Used | Standing::Alias(_) => {}
+            Standing::NotYet(_) if key.is_off(&given.value) => {}
+            Standing::NotYet(advice) => notices.push(Notice::warn(origin, written, advice)),
+            Standing::Inert(why) => notices.push(Notice::info(origin, written, format!("has no effect: {why}"))),
+            Standing::Ensemble => notices.push(Notice::info(origin, written, "counts in an ensemble only")),
+            Standing::Client => notices.push(Notice::info(origin, written, "only a client reads it")),
+        }
+    }
+}
+
+fn read_servers(entries: &[Entry], reader: &Reader<'_>, read: ReadFile<'_>) -> Result<Vec<ServerLine>, ConfigError> {
+    for (key, needs) in SASL_NEEDS {
+        let on = |name: &str| reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if on(key) && !on(needs) {
+            return Err(ConfigError::QuorumSasl { key, needs });
+        }
+    }
+    if reader.text("electionAlg").is_some_and(|text| parse_int(text) != Some(3)) {
+        let value = reader.text("electionAlg").and_then(parse_long).unwrap_or_default();
+        return Err(ConfigError::OutOfRange { key: "electionAlg", value, range: "3, the only one there is" });
+    }
+    if let Some(peer_type) = reader.text("peerType") {
+        let known = ["observer", "participant"].iter().any(|known| known.eq_ignore_ascii_case(peer_type));
+        if !known {
+            let value = peer_type.to_owned();
+            return Err(ConfigError::UnknownWord { key: "peerType", value, known: "observer or participant" });
+        }
+    }
+    let dynamic_file = reader.text("dynamicConfigFile");
+    let mut servers = server_lines(entries, dynamic_file.is_some())?;
+    if let Some(path) = dynamic_file {
+        let dynamic = read_entries(Path::new(path), read)?;
+        check_dynamic_file(&dynamic)?;
+        servers = server_lines(&dynamic, false)?;
+    }
+    let standalone_enabled = reader.text("standaloneEnabled").is_none_or(|value| value.eq_ignore_ascii_case("true"));
+    check_alone(&servers, standalone_enabled)?;
+    Ok(servers)
+}
+
+/// The line whose N is in `myid`, if there is such a file and such a line. Without server lines no `myid` is needed.
+fn own_server_line<'s>(
+    servers: &'s [ServerLine],
+    data_dir: &Path,
+    read: ReadFile<'_>,
+) -> Result<Option<&'s ServerLine>, ConfigError> {
+    let path = data_dir.join("myid");
+    let Ok(bytes) = read(&path) else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let id = text.lines().next().and_then(parse_long).ok_or(ConfigError::MyId { path })?;
+    Ok(servers.iter().find(|line| line.id == id))
+}
+
+fn note_single_server(servers: &[ServerLine], reader: &mut Reader<'_>) {
+    let [line] = servers else { return };
+    let key = format!("server.{}", line.id);
+    if let Some(given) = reader.given(&key) {
+        reader.warn(given, "one server alone makes no ensemble; the line is ignored but for its client address");
+    }
+}
+
+/// `clientPort` and its address, or those of this server's own line; both may stand only if they agree.
+fn client_address(reader: &Reader<'_>, own: Option<&ServerLine>) -> Result<(Option<String>, u16), ConfigError> {
+    let host = reader.text("clientPortAddress");
+    let port = reader.text("clientPort").and_then(parse_int);
+    for (address, needed) in [("clientPortAddress", "clientPort"), ("secureClientPortAddress", "secureClientPort")] {
+        if reader.text(address).is_some() && reader.text(needed).is_none() {
+            return Err(ConfigError::AddressWithoutPort { address, port: needed });
+        }
+    }
+    let static_host = host.filter(|host| !is_any_address(host)).map(str::to_owned);
+    let port = port.map(|port| port_number("clientPort", port)).transpose()?;
+    match (port, own.and_then(|line| line.client.as_ref())) {
+        (Some(port), None) => Ok((static_host, port)),
+        (None, Some(client)) => Ok((client.host.clone(), client.port)),
+        (Some(port), Some(client)) => {
+            let agree = client.port == port && (static_host.is_none() || static_host == client.host);
+            if agree {
+                return Ok((client.host.clone(), port));
+            }
+            let file = format!("{}:{port}", host.unwrap_or("0.0.0.0"));
+            Err(ConfigError::ClientAddresses { file, line: client.to_string() })
+        }
+        (None, None) => Err(ConfigError::NoClientPort { secure_only: reader.text("secureClientPort").is_some() }),
+    }
+}
+
+fn port_number(key: &'static str, port: i32) -> Result<u16, ConfigError> {
+    let range = "0 to 65535";
+    u16::try_from(port).map_err(|_| ConfigError::OutOfRange { key, value: i64::from(port), range })
+}
+
+fn check_tick(tick_ms: i32) -> Result<i32, ConfigError> {
+    let range = "above 0 (milliseconds)";
+    let value = i64::from(tick_ms);
+    if tick_ms > 0 { Ok(tick_ms) } else { Err(ConfigError::OutOfRange { key: "tickTime", value, range }) }
+}
+
+fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+    if let Some(dir) = reader.text("dataLogDir") {
+        config.data_log_dir = PathBuf::from(dir);
+    }
+    let min_ms = reader.int("minSessionTimeout", -1);
+    let max_ms = reader.int("maxSessionTimeout", -1);
+    config.min_session_timeout_ms = if min_ms == -1 { config.min_session_timeout_ms } else { min_ms };
+    config.max_session_timeout_ms = if max_ms == -1 { config.max_session_timeout_ms } else { max_ms };
+    let (min_ms, max_ms) = (config.min_session_timeout_ms, config.max_session_timeout_ms);
+    if min_ms > max_ms {
+        return Err(ConfigError::SessionTimeouts { min_ms, max_ms });
+    }
+    config.max_client_cnxns = reader.count("maxClientCnxns", config.max_client_cnxns);
+    config.listen_backlog = reader.count_or_off("clientPortListenBacklog");
+    config.autopurge.retain = reader.at_least("autopurge.snapRetainCount", 3, 3);
+    config.autopurge = Autopurge { interval_s: purge_interval(reader)?, ..config.autopurge.clone() };
+    classes::check_file_keys(reader)
+}
+
+/// Hours, or a number with one of 3.10's suffixes.
+fn purge_interval(reader: &Reader<'_>) -> Result<Option<u64>, ConfigError> {
+    let key = "autopurge.purgeInterval";
+    let Some(text) = reader.text(key) else { return Ok(None) };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_ms = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60 * 1000),
+        "" | "h" => Some(60 * 60 * 1000),
+        "d" => Some(24 * 60 * 60 * 1000),
+        _ => None,
+    };
+    let (Some(unit_ms), Some(number)) = (unit_ms, parse_int(digits)) else {
+        return Err(ConfigError::NotANumber { key: key.to_owned(), value: text.to_owned() });
+    };
+    let interval_ms = u64::try_from(number).unwrap_or(0).saturating_mul(unit_ms);
+    Ok((interval_ms > 0).then(|| interval_ms.div_ceil(1000)))
+}
+
+fn read_properties(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+    read_limits(config, reader);
+    read_throttles(config, reader);
+    read_storage(config, reader)?;
+    read_znodes(config, reader);
+    read_access(config, reader)?;
+    config.cores = read_cores(reader)?;
+    classes::check_properties(reader)
+}
+
+fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
+    config.max_cnxns = reader.count("maxCnxns", config.max_cnxns);
+    config.sessionless_timeout_ms = reader.at_least("nio.sessionlessCnxnTimeout", config.sessionless_timeout_ms, 1);
+    config.client_tcp_keep_alive = reader.bool("clientTcpKeepAlive", config.client_tcp_keep_alive);
+    config.read_only_mode = reader.bool("readonlymode.enabled", false);
+    let list = reader.text("4lw.commands.whitelist").unwrap_or_default();
+    config.words = WordList::parse(list, config.read_only_mode);
+    config.global_outstanding_limit = reader.count("globalOutstandingLimit", config.global_outstanding_limit);
+    config.jute_max_buffer = reader.at_least("jute.maxbuffer", config.jute_max_buffer, JUTE_BUFFER_MIN);
+    let extra = reader.at_least("jute.maxbuffer.extrasize", config.jute_max_buffer.max(1024), 1024);
+    config.jute_extra_bytes = extra;
+    config.large_request_max_bytes = reader.at_least("largeRequestMaxBytes", config.large_request_max_bytes, 1);
+    config.large_request_threshold = reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
+}
+
+fn read_throttles(config: &mut Config, reader: &mut Reader<'_>) {
+    let requests = RequestThrottle::default();
+    config.request_throttle = RequestThrottle {
+        max_requests: reader.count("request_throttle_max_requests", requests.max_requests),
+        stall_ms: reader.at_least("request_throttle_stall_time", requests.stall_ms, 1),
+        drop_stale: reader.bool("request_throttle_drop_stale", requests.drop_stale),
+        stale_latency_check: reader.bool("request_stale_latency_check", requests.stale_latency_check),
+        stale_connection_check: reader.bool("request_stale_connection_check", requests.stale_connection_check),
+    };
+    config.throttled_op_wait_ms = reader.count("throttled_op_wait_time", config.throttled_op_wait_ms);
+    let default = ConnectionThrottle::default();
+    let weighted = reader.bool("connection_throttle_weight_enabled", default.weighted);
+    let local_weight = reader.at_least("connection_throttle_local_session_weight", default.local_weight, 1);
+    let global_name = "connection_throttle_global_session_weight";
+    let global_weight = reader.at_least(global_name, default.global_weight.max(local_weight), local_weight);
+    let renew_name = "connection_throttle_renew_session_weight";
+    let renew_weight = reader.at_least(renew_name, default.renew_weight.max(local_weight), local_weight);
+    let factor = if weighted { global_weight } else { 1 };
+    config.connection_throttle = ConnectionThrottle {
+        tokens: reader.count("connection_throttle_tokens", default.tokens).saturating_mul(factor),
+        fill_ms: reader.at_least("connection_throttle_fill_time", default.fill_ms, 1),
+        fill_count: reader.count("connection_throttle_fill_count", default.fill_count).saturating_mul(factor),
+        freeze_ms: reader.count_or_off("connection_throttle_freeze_time"),
+        drop_increase: reader.fraction("connection_throttle_drop_increase", default.drop_increase),
+        drop_decrease: reader.fraction("connection_throttle_drop_decrease", default.drop_decrease),
+        decrease_ratio: reader.fraction("connection_throttle_decrease_ratio", default.decrease_ratio),
+        weighted,
+        global_weight,
+        local_weight,
+        renew_weight,
+    };
+}
+
+fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+    config.data_dir_autocreate = reader.bool("datadir.autocreate", true);
+    config.db_autocreate = reader.bool("db.autocreate", true);
+    config.snap_count = reader.at_least("snapCount", config.snap_count, 2);
+    config.snap_size_limit_bytes = reader.kib("snapSizeLimitInKb", 4 << 20);
+    config.pre_alloc_bytes =
+        reader.kib("preAllocSize", 64 << 10).unwrap_or(PRE_ALLOC_BYTES_MIN).max(PRE_ALLOC_BYTES_MIN);
+    config.txn_log_size_limit_bytes = reader.kib("txnLogSizeLimitInKb", -1);
+    config.force_sync =
+        read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed") != "no";
+    config.fsync_warning_ms = u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
+    config.max_batch_size = reader.at_least("maxBatchSize", config.max_batch_size, 1);
+    config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
+    config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
+    config.close_session_txn = reader.bool("closeSessionTxn.enabled", true);
+    config.digest_enabled = reader.bool("digest.enabled", true);
+    config.commit_log_count = reader.at_least("commitLogCount", config.commit_log_count, 500);
+    config.snapshot_compression = read_compression(reader);
+    Ok(())
+}
+
+/// `-Dfsync.warningthresholdms` without the prefix is Apache's older spelling, read when the other is not given.
+fn fsync_default(reader: &Reader<'_>) -> i64 {
+    let older = reader.system_property(FSYNC_WARNING).and_then(|given| super::values::decode_long(&given.value));
+    older.unwrap_or(1000)
+}
+
+fn read_compression(reader: &mut Reader<'_>) -> Compression {
+    let Some(given) = reader.given("snapshot.compression.method") else { return Compression::None };
+    match given.value.to_ascii_lowercase().as_str() {
+        "" => Compression::None,
+        "gz" => Compression::Gzip,
+        "snappy" => Compression::Snappy,
+        _ => {
+            reader.warn(given, "must be gz, snappy or empty; snapshots are written uncompressed");
+            Compression::None
+        }
+    }
+}
+
+/// A key that one exact word switches; anything else it may hold is named.
+fn read_word<'a>(reader: &mut Reader<'a>, name: &str, word: &str, otherwise: &str) -> &'a str {
+    let Some(given) = reader.given(name) else { return "" };
+    let usual = ["yes", "no", ""].contains(&given.value.as_str());
+    if given.value != word && !usual {
+        reader.warn(given, otherwise);
+    }
+    &given.value
+}
+
+fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
+    config.extended_types = reader.bool("extendedTypesEnabled", false);
+    config.emulate_353_ttl = reader.bool("emulate353TTLNodes", false);
+    config.containers = Containers {
+        check_interval_ms: reader.at_least("znode.container.checkIntervalMs", config.containers.check_interval_ms, 1),
+        max_per_minute: reader.at_least("znode.container.maxPerMinute", config.containers.max_per_minute, 1),
+        max_never_used_ms: u64::try_from(reader.long("znode.container.maxNeverUsedIntervalMs", 0)).unwrap_or(0),
+    };
+    config.enforce_quota = reader.bool("enforceQuota", false);
+}
+
+fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+    config.skip_acl = read_word(reader, "skipACL", "yes", "only the word yes turns it on; ACLs are checked") == "yes";
+    config.super_digest = reader.text("DigestAuthenticationProvider.superDigest").map(Secret::new);
+    config.digest_scheme_enabled = reader.bool("DigestAuthenticationProvider.enabled", true);
+    if let Some(name) = reader.text("DigestAuthenticationProvider.digestAlg") {
+        let sha1 = ["SHA1", "SHA-1", "SHA"].iter().any(|known| known.eq_ignore_ascii_case(name));
+        if !sha1 {
+            return Err(ConfigError::DigestAlgorithm { name: name.to_owned() });
+        }
+    }
+    config.required_auth_schemes = required_schemes(reader, config.digest_scheme_enabled)?;
+    Ok(())
+}
+
+fn required_schemes(reader: &mut Reader<'_>, digest_enabled: bool) -> Result<BTreeSet<String>, ConfigError> {
+    if reader.bool("sessionRequireClientSASLAuth", false) {
+        if let Some(given) = reader.given("sessionRequireClientSASLAuth") {
+            reader.warn(given, "SASL is not in this version, so every client is turned away (-124); take the key out");
+        }
+        return Ok(BTreeSet::from(["sasl".to_owned()]));
+    }
+    if !reader.bool("enforce.auth.enabled", false) {
+        return Ok(BTreeSet::new());
+    }
+    let key = "enforce.auth.schemes";
+    let known = "one or more of ip and digest between commas, and enabled (SASL and TLS are not in this version)";
+    let list = reader.text(key).unwrap_or_default();
+    let schemes: BTreeSet<String> = list.split(',').map(|scheme| trim(scheme).to_owned()).collect();
+    let available = |scheme: &String| scheme == "ip" || (scheme == "digest" && digest_enabled);
+    match schemes.iter().find(|scheme| !available(scheme)) {
+        Some(scheme) => Err(ConfigError::UnknownWord { key, value: scheme.clone(), known }),
+        None => Ok(schemes),
+    }
+}
+
+fn read_cores(reader: &mut Reader<'_>) -> Result<CoreSettings, ConfigError> {
+    let placement = match reader.text("ringkeeper.placement").unwrap_or("auto") {
+        "auto" => Placement::Auto,
+        "shared" => Placement::Shared,
+        "dedicated" => Placement::Dedicated,
+        "unpinned" => Placement::Unpinned,
+        other => {
+            let known = "auto, shared, dedicated or unpinned";
+            return Err(ConfigError::UnknownWord { key: "ringkeeper.placement", value: other.to_owned(), known });
+        }
+    };
+    let list = reader.text("ringkeeper.cores").unwrap_or_default();
+    let cores = core_list(list).ok_or_else(|| ConfigError::UnknownWord {
+        key: "ringkeeper.cores",
+        value: list.to_owned(),
+        known: "a list of cores like 0-3,6, none above 4095",
+    })?;
+    let shards = match reader.text("ringkeeper.shards").map(|text| (text, parse_int(text))) {
+        None => 0,
+        Some((_, Some(shards @ 0..=SHARDS_MAX))) => u32::try_from(shards).unwrap_or(0),
+        Some((_, Some(value))) => {
+            let range = "0 (chosen by the cores there are) to 255";
+            return Err(ConfigError::OutOfRange { key: "ringkeeper.shards", value: i64::from(value), range });
+        }
+        Some((text, None)) => {
+            return Err(ConfigError::NotANumber { key: "ringkeeper.shards".to_owned(), value: text.to_owned() });
+        }
+    };
+    Ok(CoreSettings { shards, cores, placement })
+}
+
+/// `0-3,6` as numbers in the order given, each once.
+fn core_list(text: &str) -> Option<Vec<u32>> {
+    let mut cores = Vec::new();
+    for part in text.split(',').map(trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (trim(first).parse().ok()?, trim(last).parse().ok()?);
+        if first > last || last > CORE_MAX {
+            return None;
+        }
+        cores.extend((first..=last).filter(|core| !cores.contains(core)).collect::<Vec<_>>());
+    }
+    Some(cores)
+}
+
+/// Without any argument.
+const DEFAULT_DATA_DIR: &str = "ringkeeper-data";
+const DEFAULT_PORT: u16 = 2181;
+const LOOPBACK: &str = "127.0.0.1";
+/// What Apache's sample file says.
+const DEFAULT_TICK_MS: i32 = 2000;
+/// What Apache takes when a file or the arguments do not say.
+const FILE_TICK_MS: i32 = 3000;
+/// Below this no connect request fits.
+const JUTE_BUFFER_MIN: u32 = 64;
+/// One page: a log must hold its header and grow.
+const PRE_ALLOC_BYTES_MIN: u64 = 4096;
+/// One byte holds a shard's number.
+const SHARDS_MAX: i32 = 255;
+const CORE_MAX: u32 = 4095;
+const SASL_NEEDS: [(&str, &str); 3] = [
+    ("quorum.auth.serverRequireSasl", "quorum.auth.enableSasl"),
+    ("quorum.auth.learnerRequireSasl", "quorum.auth.enableSasl"),
+    ("quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl"),
+];
+
+#[cfg(test)]
+mod tests;

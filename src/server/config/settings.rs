@@ -1,0 +1,336 @@
+//! What a standalone server runs by: one field per setting, in the unit its name says, checked and resolved.
+//!
+//! Field docs name the key; where it can be read from is in [`super::keys`]. Plain data: it opens, binds and allocates
+//! nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::secret::Secret;
+
+/// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds Apache's defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The configuration file as it was given; `None` without one.
+    pub file: Option<PathBuf>,
+    /// `clientPort`: TCP port for clients; 0 lets the kernel choose one.
+    pub client_port: u16,
+    /// `clientPortAddress`: host name or address to listen on; `None` is every address of the machine.
+    pub client_host: Option<String>,
+    /// `clientPortListenBacklog`: the accept queue's length; `None` leaves it to the kernel's limit. Default unset
+    /// (-1).
+    pub listen_backlog: Option<u32>,
+    /// `dataDir`: snapshots go to its `version-2`.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`: logs go to its `version-2`. Default `dataDir`.
+    pub data_log_dir: PathBuf,
+    /// `datadir.autocreate`: make missing directories. Default true.
+    pub data_dir_autocreate: bool,
+    /// `db.autocreate`: begin an empty tree where there is none. When false, only beside a file `initialize`. Default
+    /// true.
+    pub db_autocreate: bool,
+    /// `tickTime`, ms, above 0: the length of a session-expiry bucket. Default 3000, or 2000 without a configuration
+    /// file.
+    pub tick_ms: i32,
+    /// `minSessionTimeout`, ms. Default twice the tick.
+    pub min_session_timeout_ms: i32,
+    /// `maxSessionTimeout`, ms, not below the minimum. Default twenty ticks.
+    pub max_session_timeout_ms: i32,
+    /// `maxClientCnxns`: connections from one address; 0 is no limit. Default 60; 0 when started as `port datadir`.
+    pub max_client_cnxns: u32,
+    /// `maxCnxns`: connections in all; 0 is no limit. Default 0.
+    pub max_cnxns: u32,
+    /// `nio.sessionlessCnxnTimeout`, ms: how long a connection may stay without a session. Default 10000.
+    pub sessionless_timeout_ms: u32,
+    /// `clientTcpKeepAlive`. Default false.
+    pub client_tcp_keep_alive: bool,
+    /// `4lw.commands.whitelist`: the four-letter words that are answered. Always `srvr`; `*` is all. Default `srvr`.
+    pub words: WordList,
+    /// `readonlymode.enabled`: on a standalone server it only allows the word `isro`. Default false.
+    pub read_only_mode: bool,
+    /// `globalOutstandingLimit`: requests being processed before connections are no longer read. Default 1000.
+    pub global_outstanding_limit: u32,
+    /// `jute.maxbuffer`, bytes: the longest frame a client may send. Default 1048575.
+    pub jute_max_buffer: u32,
+    /// `jute.maxbuffer.extrasize`, bytes, at least 1024: how much longer a buffer inside a record may be than a frame.
+    /// Default as long as `jute.maxbuffer`.
+    pub jute_extra_bytes: u32,
+    /// `largeRequestMaxBytes`: bytes of large requests in flight together. Default 104857600.
+    pub large_request_max_bytes: u32,
+    /// `largeRequestThreshold`, bytes: from where on a request is large; `None` is off. Default off (-1).
+    pub large_request_threshold: Option<u32>,
+    /// The request throttler, held before a request is prepared.
+    pub request_throttle: RequestThrottle,
+    /// `throttled_op_wait_time`, ms: a request that waited longer is answered -127; 0 is off. Default 0.
+    pub throttled_op_wait_ms: u32,
+    /// The connection throttle.
+    pub connection_throttle: ConnectionThrottle,
+    /// `snapCount`, at least 2: transactions after which a snapshot is due (half of it, and up to that again at
+    /// random). Default 100000.
+    pub snap_count: u32,
+    /// `snapSizeLimitInKb`, here bytes: log bytes after which a snapshot is due, likewise; `None` is off. Default 4
+    /// GiB.
+    pub snap_size_limit_bytes: Option<u64>,
+    /// `preAllocSize`, KiB in the file, here bytes: steps in which a log grows. Default 64 MiB.
+    pub pre_alloc_bytes: u64,
+    /// `txnLogSizeLimitInKb`, here bytes: a log is closed above this size; `None` is never. Default never (-1).
+    pub txn_log_size_limit_bytes: Option<u64>,
+    /// `forceSync`: flush the log before a write is acknowledged. Default true; only the word `no` turns it off.
+    pub force_sync: bool,
+    /// `fsync.warningthresholdms`: a flush that takes longer is reported. Default 1000.
+    pub fsync_warning_ms: u64,
+    /// `maxBatchSize`: writes in one group at most. Default 1000.
+    pub max_batch_size: u32,
+    /// `snapshot.compression.method`. Default none.
+    pub snapshot_compression: Compression,
+    /// `snapshot.trust.empty`: start from logs alone when no snapshot is there. Default false.
+    pub snapshot_trust_empty: bool,
+    /// `serializeLastProcessedZxid.enabled`: append the zxid to a snapshot (3.9's trailer). Default true.
+    pub serialize_last_processed_zxid: bool,
+    /// `closeSessionTxn.enabled`: list the ephemerals in the transaction that closes their session. Default true.
+    pub close_session_txn: bool,
+    /// `digest.enabled`: keep and write the tree's digest. Default true.
+    pub digest_enabled: bool,
+    /// `commitLogCount`, at least 500: committed proposals kept in memory for learners. Default 500.
+    pub commit_log_count: u32,
+    /// `autopurge.*`.
+    pub autopurge: Autopurge,
+    /// `extendedTypesEnabled`: allow TTL znodes. Default false.
+    pub extended_types: bool,
+    /// `emulate353TTLNodes`: read TTL owners as 3.5.3 wrote them. Default false.
+    pub emulate_353_ttl: bool,
+    /// `znode.container.*`: deletion of empty containers and expired TTL znodes.
+    pub containers: Containers,
+    /// `enforceQuota`: refuse what exceeds a hard quota. Default false.
+    pub enforce_quota: bool,
+    /// `skipACL`: check no ACL at all. Default false; only the word `yes` turns it on.
+    pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.superDigest`: `super:<hash>` that may do everything. Default none.
+    pub super_digest: Option<Secret>,
+    /// `DigestAuthenticationProvider.enabled`: know the scheme digest. Default true.
+    pub digest_scheme_enabled: bool,
+    /// `sessionRequireClientSASLAuth` and `enforce.auth.*`: schemes of which a session must have proven one before
+    /// anything else is answered; empty is off. Without SASL, `sasl` in it shuts every client out.
+    pub required_auth_schemes: BTreeSet<String>,
+    /// Ringkeeper's own.
+    pub cores: CoreSettings,
+}
+
+/// Which four-letter words are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WordList {
+    /// `*`.
+    All,
+    /// These.
+    Some(BTreeSet<String>),
+}
+
+impl WordList {
+    /// Reads the whitelist as Apache does: words between commas, `*` for all, `srvr` always.
+    pub fn parse(list: &str, read_only_mode: bool) -> Self {
+        let words = || list.split(',').map(super::properties::trim);
+        if words().any(|word| word == "*") {
+            return Self::All;
+        }
+        let mut allowed: BTreeSet<String> = words().filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        allowed.insert("srvr".to_owned());
+        if read_only_mode {
+            allowed.insert("isro".to_owned());
+        }
+        Self::Some(allowed)
+    }
+
+    /// Whether this word is answered.
+    pub fn allows(&self, word: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(words) => words.contains(word),
+        }
+    }
+}
+
+/// How snapshots are compressed; also decides the file name's ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// `gz`.
+    Gzip,
+    /// `snappy`.
+    Snappy,
+}
+
+/// `request_throttle_*` and `request_stale_*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestThrottle {
+    /// `request_throttle_max_requests`: requests in flight before the next waits; 0 is off. Default 0.
+    pub max_requests: u32,
+    /// `request_throttle_stall_time`, ms: how long it waits at a time. Default 100.
+    pub stall_ms: u32,
+    /// `request_throttle_drop_stale`: drop what has gone stale while it waited. Default true.
+    pub drop_stale: bool,
+    /// `request_stale_latency_check`: stale is what waited longer than its session's timeout. Default false.
+    pub stale_latency_check: bool,
+    /// `request_stale_connection_check`: stale is what lost its connection. Default true.
+    pub stale_connection_check: bool,
+}
+
+/// `connection_throttle_*`: a token bucket for new connections, with random drops while it runs dry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionThrottle {
+    /// `connection_throttle_tokens`: the bucket's size; 0 is off. Default 0. Multiplied by the global weight if weights
+    /// are on.
+    pub tokens: u32,
+    /// `connection_throttle_fill_time`, ms. Default 1.
+    pub fill_ms: u32,
+    /// `connection_throttle_fill_count`: tokens per fill. Default 1. Multiplied like `tokens`.
+    pub fill_count: u32,
+    /// `connection_throttle_freeze_time`, ms between changes of the drop probability; `None` is off. Default off (-1).
+    pub freeze_ms: Option<u32>,
+    /// `connection_throttle_drop_increase`: 0 to 1. Default 0.02.
+    pub drop_increase: f64,
+    /// `connection_throttle_drop_decrease`: 0 to 1. Default 0.002.
+    pub drop_decrease: f64,
+    /// `connection_throttle_decrease_ratio`: 0 to 1. Default 0.
+    pub decrease_ratio: f64,
+    /// `connection_throttle_weight_enabled`: a connection costs its session's weight, otherwise 1. Default false.
+    pub weighted: bool,
+    /// `connection_throttle_global_session_weight`, above 0. Default 3.
+    pub global_weight: u32,
+    /// `connection_throttle_local_session_weight`, above 0. Default 1.
+    pub local_weight: u32,
+    /// `connection_throttle_renew_session_weight`, above 0. Default 2.
+    pub renew_weight: u32,
+}
+
+/// `autopurge.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Autopurge {
+    /// `autopurge.snapRetainCount`, at least 3: snapshots kept, with the logs after the oldest of them. Default 3.
+    pub retain: u32,
+    /// `autopurge.purgeInterval`, hours in the file, here seconds (3.10's suffixes ms, s, m, h, d are understood);
+    /// `None` is off. Default off (0).
+    pub interval_s: Option<u64>,
+}
+
+/// `znode.container.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Containers {
+    /// `znode.container.checkIntervalMs`. Default 60000.
+    pub check_interval_ms: u32,
+    /// `znode.container.maxPerMinute`, above 0: deletions. Default 10000.
+    pub max_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`: age at which a container that never had a child goes; 0 is never.
+    /// Default 0.
+    pub max_never_used_ms: u64,
+}
+
+/// Ringkeeper's own settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreSettings {
+    /// `ringkeeper.shards`: executors that own sessions; 0 chooses by the cores there are. Default 0.
+    pub shards: u32,
+    /// `ringkeeper.cores`: the cores to use, as `0-3,6`; empty is every core the process may run on. Default empty.
+    pub cores: Vec<u32>,
+    /// `ringkeeper.placement`. Default `auto`.
+    pub placement: Placement,
+}
+
+/// `ringkeeper.placement`: who shares a core with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// `auto`: `shared` on one or two cores, else `dedicated`.
+    Auto,
+    /// `shared`: the quorum core and one shard are on the same executor.
+    Shared,
+    /// `dedicated`: the quorum core has a core to itself.
+    Dedicated,
+    /// `unpinned`: executors are left to the kernel's scheduler.
+    Unpinned,
+}
+
+impl Config {
+    /// Apache's defaults for a data directory and a port; session timeouts follow the tick.
+    pub fn with_defaults(data_dir: PathBuf, client_port: u16, tick_ms: i32) -> Self {
+        Self {
+            file: None,
+            client_port,
+            client_host: None,
+            listen_backlog: None,
+            data_log_dir: data_dir.clone(),
+            data_dir,
+            data_dir_autocreate: true,
+            db_autocreate: true,
+            tick_ms,
+            min_session_timeout_ms: tick_ms.saturating_mul(2),
+            max_session_timeout_ms: tick_ms.saturating_mul(20),
+            max_client_cnxns: 60,
+            max_cnxns: 0,
+            sessionless_timeout_ms: 10_000,
+            client_tcp_keep_alive: false,
+            words: WordList::parse("", false),
+            read_only_mode: false,
+            global_outstanding_limit: 1000,
+            jute_max_buffer: 0xf_ffff,
+            jute_extra_bytes: 0xf_ffff,
+            large_request_max_bytes: 100 * 1024 * 1024,
+            large_request_threshold: None,
+            request_throttle: RequestThrottle::default(),
+            throttled_op_wait_ms: 0,
+            connection_throttle: ConnectionThrottle::default(),
+            snap_count: 100_000,
+            snap_size_limit_bytes: Some(4 << 30),
+            pre_alloc_bytes: 64 << 20,
+            txn_log_size_limit_bytes: None,
+            force_sync: true,
+            fsync_warning_ms: 1000,
+            max_batch_size: 1000,
+            snapshot_compression: Compression::None,
+            snapshot_trust_empty: false,
+            serialize_last_processed_zxid: true,
+            close_session_txn: true,
+            digest_enabled: true,
+            commit_log_count: 500,
+            autopurge: Autopurge { retain: 3, interval_s: None },
+            extended_types: false,
+            emulate_353_ttl: false,
+            containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
+            enforce_quota: false,
+            skip_acl: false,
+            super_digest: None,
+            digest_scheme_enabled: true,
+            required_auth_schemes: BTreeSet::new(),
+            cores: CoreSettings { shards: 0, cores: Vec::new(), placement: Placement::Auto },
+        }
+    }
+}
+
+impl Default for RequestThrottle {
+    fn default() -> Self {
+        Self {
+            max_requests: 0,
+            stall_ms: 100,
+            drop_stale: true,
+            stale_latency_check: false,
+            stale_connection_check: true,
+        }
+    }
+}
+
+impl Default for ConnectionThrottle {
+    fn default() -> Self {
+        Self {
+            tokens: 0,
+            fill_ms: 1,
+            fill_count: 1,
+            freeze_ms: None,
+            drop_increase: 0.02,
+            drop_decrease: 0.002,
+            decrease_ratio: 0.0,
+            weighted: false,
+            global_weight: 3,
+            local_weight: 1,
+            renew_weight: 2,
+        }
+    }
+}
