@@ -1,0 +1,333 @@
+//! What the words are made of: plain values, gathered by the server before it asks for an answer.
+//!
+//! Times are milliseconds; session ids and zxids are the signed numbers of the wire and print as 16-digit two's
+//! complement.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::monitor_keys::{COUNTERS, QUANTILES, SUMMARIES};
+
+/// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at its default.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// Whether requests are being served; when not, most words say so instead.
+    pub serving: bool,
+    /// `gtmk`: the trace mask as it is after any `stmk` (Apache's default is 306).
+    pub trace_mask: i64,
+    /// Counts and positions of the whole server.
+    pub server: ServerReport,
+    /// `conf`.
+    pub conf: ConfReport,
+    /// `dirs`, `conf`.
+    pub sizes: SizeReport,
+    /// `cons`, `stat`: every connection, the asking one included.
+    pub connections: Vec<ConnReport>,
+    /// `dump`: the buckets of sessions.
+    pub sessions: SessionReport,
+    /// `dump`: ephemeral paths by owner.
+    pub ephemerals: Vec<(i64, Vec<String>)>,
+    /// `dump`: when connections are given up.
+    pub connection_expiry: Vec<ConnExpiry>,
+    /// `wchs`, `wchc`, `wchp`: the data watches.
+    pub watches: WatchReport,
+    /// `mntr`.
+    pub monitor: MonitorReport,
+    /// `hash`: zxid and digest of the tree at every 128th zxid, oldest first.
+    pub digests: Vec<(i64, i64)>,
+    /// `envi`.
+    pub process: ProcessReport,
+}
+
+/// Counts and positions of the whole server.
+#[derive(Debug, Clone, Default)]
+pub struct ServerReport {
+    /// What the server is.
+    pub mode: Mode,
+    /// Time from a request's arrival to its reply, since the start or the last `srst`.
+    pub latency_ms: Summary,
+    /// Packets received from clients, likewise; a word counts as one.
+    pub packets_received: u64,
+    /// Packets sent to clients, likewise.
+    pub packets_sent: u64,
+    /// Open client connections, the asking one included.
+    pub connections: u64,
+    /// Requests taken in and not yet answered.
+    pub outstanding: u64,
+    /// The last zxid applied.
+    pub last_zxid: i64,
+    /// Znodes as Apache counts them: the root counts twice (a fresh tree has 5).
+    pub node_count: u64,
+    /// Leader only: bytes of proposals.
+    pub proposal_sizes: Option<ProposalSizes>,
+}
+
+/// What a server is, in the words exporters look for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// On its own.
+    #[default]
+    Standalone,
+    /// Leads an ensemble.
+    Leader,
+    /// Follows a leader and votes.
+    Follower,
+    /// Follows a leader without a vote.
+    Observer,
+    /// Cut off from its quorum, serving reads to clients that allow it.
+    ReadOnly,
+}
+
+impl Mode {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Observer => "observer",
+            Self::ReadOnly => "read-only",
+        }
+    }
+}
+
+/// Bytes of the leader's proposals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProposalSizes {
+    /// Of the last one; -1 before the first.
+    pub last: i64,
+    /// Of the smallest; -1 before the first.
+    pub min: i64,
+    /// Of the largest; -1 before the first.
+    pub max: i64,
+}
+
+/// A measured series. All zero before the first point.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Points.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    /// The smallest.
+    pub min: u64,
+    /// The largest.
+    pub max: u64,
+    /// Half of the points are at or below it.
+    pub p50: u64,
+    /// 95 % are.
+    pub p95: u64,
+    /// 99 % are.
+    pub p99: u64,
+    /// 99.9 % are.
+    pub p999: u64,
+}
+
+/// `conf`: settings as they are in force.
+#[derive(Debug, Clone, Default)]
+pub struct ConfReport {
+    /// The port that is bound.
+    pub client_port: u16,
+    /// Absolute, with `version-2`.
+    pub data_dir: PathBuf,
+    /// Absolute, with `version-2`.
+    pub data_log_dir: PathBuf,
+    /// Length of a tick.
+    pub tick_ms: i32,
+    /// Connections per address; 0 is no limit.
+    pub max_client_cnxns: u32,
+    /// Shortest session timeout.
+    pub min_session_timeout_ms: i32,
+    /// Longest session timeout.
+    pub max_session_timeout_ms: i32,
+    /// The accept queue; `None` prints as -1.
+    pub listen_backlog: Option<u32>,
+    /// 0 on a standalone server.
+    pub server_id: i64,
+}
+
+/// Bytes on disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SizeReport {
+    /// Of the files in the snapshots' directory (logs too, if they share it).
+    pub data_dir: u64,
+    /// Of the files in the logs' directory.
+    pub log_dir: u64,
+}
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub struct ConnReport {
+    /// The client's end.
+    pub remote: SocketAddr,
+    /// Whether it is being read from; not while throttled, nor the one that asks.
+    pub reading: bool,
+    /// Requests taken in and not yet answered.
+    pub outstanding: u64,
+    /// Packets received since it was accepted or the last `crst`.
+    pub packets_received: u64,
+    /// Packets sent, likewise.
+    pub packets_sent: u64,
+    /// Its session, once there is one.
+    pub session: Option<ConnSession>,
+}
+
+/// What `cons` adds for a connection with a session.
+#[derive(Debug, Clone)]
+pub struct ConnSession {
+    /// The session.
+    pub id: i64,
+    /// The last operation's short name, from [`super::operation_name`].
+    pub last_operation: &'static str,
+    /// Wall clock when the connection was accepted.
+    pub established_ms: i64,
+    /// The negotiated timeout.
+    pub timeout_ms: i32,
+    /// xid of the last request of the session's own; below 0 before the first, which is then left out.
+    pub last_cxid: i64,
+    /// zxid of the last reply; -1 before the first.
+    pub last_zxid: i64,
+    /// Monotonic clock at the last reply; 0 before the first.
+    pub last_response_ms: i64,
+    /// Latency of the last reply.
+    pub last_latency_ms: u64,
+    /// Latencies since it was accepted or the last `crst`; a connection without any shows 0.
+    pub latency_ms: Summary,
+}
+
+/// The session tracker's buckets.
+#[derive(Debug, Clone, Default)]
+pub struct SessionReport {
+    /// Oldest first. Apache also lists a bucket that is empty; leaving it out is allowed.
+    pub buckets: Vec<SessionExpiry>,
+}
+
+/// Sessions that expire together.
+#[derive(Debug, Clone, Default)]
+pub struct SessionExpiry {
+    /// Wall clock.
+    pub at_ms: i64,
+    /// Their ids.
+    pub sessions: Vec<i64>,
+}
+
+/// Connections that are given up together.
+#[derive(Debug, Clone, Default)]
+pub struct ConnExpiry {
+    /// Wall clock.
+    pub at_ms: i64,
+    /// The client's end, and the session or 0.
+    pub connections: Vec<(SocketAddr, i64)>,
+}
+
+/// The data watch table of all shards. Child watches are not in it.
+#[derive(Debug, Clone, Default)]
+pub struct WatchReport {
+    /// One entry for each session and path, in any order.
+    pub watches: Vec<(i64, String)>,
+}
+
+/// What `mntr` has beyond [`ServerReport`].
+#[derive(Debug, Clone, Default)]
+pub struct MonitorReport {
+    /// Ephemeral znodes.
+    pub ephemerals: u64,
+    /// Watches of every kind.
+    pub watches: u64,
+    /// Bytes of paths and data.
+    pub approximate_data_size: u64,
+    /// Sessions known to the whole ensemble.
+    pub global_sessions: u64,
+    /// Sessions known here only.
+    pub local_sessions: u64,
+    /// Of this process.
+    pub open_files: u64,
+    /// What this process may open.
+    pub max_files: u64,
+    /// Since the start.
+    pub uptime_ms: u64,
+    /// Sizes of replies.
+    pub response_sizes: ResponseSizes,
+    /// Connections closed for a failed authentication.
+    pub auth_failed: u64,
+    /// From 0 to 1, of the connection throttle.
+    pub connection_drop_probability: f64,
+    /// Counters and summaries by name.
+    pub measures: Measures,
+}
+
+/// Bytes of replies to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseSizes {
+    /// Of the last one; -1 before the first.
+    pub last: i64,
+    /// Of the smallest; -1 before the first.
+    pub min: i64,
+    /// Of the largest; -1 before the first.
+    pub max: i64,
+}
+
+impl Default for ResponseSizes {
+    fn default() -> Self {
+        Self { last: -1, min: -1, max: -1 }
+    }
+}
+
+/// Counters and summaries of `mntr` that are measured; all others print as on a fresh server.
+#[derive(Debug, Clone, Default)]
+pub struct Measures {
+    counters: BTreeMap<&'static str, u64>,
+    summaries: BTreeMap<&'static str, Summary>,
+}
+
+impl Measures {
+    /// Sets a counter. Its name must be one that `mntr` prints, without `zk_`.
+    pub fn set_counter(&mut self, name: &'static str, value: u64) {
+        assert!(COUNTERS.contains(&name), "mntr has no counter {name}");
+        self.counters.insert(name, value);
+    }
+
+    /// Sets a summary. Its name must be one that `mntr` prints, without `zk_avg_`.
+    pub fn set_summary(&mut self, name: &'static str, value: Summary) {
+        assert!(SUMMARIES.contains(&name) || QUANTILES.contains(&name), "mntr has no summary {name}");
+        self.summaries.insert(name, value);
+    }
+
+    /// A counter's value; 0 if it was never set.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.get(name).copied().unwrap_or_default()
+    }
+
+    /// A summary's value; all zero if it was never set.
+    pub fn summary(&self, name: &str) -> Summary {
+        self.summaries.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// `envi`: the process and its machine. An empty text prints as `<NA>`.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessReport {
+    /// Name of the machine.
+    pub host_name: String,
+    /// `Linux`.
+    pub os_name: String,
+    /// In Java's spelling: `amd64`, `aarch64`.
+    pub os_arch: String,
+    /// The kernel's release.
+    pub os_version: String,
+    /// Who runs the process.
+    pub user_name: String,
+    /// Their home directory.
+    pub user_home: String,
+    /// The working directory.
+    pub user_dir: String,
+    /// Where temporary files go.
+    pub tmp_dir: String,
+    /// MiB free.
+    pub memory_free_mib: u64,
+    /// MiB the process may use.
+    pub memory_max_mib: u64,
+    /// MiB the process uses.
+    pub memory_total_mib: u64,
+}

@@ -1,0 +1,77 @@
+//! The words that list tables: dump (sessions, ephemerals, connections) and wchs, wchc, wchp (data watches).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::report::{Reports, WatchReport};
+use super::text::{address, date, one_line};
+
+/// `dump`.
+pub fn dump(reports: &Reports, out: &mut String) {
+    let buckets = &reports.sessions.buckets;
+    let sessions: usize = buckets.iter().map(|bucket| bucket.sessions.len()).sum();
+    line!(out, "SessionTracker dump:");
+    line!(out, "Session Sets ({})/({sessions}):", buckets.len());
+    for bucket in buckets {
+        line!(out, "{} expire at {}:", bucket.sessions.len(), date(bucket.at_ms));
+        for id in &bucket.sessions {
+            line!(out, "\t0x{id:x}");
+        }
+    }
+    line!(out, "ephemeral nodes dump:");
+    line!(out, "Sessions with Ephemerals ({}):", reports.ephemerals.len());
+    for (owner, paths) in &reports.ephemerals {
+        line!(out, "0x{owner:x}:");
+        for path in paths {
+            line!(out, "\t{}", one_line(path));
+        }
+    }
+    line!(out, "Connections dump:");
+    let buckets = &reports.connection_expiry;
+    let connections: usize = buckets.iter().map(|bucket| bucket.connections.len()).sum();
+    line!(out, "Connections Sets ({})/({connections}):", buckets.len());
+    for bucket in buckets {
+        line!(out, "{} expire at {}:", bucket.connections.len(), date(bucket.at_ms));
+        for (remote, session) in &bucket.connections {
+            line!(out, "\tip: {} sessionId: 0x{session:x}", address(*remote));
+        }
+    }
+}
+
+/// `wchs`: how many.
+pub fn wchs(watches: &WatchReport, out: &mut String) {
+    let sessions: BTreeSet<i64> = watches.watches.iter().map(|(session, _)| *session).collect();
+    let paths: BTreeSet<&str> = watches.watches.iter().map(|(_, path)| path.as_str()).collect();
+    line!(out, "{} connections watching {} paths", sessions.len(), paths.len());
+    line!(out, "Total watches:{}", watches.watches.len());
+}
+
+/// `wchc`: paths by session, then an empty line.
+pub fn wchc(watches: &WatchReport, out: &mut String) {
+    let mut by_session: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for (session, path) in &watches.watches {
+        by_session.entry(*session).or_default().push(path);
+    }
+    for (session, paths) in by_session {
+        line!(out, "0x{session:x}");
+        for path in paths {
+            line!(out, "\t{}", one_line(path));
+        }
+    }
+    line!(out);
+}
+
+/// `wchp`: sessions by path, then an empty line.
+pub fn wchp(watches: &WatchReport, out: &mut String) {
+    let mut by_path: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for (session, path) in &watches.watches {
+        by_path.entry(path).or_default().push(*session);
+    }
+    for (path, sessions) in by_path {
+        line!(out, "{}", one_line(path));
+        for session in sessions {
+            line!(out, "\t0x{session:x}");
+        }
+    }
+    line!(out);
+}
