@@ -1,1 +1,434 @@
 //! The znode tree: one writer, many readers, no locks of its own.
+//!
+//! It holds the whole replicated state: nodes, access control lists and global sessions. It changes only by
+//! [`Tree::apply`], which is total: whatever a log or a leader says is applied as far as it makes sense, as Apache's own tree
+//! does it, so that recovery from a fuzzy snapshot ends in the same state everywhere.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `slab` | the records of the nodes, and how they hang together |
+//! | `index` | from path to record |
+//! | `acls` | interned access control lists |
+//! | `apply` | transactions |
+//! | `quota` | statistics below /zookeeper/quota |
+//! | `digest` | what a node adds to the tree's digest |
+//! | `walk` | point-in-time snapshots of a tree that goes on changing |
+//! | `load` | a tree from a snapshot |
+
+mod acls;
+mod apply;
+mod digest;
+mod index;
+mod load;
+mod path;
+mod quota;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::codes::EventType;
+use crate::jute::data::{Acl, Owner, Stat, StatPersisted, owner_kind};
+use crate::zxid::{SessionId, Zxid};
+
+use acls::{AclTable, OPEN};
+use digest::History;
+use index::{Index, hash_path};
+use quota::QuotaRoots;
+use slab::{ROOT, Record, Slab, Slot};
+use walk::Walk;
+
+pub use apply::{Applied, TxnResult};
+pub use digest::node_digest;
+pub use load::{LoadError, Loader};
+pub use path::validate_path;
+pub use quota::StatsTrack;
+pub use walk::SnapshotHead;
+
+/// All znodes, their ACLs and the global sessions.
+#[derive(Debug)]
+pub struct Tree {
+    slab: Slab,
+    index: Index,
+    acls: AclTable,
+    /// Stored owners of the nodes that have one; few do.
+    owners: BTreeMap<Slot, i64>,
+    ephemerals: BTreeMap<SessionId, BTreeSet<Slot>>,
+    ephemeral_count: usize,
+    containers: BTreeSet<Slot>,
+    ttls: BTreeSet<Slot>,
+    sessions: BTreeMap<SessionId, i32>,
+    quotas: QuotaRoots,
+    digest: i64,
+    history: History,
+    /// Bytes of all paths and data.
+    data_size: u64,
+    last_zxid: Zxid,
+    /// The snapshot being taken, if any.
+    walk: Option<Walk>,
+}
+
+/// A node of a tree, for reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    tree: &'a Tree,
+    slot: Slot,
+    record: &'a Record,
+}
+
+/// A change that watches may be waiting for. Changes come in the order in which Apache triggers its watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub zxid: Zxid,
+    pub kind: EventType,
+    /// The node that was made, removed or written, or the parent whose children changed ("/" for the root).
+    pub path: Box<str>,
+    /// Who may hear of it (ZOOKEEPER-4799): the new node's ACL, that of a deleted one before it went, the parent's for its
+    /// children. `None` is everyone.
+    pub acl: Option<Arc<[Acl]>>,
+}
+
+impl Tree {
+    /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, all numbers 0.
+    pub fn new() -> Self {
+        let mut tree = Self::with_root();
+        let zookeeper = tree.add_system_node(ROOT, "zookeeper", "/zookeeper");
+        tree.add_config_node(zookeeper);
+        tree.add_system_node(zookeeper, "quota", QUOTA_PATH);
+        tree
+    }
+
+    /// The last transaction applied.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// Sets [`Self::last_zxid`], as a loaded snapshot or a new epoch asks.
+    pub fn set_last_zxid(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
+    }
+
+    /// The wrapping sum of all [`node_digest`]s (version 2).
+    pub fn digest(&self) -> i64 {
+        self.digest
+    }
+
+    /// The digests after each 128th zxid, oldest first, at most 1024.
+    pub fn digest_history(&self) -> impl Iterator<Item = (Zxid, i64)> {
+        self.history.iter()
+    }
+
+    /// The node at `path`; "" and "/" are the root. No other form of a path finds anything.
+    pub fn get(&self, path: &str) -> Option<Node<'_>> {
+        self.find(path).map(|slot| self.node(slot))
+    }
+
+    /// Nodes as the four-letter words count them: the root twice, since Apache keeps it under "" and under "/".
+    pub fn node_count(&self) -> usize {
+        self.slab.len() + 1
+    }
+
+    /// Bytes of all paths and data, as `approximate_data_size`.
+    pub fn data_size(&self) -> u64 {
+        // The root counts as "" and as "/".
+        self.data_size + 1
+    }
+
+    /// What getAllChildrenNumber answers: the nodes below `path`. Below "" that includes "/".
+    pub fn count_descendants(&self, path: &str) -> Option<usize> {
+        let top = self.find(path)?;
+        Some(match path {
+            "" => self.slab.len(),
+            "/" => self.slab.len() - 1,
+            _ => self.subtree(top).count() - 1,
+        })
+    }
+
+    /// Global sessions and their timeouts in milliseconds, by id.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
+    }
+
+    /// The timeout in milliseconds that `session` was created with; `None` if there is no such session.
+    pub fn session_timeout(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).copied()
+    }
+
+    /// The paths of a session's ephemerals, sorted.
+    pub fn ephemerals_of(&self, session: SessionId) -> Vec<String> {
+        let slots = self.ephemerals.get(&session).into_iter().flatten();
+        let mut paths: Vec<_> = slots.map(|&slot| self.path(slot)).collect();
+        paths.sort_unstable();
+        paths
+    }
+
+    /// Ephemerals of all sessions.
+    pub fn ephemeral_count(&self) -> usize {
+        self.ephemeral_count
+    }
+
+    /// Sessions that own ephemerals, by id. Some may not be in the session table (ZOOKEEPER-1549).
+    pub fn ephemeral_owners(&self) -> Vec<SessionId> {
+        self.ephemerals.keys().copied().collect()
+    }
+
+    /// Up to `max` containers and TTL nodes that are due for deletion at wall-clock time `now_wall_ms`: empty containers
+    /// that have had a child, or have had none for longer than `never_used_ms` (0: those are kept); and childless TTL nodes
+    /// not written for longer than their TTL.
+    pub fn doomed(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
+        let age = |record: &Record| now_wall_ms.saturating_sub(record.mtime);
+        let containers = self.containers.iter().filter(|slot| {
+            let record = self.slab.record(**slot);
+            let unused_too_long = never_used_ms != 0 && age(record) > never_used_ms;
+            record.child_count == 0 && (record.cversion > 0 || unused_too_long)
+        });
+        let ttls = self.ttls.iter().filter(|slot| {
+            let record = self.slab.record(**slot);
+            let Owner::Ttl(ttl_ms) = owner_kind(self.owner(**slot)) else { return false };
+            record.child_count == 0 && ttl_ms != 0 && age(record) > ttl_ms
+        });
+        containers.chain(ttls).take(max).map(|slot| self.path(*slot)).collect()
+    }
+
+    /// The deepest path at or above `path` on which a quota is kept.
+    pub fn quota_root<'p>(&self, path: &'p str) -> Option<&'p str> {
+        self.quotas.above(path)
+    }
+
+    fn with_root() -> Self {
+        let mut tree = Self {
+            slab: Slab::default(),
+            index: Index::new(),
+            acls: AclTable::new(),
+            owners: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            ephemeral_count: 0,
+            containers: BTreeSet::new(),
+            ttls: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            quotas: QuotaRoots::default(),
+            digest: 0,
+            history: History::default(),
+            data_size: 0,
+            last_zxid: Zxid::ZERO,
+            walk: None,
+        };
+        tree.slab.add_root();
+        tree.refresh_digest(ROOT, "");
+        tree
+    }
+
+    fn add_system_node(&mut self, parent: Slot, name: &str, path: &str) -> Slot {
+        let slot = self.add_node(parent, name, path, Some(&[]), OPEN, &StatPersisted::default());
+        slot.expect("a small tree has room for three nodes")
+    }
+
+    /// /zookeeper/config: readable by everyone, writable by none (ZOOKEEPER-2014).
+    fn add_config_node(&mut self, zookeeper: Slot) {
+        let slot = self.add_system_node(zookeeper, "config", CONFIG_PATH);
+        let read_only = Acl { perms: crate::codes::perms::READ, ..Acl::open() };
+        let acl = self.acls.acquire(&[read_only]);
+        let record = self.slab.record_mut(slot);
+        record.acl = acl;
+        record.aversion = -1;
+    }
+
+    fn find(&self, path: &str) -> Option<Slot> {
+        if path.is_empty() || path == "/" {
+            return Some(ROOT);
+        }
+        self.index.find(&self.slab, path, hash_path(path))
+    }
+
+    fn node(&self, slot: Slot) -> Node<'_> {
+        Node { tree: self, slot, record: self.slab.record(slot) }
+    }
+
+    /// The path of a node, "" for the root.
+    fn path(&self, slot: Slot) -> String {
+        let mut path = String::new();
+        self.slab.path_into(slot, &mut path);
+        path
+    }
+
+    /// The nodes from `top` down, parents first.
+    fn subtree(&self, top: Slot) -> impl Iterator<Item = Slot> {
+        std::iter::successors(Some(top), move |slot| self.slab.next_in_subtree(*slot, top))
+    }
+
+    /// The stored owner.
+    fn owner(&self, slot: Slot) -> i64 {
+        if !self.slab.record(slot).is_owned() {
+            return 0;
+        }
+        self.owners.get(&slot).copied().unwrap_or(0)
+    }
+
+    fn persisted(&self, slot: Slot) -> StatPersisted {
+        let record = self.slab.record(slot);
+        StatPersisted {
+            czxid: record.czxid,
+            mzxid: record.mzxid,
+            ctime: record.ctime,
+            mtime: record.mtime,
+            version: record.version,
+            cversion: record.cversion,
+            aversion: record.aversion,
+            ephemeral_owner: self.owner(slot),
+            pzxid: record.pzxid,
+        }
+    }
+
+    /// Hangs a node below `parent` and accounts for it everywhere; it takes over one use of the ACL. `None`: no room, or the
+    /// name is impossibly long.
+    fn add_node(
+        &mut self,
+        parent: Slot,
+        name: &str,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: u32,
+        stat: &StatPersisted,
+    ) -> Option<Slot> {
+        let slot = self.slab.add(parent, name, data)?;
+        self.note_new(slot);
+        let hash = hash_path(path);
+        let record = self.slab.record_mut(slot);
+        record.acl = acl;
+        record.hash = hash;
+        self.index.insert(&self.slab, slot, hash);
+        self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.set_stat(slot, stat);
+        self.refresh_digest(slot, path);
+        Some(slot)
+    }
+
+    fn set_stat(&mut self, slot: Slot, stat: &StatPersisted) {
+        let record = self.slab.record_mut(slot);
+        record.czxid = stat.czxid;
+        record.mzxid = stat.mzxid;
+        record.pzxid = stat.pzxid;
+        record.ctime = stat.ctime;
+        record.mtime = stat.mtime;
+        record.version = stat.version;
+        record.cversion = stat.cversion;
+        record.aversion = stat.aversion;
+        record.set_owned(stat.ephemeral_owner != 0);
+        if stat.ephemeral_owner != 0 {
+            self.own(slot, stat.ephemeral_owner);
+        }
+    }
+
+    fn own(&mut self, slot: Slot, owner: i64) {
+        self.owners.insert(slot, owner);
+        match owner_kind(owner) {
+            Owner::None => {}
+            Owner::Container => {
+                self.containers.insert(slot);
+            }
+            Owner::Ttl(_) => {
+                self.ttls.insert(slot);
+            }
+            Owner::Session => {
+                self.ephemerals.entry(SessionId(owner)).or_default().insert(slot);
+                self.ephemeral_count += 1;
+            }
+        }
+    }
+
+    fn disown(&mut self, slot: Slot) {
+        let Some(owner) = self.owners.remove(&slot) else { return };
+        match owner_kind(owner) {
+            Owner::None => {}
+            Owner::Container => {
+                self.containers.remove(&slot);
+            }
+            Owner::Ttl(_) => {
+                self.ttls.remove(&slot);
+            }
+            Owner::Session => {
+                self.ephemeral_count -= 1;
+                let session = SessionId(owner);
+                if let Some(slots) = self.ephemerals.get_mut(&session) {
+                    slots.remove(&slot);
+                    if slots.is_empty() {
+                        self.ephemerals.remove(&session);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a node's digest right after a change; `path` is its own.
+    fn refresh_digest(&mut self, slot: Slot, path: &str) {
+        let crc = node_digest(path, self.slab.record(slot).data(), &self.persisted(slot));
+        let record = self.slab.record_mut(slot);
+        let before = std::mem::replace(&mut record.crc, crc);
+        self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(crc));
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The data; `None` is null, which is not the same as empty.
+    pub fn data(&self) -> Option<&'a [u8]> {
+        self.record.data()
+    }
+
+    /// The statistics as clients see them.
+    pub fn stat(&self) -> Stat {
+        self.persisted().to_stat(self.record.data_len(), self.record.child_count)
+    }
+
+    /// The statistics as they are stored.
+    pub fn persisted(&self) -> StatPersisted {
+        self.tree.persisted(self.slot)
+    }
+
+    /// The access control list.
+    pub fn acl(&self) -> &'a Arc<[Acl]> {
+        self.tree.acls.list(self.record.acl)
+    }
+
+    /// Whether the ACL is `OPEN_ACL_UNSAFE`: everyone may do everything.
+    pub fn is_open(&self) -> bool {
+        self.record.acl == OPEN
+    }
+
+    /// Children there are now.
+    pub fn num_children(&self) -> u32 {
+        self.record.child_count
+    }
+
+    /// The names of the children, in no order that clients may rely on.
+    pub fn children(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let slab = &self.tree.slab;
+        slab.children(self.slot).map(|slot| slab.record(slot).name())
+    }
+
+    /// What the node adds to the tree's digest.
+    pub fn digest(&self) -> u32 {
+        self.record.crc
+    }
+
+    /// Whether it is a plain ephemeral, which can not have children. Containers and TTL nodes are not.
+    pub fn is_ephemeral(&self) -> bool {
+        self.record.is_owned() && owner_kind(self.tree.owner(self.slot)) == Owner::Session
+    }
+
+    /// The path, "" for the root.
+    pub fn path(&self) -> String {
+        self.tree.path(self.slot)
+    }
+}
+
+const CONFIG_PATH: &str = "/zookeeper/config";
+const QUOTA_PATH: &str = "/zookeeper/quota";

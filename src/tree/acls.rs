@@ -1,0 +1,179 @@
+//! Interned access control lists: nodes hold a 32-bit index, equal lists are held once.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::jute::data::{Acl, Id};
+
+/// All lists that some node uses, with the number of those that do.
+#[derive(Debug)]
+pub(super) struct AclTable {
+    entries: Vec<Entry>,
+    by_list: HashTable<u32>,
+    free: Vec<u32>,
+    /// While a snapshot is walked, lists that nobody uses any more wait here: the snapshot may still name them.
+    unused: Option<Vec<u32>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    list: Arc<[Acl]>,
+    hash: u64,
+    /// Nodes that use it; a free entry has none.
+    uses: u64,
+}
+
+impl AclTable {
+    /// A table that holds only [`OPEN`], which stays for ever.
+    pub(super) fn new() -> Self {
+        let open = Entry { list: Arc::from([Acl::open()]), hash: 0, uses: 1 };
+        Self { entries: vec![open], by_list: HashTable::new(), free: Vec::new(), unused: None }
+    }
+
+    /// The list at an index that a node holds.
+    pub(super) fn list(&self, index: u32) -> &Arc<[Acl]> {
+        &self.entries[index as usize].list
+    }
+
+    /// Finds or adds a list and counts one use more.
+    pub(super) fn acquire(&mut self, list: &[Acl]) -> u32 {
+        if is_open(list) {
+            return OPEN;
+        }
+        let hash = hash_of(list);
+        let entries = &self.entries;
+        if let Some(&index) = self.by_list.find(hash, |&index| *entries[index as usize].list == *list) {
+            self.entries[index as usize].uses += 1;
+            return index;
+        }
+        let entry = Entry { list: Arc::from(list), hash, uses: 1 };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.entries[index as usize] = entry;
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let entries = &self.entries;
+        self.by_list.insert_unique(hash, index, |&index| entries[index as usize].hash);
+        index
+    }
+
+    /// Counts one use more of a list that is in the table.
+    pub(super) fn acquire_again(&mut self, index: u32) {
+        if index != OPEN {
+            self.entries[index as usize].uses += 1;
+        }
+    }
+
+    /// Counts one use less.
+    pub(super) fn release(&mut self, index: u32) {
+        if index == OPEN {
+            return;
+        }
+        let entry = &mut self.entries[index as usize];
+        entry.uses -= 1;
+        if entry.uses == 0 {
+            match &mut self.unused {
+                Some(unused) => unused.push(index),
+                None => self.drop_unused(index),
+            }
+        }
+    }
+
+    /// Every list but [`OPEN`], by index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<[Acl]>)> {
+        let used = self.entries.iter().enumerate().skip(1).filter(|(_, entry)| entry.uses > 0);
+        used.map(|(index, entry)| (index as u32, &entry.list))
+    }
+
+    /// From here on, no index is given to another list.
+    pub(super) fn hold(&mut self) {
+        self.unused.get_or_insert_default();
+    }
+
+    /// Ends [`Self::hold`].
+    pub(super) fn unhold(&mut self) {
+        for index in self.unused.take().unwrap_or_default() {
+            self.drop_unused(index);
+        }
+    }
+
+    /// An index may come here twice, when it was used again and dropped again during a hold.
+    fn drop_unused(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        if entry.uses > 0 {
+            return;
+        }
+        if let Ok(found) = self.by_list.find_entry(entry.hash, |&other| other == index) {
+            found.remove();
+            entry.list = Arc::from([]);
+            self.free.push(index);
+        }
+    }
+}
+
+/// Whether the list is the one of `OPEN_ACL_UNSAFE`.
+fn is_open(list: &[Acl]) -> bool {
+    match list {
+        [Acl { perms, id }] => *perms == crate::codes::perms::ALL && *id.scheme == *"world" && *id.id == *"anyone",
+        _ => false,
+    }
+}
+
+/// The list that stands in for one that a fuzzy snapshot names but does not hold: nobody may do anything.
+pub(super) fn nobody() -> [Acl; 1] {
+    [Acl { perms: 0, id: Id::new("world", "anyone") }]
+}
+
+fn hash_of(list: &[Acl]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    list.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The index of `OPEN_ACL_UNSAFE`.
+pub(super) const OPEN: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(id: &str) -> Vec<Acl> {
+        vec![Acl { perms: 31, id: Id::new("digest", id) }]
+    }
+
+    #[test]
+    fn lists_are_shared_and_go_with_their_last_use() {
+        let mut table = AclTable::new();
+        assert_eq!(table.acquire(&[Acl::open()]), OPEN);
+        let a = table.acquire(&list("a:x"));
+        assert_eq!(table.acquire(&list("a:x")), a);
+        table.release(a);
+        assert_eq!(**table.list(a), *list("a:x"));
+        table.release(a);
+        assert_eq!(table.iter().count(), 0);
+        assert_eq!(table.acquire(&list("b:x")), a, "the index is free again");
+    }
+
+    #[test]
+    fn a_hold_keeps_indexes_until_its_end() {
+        let mut table = AclTable::new();
+        let a = table.acquire(&list("a:x"));
+        table.hold();
+        table.release(a);
+        assert_ne!(table.acquire(&list("b:x")), a);
+        assert_eq!(table.acquire(&list("a:x")), a);
+        table.release(a);
+        assert_eq!(**table.list(a), *list("a:x"));
+        table.unhold();
+        assert_eq!(table.acquire(&list("c:x")), a);
+        assert_eq!(table.free.len(), 0);
+    }
+}

@@ -1,0 +1,310 @@
+//! The one apply function: broadcast, sync and recovery all go through it.
+//!
+//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What can not be (a parent that
+//! is missing, a node that is there already) happens when a fuzzy snapshot is replayed, and the rules below make the end of
+//! the replay equal on every server.
+
+use bytes::Bytes;
+
+use crate::codes::{ErrorCode, EventType, OpCode};
+use crate::jute::data::{Acl, CONTAINER_OWNER, Stat, StatPersisted, ttl_owner};
+use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
+use crate::zxid::{SessionId, Zxid};
+
+use super::path::split;
+use super::slab::{NONE, ROOT, Slot};
+use super::{Change, Tree};
+
+/// The outcome of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// OK, the code of an error transaction, or why the tree could not follow: of a multi, the first one that is not OK.
+    pub err: ErrorCode,
+    pub result: TxnResult,
+}
+
+/// What the reply to the request says beyond the error code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxnResult {
+    /// Nothing: delete, check, sessions, errors.
+    None,
+    /// create.
+    Path(Box<str>),
+    /// create2, createContainer, createTTL.
+    PathStat(Box<str>, Stat),
+    /// setData, setACL, reconfig.
+    Stat(Stat),
+    /// multi: each sub-transaction's type (-1 for all of a failed multi), code and result.
+    Multi(Vec<(OpCode, ErrorCode, TxnResult)>),
+}
+
+impl Tree {
+    /// Applies a transaction. Total: whatever the transaction says, the tree stays whole. What watches must hear is added to
+    /// `events`, if given, in Apache's order.
+    ///
+    /// An `err` that is neither OK nor that of a [`Txn::Error`] means that the tree was not as the leader saw it: expected
+    /// while a fuzzy snapshot is replayed, and worth a warning at any other time.
+    pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, events: Option<&mut Vec<Change>>) -> Applied {
+        let applied = self.apply_one(&mut Apply { header, events }, txn);
+        self.last_zxid = self.last_zxid.max(header.zxid);
+        self.history.note(header.zxid, self.digest);
+        applied
+    }
+
+    fn apply_one(&mut self, apply: &mut Apply<'_>, txn: &Txn) -> Applied {
+        let outcome = match txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions.insert(apply.header.session, *timeout_ms);
+                Ok(TxnResult::None)
+            }
+            Txn::CloseSession { paths } => {
+                self.close_session(apply, paths.as_deref());
+                Ok(TxnResult::None)
+            }
+            Txn::Create(create) => self.create(apply, create),
+            Txn::Delete { path } | Txn::DeleteContainer { path } => self.delete(apply, path),
+            Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(apply, set),
+            Txn::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            Txn::Check { .. } => Ok(TxnResult::None),
+            Txn::Multi(txns) => return self.multi(apply, txns),
+            Txn::Error(err) => Err(*err),
+        };
+        match outcome {
+            Ok(result) => Applied { err: ErrorCode::OK, result },
+            Err(err) => Applied { err, result: TxnResult::None },
+        }
+    }
+
+    fn multi(&mut self, apply: &mut Apply<'_>, txns: &[Txn]) -> Applied {
+        if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) {
+            return failed_multi(txns);
+        }
+        let mut first_err = ErrorCode::OK;
+        let mut results = Vec::with_capacity(txns.len());
+        for txn in txns {
+            let Applied { err, result } = self.apply_one(apply, txn);
+            if first_err.is_ok() {
+                first_err = err;
+            }
+            results.push((txn.op(), err, result));
+        }
+        Applied { err: first_err, result: TxnResult::Multi(results) }
+    }
+
+    fn create(&mut self, apply: &mut Apply<'_>, create: &CreateTxn) -> Outcome {
+        let path = create.path.as_str();
+        if path == "/" {
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        let (parent_path, name) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        if let Some(slot) = self.find(path) {
+            // Only in a replay: the snapshot already holds the node, perhaps as a later transaction left it.
+            self.replace_acl(slot, &create.acl);
+            self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        let stat = new_stat(apply.header, create.kind);
+        let acl = self.acls.acquire(&create.acl);
+        let data = create.data.as_deref();
+        let Some(slot) = self.add_node(parent, name, path, data, acl, &stat) else {
+            self.acls.release(acl);
+            return Err(ErrorCode::SYSTEM_ERROR);
+        };
+        self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
+        self.quota_after_create(parent_path, name, path, data.map_or(0, <[u8]>::len));
+        apply.notify(self, EventType::NodeCreated, path, slot);
+        apply.notify(self, EventType::NodeChildrenChanged, parent_path, parent);
+        let with_stat = create.with_stat || matches!(create.kind, CreateKind::Container | CreateKind::Ttl { .. });
+        Ok(if with_stat {
+            TxnResult::PathStat(path.into(), self.node(slot).stat())
+        } else {
+            TxnResult::Path(path.into())
+        })
+    }
+
+    /// A delete raises the parent's pzxid even when the node is gone already: it may have been when the snapshot was taken.
+    fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
+        let (parent_path, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        if apply.header.zxid.0 > self.slab.record(parent).pzxid {
+            self.touch(parent);
+            self.slab.record_mut(parent).pzxid = apply.header.zxid.0;
+            self.refresh_digest(parent, parent_path);
+        }
+        let top = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+        // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then they were made after this
+        // delete, by transactions that are still to be replayed.
+        let mut slot = self.first_leaf(top);
+        while slot != top {
+            let above = self.slab.record(slot).parent;
+            let below = self.path(slot);
+            self.remove_node(apply, slot, &below);
+            slot = self.first_leaf(above);
+        }
+        self.remove_node(apply, top, path);
+        apply.notify(self, EventType::NodeChildrenChanged, parent_path, parent);
+        Ok(TxnResult::None)
+    }
+
+    fn set_data(&mut self, apply: &mut Apply<'_>, set: &SetDataTxn) -> Outcome {
+        let path = set.path.as_str();
+        let slot = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+        self.touch(slot);
+        let len_before = self.slab.record(slot).data_len();
+        self.replace_data(slot, set.data.as_deref());
+        let record = self.slab.record_mut(slot);
+        record.mtime = apply.header.time_ms;
+        record.mzxid = apply.header.zxid.0;
+        record.version = set.version;
+        self.refresh_digest(slot, path);
+        let stat = self.node(slot).stat();
+        let len = set.data.as_ref().map_or(0, Bytes::len);
+        self.quota_changed(path, len as i64 - len_before as i64, 0);
+        apply.notify(self, EventType::NodeDataChanged, path, slot);
+        Ok(TxnResult::Stat(stat))
+    }
+
+    fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Outcome {
+        let slot = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+        self.replace_acl(slot, acl);
+        self.slab.record_mut(slot).aversion = version;
+        self.refresh_digest(slot, path);
+        Ok(TxnResult::Stat(self.node(slot).stat()))
+    }
+
+    /// Removes what the transaction lists, then what else this server holds of the session.
+    fn close_session(&mut self, apply: &mut Apply<'_>, paths: Option<&[String]>) {
+        let session = apply.header.session;
+        self.sessions.remove(&session);
+        for path in paths.unwrap_or_default() {
+            let _gone_already = self.delete(apply, path);
+        }
+        for path in self.ephemerals_of(session) {
+            let _gone_already = self.delete(apply, &path);
+        }
+    }
+
+    fn remove_node(&mut self, apply: &mut Apply<'_>, slot: Slot, path: &str) {
+        self.touch(slot);
+        let deleted = apply.change(self, EventType::NodeDeleted, path, slot);
+        let record = self.slab.record(slot);
+        let (acl, hash, len, crc) = (record.acl, record.hash, record.data_len(), record.crc);
+        self.digest = self.digest.wrapping_sub(i64::from(crc));
+        self.data_size -= (path.len() + len) as u64;
+        self.acls.release(acl);
+        self.disown(slot);
+        self.index.remove(slot, hash);
+        self.slab.remove(slot);
+        self.quota_after_delete(path, len);
+        apply.push(deleted);
+    }
+
+    /// A node without children at or below `top`.
+    fn first_leaf(&self, top: Slot) -> Slot {
+        let mut slot = top;
+        loop {
+            match self.slab.record(slot).first_child {
+                NONE => return slot,
+                child => slot = child,
+            }
+        }
+    }
+
+    /// Sets cversion and pzxid of a node that got a child, unless it is ahead already; -1 is one more than there is.
+    fn raise_cversion(&mut self, slot: Slot, path: &str, cversion: i32, zxid: Zxid) {
+        let stored = self.slab.record(slot).cversion;
+        let cversion = if cversion == -1 { stored.wrapping_add(1) } else { cversion };
+        if cversion > stored {
+            self.touch(slot);
+            let record = self.slab.record_mut(slot);
+            record.cversion = cversion;
+            record.pzxid = zxid.0;
+            self.refresh_digest(slot, path);
+        }
+    }
+
+    fn replace_acl(&mut self, slot: Slot, acl: &[Acl]) {
+        self.touch(slot);
+        let acl = self.acls.acquire(acl);
+        let before = std::mem::replace(&mut self.slab.record_mut(slot).acl, acl);
+        self.acls.release(before);
+    }
+
+    /// Replaces data without touching the statistics or the digest.
+    pub(super) fn replace_data(&mut self, slot: Slot, data: Option<&[u8]>) {
+        let record = self.slab.record_mut(slot);
+        let before = record.data_len() as u64;
+        record.set_data(data);
+        self.data_size = self.data_size - before + record.data_len() as u64;
+    }
+}
+
+type Outcome = Result<TxnResult, ErrorCode>;
+
+/// What the parts of one transaction share.
+struct Apply<'a> {
+    header: &'a TxnHeader,
+    events: Option<&'a mut Vec<Change>>,
+}
+
+impl Apply<'_> {
+    fn notify(&mut self, tree: &Tree, kind: EventType, path: &str, slot: Slot) {
+        let change = self.change(tree, kind, path, slot);
+        self.push(change);
+    }
+
+    /// The change as it is to be announced, with the node's ACL as it is now. `None` if nobody wants to know.
+    fn change(&self, tree: &Tree, kind: EventType, path: &str, slot: Slot) -> Option<Change> {
+        self.events.as_ref()?;
+        let node = tree.node(slot);
+        Some(Change {
+            zxid: self.header.zxid,
+            kind,
+            path: if slot == ROOT { "/".into() } else { path.into() },
+            acl: (!node.is_open()).then(|| node.acl().clone()),
+        })
+    }
+
+    fn push(&mut self, change: Option<Change>) {
+        if let (Some(events), Some(change)) = (&mut self.events, change) {
+            events.push(change);
+        }
+    }
+}
+
+/// Nothing of a failed multi is applied: those before the error answer 0, the error its code, and those after it theirs.
+fn failed_multi(txns: &[Txn]) -> Applied {
+    let mut first_err = ErrorCode::OK;
+    let mut results = Vec::with_capacity(txns.len());
+    for txn in txns {
+        let err = match txn {
+            Txn::Error(err) => *err,
+            _ if first_err.is_ok() => ErrorCode::OK,
+            _ => ErrorCode::RUNTIME_INCONSISTENCY,
+        };
+        if first_err.is_ok() {
+            first_err = err;
+        }
+        results.push((OpCode::ERROR, err, TxnResult::None));
+    }
+    Applied { err: first_err, result: TxnResult::Multi(results) }
+}
+
+fn new_stat(header: &TxnHeader, kind: CreateKind) -> StatPersisted {
+    let SessionId(session) = header.session;
+    StatPersisted {
+        czxid: header.zxid.0,
+        mzxid: header.zxid.0,
+        pzxid: header.zxid.0,
+        ctime: header.time_ms,
+        mtime: header.time_ms,
+        ephemeral_owner: match kind {
+            CreateKind::Persistent => 0,
+            CreateKind::Ephemeral => session,
+            CreateKind::Container => CONTAINER_OWNER,
+            CreateKind::Ttl { ttl_ms } => ttl_owner(ttl_ms),
+        },
+        ..StatPersisted::default()
+    }
+}

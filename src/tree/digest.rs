@@ -1,0 +1,75 @@
+//! The tree's digest (ZOOKEEPER-3114): a wrapping sum of one CRC per node, and its history.
+
+use std::collections::VecDeque;
+
+use crate::jute::data::StatPersisted;
+use crate::zxid::Zxid;
+
+/// What a node adds to the digest of its tree (version 2): the CRC-32 of path, data and stored stat. "/" counts as "", and
+/// everything below /zookeeper as 0, since quota statistics differ from server to server.
+pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
+    if path.starts_with(UNCOUNTED_PREFIX) {
+        return 0;
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(if path == "/" { b"" } else { path.as_bytes() });
+    crc.update(data.unwrap_or_default());
+    crc.update(&stat_bytes(stat));
+    crc.finalize()
+}
+
+/// The digests after every 128th zxid, as the four-letter word `hash` shows them.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    entries: VecDeque<(Zxid, i64)>,
+}
+
+impl History {
+    /// Notes the digest after `zxid`, if it is one of those that are kept.
+    pub(super) fn note(&mut self, zxid: Zxid, digest: i64) {
+        if zxid.0 % INTERVAL != 0 {
+            return;
+        }
+        if self.entries.len() == ENTRIES_MAX {
+            self.entries.pop_front();
+        }
+        self.entries.push_back((zxid, digest));
+    }
+
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Zxid, i64)> + use<'_> {
+        self.entries.iter().copied()
+    }
+}
+
+fn stat_bytes(stat: &StatPersisted) -> [u8; 60] {
+    let mut bytes = [0; 60];
+    let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];
+    let ints = [stat.version, stat.cversion, stat.aversion];
+    for (to, long) in bytes.chunks_exact_mut(8).zip(longs) {
+        to.copy_from_slice(&long.to_be_bytes());
+    }
+    for (to, int) in bytes[40..52].chunks_exact_mut(4).zip(ints) {
+        to.copy_from_slice(&int.to_be_bytes());
+    }
+    bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
+    bytes
+}
+
+const UNCOUNTED_PREFIX: &str = "/zookeeper/";
+/// A digest is kept for each zxid that this divides (0x80, so that it shows in hexadecimal).
+const INTERVAL: i64 = 128;
+const ENTRIES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_keeps_the_last_1024() {
+        let mut history = History::default();
+        (1..=128 * 1030).for_each(|zxid| history.note(Zxid(zxid), zxid));
+        let entries: Vec<_> = history.iter().collect();
+        assert_eq!((entries.len(), entries[0]), (1024, (Zxid(128 * 7), 128 * 7)));
+    }
+}

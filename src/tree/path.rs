@@ -1,0 +1,51 @@
+//! What a path may look like (`PathUtils.validatePath`).
+
+/// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component, no control character and
+/// none of the characters that Apache refuses. The view is UTF-16: what needs surrogates there is refused.
+pub fn validate_path(path: &str) -> bool {
+    if path == "/" {
+        return true;
+    }
+    let Some(components) = path.strip_prefix('/') else { return false };
+    components.split('/').all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
+}
+
+/// The parent's path ("" for the root) and the name, if `path` has the form of a node's path.
+pub(super) fn split(path: &str) -> Option<(&str, &str)> {
+    let (parent, name) = path.rsplit_once('/')?;
+    (!name.is_empty() && (parent.is_empty() || parent.starts_with('/'))).then_some((parent, name))
+}
+
+fn is_allowed(c: char) -> bool {
+    let c = u32::from(c);
+    !matches!(c, 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for good in ["/", "/a", "/a/b", "/...", "/.a", "/a.", "/..a", "/a..", "/ ", "/\u{a0}", "/\u{d7ff}", "/\u{f900}"]
+        {
+            assert!(validate_path(good), "{good:?}");
+        }
+        assert!(validate_path("/\u{feff}\u{ffef}"));
+        let bad = ["", "a", "a/b", "//", "/a/", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a/."];
+        let characters =
+            ["/\0", "/\u{1}", "/\n", "/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{fff0}", "/\u{fffd}", "/\u{10000}"];
+        for bad in bad.iter().chain(&characters) {
+            assert!(!validate_path(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn splits() {
+        assert_eq!(split("/a"), Some(("", "a")));
+        assert_eq!(split("/a/b"), Some(("/a", "b")));
+        for bad in ["", "/", "a", "a/b", "/a/"] {
+            assert_eq!(split(bad), None, "{bad:?}");
+        }
+    }
+}
