@@ -1,1 +1,153 @@
-//! ACL lists, schemes and permission checks.
+//! Who may do what: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes nor
+//! connections: lists and proven ids come in, a verdict goes out.
+//!
+//! The rules are those of `ZooKeeperServer.checkACL` and `PrepRequestProcessor.fixupACL`.
+
+mod ids;
+mod ip;
+
+pub use ids::{add_id, digest_id, masked};
+pub use ip::ip_id;
+
+use std::borrow::Cow;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+use crate::codes::{ErrorCode, perms};
+use crate::jute::data::{Acl, Id};
+use crate::jute::decode_utf8_like_java;
+use crate::proto::RequestAcl;
+
+/// The switches of access control.
+#[derive(Clone, Debug)]
+pub struct AclConfig {
+    /// `zookeeper.skipACL=yes`: everyone may do everything.
+    pub skip: bool,
+    /// `DigestAuthenticationProvider.enabled` (3.9): without it there is no digest scheme.
+    pub digest: bool,
+    /// `DigestAuthenticationProvider.superDigest`, `user:base64(sha1(user:password))`. Never log it.
+    pub super_digest: Option<Box<str>>,
+}
+
+impl Default for AclConfig {
+    fn default() -> Self {
+        Self { skip: false, digest: true, super_digest: None }
+    }
+}
+
+impl AclConfig {
+    /// Whether a connection that has proven `ids` may do any of `perm` on a node with this list.
+    pub fn permits(&self, list: &[Acl], perm: i32, ids: &[Id]) -> bool {
+        self.skip || list.is_empty() || grants_to_world(list, perm) || is_super(ids) || self.grants(list, perm, ids)
+    }
+
+    /// What `addauth` proves: the ids to add to the connection, none for `ip`, which it has already.
+    ///
+    /// Digest never fails, there is no list of users. Errors: AUTH_FAILED for any other scheme and for null data.
+    pub fn authenticate(&self, scheme: Option<&str>, data: Option<&[u8]>) -> Result<Vec<Id>, ErrorCode> {
+        match (scheme, data) {
+            (Some("ip"), _) => Ok(Vec::new()),
+            (Some("digest"), Some(data)) if self.digest => Ok(self.prove_digest(data)),
+            _ => Err(ErrorCode::AUTH_FAILED),
+        }
+    }
+
+    fn prove_digest(&self, data: &[u8]) -> Vec<Id> {
+        let text = match std::str::from_utf8(data) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(decode_utf8_like_java(data)),
+        };
+        let id = digest_id(text.as_bytes());
+        let is_super = self.super_digest.as_deref() == Some(&*id.id);
+        is_super.then(|| Id::new("super", "")).into_iter().chain([id]).collect()
+    }
+
+    fn grants(&self, list: &[Acl], perm: i32, ids: &[Id]) -> bool {
+        list.iter().filter(|acl| acl.perms & perm != 0).any(|acl| {
+            let same_scheme = ids.iter().filter(|id| id.scheme == acl.id.scheme);
+            match &*acl.id.scheme {
+                "digest" if self.digest => same_scheme.into_iter().any(|id| id.id == acl.id.id),
+                "ip" => same_scheme.into_iter().any(|id| ip::matches(&id.id, &acl.id.id)),
+                _ => false,
+            }
+        })
+    }
+
+    /// What a valid id of a scheme looks like. `None` stands for Java's null, which the providers choke on.
+    fn is_valid(&self, scheme: &str, id: Option<&str>) -> Result<bool, ErrorCode> {
+        match scheme {
+            "world" => id.map(|id| id == "anyone").ok_or(ErrorCode::MARSHALLING_ERROR),
+            "digest" if self.digest => id.map(is_valid_digest).ok_or(ErrorCode::MARSHALLING_ERROR),
+            "ip" => id.map(ip::is_valid).ok_or(ErrorCode::MARSHALLING_ERROR),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// [`AclConfig::permits`] with the switches as they are by default.
+pub fn permits(list: &[Acl], perm: i32, ids: &[Id]) -> bool {
+    list.is_empty()
+        || grants_to_world(list, perm)
+        || is_super(ids)
+        || AclConfig { skip: false, digest: true, super_digest: None }.grants(list, perm, ids)
+}
+
+/// The list that a create or setACL stores: duplicates removed, `auth` replaced by the proven ids.
+///
+/// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses, `auth` without a proven id;
+/// MARSHALLING_ERROR for a null id where the scheme must look at it.
+pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig) -> Result<Vec<Acl>, ErrorCode> {
+    let request = request.unwrap_or_default();
+    let mut list = Vec::with_capacity(request.len());
+    let mut seen = HashSet::with_hasher(FixedState::with_seed(0));
+    for acl in request {
+        if request.len() > 1 && !seen.insert((acl.perms, acl.scheme.as_deref(), acl.id.as_deref())) {
+            continue;
+        }
+        let scheme = acl.scheme.as_deref().ok_or(ErrorCode::INVALID_ACL)?;
+        if scheme == "auth" {
+            let before = list.len();
+            let proven = ids.iter().filter(|id| config.digest && &*id.scheme == "digest");
+            list.extend(proven.map(|id| Acl { perms: acl.perms, id: id.clone() }));
+            if list.len() == before {
+                return Err(ErrorCode::INVALID_ACL);
+            }
+        } else if config.is_valid(scheme, acl.id.as_deref())? {
+            list.push(Acl { perms: acl.perms, id: Id::new(scheme, acl.id.as_deref().unwrap_or_default()) });
+        } else {
+            return Err(ErrorCode::INVALID_ACL);
+        }
+    }
+    if list.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(list) }
+}
+
+/// What getACL shows to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None` if they
+/// may not see it at all.
+pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
+    if !config.permits(list, perms::READ | perms::ADMIN, ids) {
+        None
+    } else if config.permits(list, perms::ADMIN, ids) {
+        Some(list.to_vec())
+    } else {
+        Some(list.iter().map(masked).collect())
+    }
+}
+
+/// The common case first: `world:anyone` stands in nearly every list.
+fn grants_to_world(list: &[Acl], perm: i32) -> bool {
+    list.iter().any(|acl| acl.perms & perm != 0 && &*acl.id.scheme == "world" && &*acl.id.id == "anyone")
+}
+
+fn is_super(ids: &[Id]) -> bool {
+    ids.iter().any(|id| &*id.scheme == "super")
+}
+
+/// Two parts around ':', as `String.split` counts them: empty ones at the end are none.
+fn is_valid_digest(id: &str) -> bool {
+    let trimmed = id.trim_end_matches(':');
+    !trimmed.is_empty() && trimmed.split(':').count() == 2
+}
+
+#[cfg(test)]
+mod tests;

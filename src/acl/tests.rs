@@ -1,0 +1,123 @@
+//! The judgement of lists, by the tables of observed facts.
+
+use super::*;
+
+fn entry<'a>(perms: i32, scheme: Option<&'a str>, id: Option<&'a str>) -> RequestAcl<'a> {
+    RequestAcl { perms, scheme: scheme.map(Cow::Borrowed), id: id.map(Cow::Borrowed) }
+}
+
+fn stored(perms: i32, scheme: &str, id: &str) -> Acl {
+    Acl { perms, id: Id::new(scheme, id) }
+}
+
+fn fix(list: &[RequestAcl<'_>], ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+    fixup(Some(list), ids, &AclConfig::default())
+}
+
+#[test]
+fn lists_that_are_refused() {
+    let ip = [ip_id("127.0.0.1".parse().unwrap())];
+    let invalid = Err(ErrorCode::INVALID_ACL);
+    assert_eq!(fixup(None, &ip, &AclConfig::default()), invalid);
+    assert_eq!(fix(&[], &ip), invalid);
+    let refused = [
+        (None, Some("anyone")),
+        (Some("world"), Some("someone")),
+        (Some("auth"), Some("")),
+        (Some("auth"), None),
+        (Some("digest"), Some("abc")),
+        (Some("digest"), Some("a:b:c")),
+        (Some("digest"), Some("")),
+        (Some("digest"), Some(":")),
+        (Some("digest"), Some("u:")),
+        (Some("ip"), Some("abc")),
+        (Some("ip"), Some("1.2.3.4/33")),
+        (Some("super"), Some("")),
+        (Some("sasl"), Some("u")),
+        (Some("x509"), Some("u")),
+        (Some("ensemble"), Some("u")),
+        (Some("DIGEST"), Some("u:p")),
+        (Some("sasl"), None),
+    ];
+    for (scheme, id) in refused {
+        assert_eq!(fix(&[entry(31, scheme, id)], &ip), invalid, "{scheme:?} {id:?}");
+    }
+    for scheme in ["world", "digest", "ip"] {
+        assert_eq!(fix(&[entry(31, Some(scheme), None)], &ip), Err(ErrorCode::MARSHALLING_ERROR), "{scheme}");
+    }
+}
+
+#[test]
+fn lists_that_are_taken_as_they_are() {
+    for (scheme, id) in [("world", "anyone"), ("digest", "u:p"), ("digest", ":p"), ("digest", "u:p:"), ("ip", "::/64")]
+    {
+        for perms in [0, 31, 64, -1] {
+            let list = fix(&[entry(perms, Some(scheme), Some(id))], &[]);
+            assert_eq!(list, Ok(vec![stored(perms, scheme, id)]));
+        }
+    }
+}
+
+#[test]
+fn auth_expands_in_place_and_duplicates_go_before_it_does() {
+    let ids = [Id::new("ip", "127.0.0.1"), Id::new("super", ""), Id::new("digest", "a:x"), Id::new("digest", "b:y")];
+    let world = entry(1, Some("world"), Some("anyone"));
+    let own = entry(31, Some("digest"), Some("a:x"));
+    let list = [world.clone(), entry(31, Some("auth"), Some("ignored")), own, world];
+    let expected = vec![
+        stored(1, "world", "anyone"),
+        stored(31, "digest", "a:x"),
+        stored(31, "digest", "b:y"),
+        stored(31, "digest", "a:x"),
+    ];
+    assert_eq!(fix(&list, &ids), Ok(expected));
+}
+
+#[test]
+fn who_may() {
+    let config = AclConfig::default();
+    let (u, v) = (Id::new("digest", "u:x"), Id::new("digest", "v:x"));
+    let list = [stored(perms::READ, "digest", "u:x"), stored(perms::WRITE, "ip", "10.0.0.0/8")];
+    assert!(config.permits(&[], perms::ADMIN, &[]));
+    assert!(config.permits(&list, perms::READ, std::slice::from_ref(&u)));
+    assert!(!config.permits(&list, perms::WRITE, std::slice::from_ref(&u)));
+    assert!(!config.permits(&list, perms::READ, &[v]));
+    assert!(config.permits(&list, perms::READ | perms::ADMIN, std::slice::from_ref(&u)));
+    assert!(config.permits(&list, perms::WRITE, &[Id::new("ip", "10.9.9.9")]));
+    assert!(!config.permits(&list, perms::WRITE, &[Id::new("ip", "11.9.9.9")]));
+    assert!(config.permits(&list, perms::ADMIN, &[Id::new("super", "")]));
+    assert!(AclConfig { skip: true, ..config.clone() }.permits(&list, perms::ADMIN, &[]));
+    assert!(!AclConfig { digest: false, ..config }.permits(&list, perms::READ, &[u]));
+    // Bits of other permissions do not help, nor does another id of scheme world.
+    assert!(!permits(&[stored(perms::READ, "world", "anyone")], perms::WRITE, &[]));
+    assert!(!permits(&[stored(perms::ALL, "world", "nobody")], perms::READ, &[Id::new("world", "nobody")]));
+}
+
+#[test]
+fn get_acl_masks_without_admin() {
+    let config = AclConfig::default();
+    let u = Id::new("digest", "u:hash");
+    let read = [stored(perms::READ, "digest", "u:hash"), stored(perms::READ, "world", "anyone")];
+    assert_eq!(&*shown(&read, std::slice::from_ref(&u), &config).unwrap()[0].id.id, "u:x");
+    let admin = [stored(perms::ADMIN, "digest", "u:hash")];
+    assert_eq!(shown(&admin, &[u], &config), Some(admin.to_vec()));
+    assert_eq!(shown(&admin, &[], &config), None);
+}
+
+#[test]
+fn adding_ids() {
+    let root = digest_id(b"root:secret").id;
+    let config = AclConfig { super_digest: Some(root.clone()), ..AclConfig::default() };
+    let proven = config.authenticate(Some("digest"), Some(b"root:secret")).unwrap();
+    assert_eq!(proven, [Id::new("super", ""), Id::new("digest", &root)]);
+    assert_eq!(config.authenticate(Some("digest"), Some(b"")).unwrap().len(), 1);
+    assert_eq!(config.authenticate(Some("ip"), None), Ok(vec![]));
+    for scheme in
+        [None, Some(""), Some("world"), Some("auth"), Some("super"), Some("x509"), Some("sasl"), Some("DIGEST")]
+    {
+        assert_eq!(config.authenticate(scheme, Some(b"a:b")), Err(ErrorCode::AUTH_FAILED), "{scheme:?}");
+    }
+    assert_eq!(config.authenticate(Some("digest"), None), Err(ErrorCode::AUTH_FAILED));
+    // Bytes that are no UTF-8 are hashed and stored as Java decodes them.
+    assert_eq!(&config.authenticate(Some("digest"), Some(b"\xff:b")).unwrap()[0].id[..4], "\u{fffd}:");
+}
