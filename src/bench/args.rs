@@ -1,0 +1,130 @@
+//! What a person may ask of `ringkeeper bench`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::mix::Mix;
+
+/// Drive a ZooKeeper server with load and report throughput, latency, CPU time and memory.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    /// The floors.
+    #[command(subcommand)]
+    pub(super) floor: Option<Floor>,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+}
+
+/// What to hold a server's figures against.
+#[derive(Subcommand, Debug)]
+pub(super) enum Floor {
+    /// Answer the load generator's frames with replies of a server's size, and do nothing else.
+    EchoServer(EchoArgs),
+    /// Measure how long a durable 4 KiB write into a written file takes, in two ways.
+    DurableWrite(DurableArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LoadArgs {
+    /// Address of the server.
+    #[arg(long, default_value = "127.0.0.1:2181")]
+    pub(super) server: SocketAddr,
+    /// Sessions, each on its own connection.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) sessions: u32,
+    /// Requests outstanding per session; in an open loop the most that may be.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) outstanding: u32,
+    /// Operations and their weights, of get, exists, children, set, create, delete: `get=90,set=10`.
+    #[arg(long, default_value = "get=100")]
+    pub(super) mix: Mix,
+    /// Bytes of data per znode.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) payload: u32,
+    /// Znodes that the load works on.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(super) nodes: u64,
+    /// Znodes per parent.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) fanout: u64,
+    /// The parent of everything.
+    #[arg(long, default_value = "/ringkeeper-bench")]
+    pub(super) root: String,
+    /// Znodes to create before the load where they are missing; as many as --nodes unless given. 0 for none.
+    #[arg(long)]
+    pub(super) preload: Option<u64>,
+    /// Creates per multi while preloading; 1 for plain creates.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(super) preload_batch: u64,
+    /// Seconds of measured load. 0 to preload only.
+    #[arg(long, default_value_t = 10.0)]
+    pub(super) duration: f64,
+    /// Stop after so many measured operations, if that comes first.
+    #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
+    pub(super) ops: u64,
+    /// Seconds of load before measuring.
+    #[arg(long, default_value_t = 2.0)]
+    pub(super) warmup: f64,
+    /// Open loop: so many requests per second on a fixed schedule, latency counted from the scheduled start.
+    #[arg(long)]
+    pub(super) rate: Option<f64>,
+    /// The server's process, to report its CPU time and memory.
+    #[arg(long)]
+    pub(super) pid: Option<u32>,
+    /// The core to run on.
+    #[arg(long)]
+    pub(super) core: Option<usize>,
+    /// Session timeout in milliseconds.
+    #[arg(long, default_value_t = 30_000)]
+    pub(super) timeout: u32,
+    /// Drive a bare echo server: no handshake, no tree.
+    #[arg(long)]
+    pub(super) echo: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print no progress.
+    #[arg(long)]
+    pub(super) quiet: bool,
+    /// Seed of the random choices.
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EchoArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:2199")]
+    pub(super) listen: SocketAddr,
+    /// Bytes of data in the reply to a getData.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) payload: u32,
+    /// The core to run on.
+    #[arg(long)]
+    pub(super) core: Option<usize>,
+    /// Seconds after which to stop.
+    #[arg(long, default_value_t = 3600.0)]
+    pub(super) duration: f64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DurableArgs {
+    /// The directory whose device is measured.
+    #[arg(long, default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// Writes per way.
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) count: u64,
+    /// Seconds after which to stop, counted or not.
+    #[arg(long, default_value_t = 30.0)]
+    pub(super) duration: f64,
+    /// The core to run on.
+    #[arg(long)]
+    pub(super) core: Option<usize>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
