@@ -345,6 +345,40 @@ fn debug_of_a_configuration_shows_no_secret() {
     assert!(!format!("{config:?}").contains("s3cret"));
 }
 
+/// What kazoo's test harness starts its servers with; it must start, with everything that is missing named once.
+#[test]
+fn kazoos_harness_starts_and_its_unsupported_keys_are_named() {
+    let text = "secureClientPort=2281\nmaxClientCnxns=0\nadmin.serverPort=8080\n\
+                serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+                authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
+                ssl.keyStore.location=/k\nssl.keyStore.password=apassword\n\
+                4lw.commands.whitelist=*\nextendedTypesEnabled=true\n";
+    let flags = [
+        "file.encoding=UTF-8",
+        "readonlymode.enabled=true",
+        "zookeeper.log.dir=/l",
+        "zookeeper.root.logger=INFO,CONSOLE",
+        "log4j.configuration=file:/x",
+        "java.awt.headless=true",
+        "java.security.auth.login.config=/j",
+        "zookeeper.admin.enableServer=false",
+    ];
+    let loaded = loaded(text, &flags);
+    assert_eq!((loaded.config.words, loaded.config.extended_types), (WordList::All, true));
+    let mut named: Vec<_> = loaded.notices.iter().map(|notice| notice.key.as_str()).collect();
+    named.sort_unstable();
+    let wanted = [
+        "-Djava.security.auth.login.config",
+        "admin.serverPort",
+        "authProvider.1",
+        "secureClientPort",
+        "serverCnxnFactory",
+        "ssl.keyStore.location",
+        "ssl.keyStore.password",
+    ];
+    assert_eq!(named, wanted);
+}
+
 /// Whatever bytes a file holds, loading ends in a value or an error.
 #[test]
 fn no_bytes_make_it_panic() {
