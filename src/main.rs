@@ -1,24 +1,30 @@
-//! The command line: it only parses and dispatches.
+//! The command line: it parses and dispatches, and does nothing else.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ringkeeper::bench::{self, BenchArgs};
+use ringkeeper::{bench, cli};
 
+/// Apache ZooKeeper's job, done by a thread-per-core server on io_uring.
 #[derive(Parser)]
 #[command(name = "ringkeeper", version)]
-struct Cli {
+struct Ringkeeper {
+    /// Without one: a server on 127.0.0.1:2181 with its data in ./ringkeeper-data.
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(BenchArgs),
+    Server(cli::ServerArgs),
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Bench(args) => bench::run(args),
+    let arguments = cli::as_command(std::env::args_os());
+    match Ringkeeper::parse_from(arguments).command {
+        None => cli::server(cli::ServerArgs::default()),
+        Some(Command::Server(args)) => cli::server(args),
+        Some(Command::Bench(args)) => bench::run(args),
     }
 }
