@@ -22,6 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from drive import Difference, Driver  # noqa: E402
 from generate import Generator  # noqa: E402
+from shrink import shrink  # noqa: E402
 from zk import proto, server, tree  # noqa: E402
 from zk.client import Client, four_letter_word  # noqa: E402
 from zk.server import Apache, Ringkeeper  # noqa: E402
@@ -41,9 +42,7 @@ def main():
         except Difference as difference:
             report(arguments, difference)
             if arguments.shrink:
-                from shrink import shrink
-
-                shrink(arguments, arguments.trace)
+                shrink(arguments, arguments.trace, servers, save)
             return 1
     return 0
 
