@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod exit;
+pub mod process;
 pub mod words;
 
 use std::process::ExitCode;
