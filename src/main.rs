@@ -17,7 +17,7 @@ struct Ringkeeper {
 #[derive(Subcommand)]
 enum Command {
     Server(cli::ServerArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 fn main() -> ExitCode {
@@ -25,6 +25,6 @@ fn main() -> ExitCode {
     match Ringkeeper::parse_from(arguments).command {
         None => cli::server(cli::ServerArgs::default()),
         Some(Command::Server(args)) => cli::server(args),
-        Some(Command::Bench(args)) => bench::run(args),
+        Some(Command::Bench(args)) => bench::run(*args),
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use super::error::ConfigError;
-use super::keys::Shape;
+use super::keys::{self, Shape, Source};
 use super::notice::Notice;
 use super::sources::{Given, Sources};
 use super::values::{decode_long, parse_bool, parse_int, parse_long, strict_bool};
@@ -48,14 +48,14 @@ impl<'a> Reader<'a> {
     /// A 32-bit number; properties also as `0x10` or `010`, which Java decodes.
     pub fn int(&mut self, name: &str, default: i32) -> i32 {
         let Some(given) = self.given(name) else { return default };
-        let number = decode_long(&given.value).and_then(|n| i32::try_from(n).ok());
+        let number = number(name, given).and_then(|n| i32::try_from(n).ok());
         number.unwrap_or_else(|| self.fall_back(given, "a whole number", default))
     }
 
     /// A 64-bit number, likewise.
     pub fn long(&mut self, name: &str, default: i64) -> i64 {
         let Some(given) = self.given(name) else { return default };
-        decode_long(&given.value).unwrap_or_else(|| self.fall_back(given, "a whole number", default))
+        number(name, given).unwrap_or_else(|| self.fall_back(given, "a whole number", default))
     }
 
     /// A count or a limit where nothing below 0 makes a difference to 0.
@@ -112,6 +112,12 @@ impl<'a> Reader<'a> {
         self.warn(given, format!("is not {wanted}; the default {default} is used"));
         default
     }
+}
+
+/// zoo.cfg's reader takes decimals only, a property is decoded: `010` is ten in one and eight in the other.
+fn number(name: &str, given: &Given) -> Option<i64> {
+    let direct = keys::find(name).is_some_and(|key| key.source == Source::File);
+    if direct { parse_long(&given.value) } else { decode_long(&given.value) }
 }
 
 fn check_shape(name: &str, value: &str, shape: Shape) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::secret::Secret;
+use crate::limits;
 
 /// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds Apache's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -262,25 +263,25 @@ impl Config {
             data_dir_autocreate: true,
             db_autocreate: true,
             tick_ms,
-            min_session_timeout_ms: tick_ms.saturating_mul(2),
-            max_session_timeout_ms: tick_ms.saturating_mul(20),
-            max_client_cnxns: 60,
+            min_session_timeout_ms: tick_ms.saturating_mul(limits::SESSION_TIMEOUT_TICKS_MIN as i32),
+            max_session_timeout_ms: tick_ms.saturating_mul(limits::SESSION_TIMEOUT_TICKS_MAX as i32),
+            max_client_cnxns: limits::CONNECTIONS_PER_ADDRESS_MAX,
             max_cnxns: 0,
             sessionless_timeout_ms: 10_000,
             client_tcp_keep_alive: false,
             words: WordList::parse("", false),
             read_only_mode: false,
-            global_outstanding_limit: 1000,
-            jute_max_buffer: 0xf_ffff,
-            jute_extra_bytes: 0xf_ffff,
+            global_outstanding_limit: limits::OUTSTANDING_REQUESTS_MAX as u32,
+            jute_max_buffer: limits::FRAME_BYTES_MAX as u32,
+            jute_extra_bytes: (limits::RECORD_BYTES_MAX - limits::FRAME_BYTES_MAX) as u32,
             large_request_max_bytes: 100 * 1024 * 1024,
             large_request_threshold: None,
             request_throttle: RequestThrottle::default(),
             throttled_op_wait_ms: 0,
             connection_throttle: ConnectionThrottle::default(),
-            snap_count: 100_000,
+            snap_count: limits::SNAP_COUNT as u32,
             snap_size_limit_bytes: Some(4 << 30),
-            pre_alloc_bytes: 64 << 20,
+            pre_alloc_bytes: limits::LOG_PREALLOC_BYTES,
             txn_log_size_limit_bytes: None,
             force_sync: true,
             fsync_warning_ms: 1000,

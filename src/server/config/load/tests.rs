@@ -134,6 +134,12 @@ fn the_file_overwrites_what_the_command_line_set() {
 }
 
 #[test]
+fn a_leading_zero_is_octal_in_properties_only() {
+    let config = config("maxClientCnxns=010\nmaxCnxns=010\n");
+    assert_eq!((config.max_client_cnxns, config.max_cnxns), (10, 8));
+}
+
+#[test]
 fn the_last_of_two_flags_counts() {
     assert_eq!(loaded("", &["zookeeper.snapCount=7", "zookeeper.snapCount=8"]).config.snap_count, 8);
 }
