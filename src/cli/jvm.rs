@@ -1,5 +1,5 @@
-//! The words after `ringkeeper server`, read as a JVM's command line: `-D` flags anywhere, a JVM's own flags passed over,
-//! ZooKeeper's main classes too, and what is left are the server's arguments.
+//! The words after `ringkeeper server`, read as a JVM's command line: `-D` flags anywhere, a JVM's own flags and
+//! ZooKeeper's main classes passed over; what is left are the server's arguments.
 
 use std::fmt;
 
