@@ -1,8 +1,9 @@
 //! The floor of the network path: a server that answers every frame with one of the size that a ZooKeeper server
 //! would answer with, over the same ring and the same loop, and does nothing else.
 
+use std::io;
 use std::mem;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::wire::{FrameCutter, Op, REPLY_HEADER_BYTES};
 /// Serves until the time is over or a signal ends the process.
 pub(super) fn serve(args: &EchoArgs) -> Result<(), BenchError> {
     pin(args.core);
-    let listener = TcpListener::bind(args.listen).map_err(BenchError::io(format!("listening on {}", args.listen)))?;
+    let listener = listen(args.listen).map_err(BenchError::io(format!("listening on {}", args.listen)))?;
     // The sockets that it accepts inherit this.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)
         .map_err(|error| BenchError::Io { doing: "setting TCP_NODELAY".to_owned(), error: error.into() })?;
@@ -34,6 +35,20 @@ pub(super) fn serve(args: &EchoArgs) -> Result<(), BenchError> {
         }
     }
     Ok(())
+}
+
+/// Listens, trying for a while: the kernel tears the ring of a killed process down in the background, and until that
+/// is done its multishot accept holds the port.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + BIND_TIME;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 struct Echo {
@@ -169,10 +184,12 @@ impl Replies {
 
 const LISTENER: Token = Token::new(u32::MAX, 0);
 
+const BIND_TIME: Duration = Duration::from_secs(2);
+
 const TICK: Duration = Duration::from_millis(100);
 
 /// Operation codes with a reply of their own.
 const CODES: i32 = 32;
 
 /// Bytes of a path that the load generator would create.
-const PATH_BYTES: usize = 33;
+const PATH_BYTES: usize = 48;

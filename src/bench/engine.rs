@@ -176,7 +176,7 @@ impl Engine {
             while let Some(event) = self.ring.next_event() {
                 match event {
                     Event::Sent { conn, buffer, .. } => self.on_sent(conn, buffer),
-                    Event::ReceiveStopped { cause, conn } if cause == ReceiveStop::NoBuffers => {
+                    Event::ReceiveStopped { conn, cause: ReceiveStop::NoBuffers } => {
                         self.ring.receive(conn, self.sessions[conn.slot as usize].socket.as_fd())?;
                     }
                     Event::ReceiveStopped { .. } => open -= 1,

@@ -17,7 +17,7 @@ impl Mix {
         if let [(only, _)] = self.weights[..] {
             return only;
         }
-        let mut left = ((random >> 32) * u64::from(self.total) >> 32) as u32;
+        let mut left = (((random >> 32) * u64::from(self.total)) >> 32) as u32;
         for &(op, weight) in &self.weights {
             if left < weight {
                 return op;
@@ -75,7 +75,7 @@ impl Random {
 
     /// A number below `bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 }
 

@@ -35,7 +35,7 @@ impl Preload<'_> {
         engine.run(&mut Creates::new(dirs, 1, &[], |dir| self.tree.dir_path(dir)), 64, None)?;
         let mut leaves = Creates::new(self.nodes, self.batch, self.payload, |node| self.tree.node_path(node));
         leaves.progress = (!self.quiet).then_some(0);
-        engine.run(&mut leaves, 4, None)?;
+        engine.run(&mut leaves, (256 / self.batch).clamp(4, 64) as u32, None)?;
         if !self.quiet {
             let seconds = started.elapsed().as_secs_f64();
             eprintln!("preloaded {} znodes in {seconds:.1} s, {:.0}/s", self.nodes, self.nodes as f64 / seconds);

@@ -81,7 +81,7 @@ impl Tree {
 
     /// The path of the `serial`-th znode that `session` creates on its own.
     pub(super) fn own_path(&self, session: u32, serial: u64) -> String {
-        format!("{}/s{session:0width$}-{serial:012}", self.root, width = DIGITS)
+        format!("{}-s{session:0width$}-{serial:012}", self.root, width = DIGITS)
     }
 }
 

@@ -18,6 +18,9 @@
 //! holds the file itself. Sockets must be blocking ones: on a non-blocking socket the kernel fails an operation that
 //! it would otherwise have waited for.
 //!
+//! A process that dies leaves its ring to the kernel, which tears it down in the background: for some milliseconds a
+//! multishot accept may still hold the port of a listener, so whoever binds it again should try for a while.
+//!
 //! All `unsafe` code serves three invariants: received bytes are read only between the completion that names their
 //! buffer and its return ([`buffers`]); sent bytes are owned by the ring until their completion ([`send`]); and both
 //! outlive whatever the kernel still does with them, because dropping the ring first cancels that.
