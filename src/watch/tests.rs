@@ -1,0 +1,217 @@
+//! The watch table against a naive model, and the bounds on its memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn fired(table: &mut WatchTable, kind: EventType, path: &str) -> Vec<u32> {
+    let mut told = Vec::new();
+    table.trigger(kind, path, |connection| told.push(connection));
+    told.sort_unstable();
+    told
+}
+
+#[test]
+fn one_shot_watches_are_spent_and_persistent_ones_stay() {
+    let mut table = WatchTable::new();
+    table.add("/a", 1, Modes::DATA);
+    table.add("/a", 2, Modes::PERSISTENT);
+    table.add("/a", 2, Modes::DATA);
+    assert_eq!(fired(&mut table, EventType::NodeDataChanged, "/a"), [1, 2]);
+    assert_eq!(fired(&mut table, EventType::NodeDataChanged, "/a"), [2]);
+    assert_eq!(fired(&mut table, EventType::NodeChildrenChanged, "/a"), [2]);
+    assert_eq!(fired(&mut table, EventType::NodeDeleted, "/a"), [2]);
+    assert_eq!(fired(&mut table, EventType::NodeCreated, "/a"), [2]);
+    assert_eq!(table.counts(), Counts { data: 1, child: 1, recursive: 0 });
+}
+
+#[test]
+fn a_child_watch_hears_of_children_and_of_the_end() {
+    let mut table = WatchTable::new();
+    table.add("/a", 1, Modes::CHILD);
+    assert!(fired(&mut table, EventType::NodeDataChanged, "/a").is_empty());
+    assert_eq!(fired(&mut table, EventType::NodeChildrenChanged, "/a"), [1]);
+    assert!(fired(&mut table, EventType::NodeChildrenChanged, "/a").is_empty());
+    table.add("/a", 1, Modes::CHILD);
+    table.add("/a", 1, Modes::DATA);
+    assert_eq!(fired(&mut table, EventType::NodeDeleted, "/a"), [1]);
+    assert_eq!(table.counts(), Counts::default());
+}
+
+#[test]
+fn a_recursive_watch_hears_of_its_subtree_once_and_never_of_children() {
+    let mut table = WatchTable::new();
+    table.add("/", 1, Modes::RECURSIVE);
+    table.add("/a", 1, Modes::RECURSIVE);
+    table.add("/a/b", 1, Modes::DATA);
+    table.add("/a", 2, Modes::PERSISTENT);
+    assert_eq!(fired(&mut table, EventType::NodeCreated, "/a/b"), [1]);
+    assert_eq!(fired(&mut table, EventType::NodeChildrenChanged, "/a"), [2]);
+    assert_eq!(fired(&mut table, EventType::NodeDeleted, "/a"), [1, 2]);
+    assert_eq!(fired(&mut table, EventType::NodeDataChanged, "/"), [1]);
+    assert!(table.remove("/", 1, Modes::ANY));
+    assert!(fired(&mut table, EventType::NodeDataChanged, "/b").is_empty());
+    assert_eq!(fired(&mut table, EventType::NodeDataChanged, "/a/b/c"), [1]);
+}
+
+#[test]
+fn watcher_types_take_what_they_name() {
+    // Rows and columns of the observed table: what is set, then whether types 1 to 5 find it.
+    let rows = [
+        (Modes::DATA, [false, true, true, false, false]),
+        (Modes::CHILD, [true, false, true, false, false]),
+        (Modes::PERSISTENT, [false, false, true, true, false]),
+        (Modes::RECURSIVE, [false, false, true, false, true]),
+    ];
+    for (set, found) in rows {
+        for (kind, found) in (1..).zip(found) {
+            let modes = Modes::of_watcher_type(kind).unwrap();
+            let mut table = WatchTable::new();
+            table.add("/a", 3, set);
+            assert_eq!(table.contains("/a", 3, modes), found, "{set:?} {kind}");
+            assert!(!table.contains("/a", 4, modes) && !table.contains("/b", 3, modes));
+            assert_eq!(table.remove("/a", 3, modes), found);
+            assert_eq!(table.counts() == Counts::default(), found);
+        }
+    }
+    assert_eq!([0, 6, -1].map(Modes::of_watcher_type), [None; 3]);
+    assert_eq!([-1, 2].map(Modes::of_add_watch), [None; 2]);
+}
+
+#[test]
+fn summary_and_dump_show_the_data_table() {
+    let mut table = WatchTable::new();
+    table.add("/b", 1, Modes::DATA);
+    table.add("/a", 2, Modes::PERSISTENT);
+    table.add("/a", 1, Modes::RECURSIVE);
+    table.add("/c", 3, Modes::CHILD);
+    assert_eq!(table.summary(), Summary { connections: 2, paths: 2, watches: 3 });
+    assert_eq!(table.by_path(), [("/a".into(), vec![1, 2]), ("/b".into(), vec![1])]);
+    assert_eq!(table.watches_of(1), 2);
+    table.remove_connection(1);
+    assert_eq!(table.by_path(), [("/a".into(), vec![2])]);
+    assert_eq!(table.counts(), Counts { data: 1, child: 2, recursive: 0 });
+}
+
+#[test]
+fn memory_per_watch_is_bounded_and_given_back() {
+    let mut table = WatchTable::new();
+    for i in 0..100_000u32 {
+        table.add(&format!("/app/watched/n{i:07}"), i % 16, Modes::DATA);
+    }
+    let distinct = table.heap_bytes() / 100_000;
+    assert!(distinct <= 100, "{distinct} bytes for a watch on a path of its own");
+    for i in 0..100_000u32 {
+        assert_eq!(fired(&mut table, EventType::NodeDeleted, &format!("/app/watched/n{i:07}")), [i % 16]);
+    }
+    assert!(table.heap_bytes() < 20_000, "{} bytes left behind", table.heap_bytes());
+    let before = table.heap_bytes();
+    for connection in 0..100_000 {
+        table.add("/one", connection, Modes::DATA);
+    }
+    // Each connection has a table of its own here; that of its connection is counted apart.
+    let heads = 100_000 * (size_of::<HashTable<u32>>() + 16 + 16);
+    let shared = (table.heap_bytes() - before).saturating_sub(heads) / 100_000;
+    assert!(shared <= 32, "{shared} bytes for one more watch on a path");
+    assert_eq!(fired(&mut table, EventType::NodeDeleted, "/one").len(), 100_000);
+    assert_eq!(table.counts(), Counts::default());
+}
+
+/// The table as Apache words it: two maps from path and connection, modes as sets.
+#[derive(Default)]
+struct Model {
+    watches: BTreeMap<(String, u32), u8>,
+}
+
+impl Model {
+    fn fire(&mut self, kind: EventType, path: &str) -> Vec<u32> {
+        let mut told = BTreeSet::new();
+        for ((watched, connection), modes) in &mut self.watches {
+            let below = path.strip_prefix(watched.as_str()).is_some_and(|rest| rest.starts_with('/') || watched == "/");
+            let (wanted, spent) = match kind {
+                EventType::NodeChildrenChanged => (2 | 4, 2),
+                EventType::NodeDeleted => (15, 1 | 2),
+                _ => (1 | 4 | 8, 1),
+            };
+            if watched == path && *modes & wanted != 0 {
+                told.insert(*connection);
+                *modes &= !spent;
+            } else if watched != path && below && kind != EventType::NodeChildrenChanged && *modes & 8 != 0 {
+                told.insert(*connection);
+            }
+        }
+        self.watches.retain(|_, modes| *modes != 0);
+        told.into_iter().collect()
+    }
+
+    fn remove(&mut self, path: &str, connection: u32, modes: u8) -> bool {
+        let Some(old) = self.watches.get_mut(&(path.to_owned(), connection)) else { return false };
+        let found = *old & modes != 0;
+        *old &= !modes;
+        self.watches.retain(|_, modes| *modes != 0);
+        found
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(&'static str, u32, u8),
+    Remove(&'static str, u32, i32),
+    Close(u32),
+    Fire(u8, &'static str),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let path = prop::sample::select(vec!["/", "/a", "/a/b", "/a/b/c", "/ab", "/b", "", "/a/b/d"]);
+    let step = prop_oneof![
+        6 => (path.clone(), 0..6u32, 0..4u8).prop_map(|(path, connection, bit)| Step::Add(path, connection, 1 << bit)),
+        2 => (path.clone(), 0..6u32, 1..6i32).prop_map(|(path, connection, kind)| Step::Remove(path, connection, kind)),
+        1 => (0..6u32).prop_map(Step::Close),
+        5 => (1..5u8, path).prop_map(|(kind, path)| Step::Fire(kind, path)),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn it_does_what_the_model_does(steps in steps()) {
+        let mut table = WatchTable::new();
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Add(path, connection, modes) => {
+                    table.add(path, connection, Modes(modes));
+                    *model.watches.entry((path.to_owned(), connection)).or_default() |= modes;
+                }
+                Step::Remove(path, connection, kind) => {
+                    let modes = Modes::of_watcher_type(kind).unwrap();
+                    prop_assert_eq!(table.remove(path, connection, modes), model.remove(path, connection, modes.0));
+                }
+                Step::Close(connection) => {
+                    table.remove_connection(connection);
+                    model.watches.retain(|(_, other), _| *other != connection);
+                }
+                Step::Fire(kind, path) => {
+                    let kind = [
+                        EventType::NodeCreated,
+                        EventType::NodeDeleted,
+                        EventType::NodeDataChanged,
+                        EventType::NodeChildrenChanged,
+                    ][kind as usize - 1];
+                    // An event of "" never comes; the model's prefixes would take it for the parent of all.
+                    if !path.is_empty() {
+                        prop_assert_eq!(fired(&mut table, kind, path), model.fire(kind, path));
+                    }
+                }
+            }
+            let count = |modes: u8| model.watches.values().filter(|set| **set & modes != 0).count();
+            prop_assert_eq!(table.counts(), Counts { data: count(13), child: count(6), recursive: count(8) });
+            for connection in 0..6 {
+                let paths = model.watches.keys().filter(|(_, other)| *other == connection).count();
+                prop_assert_eq!(table.watches_of(connection), paths);
+            }
+        }
+    }
+}
