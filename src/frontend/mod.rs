@@ -1,1 +1,484 @@
-//! The frontend machine: decode, serve, respond.
+//! The frontend machine of one shard: decode, serve, respond. Bytes of clients and messages of the quorum core come in by
+//! method calls, bytes and messages go out as effects; it opens no socket and reads no clock.
+//!
+//! **Order.** A connection's requests are served one after the other. Reads are answered at once from the tree. Writes go to
+//! the quorum core, as many in a row as there are; a read behind a write waits for its reply, and a write behind a waiting
+//! read waits too, or the read could show what comes after it. Waiting requests stay undecoded in the input.
+//!
+//! **Watches.** The shell takes the tree for reading, hands over everything in the queue from the quorum core
+//! ([`Frontend::on_message`]), calls [`Frontend::on_drained`], and only then [`Frontend::on_bytes`], all with the same hold
+//! on the tree. So all events up to the tree's zxid have fired before a read registers its watch or shows their data.
+
+mod auth;
+mod connect;
+mod connection;
+mod fifo;
+mod framing;
+mod reads;
+mod replies;
+mod report;
+mod tick;
+mod watches;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::acl::{self, AclConfig};
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{ConnId, ShardId, ToQuorum};
+use crate::limits;
+use crate::tree::Tree;
+use crate::watch::WatchTable;
+use crate::zxid::{Now, SessionId};
+
+pub use connection::Latency;
+use connection::{Connection, Connections, Phase, Wait};
+pub use report::{ConnectionReport, ShardReport, WatchReport};
+
+/// What one shard must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct FrontendConfig {
+    /// How many shards there are; sessions are theirs by id.
+    pub shards: u16,
+    /// `tickTime` in milliseconds: touches are reported four times in one.
+    pub tick_ms: i64,
+    /// `minSessionTimeout` in milliseconds.
+    pub session_timeout_ms_min: i32,
+    /// `maxSessionTimeout` in milliseconds.
+    pub session_timeout_ms_max: i32,
+    /// `jute.maxbuffer`.
+    pub frame_bytes_max: usize,
+    /// `globalOutstandingLimit`, for all shards together; 0 is no limit.
+    pub outstanding_max: usize,
+    /// `maxClientCnxns`, connections of one address; 0 is no limit.
+    pub connections_per_address_max: u32,
+    /// `maxCnxns`, connections of the whole server; 0 is no limit.
+    pub connections_max: u32,
+    /// `zookeeper.largeRequestThreshold`: larger requests count as large; `None` is none.
+    pub large_request_bytes: Option<usize>,
+    /// `zookeeper.largeRequestMaxBytes`: bytes of large requests in process above which one more is refused.
+    pub large_request_bytes_max: usize,
+    /// Queued reply bytes above which a connection's requests wait (B21).
+    pub out_bytes_max: usize,
+    /// How long a connection may live without a session, in milliseconds (B2).
+    pub sessionless_ms_max: i64,
+    /// Ids that one connection may prove (B18).
+    pub auth_ids_max: usize,
+    /// Bytes of those ids (B18).
+    pub auth_bytes_max: usize,
+    /// Paths that one connection may watch (B19); 0 is no limit.
+    pub watches_per_connection_max: usize,
+    /// Watches of one shard (B19); 0 is no limit.
+    pub watches_max: usize,
+    /// `enforce.auth.enabled` with its `enforce.auth.schemes`: one of these must have been proven.
+    pub enforce_auth: Option<Vec<Box<str>>>,
+    pub acl: AclConfig,
+}
+
+impl Default for FrontendConfig {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            tick_ms: limits::TICK_MS,
+            session_timeout_ms_min: (limits::TICK_MS * limits::SESSION_TIMEOUT_TICKS_MIN) as i32,
+            session_timeout_ms_max: (limits::TICK_MS * limits::SESSION_TIMEOUT_TICKS_MAX) as i32,
+            frame_bytes_max: limits::FRAME_BYTES_MAX,
+            outstanding_max: limits::OUTSTANDING_REQUESTS_MAX,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            connections_max: 0,
+            large_request_bytes: None,
+            large_request_bytes_max: 100 << 20,
+            out_bytes_max: limits::CONNECTION_OUT_BYTES_MAX,
+            sessionless_ms_max: limits::SESSIONLESS_MS_MAX,
+            auth_ids_max: limits::AUTH_IDS_MAX,
+            auth_bytes_max: limits::AUTH_BYTES_MAX,
+            watches_per_connection_max: 0,
+            watches_max: 0,
+            enforce_auth: None,
+            acl: AclConfig::default(),
+        }
+    }
+}
+
+impl FrontendConfig {
+    /// Whether one more connection is accepted when there are so many of its address, and in all (B23). The counts are the
+    /// shell's, over all shards; a connection that is refused is closed without a word.
+    pub fn admits(&self, of_address: u32, in_all: u32) -> bool {
+        let below = |count, max| max == 0 || count < max;
+        below(of_address, self.connections_per_address_max) && below(in_all, self.connections_max)
+    }
+}
+
+/// What the machine asks of its shell, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// There is output. Said once; the next time only after [`Frontend::output`] has been called.
+    Writable(ConnId),
+    /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to read the rest is the shell's
+    /// to bound.
+    Close(ConnId),
+    /// Do not read from it any more.
+    PauseReading(ConnId),
+    /// Read from it again.
+    ResumeReading(ConnId),
+    /// Put this into the queue to the quorum core.
+    ToQuorum(ToQuorum),
+    /// A four-letter word to be answered by [`Frontend::on_word_answer`]; the argument is the mask of `stmk`.
+    Word { conn: ConnId, word: [u8; 4], argument: Option<i64> },
+    /// The client's session is owned by another shard: the connection is forgotten here and goes there, where `bytes` are the
+    /// first that it receives.
+    MoveTo { conn: ConnId, shard: ShardId, bytes: Vec<u8> },
+}
+
+/// The machine. All its connections have their slots from one shell.
+#[derive(Debug)]
+pub struct Frontend {
+    connections: Connections,
+    shard: Shard,
+}
+
+/// What the connections of a shard share.
+#[derive(Debug)]
+struct Shard {
+    config: FrontendConfig,
+    id: ShardId,
+    /// The next session id to give out.
+    next_session: i64,
+    /// Which connection serves a session.
+    sessions: HashMap<SessionId, ConnId, FixedState>,
+    watches: WatchTable,
+    effects: VecDeque<Effect>,
+    /// Where the records of writes are copied to, many into one allocation.
+    arena: BytesMut,
+    /// Connections whose waiting requests can be taken up.
+    ready: Vec<ConnId>,
+    /// Connections that wait for the quorum core, in the order in which they came.
+    throttled: VecDeque<ConnId>,
+    /// Connections with more output than they may have.
+    slow: Vec<ConnId>,
+    /// Connections without a session and when they must have one, in order.
+    sessionless: VecDeque<(ConnId, i64)>,
+    /// Connections whose session is to be reported as heard of.
+    touched: Vec<ConnId>,
+    /// The same of connections that are gone.
+    touched_before: Vec<(SessionId, i64)>,
+    touches_reported_ms: i64,
+    /// Requests of open connections that the quorum core has, and the bytes of the large ones.
+    outstanding: usize,
+    large_bytes: usize,
+    stats: report::Stats,
+    /// The address of the last accept and the ids that it proves, to share them.
+    last_address: Option<(std::net::IpAddr, std::sync::Arc<[crate::jute::data::Id]>)>,
+    /// Kept for its capacity: the frame of the event at hand.
+    event: Vec<u8>,
+    /// What is lent out as the output of a connection that is gone.
+    nowhere: Vec<u8>,
+}
+
+/// One connection's turn: everything that serving it takes.
+struct Turn<'a> {
+    conn: &'a mut Connection,
+    shard: &'a mut Shard,
+    tree: &'a Tree,
+    now: Now,
+    /// Bytes of output when the turn began.
+    out_before: usize,
+}
+
+impl Frontend {
+    /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out those
+    /// from there on that are its own. `seed` is for choices that tests may want to vary.
+    pub fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
+        let mut next_session = first_session;
+        while ShardId::of(SessionId(next_session), config.shards) != shard {
+            next_session = next_session.wrapping_add(1);
+        }
+        let shard = Shard {
+            config,
+            id: shard,
+            next_session,
+            sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            watches: WatchTable::new(),
+            effects: VecDeque::new(),
+            arena: BytesMut::new(),
+            ready: Vec::new(),
+            throttled: VecDeque::new(),
+            slow: Vec::new(),
+            sessionless: VecDeque::new(),
+            touched: Vec::new(),
+            touched_before: Vec::new(),
+            touches_reported_ms: 0,
+            outstanding: 0,
+            large_bytes: 0,
+            stats: report::Stats::default(),
+            last_address: None,
+            event: Vec::new(),
+            nowhere: Vec::new(),
+        };
+        Self { connections: Connections::default(), shard }
+    }
+
+    /// A connection has been accepted, or has moved here from another shard. Its slot must be free, or its generation new.
+    pub fn on_accept(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
+        let auth = self.shard.ids_of(peer);
+        self.connections.insert(Connection::new(conn, peer, auth, now));
+        self.shard.sessionless.push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
+    }
+
+    /// A client has sent something. Before this, the queue from the quorum core must have been emptied under the same hold
+    /// on the tree.
+    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], tree: &Tree, now: Now) {
+        self.turn(conn, tree, now, |turn| turn.take_in(bytes));
+    }
+
+    /// The queue from the quorum core is empty: what waited for its answers goes on. Cheap when nothing waits.
+    pub fn on_drained(&mut self, tree: &Tree, now: Now) {
+        self.shard.wake_throttled(&mut self.connections);
+        while !self.shard.ready.is_empty() {
+            for conn in std::mem::take(&mut self.shard.ready) {
+                if let Some(connection) = self.connections.get(conn) {
+                    connection.ready_listed = false;
+                    self.turn(conn, tree, now, |turn| turn.serve_input());
+                }
+            }
+            self.shard.wake_throttled(&mut self.connections);
+        }
+    }
+
+    /// Whether waiting requests could be served now: [`Self::on_drained`] is wanted, with the tree.
+    pub fn has_ready(&self) -> bool {
+        !self.shard.ready.is_empty() || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
+    }
+
+    /// The client will send no more. As with Apache, replies that are not sent yet may be lost.
+    pub fn on_eof(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get(conn) {
+            self.shard.close(connection);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn on_closed(&mut self, conn: ConnId) {
+        if let Some(mut connection) = self.connections.remove(conn) {
+            self.shard.let_go(&mut connection);
+        }
+    }
+
+    /// The bytes to send. The shell takes them by swapping the vector with an empty one, when nothing of this connection is
+    /// being sent, and reports what it sent with [`Self::on_sent`].
+    pub fn output(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        match self.connections.get(conn) {
+            Some(connection) => {
+                connection.announced = false;
+                &mut connection.out
+            }
+            None => {
+                self.shard.nowhere.clear();
+                &mut self.shard.nowhere
+            }
+        }
+    }
+
+    /// So many bytes have left.
+    pub fn on_sent(&mut self, conn: ConnId, bytes: usize) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        connection.unsent = connection.unsent.saturating_sub(bytes);
+        connection.drained |= bytes > 0;
+        if connection.unsent == 0 {
+            connection.unsent_events = 0;
+        }
+        if connection.wait == Some(Wait::Reader) && connection.unsent <= self.shard.config.out_bytes_max / 2 {
+            self.shard.make_ready(connection);
+        }
+    }
+
+    /// The answer to a four-letter word; the connection ends with it.
+    pub fn on_word_answer(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        self.shard.stats.sent += 1;
+        self.shard.append(connection, bytes);
+        self.shard.close(connection);
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.shard.effects.pop_front()
+    }
+
+    /// Whether any connection of this shard watches anything: if not, the quorum core need not send it events.
+    pub fn is_watching(&self) -> bool {
+        self.shard.watches.counts() != crate::watch::Counts::default()
+    }
+
+    /// Gives a connection its turn, and settles what came of it.
+    fn turn(
+        &mut self,
+        conn: ConnId,
+        tree: &Tree,
+        now: Now,
+        take: impl FnOnce(&mut Turn<'_>) -> Option<(ShardId, Vec<u8>)>,
+    ) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        if connection.is_over() {
+            return;
+        }
+        let out_before = connection.out.len();
+        let mut turn = Turn { conn: connection, shard: &mut self.shard, tree, now, out_before };
+        let moves = take(&mut turn);
+        turn.settle();
+        if let Some((shard, bytes)) = moves {
+            self.connections.remove(conn);
+            self.shard.effects.push_back(Effect::MoveTo { conn, shard, bytes });
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Counts what was written in this turn and tells the shell.
+    #[inline]
+    fn settle(&mut self) {
+        let written = self.conn.out.len() - self.out_before;
+        self.shard.announce(self.conn, written);
+    }
+
+    /// Bytes that the client has still to read, those of this turn included.
+    #[inline]
+    fn unsent(&self) -> usize {
+        self.conn.unsent + (self.conn.out.len() - self.out_before)
+    }
+
+    /// Ends the connection behind what has been written.
+    fn close(&mut self) {
+        // The turn's output counts before the shell hears of the end.
+        self.settle();
+        self.out_before = self.conn.out.len();
+        self.shard.close(self.conn);
+    }
+
+    /// The session has been heard of.
+    #[inline]
+    fn touch(&mut self) {
+        self.conn.touched_ms = self.now.mono_ms;
+        if !self.conn.touch_listed {
+            self.conn.touch_listed = true;
+            self.shard.touched.push(self.conn.id);
+        }
+    }
+}
+
+impl Shard {
+    /// The ids that an address proves by itself.
+    fn ids_of(&mut self, peer: SocketAddr) -> std::sync::Arc<[crate::jute::data::Id]> {
+        match &self.last_address {
+            Some((address, ids)) if *address == peer.ip() => ids.clone(),
+            _ => {
+                let ids: std::sync::Arc<[_]> = [acl::ip_id(peer.ip())].into();
+                self.last_address = Some((peer.ip(), ids.clone()));
+                ids
+            }
+        }
+    }
+
+    /// Counts output and announces it, once until the shell fetches it.
+    #[inline]
+    fn announce(&mut self, conn: &mut Connection, written: usize) {
+        if written == 0 {
+            return;
+        }
+        conn.unsent += written;
+        if !conn.announced {
+            conn.announced = true;
+            self.effects.push_back(Effect::Writable(conn.id));
+        }
+    }
+
+    /// Output outside of a turn.
+    fn append(&mut self, conn: &mut Connection, bytes: &[u8]) {
+        if conn.phase != Phase::Closed {
+            conn.out.extend_from_slice(bytes);
+            self.announce(conn, bytes.len());
+        }
+    }
+
+    fn make_ready(&mut self, conn: &mut Connection) {
+        if !conn.ready_listed {
+            conn.ready_listed = true;
+            self.ready.push(conn.id);
+        }
+    }
+
+    /// Ends a connection: its output still goes out, its input and its watches are gone.
+    fn close(&mut self, conn: &mut Connection) {
+        if conn.phase == Phase::Closed {
+            return;
+        }
+        self.let_go(conn);
+        self.effects.push_back(Effect::Close(conn.id));
+    }
+
+    /// Takes a connection out of everything that knows it.
+    fn let_go(&mut self, conn: &mut Connection) {
+        if conn.phase == Phase::Closed {
+            return;
+        }
+        conn.phase = Phase::Closed;
+        conn.wait = None;
+        conn.input.clear();
+        self.watches.remove_connection(conn.id.slot);
+        self.outstanding -= conn.pending.len();
+        self.large_bytes -= conn.pending.iter().map(|pending| pending.large_bytes as usize).sum::<usize>();
+        conn.pending = VecDeque::new();
+        if self.sessions.get(&conn.session) == Some(&conn.id) {
+            self.sessions.remove(&conn.session);
+            if conn.touch_listed {
+                self.touched_before.push((conn.session, conn.touched_ms));
+            }
+        }
+        conn.touch_listed = false;
+    }
+
+    /// Copies a record to where the quorum core can keep it: small ones share an allocation.
+    fn keep_record(&mut self, record: &[u8]) -> Bytes {
+        if record.len() > ARENA_BYTES / 8 {
+            return Bytes::copy_from_slice(record);
+        }
+        if self.arena.capacity() < record.len() {
+            self.arena = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        self.arena.extend_from_slice(record);
+        self.arena.split().freeze()
+    }
+}
+
+/// What an error of decoding is to the client.
+fn malformed(_: crate::jute::Malformed) -> ErrorCode {
+    ErrorCode::MARSHALLING_ERROR
+}
+
+/// Whether a request is the quorum core's: all writes, and what is ordered among them.
+fn is_for_quorum(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::CREATE
+            | OpCode::CREATE2
+            | OpCode::CREATE_CONTAINER
+            | OpCode::CREATE_TTL
+            | OpCode::DELETE
+            | OpCode::SET_DATA
+            | OpCode::SET_ACL
+            | OpCode::MULTI
+            | OpCode::SYNC
+            | OpCode::RECONFIG
+            | OpCode::CLOSE_SESSION
+    )
+}
+
+/// Records of writes are copied into allocations of this size.
+const ARENA_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

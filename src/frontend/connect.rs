@@ -1,0 +1,133 @@
+//! The first frame of a connection and its answer: sessions made, renewed, moved and refused.
+
+use crate::codes::OpCode;
+use crate::handoff::{ConnId, Origin, ShardId, ToQuorum};
+use crate::jute::{Reader, Writer};
+use crate::proto::{ConnectRequest, ConnectResponse};
+use crate::session;
+use crate::zxid::{Now, SessionId};
+
+use super::connection::{Connection, Phase};
+use super::fifo::Step;
+use super::{Effect, Frontend, Turn};
+
+impl Turn<'_> {
+    /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the client has
+    /// seen, then the password; only the last is answered.
+    pub(super) fn connect(&mut self, frame: &[u8]) -> Step {
+        let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
+            self.close();
+            return Step::Done;
+        };
+        if request.last_zxid_seen > self.tree.last_zxid().0 {
+            self.close();
+            return Step::Done;
+        }
+        let session = SessionId(request.session_id);
+        let owner = ShardId::of(session, self.shard.config.shards);
+        if session != SessionId::NONE && owner != self.shard.id {
+            return Step::MoveTo(owner);
+        }
+        self.shard.stats.received += 1;
+        self.conn.tally.received += 1;
+        self.conn.read_only = request.read_only;
+        let (min, max) = (self.shard.config.session_timeout_ms_min, self.shard.config.session_timeout_ms_max);
+        let timeout_ms = session::negotiate(request.timeout_ms, min, max);
+        let origin = Origin { shard: self.shard.id, conn: self.conn.id, xid: 0 };
+        let ask = if session == SessionId::NONE {
+            let session = self.next_session();
+            ToQuorum::CreateSession { origin, session, timeout_ms }
+        } else if session::password_is(session, request.password.unwrap_or_default()) {
+            ToQuorum::Renew { origin, session, timeout_ms }
+        } else {
+            self.refuse();
+            return Step::Done;
+        };
+        self.conn.phase = Phase::Connecting;
+        self.shard.effects.push_back(Effect::ToQuorum(ask));
+        Step::Done
+    }
+
+    /// An id of this shard that no session has: after a reboot the clock that they come from may have gone back.
+    fn next_session(&mut self) -> SessionId {
+        loop {
+            let session = SessionId(self.shard.next_session);
+            self.shard.next_session = session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
+            let is_ours = ShardId::of(session, self.shard.config.shards) == self.shard.id;
+            if is_ours && session != SessionId::NONE && self.tree.session_timeout(session).is_none() {
+                return session;
+            }
+        }
+    }
+
+    fn refuse(&mut self) {
+        ConnectResponse::refused(self.conn.read_only).write(&mut Writer::new(&mut self.conn.out));
+        self.shard.stats.sent += 1;
+        self.close();
+    }
+}
+
+impl Frontend {
+    /// The session exists from now on: the client hears of it, and what it has already sent is served.
+    pub(super) fn on_session_opened(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
+        let Some(connection) = self.connections.get(origin.conn) else { return };
+        if connection.phase != Phase::Connecting {
+            return;
+        }
+        connection.phase = Phase::Serving;
+        connection.session = session;
+        connection.timeout_ms = timeout_ms;
+        connection.touched_ms = now.mono_ms;
+        let before = connection.out.len();
+        let read_only = connection.read_only.map(|_| false);
+        let password = session::password(session);
+        let answer = ConnectResponse { timeout_ms, session_id: session.0, password, read_only };
+        answer.write(&mut Writer::new(&mut connection.out));
+        connection.count_reply(OpCode::CREATE_SESSION, 0, 0, 0, now);
+        self.shard.stats.sent += 1;
+        self.shard.announce(connection, connection.out.len() - before);
+        self.shard.make_ready(connection);
+        if let Some(old) = self.shard.sessions.insert(session, origin.conn) {
+            self.close_moved(old, origin.conn);
+        }
+    }
+
+    /// The quorum core knows whether the session that a client came back with lives.
+    pub(super) fn on_renewed(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, valid: bool, now: Now) {
+        if valid {
+            return self.on_session_opened(origin, session, timeout_ms, now);
+        }
+        let Some(connection) = self.connections.get(origin.conn) else { return };
+        if connection.phase == Phase::Connecting {
+            let mut answer = Vec::new();
+            ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
+            self.shard.stats.sent += 1;
+            self.shard.append(connection, &answer);
+            self.shard.close(connection);
+        }
+    }
+
+    /// The session has ended: so does its connection, behind the replies that are already written.
+    pub(super) fn on_session_closed(&mut self, session: SessionId) {
+        let Some(conn) = self.shard.sessions.remove(&session) else { return };
+        if let Some(connection) = self.connections.get(conn) {
+            self.shard.close(connection);
+        }
+    }
+
+    /// The session goes on with another connection.
+    fn close_moved(&mut self, old: ConnId, new: ConnId) {
+        if old == new {
+            return;
+        }
+        if let Some(connection) = self.connections.get(old) {
+            drop_session(connection);
+            self.shard.close(connection);
+        }
+    }
+}
+
+/// The connection speaks for its session no more.
+fn drop_session(connection: &mut Connection) {
+    connection.session = SessionId::NONE;
+}

@@ -1,0 +1,232 @@
+//! One connection and the slab of all: what is remembered between two inputs. Idle, it is below 512 bytes.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::ConnId;
+use crate::jute::Writer;
+use crate::jute::data::Id;
+use crate::proto::begin_reply;
+use crate::zxid::{Now, SessionId};
+
+use super::framing::Input;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its first four bytes are not there yet, or its first frame is not.
+    Fresh,
+    /// The quorum core has been asked for its session.
+    Connecting,
+    /// Requests are served.
+    Serving,
+    /// Its last request, closeSession or a four-letter word, is being answered: what it still sends is dropped.
+    Ending,
+    /// The shell has been told to close it.
+    Closed,
+}
+
+/// Why the next request, though complete, can not be taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For the connection's own writes, or for its session.
+    Order,
+    /// For the client to read what it has asked for (B21).
+    Reader,
+    /// For the quorum core, which has enough to do (`globalOutstandingLimit`).
+    Core,
+}
+
+/// A request that the quorum core has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// Monotonic milliseconds at which it came.
+    pub(super) since_ms: i64,
+    /// Its size if it counts as large, else 0.
+    pub(super) large_bytes: u32,
+}
+
+/// What one connection has done so far (`cons`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) last_xid: i32,
+    pub(super) last_op: Option<OpCode>,
+    pub(super) last_zxid: i64,
+    /// Monotonic milliseconds of the last reply.
+    pub(super) last_reply_ms: i64,
+    pub(super) latency: Latency,
+}
+
+/// Latencies in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    pub last: u32,
+    pub min: u32,
+    pub max: u32,
+    pub sum: u64,
+    pub count: u64,
+}
+
+impl Latency {
+    /// Counts one more.
+    #[inline]
+    pub(super) fn add(&mut self, ms: u32) {
+        self.min = if self.count == 0 { ms } else { self.min.min(ms) };
+        self.max = self.max.max(ms);
+        self.last = ms;
+        self.sum += u64::from(ms);
+        self.count += 1;
+    }
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    pub(super) wait: Option<Wait>,
+    /// Whether the shell has been told that there is output, and has not fetched it yet.
+    pub(super) announced: bool,
+    /// Whether the shell has been told not to read.
+    pub(super) paused: bool,
+    /// Whether it stands in the list of sessions to report, of connections to go on with, of slow readers.
+    pub(super) touch_listed: bool,
+    pub(super) ready_listed: bool,
+    pub(super) slow_listed: bool,
+    /// Whether the client has read anything since the last look at slow readers.
+    pub(super) drained: bool,
+    /// What its connect request said in its last byte, if it was there.
+    pub(super) read_only: Option<bool>,
+    /// Milliseconds.
+    pub(super) timeout_ms: i32,
+    pub(super) session: SessionId,
+    /// Bytes that came and are not served yet.
+    pub(super) input: Input,
+    /// Bytes to send.
+    pub(super) out: Vec<u8>,
+    /// Bytes to send, those that the shell has fetched included.
+    pub(super) unsent: usize,
+    /// Those of them that are events: they come unasked.
+    pub(super) unsent_events: usize,
+    /// What the quorum core has of this connection, oldest first.
+    pub(super) pending: VecDeque<Pending>,
+    /// Ids proven, its `ip` among them.
+    pub(super) auth: Arc<[Id]>,
+    /// Monotonic milliseconds of the last complete request.
+    pub(super) touched_ms: i64,
+    /// Monotonic milliseconds since which a slow reader has read nothing.
+    pub(super) slow_since_ms: i64,
+    /// Wall-clock milliseconds of its accept.
+    pub(super) established_ms: i64,
+    pub(super) tally: Tally,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnId, peer: SocketAddr, auth: Arc<[Id]>, now: Now) -> Self {
+        Self {
+            id,
+            peer,
+            phase: Phase::Fresh,
+            wait: None,
+            announced: false,
+            paused: false,
+            touch_listed: false,
+            ready_listed: false,
+            slow_listed: false,
+            drained: false,
+            read_only: None,
+            timeout_ms: 0,
+            session: SessionId::NONE,
+            input: Input::default(),
+            out: Vec::new(),
+            unsent: 0,
+            unsent_events: 0,
+            pending: VecDeque::new(),
+            auth,
+            touched_ms: now.mono_ms,
+            slow_since_ms: now.mono_ms,
+            established_ms: now.wall_ms,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether nothing that it sends matters any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ending | Phase::Closed)
+    }
+
+    /// Writes a reply that is a header alone.
+    pub(super) fn reply_header(&mut self, xid: i32, zxid: i64, err: ErrorCode) {
+        let mut writer = Writer::new(&mut self.out);
+        let frame = begin_reply(&mut writer, xid, zxid, err);
+        writer.end_frame(frame);
+    }
+
+    /// Counts a reply.
+    #[inline]
+    pub(super) fn count_reply(&mut self, op: OpCode, xid: i32, zxid: i64, latency_ms: u32, now: Now) {
+        let tally = &mut self.tally;
+        tally.sent += 1;
+        tally.last_op = Some(op);
+        tally.last_xid = xid;
+        tally.last_zxid = zxid;
+        tally.last_reply_ms = now.mono_ms;
+        tally.latency.add(latency_ms);
+    }
+}
+
+/// All connections of a shard, by the slots that the shell gives out.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    slots: Vec<Option<Box<Connection>>>,
+    count: usize,
+}
+
+impl Connections {
+    /// Takes up a connection. One that still holds the slot is replaced: the shell says it is gone.
+    pub(super) fn insert(&mut self, connection: Connection) {
+        let slot = connection.id.slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        self.count += usize::from(self.slots[slot].is_none());
+        self.slots[slot] = Some(Box::new(connection));
+    }
+
+    /// The connection, if it is still this use of its slot.
+    #[inline]
+    pub(super) fn get(&mut self, id: ConnId) -> Option<&mut Connection> {
+        let connection = self.slots.get_mut(id.slot as usize)?.as_deref_mut()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    /// Whatever connection has the slot now.
+    pub(super) fn at(&mut self, slot: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Connection>> {
+        self.get(id)?;
+        self.count -= 1;
+        self.slots.get_mut(id.slot as usize)?.take()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.slots.iter().flatten().map(|connection| &**connection)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.slots.iter_mut().flatten().map(|connection| &mut **connection)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+}
+
+const _: () = assert!(size_of::<Connection>() <= 400, "thousands of idle sessions are the common case");

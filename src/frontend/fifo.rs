@@ -1,0 +1,130 @@
+//! One request after the other: what is answered here, what goes to the quorum core, and what has to wait.
+
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{Origin, Request, ShardId, ToQuorum};
+use crate::jute::Reader;
+use crate::proto::RequestHeader;
+
+use super::connection::{Connection, Pending, Phase, Wait};
+use super::{Effect, Shard, Turn, is_for_quorum};
+
+/// What came of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Done,
+    /// It can not be taken up yet, and nothing has been done with it.
+    Wait(Wait),
+    /// The frame is a connect request whose session is owned by another shard.
+    MoveTo(ShardId),
+}
+
+impl Turn<'_> {
+    /// Serves one request, or finds that it must wait.
+    #[inline]
+    pub(super) fn serve(&mut self, frame: &[u8]) -> Step {
+        let mut reader = Reader::new(frame);
+        let Ok(header) = RequestHeader::read(&mut reader) else {
+            self.close();
+            return Step::Done;
+        };
+        if let Some(wait) = self.must_wait(header.op) {
+            return Step::Wait(wait);
+        }
+        self.touch();
+        self.conn.tally.received += 1;
+        self.shard.stats.received += 1;
+        if header.op == OpCode::GET_DATA && self.shard.config.enforce_auth.is_none() {
+            self.answer(header, reader);
+        } else if !self.is_refused(header, frame.len()) {
+            match is_for_quorum(header.op) {
+                true => self.hand_over(header, frame.len(), &reader),
+                false => self.answer(header, reader),
+            }
+        }
+        Step::Done
+    }
+
+    #[inline]
+    fn must_wait(&self, op: OpCode) -> Option<Wait> {
+        let for_quorum = is_for_quorum(op) && self.has_proven_enough(op);
+        if !for_quorum && !self.conn.pending.is_empty() {
+            Some(Wait::Order)
+        } else if self.unsent() > self.shard.config.out_bytes_max {
+            Some(Wait::Reader)
+        } else if for_quorum && self.shard.core_is_full() {
+            Some(Wait::Core)
+        } else {
+            None
+        }
+    }
+
+    /// Requests that end the connection before they are looked at: a required scheme has not been proven, or too many large
+    /// ones are in process.
+    fn is_refused(&mut self, header: RequestHeader, frame_bytes: usize) -> bool {
+        if !self.has_proven_enough(header.op) {
+            self.shard.stats.sent += 1;
+            self.conn.reply_header(header.xid, 0, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
+            self.close();
+            return true;
+        }
+        let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
+        if is_large && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max {
+            self.shard.stats.large_requests_rejected += 1;
+            self.close();
+            return true;
+        }
+        false
+    }
+
+    /// Gives a request to the quorum core. Behind a closeSession nothing more is heard.
+    fn hand_over(&mut self, header: RequestHeader, frame_bytes: usize, reader: &Reader<'_>) {
+        let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
+        let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
+        self.conn.pending.push_back(Pending { since_ms: self.now.mono_ms, large_bytes });
+        self.shard.outstanding += 1;
+        self.shard.large_bytes += large_bytes as usize;
+        let request = Request {
+            origin: Origin { shard: self.shard.id, conn: self.conn.id, xid: header.xid },
+            session: self.conn.session,
+            op: header.op,
+            record: self.shard.keep_record(reader.rest()),
+            auth: self.conn.auth.clone(),
+        };
+        self.shard.effects.push_back(Effect::ToQuorum(ToQuorum::Request(request)));
+        if header.op == OpCode::CLOSE_SESSION {
+            self.conn.phase = Phase::Ending;
+        }
+    }
+}
+
+impl Shard {
+    /// Whether the quorum core has as many requests of this shard as it may have.
+    #[inline]
+    pub(super) fn core_is_full(&self) -> bool {
+        let max = self.config.outstanding_max;
+        max > 0 && self.outstanding >= (max / usize::from(self.config.shards.max(1))).max(1)
+    }
+
+    /// Has a connection go on when the quorum core has room again.
+    pub(super) fn wait_for_core(&mut self, conn: &mut Connection) {
+        if !conn.ready_listed {
+            conn.ready_listed = true;
+            self.throttled.push_back(conn.id);
+        }
+    }
+
+    /// Lets as many connections go on as the quorum core has room for, in the order in which they came.
+    pub(super) fn wake_throttled(&mut self, connections: &mut super::Connections) {
+        if self.throttled.is_empty() || self.core_is_full() {
+            return;
+        }
+        let max = self.config.outstanding_max / usize::from(self.config.shards.max(1));
+        let room = max.saturating_sub(self.outstanding).max(1);
+        for _ in 0..room.min(self.throttled.len()) {
+            let conn = self.throttled.pop_front().expect("no more are taken than there are");
+            if connections.get(conn).is_some() {
+                self.ready.push(conn);
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! From bytes to frames: served straight from where the shell received them, only what can not be served yet is copied.
+
+use crate::handoff::ShardId;
+
+use super::connection::{Phase, Wait};
+use super::fifo::Step;
+use super::{Effect, Turn};
+
+/// Bytes of a connection that wait: a cut frame, or requests behind one that is not answered yet. It grows as bytes arrive,
+/// never by a length that a frame announces (B2).
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    /// Where what has not been served begins.
+    start: usize,
+    /// Where the first frame begins that has not been seen whole.
+    framed: usize,
+}
+
+impl Input {
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.framed = self.framed.saturating_sub(self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.start = (self.start + len).min(self.bytes.len());
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything, and gives back what an idle connection should not keep.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        if self.bytes.capacity() > INPUT_BYTES_KEPT {
+            self.bytes = Vec::new();
+        }
+        (self.start, self.framed) = (0, 0);
+    }
+
+    /// Whether a frame has become complete since the last call. Lengths that no frame may have are left for the reader.
+    fn has_new_frame(&mut self) -> bool {
+        self.framed = self.framed.max(self.start);
+        let before = self.framed;
+        while let Some(len) = frame_bytes(self.bytes.get(self.framed..).unwrap_or_default()) {
+            let end = self.framed.saturating_add(len);
+            if len <= LENGTH_BYTES || end > self.bytes.len() {
+                break;
+            }
+            self.framed = end;
+        }
+        self.framed > before
+    }
+
+    /// Bytes that the first frame still lacks; 0 if it is whole.
+    fn lacks(&self) -> usize {
+        let rest = self.rest();
+        match frame_bytes(rest) {
+            Some(len) => len.saturating_sub(rest.len()),
+            None => LENGTH_BYTES.saturating_sub(rest.len()),
+        }
+    }
+}
+
+/// What a run over some bytes has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ran {
+    /// Bytes that are done with.
+    pub(super) used: usize,
+    /// The session is owned by this shard: the rest of the bytes, and the connection, go there.
+    pub(super) moves_to: Option<ShardId>,
+}
+
+impl Turn<'_> {
+    /// Takes in what was received. If the connection moves to another shard: where to, and all bytes not used up.
+    pub(super) fn take_in(&mut self, bytes: &[u8]) -> Option<(ShardId, Vec<u8>)> {
+        let mut bytes = bytes;
+        if !self.conn.input.is_empty() {
+            if self.conn.wait.is_some() || self.conn.phase != Phase::Serving {
+                self.conn.input.append(bytes);
+                return self.serve_input();
+            }
+            bytes = self.complete_cut_frame(bytes);
+            if !self.conn.input.is_empty() {
+                self.conn.input.append(bytes);
+                self.keep_waiting();
+                return None;
+            }
+        }
+        let ran = self.run(bytes);
+        let rest = bytes.get(ran.used..).unwrap_or_default();
+        if let Some(shard) = ran.moves_to {
+            return Some((shard, rest.to_vec()));
+        }
+        if !rest.is_empty() {
+            self.conn.input.append(rest);
+            self.keep_waiting();
+        }
+        None
+    }
+
+    /// Serves what waits, as far as that can be done now.
+    pub(super) fn serve_input(&mut self) -> Option<(ShardId, Vec<u8>)> {
+        let mut input = std::mem::take(&mut self.conn.input);
+        let ran = self.run(input.rest());
+        input.consume(ran.used);
+        if let Some(shard) = ran.moves_to {
+            return Some((shard, input.rest().to_vec()));
+        }
+        self.conn.input = input;
+        self.keep_waiting();
+        None
+    }
+
+    /// Copies as much as the cut frame lacks and serves it; returns what is left.
+    fn complete_cut_frame<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let mut bytes = bytes;
+        // Once for the length, once for the body.
+        for _ in 0..2 {
+            let (head, rest) = bytes.split_at(self.conn.input.lacks().min(bytes.len()));
+            self.conn.input.append(head);
+            bytes = rest;
+        }
+        let mut input = std::mem::take(&mut self.conn.input);
+        let ran = self.run(input.rest());
+        input.consume(ran.used);
+        self.conn.input = input;
+        bytes
+    }
+
+    /// Serves frame by frame from the front of `bytes`, until they end or one has to wait.
+    fn run(&mut self, bytes: &[u8]) -> Ran {
+        let mut used = 0;
+        loop {
+            if self.conn.is_over() {
+                return Ran { used: bytes.len(), moves_to: None };
+            }
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.conn.phase == Phase::Fresh && self.take_word(rest) {
+                continue;
+            }
+            let Some(len) = frame_bytes(rest) else { break };
+            if len <= LENGTH_BYTES || len - LENGTH_BYTES > self.shard.config.frame_bytes_max {
+                self.close();
+                continue;
+            }
+            let Some(frame) = rest.get(LENGTH_BYTES..len) else { break };
+            let step = match self.conn.phase {
+                Phase::Serving => self.serve(frame),
+                Phase::Fresh => self.connect(frame),
+                Phase::Connecting | Phase::Ending | Phase::Closed => Step::Wait(Wait::Order),
+            };
+            match step {
+                Step::Done => used += len,
+                Step::Wait(wait) => {
+                    self.conn.wait = Some(wait);
+                    return Ran { used, moves_to: None };
+                }
+                Step::MoveTo(shard) => return Ran { used, moves_to: Some(shard) },
+            }
+        }
+        self.conn.wait = None;
+        Ran { used, moves_to: None }
+    }
+
+    /// Looks after a connection that has input left: its requests have been heard, and there may be too much of it.
+    fn keep_waiting(&mut self) {
+        let waiting = self.conn.wait.is_some();
+        if waiting && self.conn.phase == Phase::Serving && self.conn.input.has_new_frame() {
+            self.touch();
+        }
+        match self.conn.wait {
+            Some(Wait::Core) => self.shard.wait_for_core(self.conn),
+            Some(Wait::Reader) => self.shard.watch_slow_reader(self.conn, self.now),
+            Some(Wait::Order) | None => {}
+        }
+        let held = self.conn.input.len();
+        if waiting && held > INPUT_BYTES_HELD_MAX && !self.conn.paused {
+            self.conn.paused = true;
+            self.shard.effects.push_back(Effect::PauseReading(self.conn.id));
+        } else if self.conn.paused && (!waiting || held <= INPUT_BYTES_HELD_MAX / 2) && !self.conn.is_over() {
+            self.conn.paused = false;
+            self.shard.effects.push_back(Effect::ResumeReading(self.conn.id));
+        }
+    }
+
+    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`, which
+    /// must have come along.
+    fn take_word(&mut self, bytes: &[u8]) -> bool {
+        let Some((word, rest)) = bytes.split_first_chunk::<4>() else { return false };
+        if !WORDS.contains(&word) {
+            return false;
+        }
+        self.conn.tally.received += 1;
+        self.shard.stats.received += 1;
+        let argument = rest.first_chunk().map(|mask| i64::from_be_bytes(*mask));
+        if word == b"stmk" && argument.is_none() {
+            self.close();
+            return true;
+        }
+        self.conn.phase = Phase::Ending;
+        let argument = argument.filter(|_| word == b"stmk");
+        self.shard.effects.push_back(Effect::Word { conn: self.conn.id, word: *word, argument });
+        true
+    }
+}
+
+/// The bytes of the frame that starts here, its length field included; `None` if that is cut. Negative lengths come out as
+/// 0, which no frame has.
+fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+    let len = i32::from_be_bytes(*bytes.first_chunk()?);
+    Some(usize::try_from(len).map_or(0, |len| len + LENGTH_BYTES))
+}
+
+const LENGTH_BYTES: usize = size_of::<i32>();
+/// Input that a waiting connection may hold before it is not read any more.
+const INPUT_BYTES_HELD_MAX: usize = 128 << 10;
+/// Capacity that an empty input buffer may keep.
+const INPUT_BYTES_KEPT: usize = 2 << 10;
+/// The words that are told from lengths. Which of them are answered is the server's business.
+const WORDS: [&[u8; 4]; 18] = [
+    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
+    b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
+];

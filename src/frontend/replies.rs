@@ -1,0 +1,116 @@
+//! What comes back from the quorum core: replies in order, sessions, and events for the watches.
+
+use crate::codes::perms;
+use crate::handoff::{Commit, Event, Item, Reply, ReplyBody, ToShard};
+use crate::jute::Writer;
+use crate::proto::{begin_reply, write_event};
+use crate::tree::Tree;
+use crate::zxid::Now;
+
+use super::Frontend;
+use super::connection::Phase;
+
+impl Frontend {
+    /// A message of the quorum core. Requests that waited for it go on when the queue is empty, in [`Self::on_drained`]: the
+    /// tree may already be ahead of this message.
+    pub fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
+        debug_assert!(tree.last_zxid() >= message_zxid(&message), "a batch is shown before or with its messages");
+        match message {
+            ToShard::Commit(commit) => self.on_commit(commit, now),
+            ToShard::Renewed { origin, session, timeout_ms, valid } => {
+                self.on_renewed(origin, session, timeout_ms, valid, now);
+            }
+        }
+    }
+
+    fn on_commit(&mut self, commit: Commit, now: Now) {
+        for item in commit.items {
+            match item {
+                Item::Event(event) => self.on_event(&event),
+                Item::Reply(reply) => self.on_reply(reply, now),
+                Item::SessionOpened { origin, session, timeout_ms } => {
+                    self.on_session_opened(origin, session, timeout_ms, now);
+                }
+                Item::SessionClosed { session } => self.on_session_closed(session),
+            }
+        }
+    }
+
+    /// Sends an event to all that watch for it and may see it. A watch is spent even if its client may not.
+    fn on_event(&mut self, event: &Event) {
+        let (connections, shard) = (&mut self.connections, &mut self.shard);
+        let mut frame = std::mem::take(&mut shard.event);
+        let mut watches = std::mem::take(&mut shard.watches);
+        frame.clear();
+        write_event(&mut Writer::new(&mut frame), event.zxid, event.kind, &event.path);
+        let mut flooded = Vec::new();
+        watches.trigger(event.kind, &event.path, |slot| {
+            let Some(connection) = connections.at(slot) else { return };
+            let acl = event.acl.as_deref().unwrap_or_default();
+            if !shard.config.acl.permits(acl, perms::READ, &connection.auth) {
+                return;
+            }
+            shard.append(connection, &frame);
+            shard.stats.events += 1;
+            connection.unsent_events += frame.len();
+            if connection.unsent_events > shard.config.out_bytes_max {
+                flooded.push(connection.id);
+            }
+        });
+        shard.watches = watches;
+        shard.event = frame;
+        // An event is never dropped alone: who does not read them loses the connection, and with it the watches.
+        for conn in flooded {
+            if let Some(connection) = connections.get(conn) {
+                shard.stats.slow_readers_closed += 1;
+                shard.cut_off(connection);
+            }
+        }
+    }
+
+    /// Answers the oldest request that the connection has with the quorum core.
+    fn on_reply(&mut self, reply: Reply, now: Now) {
+        let Some(connection) = self.connections.get(reply.conn) else { return };
+        if connection.phase == Phase::Closed {
+            return;
+        }
+        let Some(pending) = connection.pending.pop_front() else { return };
+        let shard = &mut self.shard;
+        shard.outstanding -= 1;
+        shard.large_bytes -= pending.large_bytes as usize;
+        let before = connection.out.len();
+        write_reply(&mut Writer::new(&mut connection.out), &reply);
+        shard.announce(connection, connection.out.len() - before);
+        let latency_ms = u32::try_from((now.mono_ms - pending.since_ms).max(0)).unwrap_or(u32::MAX);
+        connection.count_reply(reply.op, reply.xid, reply.zxid.0, latency_ms, now);
+        shard.stats.sent += 1;
+        shard.stats.latency.add(latency_ms);
+        if reply.close {
+            shard.close(connection);
+        } else if connection.pending.is_empty() && connection.wait.is_some() {
+            shard.make_ready(connection);
+        }
+    }
+}
+
+fn write_reply(writer: &mut Writer<'_>, reply: &Reply) {
+    let frame = begin_reply(writer, reply.xid, reply.zxid.0, reply.err);
+    match &reply.body {
+        ReplyBody::Empty => {}
+        ReplyBody::Path(path) => writer.string(path),
+        ReplyBody::PathStat(path, stat) => {
+            writer.string(path);
+            stat.write(writer);
+        }
+        ReplyBody::Stat(stat) => stat.write(writer),
+        ReplyBody::Bytes(bytes) => writer.raw(bytes),
+    }
+    writer.end_frame(frame);
+}
+
+fn message_zxid(message: &ToShard) -> crate::zxid::Zxid {
+    match message {
+        ToShard::Commit(commit) => commit.zxid,
+        ToShard::Renewed { .. } => crate::zxid::Zxid::ZERO,
+    }
+}

@@ -1,0 +1,145 @@
+//! What the four-letter words and metrics show of a shard: plain values, put into words elsewhere.
+
+use std::net::SocketAddr;
+
+use crate::watch::{Counts, Summary};
+use crate::zxid::SessionId;
+
+use super::Frontend;
+use super::connection::{Latency, Phase, Tally};
+
+/// What a shard counts since its start, or since `srst`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stats {
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) events: u64,
+    pub(super) latency: Latency,
+    pub(super) auth_failed: u64,
+    pub(super) sessionless_expired: u64,
+    pub(super) slow_readers_closed: u64,
+    pub(super) large_requests_rejected: u64,
+}
+
+/// One shard in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Open connections, those without a session included.
+    pub connections: usize,
+    /// Requests that the quorum core has.
+    pub outstanding: usize,
+    /// Requests and words received since the last reset.
+    pub received: u64,
+    /// Replies sent since the last reset; events are apart.
+    pub sent: u64,
+    /// Watch events sent since the last reset.
+    pub events: u64,
+    /// Of all requests since the last reset.
+    pub latency: Latency,
+    pub auth_failed: u64,
+    pub sessionless_expired: u64,
+    pub slow_readers_closed: u64,
+    pub large_requests_rejected: u64,
+    pub watches: Counts,
+    /// Heap bytes of the watch table.
+    pub watch_bytes: usize,
+}
+
+/// One connection (`cons`, `stat`, `dump`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionReport {
+    pub peer: SocketAddr,
+    /// 0 without a session.
+    pub session: SessionId,
+    /// Requests not answered yet.
+    pub queued: usize,
+    pub received: u64,
+    pub sent: u64,
+    /// `NA` before the first reply.
+    pub last_op: &'static str,
+    /// Wall-clock milliseconds.
+    pub established_ms: i64,
+    /// Milliseconds, 0 without a session.
+    pub timeout_ms: i32,
+    pub last_xid: i32,
+    pub last_zxid: i64,
+    /// Monotonic milliseconds.
+    pub last_reply_ms: i64,
+    pub latency: Latency,
+}
+
+/// Watches of the data table for `wchc` and `wchp`: a path and the sessions that watch it, both in order.
+pub type WatchReport = Vec<(Box<str>, Vec<SessionId>)>;
+
+impl Frontend {
+    /// The shard in numbers. The heap bytes walk the watch table.
+    pub fn report(&self) -> ShardReport {
+        let stats = &self.shard.stats;
+        ShardReport {
+            connections: self.connections.len(),
+            outstanding: self.shard.outstanding,
+            received: stats.received,
+            sent: stats.sent,
+            events: stats.events,
+            latency: stats.latency,
+            auth_failed: stats.auth_failed,
+            sessionless_expired: stats.sessionless_expired,
+            slow_readers_closed: stats.slow_readers_closed,
+            large_requests_rejected: stats.large_requests_rejected,
+            watches: self.shard.watches.counts(),
+            watch_bytes: self.shard.watches.heap_bytes(),
+        }
+    }
+
+    /// Every connection, by slot.
+    pub fn connections(&self) -> Vec<ConnectionReport> {
+        let open = self.connections.iter().filter(|connection| connection.phase != Phase::Closed);
+        let report = |connection: &super::Connection| {
+            let tally = &connection.tally;
+            ConnectionReport {
+                peer: connection.peer,
+                session: connection.session,
+                queued: connection.pending.len(),
+                received: tally.received,
+                sent: tally.sent,
+                last_op: tally.last_op.map_or("NA", |op| op.short_name()),
+                established_ms: connection.established_ms,
+                timeout_ms: connection.timeout_ms,
+                last_xid: tally.last_xid,
+                last_zxid: tally.last_zxid,
+                last_reply_ms: tally.last_reply_ms,
+                latency: tally.latency,
+            }
+        };
+        open.map(report).collect()
+    }
+
+    /// The data table in three numbers (`wchs`). A path that is watched on two shards counts on both.
+    pub fn watch_summary(&self) -> Summary {
+        self.shard.watches.summary()
+    }
+
+    /// The data table by path (`wchp`; turned around, `wchc`).
+    pub fn watch_report(&mut self) -> WatchReport {
+        let by_path = self.shard.watches.by_path();
+        let mut session_of = |slot| self.connections.at(slot).map_or(SessionId::NONE, |connection| connection.session);
+        let named = by_path.into_iter().map(|(path, slots)| {
+            let mut sessions: Vec<_> = slots.into_iter().map(&mut session_of).collect();
+            sessions.sort_unstable();
+            (path, sessions)
+        });
+        named.collect()
+    }
+
+    /// `srst`.
+    pub fn reset_stats(&mut self) {
+        self.shard.stats = Stats::default();
+    }
+
+    /// `crst`.
+    pub fn reset_connection_stats(&mut self) {
+        for connection in self.connections.iter_mut() {
+            connection.tally = Tally::default();
+        }
+    }
+}

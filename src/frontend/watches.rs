@@ -1,0 +1,118 @@
+//! Requests about watches: addWatch, checkWatches, removeWatches, and setWatches of a client that comes back.
+
+use std::borrow::Cow;
+
+use crate::codes::{ErrorCode, EventType};
+use crate::jute::{Reader, Writer};
+use crate::proto::{AddWatchRequest, RequestHeader, SetWatches, WatchTypeRequest, write_event};
+use crate::watch::Modes;
+use crate::zxid::Zxid;
+
+use super::{Turn, malformed};
+
+impl Turn<'_> {
+    /// Sets a watch of this connection.
+    pub(super) fn watch(&mut self, path: &str, modes: Modes) -> Result<(), ErrorCode> {
+        let config = &self.shard.config;
+        if config.watches_per_connection_max != 0 || config.watches_max != 0 {
+            self.afford_watch(path)?;
+        }
+        self.shard.watches.add(path, self.conn.id.slot, modes);
+        Ok(())
+    }
+
+    /// Neither node nor permission is asked for: events are filtered when they come.
+    pub(super) fn add_watch(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+        let request = AddWatchRequest::read(reader).map_err(malformed)?;
+        let modes = Modes::of_add_watch(request.mode).ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let path = request.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        self.watch(&path, modes)?;
+        self.reply(xid, |writer| writer.i32(0))
+    }
+
+    pub(super) fn check_watches(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+        let (path, modes) = read_watch_type(reader)?;
+        match self.shard.watches.contains(&path, self.conn.id.slot, modes) {
+            true => self.reply(xid, |_| {}),
+            false => Err(ErrorCode::NO_WATCHER),
+        }
+    }
+
+    /// No event tells of the removal: the client knows what it has asked for.
+    pub(super) fn remove_watches(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+        let (path, modes) = read_watch_type(reader)?;
+        match self.shard.watches.remove(&path, self.conn.id.slot, modes) {
+            true => self.reply(xid, |_| {}),
+            false => Err(ErrorCode::NO_WATCHER),
+        }
+    }
+
+    /// Registers again what the client watches, and tells it at once what it has missed, before the reply. Persistent
+    /// watches miss what they miss.
+    pub(super) fn set_watches(&mut self, header: RequestHeader, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+        let request = SetWatches::read(reader, header.op).map_err(malformed)?;
+        let seen = request.relative_zxid;
+        let [data, exist, child, persistent, recursive] =
+            [request.data, request.exist, request.child, request.persistent, request.recursive].map(paths);
+        let (data, exist, child, persistent, recursive) = (data?, exist?, child?, persistent?, recursive?);
+        for path in data {
+            let missed = match self.tree.get(&path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => (node.persisted().mzxid > seen).then_some(EventType::NodeDataChanged),
+            };
+            self.tell_or_watch(&path, missed, Modes::DATA);
+        }
+        for path in exist {
+            let missed = self.tree.get(&path).map(|_| EventType::NodeCreated);
+            self.tell_or_watch(&path, missed, Modes::DATA);
+        }
+        for path in child {
+            let missed = match self.tree.get(&path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => (node.persisted().pzxid > seen).then_some(EventType::NodeChildrenChanged),
+            };
+            self.tell_or_watch(&path, missed, Modes::CHILD);
+        }
+        for path in persistent {
+            self.tell_or_watch(&path, None, Modes::PERSISTENT);
+        }
+        for path in recursive {
+            self.tell_or_watch(&path, None, Modes::RECURSIVE);
+        }
+        let budget = self.shard.config.watches_per_connection_max;
+        if budget != 0 && self.shard.watches.watches_of(self.conn.id.slot) > budget {
+            // Half of its watches would be worse for a client than none: it goes elsewhere.
+            self.close();
+            return Ok(());
+        }
+        self.reply(header.xid, |_| {})
+    }
+
+    fn tell_or_watch(&mut self, path: &str, missed: Option<EventType>, modes: Modes) {
+        match missed {
+            None => self.shard.watches.add(path, self.conn.id.slot, modes),
+            Some(kind) => write_event(&mut Writer::new(&mut self.conn.out), Zxid(-1), kind, path),
+        }
+    }
+
+    /// THROTTLED_OP when one more path would be more than this connection, or this shard, may watch (B19).
+    fn afford_watch(&self, path: &str) -> Result<(), ErrorCode> {
+        let (config, watches, slot) = (&self.shard.config, &self.shard.watches, self.conn.id.slot);
+        let full = |count: usize, max: usize| max != 0 && count >= max;
+        let over = full(watches.watches_of(slot), config.watches_per_connection_max)
+            || full(watches.counts().data + watches.counts().child, config.watches_max);
+        if over && !watches.contains(path, slot, Modes::ANY) { Err(ErrorCode::THROTTLED_OP) } else { Ok(()) }
+    }
+}
+
+/// The type is judged before the path, as Apache does.
+fn read_watch_type<'a>(reader: &mut Reader<'a>) -> Result<(Cow<'a, str>, Modes), ErrorCode> {
+    let request = WatchTypeRequest::read(reader).map_err(malformed)?;
+    let modes = Modes::of_watcher_type(request.kind).ok_or(ErrorCode::MARSHALLING_ERROR)?;
+    Ok((request.path.ok_or(ErrorCode::NO_WATCHER)?, modes))
+}
+
+/// A list without nulls; null itself, or in it, makes the request malformed.
+fn paths<'a>(list: Option<Vec<Option<Cow<'a, str>>>>) -> Result<Vec<Cow<'a, str>>, ErrorCode> {
+    list.and_then(|paths| paths.into_iter().collect()).ok_or(ErrorCode::MARSHALLING_ERROR)
+}
