@@ -254,10 +254,26 @@ impl Frontend {
         !self.shard.ready.is_empty() || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
-    /// The client will send no more. As with Apache, replies that are not sent yet may be lost.
+    /// The client will send no more. As with Apache, replies that are not sent yet may be lost; the answer to a four-letter
+    /// word is not, since `echo srvr | nc` ends its side at once.
     pub fn on_eof(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get(conn) {
+        if let Some(connection) = self.connections.get(conn)
+            && connection.phase != Phase::Ending
+        {
             self.shard.close(connection);
+        }
+    }
+
+    /// The server is about to stop: nothing more is taken from this connection, and it ends when what it has with the quorum
+    /// core is answered.
+    pub fn on_drain(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        connection.input.clear();
+        connection.wait = None;
+        match connection.phase {
+            Phase::Serving if !connection.pending.is_empty() => connection.phase = Phase::Ending,
+            Phase::Ending => {}
+            Phase::Fresh | Phase::Connecting | Phase::Serving | Phase::Closed => self.shard.close(connection),
         }
     }
 

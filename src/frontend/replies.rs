@@ -85,7 +85,8 @@ impl Frontend {
         connection.count_reply(reply.op, reply.xid, reply.zxid.0, latency_ms, now);
         shard.stats.sent += 1;
         shard.stats.latency.add(latency_ms);
-        if reply.close {
+        let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();
+        if reply.close || is_drained {
             shard.close(connection);
         } else if connection.pending.is_empty() && connection.wait.is_some() {
             shard.make_ready(connection);
