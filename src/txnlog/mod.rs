@@ -1,1 +1,135 @@
 //! Apache's transaction log format, over bytes.
+//!
+//! ```text
+//! file    header entry* padding
+//! header  int magic "ZKLG" · int version 2 · long dbid                                    16 bytes
+//! entry   long Adler-32 of the payload · int length · payload · byte 'B'        13 bytes + payload
+//! padding zeros to the preallocated length; an entry of length 0 ends the file for every reader
+//! ```
+//!
+//! Apache's readers check the magic only. Two fields that no reader looks at are used, so that after a crash what was never
+//! promised can be told from what was damaged:
+//!
+//! * dbid [`DBID`] says that every block of the file was written with zeros before the first entry.
+//! * A tail mark ([`tail_mark`]) stands behind the last entry: its length 0 ends the file, its checksum field says up to which
+//!   offset the file was durable when the mark was written. The next entry overwrites it.
+//!
+//! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a content that it had at some
+//! moment since the last flush, in any combination; a flushed sector stays. So of a file of ours, a sector that was
+//! lost ends in the zeros that were there before. [`Scanner`] rests on this.
+
+mod scanner;
+#[cfg(test)]
+mod tests;
+
+use crate::zxid::Zxid;
+
+pub use scanner::{Damage, Entry, ScanEnd, Scanner};
+
+/// The first four bytes of a log file, "ZKLG".
+pub const MAGIC: u32 = 0x5a4b_4c47;
+/// The format's version; no reader looks at it.
+pub const VERSION: u32 = 2;
+/// The dbid of files that were zeroed in full before their first entry ("RKEEPER1"). Apache writes 0.
+pub const DBID: u64 = u64::from_be_bytes(*b"RKEEPER1");
+
+/// Bytes of the file header.
+pub const FILE_HEADER_BYTES: usize = 16;
+/// Bytes of an entry before its payload: checksum and length.
+pub const ENTRY_HEADER_BYTES: usize = 12;
+/// Bytes that an entry takes up beside its payload.
+pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
+/// Bytes of a tail mark.
+pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES;
+/// What a disk writes whole or not at all. A tail mark never crosses the end of a sector: an old sector then still ends in
+/// zeros.
+pub const SECTOR_BYTES: usize = 512;
+/// Bytes of the smallest payload: a transaction header.
+pub const PAYLOAD_BYTES_MIN: usize = 32;
+
+/// The header of a file that is zeroed in full beyond it.
+pub fn file_header() -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    header[4..8].copy_from_slice(&VERSION.to_be_bytes());
+    header[8..].copy_from_slice(&DBID.to_be_bytes());
+    header
+}
+
+/// Appends the entry that holds `payload`.
+pub fn append_entry(out: &mut Vec<u8>, payload: &[u8]) {
+    let start = begin_entry(out);
+    out.extend_from_slice(payload);
+    end_entry(out, start);
+}
+
+/// Starts an entry whose payload the caller appends to `out`; the result goes to [`end_entry`].
+pub fn begin_entry(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; ENTRY_HEADER_BYTES]);
+    start
+}
+
+/// Ends the entry begun at `start`: fills in checksum and length, appends the end mark.
+pub fn end_entry(out: &mut Vec<u8>, start: usize) {
+    let payload = &out[start + ENTRY_HEADER_BYTES..];
+    let len = i32::try_from(payload.len()).expect("a record is bounded far below 2 GiB");
+    let checksum = u64::from(adler32(payload));
+    out[start..start + 8].copy_from_slice(&checksum.to_be_bytes());
+    out[start + 8..start + ENTRY_HEADER_BYTES].copy_from_slice(&len.to_be_bytes());
+    out.push(END_MARK);
+}
+
+/// What stands behind the last entry of a file of ours, which ends at `offset`: the file is durable up to `durable`. None
+/// where it would cross the end of a sector.
+pub fn tail_mark(offset: u64, durable: u64) -> Option<[u8; TAIL_MARK_BYTES]> {
+    if offset % SECTOR_BYTES as u64 + TAIL_MARK_BYTES as u64 > SECTOR_BYTES as u64 {
+        return None;
+    }
+    let mut mark = [0; TAIL_MARK_BYTES];
+    mark[..8].copy_from_slice(&(TAIL_MARK_TAG << TAIL_MARK_SHIFT | durable & TAIL_MARK_OFFSET).to_be_bytes());
+    Some(mark)
+}
+
+/// The zxid in an entry's payload; none if it is too short to hold a transaction header.
+pub fn payload_zxid(payload: &[u8]) -> Option<Zxid> {
+    if payload.len() < PAYLOAD_BYTES_MIN {
+        return None;
+    }
+    let bytes = payload.get(ZXID_OFFSET..)?.first_chunk()?;
+    Some(Zxid(i64::from_be_bytes(*bytes)))
+}
+
+/// Length and zxid of the entry at the front of `entries`, which this server encoded itself.
+pub fn first_entry(entries: &[u8]) -> Option<(usize, Zxid)> {
+    let len = u32::from_be_bytes(*entries.get(8..)?.first_chunk()?) as usize;
+    let payload = entries.get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len)?;
+    Some((len + ENTRY_OVERHEAD_BYTES, payload_zxid(payload)?))
+}
+
+/// The name of the log file whose first transaction is `first`.
+pub fn file_name(first: Zxid) -> String {
+    format!("log.{first:x}")
+}
+
+/// The zxid that `name` stands for when it is a log file's: prefix, dot, hex and, as Apache reads it, any further suffix
+/// (`log.5.bak` counts as 5). Everything that starts with `log.` is a log file; what has no number counts as -1.
+pub fn zxid_of_name(name: &str) -> Option<Zxid> {
+    let rest = name.strip_prefix("log.")?;
+    let number = rest.split('.').next().unwrap_or_default();
+    Some(Zxid(i64::from_str_radix(number, 16).unwrap_or(-1)))
+}
+
+/// The checksum of a payload.
+pub fn adler32(bytes: &[u8]) -> u32 {
+    simd_adler32::adler32(&bytes)
+}
+
+/// The byte behind every payload.
+const END_MARK: u8 = b'B';
+/// Where the zxid stands in a payload: behind client id and cxid.
+const ZXID_OFFSET: usize = 12;
+/// The high 16 bits of a tail mark's checksum field; those of an entry are 0.
+const TAIL_MARK_TAG: u64 = 0x524b;
+const TAIL_MARK_SHIFT: u32 = 48;
+const TAIL_MARK_OFFSET: u64 = (1 << TAIL_MARK_SHIFT) - 1;
