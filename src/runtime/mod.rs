@@ -1,4 +1,40 @@
-//! The production shell: glommio executors, io_uring rings, mapped log.
+//! The production shell: glommio executors, io_uring rings, the mapped log. The only row with `unsafe` in it.
+//!
+//! One executor is one pinned thread that drives one raw [`ring`]. It carries a [`shard`] (connections and the frontend
+//! machine), the core of the quorum (the quorum machine and the log), or both on a small machine. Between executors run
+//! the bounded lock-free [`lane`]s; the tree is shared in place, written by the quorum core and read by the shards.
 
+pub mod admission;
+pub mod clock;
+pub mod lane;
 pub mod log;
 pub mod ring;
+pub mod shard;
+pub mod sockets;
+
+use std::sync::{Arc, PoisonError};
+
+use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+
+use crate::tree::Tree;
+
+/// The one tree: read in place by every shard, a batch at a time, and written by the quorum core, a batch at a time.
+#[derive(Clone)]
+pub struct SharedTree(Arc<ShardedLock<Tree>>);
+
+impl SharedTree {
+    /// Shares `tree`.
+    pub fn new(tree: Tree) -> Self {
+        Self(Arc::new(ShardedLock::new(tree)))
+    }
+
+    /// Keeps the writer out for as long as the guard lives: hold it for one batch of reads.
+    pub fn read(&self) -> ShardedLockReadGuard<'_, Tree> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps all readers out for as long as the guard lives: hold it for one batch of changes.
+    pub fn write(&self) -> ShardedLockWriteGuard<'_, Tree> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,439 @@
+//! One shard: the sockets of its clients, and the frontend machine that speaks to them.
+//!
+//! It moves bytes between ring and machine and carries out the machine's effects; what is said to clients is the machine's
+//! business alone.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crossbeam::queue::SegQueue;
+use log::{debug, warn};
+
+use crate::frontend::{Effect, Frontend};
+use crate::handoff::{ConnId, ShardId, ToQuorum, ToShard};
+use crate::tree::Tree;
+use crate::zxid::Now;
+
+use super::admission::Admission;
+use super::lane::Lane;
+use super::ring::{Event, OpKind, ReceiveStop, Ring, RingError, Token, UserData};
+use super::sockets::{Socket, Sockets, Stage, conn, token};
+
+/// What reaches a shard besides committed batches.
+pub enum Control {
+    /// A connection whose session this shard owns, with the bytes that nobody has decoded yet.
+    Adopt { descriptor: OwnedFd, peer: SocketAddr, bytes: Vec<u8> },
+    /// The answer to a four-letter word.
+    WordAnswer { conn: ConnId, bytes: Vec<u8> },
+    /// Run this on the frontend: how the words ask for reports.
+    Inspect(Inspection),
+    /// Accept nothing more, finish what is in flight, close every connection.
+    Drain,
+}
+
+/// What the words run on a frontend.
+pub type Inspection = Box<dyn FnOnce(&mut Frontend, Now) + Send>;
+
+/// A four-letter word for the server to answer.
+pub struct WordRequest {
+    pub shard: ShardId,
+    pub conn: ConnId,
+    pub word: [u8; 4],
+    /// What follows `stmk`.
+    pub argument: Option<i64>,
+}
+
+/// How a shard reaches the others.
+pub struct Links {
+    pub to_quorum: Arc<Lane<ToQuorum>>,
+    pub from_quorum: Arc<Lane<ToShard>>,
+    /// One per shard, this one's included.
+    pub controls: Vec<Arc<ControlLane>>,
+    pub words: crossbeam::channel::Sender<WordRequest>,
+    pub admission: Arc<Admission>,
+}
+
+/// The rarely used way into a shard; unbounded, as connections and words are counted elsewhere.
+pub struct ControlLane {
+    queue: SegQueue<Control>,
+    doorbell: Lane<()>,
+}
+
+impl Default for ControlLane {
+    fn default() -> Self {
+        Self { queue: SegQueue::new(), doorbell: Lane::new(1) }
+    }
+}
+
+impl ControlLane {
+    /// Puts a message in and wakes the shard.
+    pub fn send(&self, control: Control) {
+        self.queue.push(control);
+        self.doorbell.wake();
+    }
+
+    /// Names the ring to be woken.
+    pub fn wake_with(&self, waker: super::ring::Waker) {
+        self.doorbell.wake_with(waker);
+    }
+}
+
+/// See the module's head.
+pub struct Shard {
+    id: ShardId,
+    frontend: Frontend,
+    sockets: Sockets,
+    listener: Option<OwnedFd>,
+    links: Links,
+    /// Connections with something to send.
+    writable: Vec<ConnId>,
+    /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its outstanding limit.
+    backlog: std::collections::VecDeque<ToQuorum>,
+    lingering: Vec<ConnId>,
+    draining: bool,
+}
+
+impl Shard {
+    /// A shard that accepts on `listener`.
+    pub fn new(id: ShardId, frontend: Frontend, listener: OwnedFd, links: Links) -> Self {
+        Self {
+            id,
+            frontend,
+            sockets: Sockets::default(),
+            listener: Some(listener),
+            links,
+            writable: Vec::new(),
+            backlog: Default::default(),
+            lingering: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// Starts accepting.
+    pub fn start(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        match &self.listener {
+            Some(listener) => ring.accept(LISTENER, listener.as_fd()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the frontend waits for watch events at all.
+    pub fn watching(&self) -> bool {
+        self.frontend.is_watching()
+    }
+
+    /// Whether nothing is left to do after a [`Control::Drain`].
+    pub fn drained(&self) -> bool {
+        self.draining && self.sockets.is_empty()
+    }
+
+    /// Whether messages wait that this shard has not looked at.
+    pub fn has_mail(&self) -> bool {
+        !self.links.from_quorum.is_empty() || !self.backlog.is_empty() || self.frontend.has_ready()
+    }
+
+    /// Handles one completion.
+    pub fn on_event(&mut self, event: Event, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
+        match event {
+            Event::Received { conn: from, chunk, armed } => {
+                let from = conn(from);
+                let Some(socket) = self.sockets.get(from) else { return Ok(()) };
+                socket.receiving = armed;
+                match &mut socket.stage {
+                    Stage::Open => self.frontend.on_bytes(from, &chunk, tree, now),
+                    Stage::Moving { bytes, .. } => bytes.extend_from_slice(&chunk),
+                    Stage::Closing | Stage::Lingering { .. } => {}
+                }
+                drop(chunk);
+                if armed { Ok(()) } else { self.receive_again(from, ring) }
+            }
+            Event::ReceiveStopped { conn: from, cause } => self.on_receive_stopped(conn(from), cause, ring),
+            Event::Sent { conn: to, buffer, sent } => self.on_sent(conn(to), buffer, sent, ring, now),
+            Event::Accepted { socket, armed, .. } => {
+                self.on_accepted(socket, ring, now)?;
+                self.accept_again(armed, ring)
+            }
+            Event::AcceptFailed { error, armed, .. } => {
+                if !self.draining {
+                    warn!("accept failed: {error}; raise the limit of open files (ulimit -n) if it is too many files");
+                }
+                self.accept_again(armed, ring)
+            }
+            Event::CloseFailed { error, .. } => {
+                debug!("closing a connection failed: {error}");
+                Ok(())
+            }
+            Event::Synced { .. } | Event::Readable { .. } | Event::PollStopped { .. } => Ok(()),
+        }
+    }
+
+    /// Takes in what other cores have sent. Call it with the tree held for reading, before any read is answered.
+    pub fn drain_lanes(&mut self, tree: &Tree, now: Now) {
+        while let Some(message) = self.links.from_quorum.pop() {
+            self.frontend.on_message(message, tree, now);
+        }
+        self.frontend.on_drained(tree, now);
+    }
+
+    /// Takes in the rare messages.
+    pub fn drain_controls(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
+        while let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() {
+            match control {
+                Control::Adopt { descriptor, peer, bytes } => {
+                    let adopted = self.open(descriptor, peer, ring, now)?;
+                    self.frontend.on_bytes(adopted, &bytes, tree, now);
+                }
+                Control::WordAnswer { conn, bytes } => self.frontend.on_word_answer(conn, &bytes),
+                Control::Inspect(look) => look(&mut self.frontend, now),
+                Control::Drain => self.drain(ring)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deadlines, a few times a second.
+    pub fn on_tick(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
+        self.frontend.on_tick(tree, now);
+        let lingering = std::mem::take(&mut self.lingering);
+        for late in lingering {
+            match self.sockets.get(late).map(|socket| &socket.stage) {
+                Some(Stage::Lingering { until_ms }) if *until_ms <= now.mono_ms => self.remove(late, ring)?,
+                Some(Stage::Lingering { .. }) => self.lingering.push(late),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what the frontend wants.
+    pub fn run_effects(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        while let Some(effect) = self.frontend.poll() {
+            match effect {
+                Effect::Writable(conn) => self.writable.push(conn),
+                Effect::ToQuorum(message) => self.hand_off(message),
+                Effect::Close(conn) => self.close(conn, ring, now)?,
+                Effect::PauseReading(conn) => self.pause(conn, ring)?,
+                Effect::ResumeReading(conn) => {
+                    if let Some(socket) = self.sockets.get(conn) {
+                        socket.paused = false;
+                    }
+                    self.receive_again(conn, ring)?;
+                }
+                Effect::Word { conn, word, argument } => {
+                    // The other end lives as long as the server; at its end nobody waits for answers.
+                    let _ = self.links.words.send(WordRequest { shard: self.id, conn, word, argument });
+                }
+                Effect::MoveTo { conn, shard, bytes } => self.begin_move(conn, shard, bytes, ring)?,
+            }
+        }
+        if !self.backlog.is_empty() {
+            self.push_backlog();
+        }
+        Ok(())
+    }
+
+    /// Queues one send for every connection that has something to say.
+    pub fn flush(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let mut writable = std::mem::take(&mut self.writable);
+        for conn in writable.drain(..) {
+            self.send(conn, ring, now)?;
+        }
+        self.writable = writable;
+        Ok(())
+    }
+
+    fn send(&mut self, to: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(to) else { return Ok(()) };
+        if socket.sending || !matches!(socket.stage, Stage::Open | Stage::Closing) {
+            return Ok(());
+        }
+        let output = self.frontend.output(to);
+        if output.is_empty() {
+            return match socket.stage {
+                Stage::Closing => self.linger(to, ring, now),
+                _ => Ok(()),
+            };
+        }
+        let bytes = std::mem::replace(output, std::mem::take(&mut socket.spare));
+        socket.sending = true;
+        ring.send(token(to), socket.fd(), bytes)
+    }
+
+    fn on_sent(
+        &mut self,
+        to: ConnId,
+        mut buffer: Vec<u8>,
+        sent: Result<usize, rustix::io::Errno>,
+        ring: &mut Ring,
+        now: Now,
+    ) -> Result<(), RingError> {
+        let whole = sent == Ok(buffer.len());
+        let Some(socket) = self.sockets.get(to) else { return Ok(()) };
+        socket.sending = false;
+        if !whole {
+            self.frontend.on_closed(to);
+            return self.remove(to, ring);
+        }
+        let bytes = buffer.len();
+        buffer.clear();
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            socket.spare = buffer;
+        }
+        self.frontend.on_sent(to, bytes);
+        self.send(to, ring, now)
+    }
+
+    fn on_accepted(&mut self, descriptor: OwnedFd, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let peer =
+            rustix::net::getpeername(&descriptor).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
+        // Without a peer it has gone already.
+        let Some(peer) = peer else { return Ok(()) };
+        if self.draining || !self.links.admission.enter(peer.ip()) {
+            debug!("connection from {peer} refused: too many connections (maxClientCnxns, maxCnxns)");
+            return Ok(());
+        }
+        self.open(descriptor, peer, ring, now).map(drop)
+    }
+
+    fn open(&mut self, fd: OwnedFd, peer: SocketAddr, ring: &mut Ring, now: Now) -> Result<ConnId, RingError> {
+        let opened = self.sockets.insert(fd, peer);
+        self.frontend.on_accept(opened, peer, now);
+        self.receive_again(opened, ring)?;
+        Ok(opened)
+    }
+
+    fn accept_again(&mut self, armed: bool, ring: &mut Ring) -> Result<(), RingError> {
+        if armed || self.draining { Ok(()) } else { self.start(ring) }
+    }
+
+    fn receive_again(&mut self, from: ConnId, ring: &mut Ring) -> Result<(), RingError> {
+        match self.sockets.get(from) {
+            Some(socket) if !socket.receiving && !socket.paused => {
+                socket.receiving = true;
+                ring.receive(token(from), socket.fd())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_receive_stopped(&mut self, from: ConnId, cause: ReceiveStop, ring: &mut Ring) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(from) else { return Ok(()) };
+        socket.receiving = false;
+        match (&socket.stage, cause) {
+            (Stage::Moving { .. }, ReceiveStop::Cancelled) => self.end_move(from),
+            (Stage::Moving { .. } | Stage::Lingering { .. }, ReceiveStop::Closed | ReceiveStop::Failed(_)) => {
+                self.remove(from, ring)
+            }
+            (_, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => self.receive_again(from, ring),
+            (Stage::Open, ReceiveStop::Closed) => {
+                self.frontend.on_eof(from);
+                Ok(())
+            }
+            (Stage::Open, ReceiveStop::Failed(_)) => {
+                self.frontend.on_closed(from);
+                self.remove(from, ring)
+            }
+            (Stage::Closing, _) => Ok(()),
+        }
+    }
+
+    fn pause(&mut self, from: ConnId, ring: &mut Ring) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(from) else { return Ok(()) };
+        socket.paused = true;
+        if socket.receiving { ring.cancel(UserData::new(OpKind::Receive, token(from))) } else { Ok(()) }
+    }
+
+    fn close(&mut self, ending: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
+        if socket.is_open() {
+            socket.stage = Stage::Closing;
+        }
+        self.send(ending, ring, now)
+    }
+
+    /// Everything has been sent: shuts our side, and waits a moment for the peer to shut its own.
+    fn linger(&mut self, ending: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
+        self.frontend.on_closed(ending);
+        let peer_has_closed = !socket.receiving && !socket.paused;
+        if peer_has_closed {
+            return self.remove(ending, ring);
+        }
+        socket.stage = Stage::Lingering { until_ms: now.mono_ms + LINGER_MS };
+        socket.paused = false;
+        // An error means that the peer has gone already.
+        let _ = rustix::net::shutdown(&socket.descriptor, rustix::net::Shutdown::Write);
+        self.lingering.push(ending);
+        self.receive_again(ending, ring)
+    }
+
+    fn remove(&mut self, gone: ConnId, ring: &mut Ring) -> Result<(), RingError> {
+        match self.sockets.get(gone) {
+            // The ring holds a buffer of this slot: its completion, an error, comes here again.
+            Some(socket) if socket.sending => ring.cancel_all(token(gone), socket.fd()),
+            _ => {
+                let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else { return Ok(()) };
+                self.links.admission.leave(peer.ip());
+                ring.cancel_all(token(gone), descriptor.as_fd())?;
+                ring.close(token(gone), descriptor)
+            }
+        }
+    }
+
+    fn begin_move(&mut self, moving: ConnId, to: ShardId, bytes: Vec<u8>, ring: &mut Ring) -> Result<(), RingError> {
+        let Some(socket) = self.sockets.get(moving) else { return Ok(()) };
+        socket.stage = Stage::Moving { to, bytes };
+        if socket.receiving {
+            return ring.cancel(UserData::new(OpKind::Receive, token(moving)));
+        }
+        self.end_move(moving)
+    }
+
+    fn end_move(&mut self, moved: ConnId) -> Result<(), RingError> {
+        // Nothing has been sent on it: only its session's shard answers the connect request.
+        let Some(Socket { descriptor, peer, stage: Stage::Moving { to, bytes }, .. }) = self.sockets.remove(moved)
+        else {
+            return Ok(());
+        };
+        self.links.controls[usize::from(to.0)].send(Control::Adopt { descriptor, peer, bytes });
+        Ok(())
+    }
+
+    fn hand_off(&mut self, message: ToQuorum) {
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(message);
+        } else if let Err(message) = self.links.to_quorum.push(message) {
+            self.backlog.push_back(message);
+        }
+    }
+
+    fn push_backlog(&mut self) {
+        while let Some(message) = self.backlog.pop_front() {
+            if let Err(message) = self.links.to_quorum.push(message) {
+                self.backlog.push_front(message);
+                break;
+            }
+        }
+    }
+
+    fn drain(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        self.draining = true;
+        if self.listener.take().is_some() {
+            ring.cancel(UserData::new(OpKind::Accept, LISTENER))?;
+        }
+        for conn in self.sockets.ids() {
+            self.frontend.on_drain(conn);
+        }
+        Ok(())
+    }
+}
+
+/// The ring's name of the listening socket.
+const LISTENER: Token = Token::new(u32::MAX, 0);
+
+/// How long a closed connection may take to take note of it.
+const LINGER_MS: i64 = 1000;
+
+/// A send buffer above this size is given back after use.
+const SPARE_BYTES_MAX: usize = 64 << 10;
