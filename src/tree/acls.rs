@@ -1,6 +1,6 @@
 //! Interned access control lists: nodes hold a 32-bit index, equal lists are held once.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -133,9 +133,7 @@ pub(super) fn nobody() -> [Acl; 1] {
 }
 
 fn hash_of(list: &[Acl]) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
-    list.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(list)
 }
 
 /// The index of `OPEN_ACL_UNSAFE`.

@@ -6,10 +6,10 @@ use std::fmt;
 use crate::jute::data::{Acl, StatPersisted};
 use crate::zxid::{SessionId, Zxid};
 
+use super::Tree;
 use super::acls::{OPEN, nobody};
 use super::path::split;
 use super::slab::{ROOT, Slot};
-use super::{CONFIG_PATH, Tree};
 
 /// Builds a tree out of the parts of a snapshot, in the order in which a snapshot holds them.
 #[derive(Debug)]
@@ -96,16 +96,11 @@ impl Loader {
         added.map(|_| ()).ok_or_else(|| LoadError::NoRoom(path.into()))
     }
 
-    /// The tree as of `zxid`: quota statistics are counted afresh and lists that no node uses are dropped. What comes from a
-    /// server older than 3.5 gets its /zookeeper/config.
+    /// The tree as of `zxid`: quota statistics are counted afresh and lists that no node uses are dropped. As
+    /// with a standalone Apache, what comes from a server older than 3.5 has no /zookeeper/config.
     pub fn finish(mut self, zxid: Zxid) -> Tree {
         for index in self.lists.into_values() {
             self.tree.acls.release(index);
-        }
-        if self.tree.find(CONFIG_PATH).is_none()
-            && let Some(zookeeper) = self.tree.find("/zookeeper")
-        {
-            self.tree.add_config_node(zookeeper);
         }
         self.tree.rebuild_quotas();
         self.tree.last_zxid = zxid;
