@@ -1,1 +1,355 @@
-//! The quorum machine: prepare, propose, commit.
+//! The quorum machine: prepare, propose, commit. The only writer of the tree.
+//!
+//! A shard's request is judged at once against the tree and everything outstanding, becomes a log entry, waits for the flush,
+//! is applied in the order of zxids and answered. This is a standalone server's leader: a proposal is committed as soon as it
+//! is durable here. It is sans-io: the shell carries out the [`Effect`]s and says when a flush has ended.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `prepare` | from request to transaction |
+//! | `outstanding` | the overlay of what is prepared and not yet applied |
+//! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
+//! | `commit` | apply, events, answers |
+//! | `reply` | what a client is told |
+//! | `sessions` | who lives, who expires |
+//! | `sweep` | containers and TTL nodes |
+//! | `report` | figures |
+
+mod commit;
+mod outstanding;
+mod pipeline;
+mod prepare;
+mod reply;
+mod report;
+mod sessions;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::acl::AclConfig;
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{Commit, Origin, Request, ShardId, ToQuorum, ToShard};
+use crate::jute::Reader;
+use crate::limits;
+use crate::proto::PathRequest;
+use crate::tree::{Change, Tree};
+use crate::txn::{Txn, TxnHeader};
+use crate::zxid::{Now, SessionId, Zxid};
+
+use outstanding::Outstanding;
+use pipeline::{Answer, Pipeline, Proposal};
+use prepare::{Prepare, Refusal};
+use sessions::Sessions;
+use sweep::Sweep;
+
+pub use report::Report;
+
+/// What the machine needs to know of the server's configuration. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub struct QuorumConfig {
+    /// `tickTime`: sessions expire at multiples of it.
+    pub tick_ms: i64,
+    /// `snapCount`: a snapshot is due after half of it and a random half.
+    pub snap_count: u64,
+    /// `snapSizeLimitInKb` in bytes, likewise; 0 is no limit.
+    pub snap_size_bytes: u64,
+    /// `txnLogSizeLimitInKb` in bytes: a log file longer than this is followed by a new one; 0 is no limit.
+    pub log_file_bytes_max: u64,
+    /// The longest transaction that may be logged.
+    pub record_bytes_max: usize,
+    /// `zookeeper.extendedTypesEnabled`: TTL nodes.
+    pub extended_types: bool,
+    /// `zookeeper.enforceQuota`.
+    pub enforce_quota: bool,
+    /// `zookeeper.digest.enabled`.
+    pub digest: bool,
+    /// `zookeeper.closeSessionTxn.enabled`.
+    pub close_session_txn: bool,
+    /// `reconfigEnabled`.
+    pub reconfig: bool,
+    /// `znode.container.checkIntervalMs`.
+    pub container_check_interval_ms: i64,
+    /// `znode.container.maxPerMinute`.
+    pub container_max_per_minute: i64,
+    /// `znode.container.maxNeverUsedIntervalMs`; 0 keeps containers that never had a child.
+    pub container_max_never_used_ms: i64,
+    pub acl: AclConfig,
+    pub shards: u16,
+}
+
+impl Default for QuorumConfig {
+    fn default() -> Self {
+        Self {
+            tick_ms: limits::TICK_MS,
+            snap_count: limits::SNAP_COUNT,
+            snap_size_bytes: 4 << 30,
+            log_file_bytes_max: 0,
+            record_bytes_max: limits::RECORD_BYTES_MAX,
+            extended_types: false,
+            enforce_quota: false,
+            digest: true,
+            close_session_txn: true,
+            reconfig: false,
+            container_check_interval_ms: 60_000,
+            container_max_per_minute: 10_000,
+            container_max_never_used_ms: 0,
+            acl: AclConfig::default(),
+            shards: 1,
+        }
+    }
+}
+
+/// What the machine asks of its shell, to be carried out in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Whole log entries, to go behind those appended before.
+    Append {
+        first: Zxid,
+        last: Zxid,
+        bytes: Vec<u8>,
+    },
+    /// Everything appended so far, up to this zxid, must get onto the disk; then [`Quorum::on_flushed`] or
+    /// [`Quorum::on_flush_failed`]. One is in flight at most.
+    Flush {
+        upto: Zxid,
+    },
+    /// The next Append starts a new file, named after its first zxid.
+    RollLog,
+    /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under way already, none is needed.
+    TakeSnapshot,
+    ToShard(ShardId, ToShard),
+}
+
+/// The machine. See the module.
+#[derive(Debug)]
+pub struct Quorum {
+    config: QuorumConfig,
+    outstanding: Outstanding,
+    pipeline: Pipeline,
+    sessions: Sessions,
+    sweep: Sweep,
+    /// What must not be refused while the log is full.
+    waiting: VecDeque<Waiting>,
+    effects: VecDeque<Effect>,
+    last_zxid: Zxid,
+    /// Kept for its memory: what one transaction makes known, and what one batch means to each shard.
+    changes: Vec<Change>,
+    batches: Vec<Commit>,
+    digest_mismatches: u64,
+}
+
+/// A request of which the session itself depends.
+#[derive(Debug)]
+enum Waiting {
+    Open { origin: Origin, session: SessionId, timeout_ms: i32 },
+    Close { session: SessionId, request: Option<Origin> },
+}
+
+impl Quorum {
+    /// A standalone leader over a recovered tree; the sessions start their timers now. The same `seed` gives the same
+    /// snapshots at the same places.
+    pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
+        let last_zxid = tree.last_zxid();
+        Self {
+            outstanding: Outstanding::new(tree, config.digest),
+            pipeline: Pipeline::new(&config, last_zxid, seed),
+            sessions: Sessions::new(tree, config.tick_ms, now),
+            sweep: Sweep::new(&config, now),
+            waiting: VecDeque::new(),
+            effects: VecDeque::new(),
+            last_zxid,
+            changes: Vec::new(),
+            batches: (0..config.shards.max(1)).map(|_| Commit::default()).collect(),
+            digest_mismatches: 0,
+            config,
+        }
+    }
+
+    /// A message of a shard. A write becomes a proposal here and now.
+    pub fn on_message(&mut self, message: ToQuorum, tree: &Tree, now: Now) {
+        if self.pipeline.has_failed() {
+            return;
+        }
+        match message {
+            ToQuorum::Request(request) => self.on_request(request, tree, now),
+            ToQuorum::CreateSession { origin, session, timeout_ms } => {
+                self.open_or_wait(origin, session, timeout_ms, now);
+            }
+            ToQuorum::Renew { origin, session, timeout_ms } => {
+                let valid = self.sessions.is_live(session);
+                if valid {
+                    self.sessions.track(session, timeout_ms, now);
+                }
+                let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
+                self.effects.push_back(Effect::ToShard(origin.shard, answer));
+            }
+            ToQuorum::Touch(sessions) => {
+                for (session, at_ms) in sessions {
+                    self.sessions.touch(session, at_ms);
+                }
+            }
+        }
+    }
+
+    /// Time passes: sessions expire, containers and TTL nodes go. To be called several times a tick.
+    pub fn on_tick(&mut self, tree: &Tree, now: Now) {
+        if self.pipeline.has_failed() {
+            return;
+        }
+        while self.has_room()
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            match waiting {
+                Waiting::Open { origin, session, timeout_ms } => self.open(origin, session, timeout_ms, now),
+                Waiting::Close { session, request } => self.close(session, request, tree, now),
+            }
+        }
+        for session in self.sessions.expire(now) {
+            self.close_or_wait(session, None, tree, now);
+        }
+        self.sweep.on_tick(&self.config, tree, now);
+        while self.has_room()
+            && let Some(path) = self.sweep.next()
+        {
+            let header = self.header(SessionId::NONE, 0, now);
+            let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
+            if let Some(txn) = prepare.delete_container(&path) {
+                self.propose(header, txn, Answer::Nobody, true);
+            }
+        }
+    }
+
+    /// How many bytes may still be appended, beyond the Appends that the shell has taken. Where the longest transaction would
+    /// not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens and closes sessions waits, and reads go on.
+    pub fn on_log_room(&mut self, bytes: u64) {
+        self.pipeline.set_room(bytes);
+    }
+
+    /// A flush up to `upto` has ended well: nothing else makes a proposal committable.
+    pub fn on_flushed(&mut self, upto: Zxid) {
+        self.pipeline.on_flushed(upto);
+    }
+
+    /// A flush has failed: this role is over, nothing that is not committed will ever be answered.
+    pub fn on_flush_failed(&mut self) {
+        self.pipeline.fail();
+        self.effects.retain(|effect| matches!(effect, Effect::ToShard(..)));
+    }
+
+    /// Whether [`Self::commit`] has something to do.
+    pub fn has_committable(&self) -> bool {
+        self.pipeline.has_committable()
+    }
+
+    /// How much it has to do.
+    pub fn committable(&self) -> usize {
+        self.pipeline.committable()
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front().or_else(|| self.pipeline.poll())
+    }
+
+    /// Gives back the buffer of an [`Effect::Append`] that has been written, to be used again.
+    pub fn recycle(&mut self, bytes: Vec<u8>) {
+        self.pipeline.recycle(bytes);
+    }
+
+    fn on_request(&mut self, request: Request, tree: &Tree, now: Now) {
+        let Request { origin, session, op, record, auth } = request;
+        if !self.sessions.touch(session, now.mono_ms) {
+            // The session ended before this came: the connection is on its way out.
+            let reply = reply::refused(origin, op, self.last_zxid, ErrorCode::SESSION_EXPIRED);
+            return self.pipeline.answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
+        }
+        match op {
+            OpCode::SYNC => return self.sync(origin, &record),
+            OpCode::CLOSE_SESSION => return self.close_or_wait(session, Some(origin), tree, now),
+            _ if !self.has_room() => return self.refuse(origin, op, ErrorCode::SYSTEM_ERROR),
+            _ => {}
+        }
+        let header = self.header(session, origin.xid, now);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth);
+        let txn = match prepare.request(op, &record) {
+            Ok(txn) => txn,
+            Err(Refusal::Failed(err)) => Txn::Error(err),
+            Err(Refusal::Unlogged(err)) => return self.refuse(origin, op, err),
+        };
+        self.propose(header, txn, Answer::Request { origin, op }, true);
+    }
+
+    fn sync(&mut self, origin: Origin, record: &[u8]) {
+        match PathRequest::read(&mut Reader::new(record)) {
+            Ok(request) => {
+                let reply = reply::synced(origin, self.last_zxid, request.path.as_deref());
+                self.pipeline.answer(origin.shard, reply);
+            }
+            Err(_) => self.refuse(origin, OpCode::SYNC, ErrorCode::MARSHALLING_ERROR),
+        }
+    }
+
+    /// Answers with an error and no transaction, in its turn.
+    fn refuse(&mut self, origin: Origin, op: OpCode, err: ErrorCode) {
+        let reply = reply::refused(origin, op, self.last_zxid, err);
+        self.pipeline.answer(origin.shard, reply);
+    }
+
+    fn open_or_wait(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
+        if self.has_room() {
+            self.open(origin, session, timeout_ms, now);
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
+        }
+        // Beyond that it is forgotten: the shard hangs up on a connection that stays without a session.
+    }
+
+    fn open(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
+        self.sessions.track(session, timeout_ms, now);
+        let header = self.header(session, 0, now);
+        self.propose(header, Txn::CreateSession { timeout_ms }, Answer::Session { origin, timeout_ms }, true);
+    }
+
+    /// Nobody may act for the session from here on, even while the closeSession waits for room.
+    fn close_or_wait(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
+        self.sessions.set_closing(session);
+        if self.has_room() {
+            self.close(session, request, tree, now);
+        } else {
+            self.waiting.push_back(Waiting::Close { session, request });
+        }
+    }
+
+    fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
+        let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
+        let closing = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]).close_session(session);
+        let answer = match request {
+            Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
+            None => Answer::Nobody,
+        };
+        self.propose(header, closing.txn, answer, closing.lists_all);
+    }
+
+    fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer, lists_all: bool) {
+        self.last_zxid = header.zxid;
+        let digest = self.config.digest.then(|| self.outstanding.digest());
+        let proposal = Proposal { header, txn, digest, answer, lists_all };
+        self.pipeline.propose(proposal, &mut self.effects);
+    }
+
+    /// The header of the next transaction; its zxid is used up by [`Self::propose`] only.
+    fn header(&self, session: SessionId, cxid: i32, now: Now) -> TxnHeader {
+        TxnHeader { session, cxid, zxid: self.last_zxid.next(), time_ms: now.wall_ms }
+    }
+
+    fn has_room(&self) -> bool {
+        self.pipeline.has_room(self.config.record_bytes_max + ENTRY_BYTES_BESIDE)
+    }
+}
+
+/// New sessions that wait for room in the log.
+const WAITING_MAX: usize = 10_000;
+/// What an entry takes up beside its record, counted generously.
+const ENTRY_BYTES_BESIDE: usize = 1024;

@@ -1,0 +1,285 @@
+//! What has been prepared and not yet applied: the overlay through which prepare sees the tree.
+//!
+//! A request is judged against the tree as it will be once everything before it is committed (`outstandingChanges` in
+//! Apache's server). When nothing is outstanding a look-up costs one comparison.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
+
+use crate::jute::data::{Acl, StatPersisted};
+use crate::tree::{Node, Tree, node_digest};
+use crate::txn::Txn;
+use crate::zxid::{SessionId, Zxid};
+
+/// A node as it will be after `zxid` (`ChangeRecord`).
+#[derive(Clone, Debug)]
+pub(super) struct ChangeRecord {
+    /// The last transaction that changes the node.
+    pub(super) zxid: Zxid,
+    /// `None` once it is deleted.
+    pub(super) stat: Option<StatPersisted>,
+    pub(super) children: u32,
+    /// What it adds to the tree's digest.
+    pub(super) digest: u32,
+    /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored cversion
+    /// does not.
+    pub(super) counter: i32,
+    pub(super) acl: Source<Arc<[Acl]>>,
+    pub(super) data: Source<Option<Bytes>>,
+}
+
+/// Whether a part of a node is outstanding too.
+#[derive(Clone, Debug)]
+pub(super) enum Source<T> {
+    /// As the tree has it.
+    Tree,
+    Own(T),
+}
+
+/// A node seen through the overlay.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) stat: StatPersisted,
+    pub(super) children: u32,
+    pub(super) digest: u32,
+    pub(super) data: Option<&'a [u8]>,
+    node: Option<Node<'a>>,
+    change: Option<&'a ChangeRecord>,
+}
+
+/// The overlay, and the digest of the tree after it.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    by_path: HashMap<Box<str>, ChangeRecord, FixedState>,
+    digest: i64,
+    digests: bool,
+    open: Arc<[Acl]>,
+    /// What to put back if the multi being prepared fails; outside a multi nothing is noted.
+    undo: Option<Undo>,
+}
+
+#[derive(Debug)]
+struct Undo {
+    digest: i64,
+    records: Vec<(Box<str>, Option<ChangeRecord>)>,
+}
+
+impl Outstanding {
+    /// Nothing outstanding over `tree`. Without `digests` none are computed.
+    pub(super) fn new(tree: &Tree, digests: bool) -> Self {
+        let by_path = HashMap::with_hasher(FixedState::with_seed(0));
+        Self { by_path, digest: tree.digest(), digests, open: Arc::from([Acl::open()]), undo: None }
+    }
+
+    /// The digest of the tree after all that is outstanding.
+    pub(super) fn digest(&self) -> i64 {
+        self.digest
+    }
+
+    /// How many nodes are outstanding.
+    pub(super) fn len(&self) -> usize {
+        self.by_path.len()
+    }
+
+    /// The node at `path`, if it will exist.
+    pub(super) fn view<'a>(&'a self, tree: &'a Tree, path: &str) -> Option<View<'a>> {
+        match self.record(path) {
+            None => tree.get(path).map(View::of_node),
+            Some(change) => {
+                let stat = change.stat?;
+                let node = if change.is_all_own() { None } else { tree.get(path) };
+                let data = match &change.data {
+                    Source::Own(data) => data.as_deref(),
+                    Source::Tree => node.and_then(|node| node.data()),
+                };
+                let (children, digest) = (change.children, change.digest);
+                Some(View { stat, children, digest, data, node, change: Some(change) })
+            }
+        }
+    }
+
+    /// Fills in the digest of what the node at `path` becomes, which will hold `data`.
+    pub(super) fn seal(&self, path: &str, next: &mut ChangeRecord, data: Option<&[u8]>) {
+        if self.digests {
+            next.digest = next.stat.as_ref().map_or(0, |stat| node_digest(path, data, stat));
+        }
+    }
+
+    /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was none.
+    pub(super) fn put(&mut self, path: &str, next: ChangeRecord, before: u32) {
+        self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
+        let replaced = match self.by_path.entry_ref(key(path)) {
+            EntryRef::Occupied(mut entry) => Some(entry.insert(next)),
+            EntryRef::Vacant(entry) => {
+                entry.insert(next);
+                None
+            }
+        };
+        if let Some(undo) = &mut self.undo {
+            undo.records.push((key(path).into(), replaced));
+        }
+    }
+
+    /// A list to be kept in a record; the open one, which is nearly every list, is shared.
+    pub(super) fn shared(&self, list: &[Acl]) -> Arc<[Acl]> {
+        if list == &*self.open { self.open.clone() } else { list.into() }
+    }
+
+    /// The ephemerals that `session` will own: those of the tree less those to be deleted, and those to be made; sorted.
+    pub(super) fn ephemerals_of(&self, tree: &Tree, session: SessionId) -> Vec<String> {
+        let mut paths = tree.ephemerals_of(session);
+        if !self.by_path.is_empty() {
+            paths.retain(|path| self.record(path).is_none());
+            let owned = |change: &ChangeRecord| change.stat.is_some_and(|stat| stat.ephemeral_owner == session.0);
+            paths.extend(self.by_path.iter().filter(|(_, change)| owned(change)).map(|(path, _)| path.to_string()));
+            paths.sort_unstable();
+        }
+        paths
+    }
+
+    /// A multi begins: from here on everything can be taken back.
+    pub(super) fn begin_multi(&mut self) {
+        self.undo = Some(Undo { digest: self.digest, records: Vec::new() });
+    }
+
+    /// The multi stands.
+    pub(super) fn keep_multi(&mut self) {
+        self.undo = None;
+    }
+
+    /// The multi failed: everything since [`Self::begin_multi`] is undone, last first.
+    pub(super) fn roll_back(&mut self) {
+        let Some(undo) = self.undo.take() else { return };
+        self.digest = undo.digest;
+        for (path, record) in undo.records.into_iter().rev() {
+            match record {
+                Some(record) => self.by_path.insert(path, record),
+                None => self.by_path.remove(&path),
+            };
+        }
+    }
+
+    /// `txn` is applied: nodes that nothing later changes are forgotten. `tree` shows it already.
+    pub(super) fn applied(&mut self, tree: &Tree, zxid: Zxid, txn: &Txn, lists_all: bool) {
+        if self.by_path.is_empty() {
+            return;
+        }
+        if lists_all {
+            self.forget_txn(zxid, txn);
+        } else {
+            self.by_path.retain(|_, change| change.zxid != zxid);
+        }
+        if self.by_path.is_empty() {
+            self.digest = tree.digest();
+        }
+    }
+
+    fn forget_txn(&mut self, zxid: Zxid, txn: &Txn) {
+        match txn {
+            Txn::SetData(set) | Txn::Reconfig(set) => self.forget(zxid, &set.path),
+            Txn::SetAcl { path, .. } => self.forget(zxid, path),
+            Txn::Create(create) => self.forget_with_parent(zxid, &create.path),
+            Txn::Delete { path } | Txn::DeleteContainer { path } => self.forget_with_parent(zxid, path),
+            Txn::CloseSession { paths } => {
+                paths.iter().flatten().for_each(|path| self.forget_with_parent(zxid, path));
+            }
+            Txn::Multi(txns) => txns.iter().for_each(|txn| self.forget_txn(zxid, txn)),
+            Txn::CreateSession { .. } | Txn::Check { .. } | Txn::Error(_) => {}
+        }
+    }
+
+    fn forget_with_parent(&mut self, zxid: Zxid, path: &str) {
+        self.forget(zxid, path);
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.forget(zxid, parent);
+        }
+    }
+
+    fn forget(&mut self, zxid: Zxid, path: &str) {
+        if let EntryRef::Occupied(entry) = self.by_path.entry_ref(key(path))
+            && entry.get().zxid == zxid
+        {
+            entry.remove();
+        }
+    }
+
+    fn record(&self, path: &str) -> Option<&ChangeRecord> {
+        if self.by_path.is_empty() { None } else { self.by_path.get(key(path)) }
+    }
+}
+
+impl ChangeRecord {
+    /// A node that is gone after `zxid`.
+    pub(super) fn deleted(zxid: Zxid) -> Self {
+        Self {
+            zxid,
+            stat: None,
+            children: 0,
+            digest: 0,
+            counter: 0,
+            acl: Source::Own(Arc::from([])),
+            data: Source::Own(None),
+        }
+    }
+
+    fn is_all_own(&self) -> bool {
+        matches!((&self.acl, &self.data), (Source::Own(_), Source::Own(_)))
+    }
+}
+
+impl<'a> View<'a> {
+    fn of_node(node: Node<'a>) -> Self {
+        Self {
+            stat: node.persisted(),
+            children: node.num_children(),
+            digest: node.digest(),
+            data: node.data(),
+            node: Some(node),
+            change: None,
+        }
+    }
+
+    /// The ACL; `None` if it is the open one.
+    pub(super) fn acl(&self) -> Option<&'a [Acl]> {
+        match (self.change, self.node) {
+            (Some(ChangeRecord { acl: Source::Own(acl), .. }), _) => Some(acl),
+            (_, Some(node)) if node.is_open() => None,
+            (_, Some(node)) => Some(node.acl()),
+            (_, None) => Some(&[]),
+        }
+    }
+
+    /// The number that a sequential child made by `zxid` gets.
+    pub(super) fn counter(&self, zxid: Zxid) -> i32 {
+        match self.change {
+            Some(change) if change.zxid == zxid => change.counter,
+            _ => self.stat.cversion,
+        }
+    }
+
+    /// The record that continues this node, to be changed and put.
+    pub(super) fn next(&self, zxid: Zxid) -> ChangeRecord {
+        let (acl, data) = match self.change {
+            Some(change) => (change.acl.clone(), change.data.clone()),
+            None => (Source::Tree, Source::Tree),
+        };
+        ChangeRecord {
+            zxid,
+            stat: Some(self.stat),
+            children: self.children,
+            digest: self.digest,
+            counter: self.counter(zxid),
+            acl,
+            data,
+        }
+    }
+}
+
+/// "" and "/" are one node.
+fn key(path: &str) -> &str {
+    if path == "/" { "" } else { path }
+}

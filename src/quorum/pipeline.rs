@@ -1,0 +1,322 @@
+//! From proposal to durable: the bytes of the log on their way to the disk, and the answers that wait for them.
+//!
+//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at most; what comes meanwhile
+//! forms the next group, so that the disk sets the pace and no timer does.
+
+use std::collections::VecDeque;
+
+use super::report::Report;
+use super::{Effect, QuorumConfig};
+use crate::codes::OpCode;
+use crate::handoff::{Origin, Reply, ShardId};
+use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
+use crate::txnlog::{begin_entry, end_entry};
+use crate::zxid::Zxid;
+
+/// A transaction on its way, and whom its outcome is for.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) header: TxnHeader,
+    pub(super) txn: Txn,
+    /// The digest logged with it.
+    pub(super) digest: Option<i64>,
+    pub(super) answer: Answer,
+    /// Whether `txn` names every node that it changes; a closeSession may not.
+    pub(super) lists_all: bool,
+}
+
+/// Who waits for a proposal.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    /// Nobody: the server's own.
+    Nobody,
+    Request {
+        origin: Origin,
+        op: OpCode,
+    },
+    Session {
+        origin: Origin,
+        timeout_ms: i32,
+    },
+}
+
+/// One place in the order of commits.
+#[derive(Debug)]
+pub(super) enum Step {
+    Proposal(Proposal),
+    /// An answer that is decided, and only waits for its turn.
+    Answer {
+        after: Zxid,
+        shard: ShardId,
+        reply: Reply,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    steps: VecDeque<Step>,
+    /// Encoded entries not yet handed to the shell, and the first of them.
+    bytes: Vec<u8>,
+    first: Zxid,
+    proposed: Zxid,
+    appended: Zxid,
+    flushing: Option<Zxid>,
+    durable: Zxid,
+    failed: bool,
+    /// Bytes that the log still takes.
+    room: u64,
+    roll: Roll,
+    sizes: Report,
+    /// Buffers that came back.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Pipeline {
+    /// Everything up to `last` is durable.
+    pub(super) fn new(config: &QuorumConfig, last: Zxid, seed: u64) -> Self {
+        let sizes =
+            Report { proposal_bytes_last: -1, proposal_bytes_min: -1, proposal_bytes_max: -1, ..Report::default() };
+        Self {
+            steps: VecDeque::new(),
+            bytes: Vec::new(),
+            first: last,
+            proposed: last,
+            appended: last,
+            flushing: None,
+            durable: last,
+            failed: false,
+            room: u64::MAX,
+            roll: Roll::new(config, seed),
+            sizes,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Encodes a proposal at the end of the log. What its going over a limit asks for goes to `effects`.
+    pub(super) fn propose(&mut self, proposal: Proposal, effects: &mut VecDeque<Effect>) {
+        if self.bytes.is_empty() {
+            self.first = proposal.header.zxid;
+            if self.bytes.capacity() == 0 {
+                self.bytes = self.spare.pop().unwrap_or_default();
+            }
+        }
+        let digest = proposal.digest.map(|tree| TxnDigest { version: DIGEST_VERSION, tree });
+        let start = begin_entry(&mut self.bytes);
+        write_log_record(&mut self.bytes, &proposal.header, &proposal.txn, digest);
+        end_entry(&mut self.bytes, start);
+        let len = (self.bytes.len() - start) as u64;
+        self.proposed = proposal.header.zxid;
+        self.room = self.room.saturating_sub(len);
+        self.note_size(len as i64);
+        self.steps.push_back(Step::Proposal(proposal));
+        let due = self.roll.note(len);
+        if due != Due::Nothing {
+            effects.extend(self.take_append());
+            effects.push_back(Effect::RollLog);
+            if due == Due::Snapshot {
+                effects.push_back(Effect::TakeSnapshot);
+            }
+        }
+    }
+
+    /// An answer that goes out once everything proposed so far is committed.
+    pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
+        self.steps.push_back(Step::Answer { after: self.proposed, shard, reply });
+    }
+
+    /// The next step whose turn has come.
+    pub(super) fn next_committable(&mut self) -> Option<Step> {
+        if self.steps.front().is_some_and(|step| self.is_committable(step)) { self.steps.pop_front() } else { None }
+    }
+
+    /// Whether there is such a step.
+    pub(super) fn has_committable(&self) -> bool {
+        self.steps.front().is_some_and(|step| self.is_committable(step))
+    }
+
+    /// How many there are.
+    pub(super) fn committable(&self) -> usize {
+        if self.failed { 0 } else { self.steps.partition_point(|step| step.zxid() <= self.durable) }
+    }
+
+    /// The shell may append so many bytes more than it was given so far.
+    pub(super) fn set_room(&mut self, bytes: u64) {
+        self.room = bytes.saturating_sub(self.bytes.len() as u64);
+    }
+
+    /// Whether an entry of so many bytes still finds room.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        !self.failed && self.room >= bytes as u64
+    }
+
+    /// A flush that covers everything up to `upto` has ended.
+    pub(super) fn on_flushed(&mut self, upto: Zxid) {
+        if self.failed {
+            return;
+        }
+        // Only what has been handed over can be durable.
+        self.durable = self.durable.max(upto.min(self.appended));
+        if self.flushing.is_some_and(|flushing| flushing <= upto) {
+            self.flushing = None;
+        }
+    }
+
+    /// A flush has failed: what is on the disk is unknown from here on, so nothing more is ever answered.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+        self.steps.clear();
+        self.bytes.clear();
+    }
+
+    /// What the log is to do next.
+    pub(super) fn poll(&mut self) -> Option<Effect> {
+        if self.failed {
+            return None;
+        }
+        if let Some(append) = self.take_append() {
+            return Some(append);
+        }
+        if self.flushing.is_none() && self.appended > self.durable {
+            self.flushing = Some(self.appended);
+            return Some(Effect::Flush { upto: self.appended });
+        }
+        None
+    }
+
+    /// Takes back the buffer of an Append.
+    pub(super) fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS_MAX && bytes.capacity() <= SPARE_BYTES_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    pub(super) fn durable(&self) -> Zxid {
+        self.durable
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// A report of which only the sizes are filled in.
+    pub(super) fn sizes(&self) -> Report {
+        self.sizes
+    }
+
+    fn is_committable(&self, step: &Step) -> bool {
+        !self.failed && step.zxid() <= self.durable
+    }
+
+    fn take_append(&mut self) -> Option<Effect> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        self.appended = self.proposed;
+        let bytes = std::mem::take(&mut self.bytes);
+        Some(Effect::Append { first: self.first, last: self.proposed, bytes })
+    }
+
+    fn note_size(&mut self, bytes: i64) {
+        let sizes = &mut self.sizes;
+        sizes.proposal_bytes_last = bytes;
+        sizes.proposal_bytes_max = sizes.proposal_bytes_max.max(bytes);
+        if sizes.proposal_bytes_min < 0 || bytes < sizes.proposal_bytes_min {
+            sizes.proposal_bytes_min = bytes;
+        }
+    }
+}
+
+impl Step {
+    fn zxid(&self) -> Zxid {
+        match self {
+            Self::Proposal(proposal) => proposal.header.zxid,
+            Self::Answer { after, .. } => *after,
+        }
+    }
+}
+
+/// When the log goes over to a new file, and when a snapshot is due: after half a limit and a random half, so that the
+/// servers of an ensemble do not all do it at once (`SyncRequestProcessor.shouldSnapshot`).
+#[derive(Debug)]
+struct Roll {
+    count_max: u64,
+    bytes_max: u64,
+    file_bytes_max: u64,
+    count_limit: u64,
+    bytes_limit: u64,
+    count: u64,
+    bytes: u64,
+    file_bytes: u64,
+    random: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    NewFile,
+    Snapshot,
+}
+
+impl Roll {
+    fn new(config: &QuorumConfig, seed: u64) -> Self {
+        let mut roll = Self {
+            count_max: config.snap_count.max(2),
+            bytes_max: config.snap_size_bytes,
+            file_bytes_max: config.log_file_bytes_max,
+            count_limit: 0,
+            bytes_limit: 0,
+            count: 0,
+            bytes: 0,
+            file_bytes: 0,
+            random: seed,
+        };
+        roll.reset();
+        roll
+    }
+
+    /// An entry of so many bytes was written.
+    fn note(&mut self, bytes: u64) -> Due {
+        self.count += 1;
+        self.bytes += bytes;
+        self.file_bytes += bytes;
+        if self.count > self.count_limit || (self.bytes_max > 0 && self.bytes > self.bytes_limit) {
+            self.reset();
+            return Due::Snapshot;
+        }
+        if self.file_bytes_max > 0 && self.file_bytes > self.file_bytes_max {
+            self.file_bytes = 0;
+            return Due::NewFile;
+        }
+        Due::Nothing
+    }
+
+    fn reset(&mut self) {
+        (self.count, self.bytes, self.file_bytes) = (0, 0, 0);
+        self.count_limit = self.half_and_more(self.count_max);
+        self.bytes_limit = self.half_and_more(self.bytes_max);
+    }
+
+    fn half_and_more(&mut self, max: u64) -> u64 {
+        max / 2 + if max < 2 { 0 } else { self.next_random() % (max / 2) }
+    }
+
+    /// SplitMix64.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The version of digests since 3.6.
+const DIGEST_VERSION: i32 = 2;
+const SPARE_BUFFERS_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = 1 << 20;

@@ -1,0 +1,114 @@
+//! create, create2, createContainer and createTTL.
+
+use bytes::Bytes;
+
+use super::super::outstanding::{ChangeRecord, Source};
+use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, parent_of, take_bytes};
+use crate::acl;
+use crate::codes::{ErrorCode, OpCode, perms};
+use crate::jute::data::{CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
+use crate::limits::TTL_MS_MAX;
+use crate::proto::CreateRequest;
+use crate::tree::validate_path;
+use crate::txn::{CreateKind, CreateTxn, Txn};
+
+/// What the op and its flags ask for (`CreateMode`).
+#[derive(Clone, Copy)]
+struct Mode {
+    kind: CreateKind,
+    sequential: bool,
+}
+
+impl Prepare<'_> {
+    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number, existence, ephemeral parent,
+    /// quota: in this order.
+    pub(super) fn create(&mut self, op: OpCode, request: &CreateRequest<'_>, record: &Bytes) -> Prepared {
+        let mode = self.mode(op, request)?;
+        let asked = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let parent_path = parent_of(asked)?;
+        let list = acl::fixup(request.acl.as_deref(), self.auth, &self.config.acl)?;
+        let parent = self.outstanding.view(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.allow(&parent, perms::CREATE)?;
+
+        let zxid = self.header.zxid;
+        let number = parent.counter(zxid);
+        let path = if mode.sequential { numbered(asked, number) } else { asked.to_owned() };
+        if !validate_path(&path) {
+            return Err(ErrorCode::BAD_ARGUMENTS.into());
+        }
+        if self.outstanding.view(self.tree, &path).is_some() {
+            return Err(ErrorCode::NODE_EXISTS.into());
+        }
+        if owner_kind(parent.stat.ephemeral_owner) == Owner::Session {
+            return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS.into());
+        }
+        self.check_quota(&path, request.data.map_or(0, <[u8]>::len) as i64, 1)?;
+        let bytes = RECORD_BYTES_BESIDE + path.len() + request.data.map_or(0, <[u8]>::len) + acl_bytes(&list);
+        take_bytes(&mut self.bytes_left, bytes)?;
+
+        let next_number = number.wrapping_add(1);
+        let mut next_parent = parent.next(zxid);
+        next_parent.children += 1;
+        next_parent.counter = next_number;
+        // The tree never lowers a cversion: past 2^31-1 it stands still.
+        if next_number > parent.stat.cversion {
+            next_parent.stat = Some(StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat });
+        }
+        let before = parent.digest;
+        self.outstanding.seal(parent_path, &mut next_parent, parent.data);
+        let data = request.data.map(|data| record.slice_ref(data));
+        let mut node = ChangeRecord {
+            zxid,
+            stat: Some(self.new_stat(mode.kind)),
+            children: 0,
+            digest: 0,
+            counter: 0,
+            acl: Source::Own(self.outstanding.shared(&list)),
+            data: Source::Own(data.clone()),
+        };
+        self.outstanding.seal(&path, &mut node, request.data);
+        self.outstanding.put(parent_path, next_parent, before);
+        self.outstanding.put(&path, node, 0);
+        let with_stat = op != OpCode::CREATE || !matches!(mode.kind, CreateKind::Persistent | CreateKind::Ephemeral);
+        let kind = mode.kind;
+        Ok(Txn::Create(CreateTxn { path, data, acl: list, kind, with_stat, parent_cversion: next_number }))
+    }
+
+    fn mode(&self, op: OpCode, request: &CreateRequest<'_>) -> Result<Mode, ErrorCode> {
+        let ttl_op = op == OpCode::CREATE_TTL;
+        let sequential = matches!(request.flags, 2 | 3 | 6);
+        let kind = match request.flags {
+            5 | 6 if !self.config.extended_types => return Err(ErrorCode::UNIMPLEMENTED),
+            5 | 6 if ttl_op && (1..=TTL_MS_MAX).contains(&request.ttl_ms) => CreateKind::Ttl { ttl_ms: request.ttl_ms },
+            0..=4 if op == OpCode::CREATE_CONTAINER => CreateKind::Container,
+            // On op 1 and 15 the flag for a container makes a plain node that stays.
+            0 | 2 | 4 if !ttl_op => CreateKind::Persistent,
+            1 | 3 if !ttl_op => CreateKind::Ephemeral,
+            _ => return Err(ErrorCode::BAD_ARGUMENTS),
+        };
+        Ok(Mode { kind, sequential })
+    }
+
+    fn new_stat(&self, kind: CreateKind) -> StatPersisted {
+        let (zxid, time) = (self.header.zxid.0, self.header.time_ms);
+        StatPersisted {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: time,
+            mtime: time,
+            ephemeral_owner: match kind {
+                CreateKind::Persistent => 0,
+                CreateKind::Ephemeral => self.header.session.0,
+                CreateKind::Container => CONTAINER_OWNER,
+                CreateKind::Ttl { ttl_ms } => ttl_owner(ttl_ms),
+            },
+            ..StatPersisted::default()
+        }
+    }
+}
+
+/// `%010d`: at least ten characters, the sign among them.
+fn numbered(path: &str, number: i32) -> String {
+    format!("{path}{number:010}")
+}

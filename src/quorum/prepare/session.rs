@@ -1,0 +1,35 @@
+//! closeSession: what goes with a session.
+
+use super::Prepare;
+use crate::txn::Txn;
+use crate::zxid::SessionId;
+
+/// A prepared closeSession.
+pub(in super::super) struct Closing {
+    pub(in super::super) txn: Txn,
+    /// Whether the transaction lists all that it deletes.
+    pub(in super::super) lists_all: bool,
+}
+
+impl Prepare<'_> {
+    /// Removes the session's ephemerals, those still to be made included. A closeSession can not be refused: where the list
+    /// of them would grow too long for the log it is cut, and every server removes the rest from its own list.
+    pub(in super::super) fn close_session(&mut self, session: SessionId) -> Closing {
+        let mut paths = self.outstanding.ephemerals_of(self.tree, session);
+        for path in &paths {
+            self.remove(path);
+        }
+        if !self.config.close_session_txn {
+            return Closing { txn: Txn::CloseSession { paths: None }, lists_all: paths.is_empty() };
+        }
+        let mut left = self.bytes_left;
+        let mut fitting = 0;
+        while let Some(rest) = paths.get(fitting).and_then(|path| left.checked_sub(4 + path.len())) {
+            left = rest;
+            fitting += 1;
+        }
+        let lists_all = fitting == paths.len();
+        paths.truncate(fitting);
+        Closing { txn: Txn::CloseSession { paths: Some(paths) }, lists_all }
+    }
+}

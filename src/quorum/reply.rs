@@ -1,0 +1,78 @@
+//! From what a transaction did to what its client is told.
+
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{Origin, Reply, ReplyBody};
+use crate::jute::Writer;
+use crate::proto::write_multi_header;
+use crate::tree::{Applied, TxnResult};
+use crate::txn::Txn;
+use crate::zxid::Zxid;
+
+/// The answer to a request that became `txn`, whose outcome is `applied`. A closeSession closes its connection.
+pub(super) fn applied(origin: Origin, op: OpCode, zxid: Zxid, txn: &Txn, applied: Applied) -> Reply {
+    // A failed multi is an answer of its own: the header says OK, the entries what went wrong.
+    let err = if matches!(txn, Txn::Multi(_)) { ErrorCode::OK } else { applied.err };
+    let body = if err.is_ok() { body(applied.result) } else { ReplyBody::Empty };
+    Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body, close: op == OpCode::CLOSE_SESSION }
+}
+
+/// The answer to a request that was refused before it got a zxid.
+pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) -> Reply {
+    Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body: ReplyBody::Empty, close: false }
+}
+
+/// The answer to a sync: the path that it named, even if that was null.
+pub(super) fn synced(origin: Origin, zxid: Zxid, path: Option<&str>) -> Reply {
+    let body = match path {
+        Some(path) => ReplyBody::Path(path.into()),
+        None => {
+            let mut bytes = Vec::new();
+            Writer::new(&mut bytes).buffer(None);
+            ReplyBody::Bytes(bytes)
+        }
+    };
+    Reply { conn: origin.conn, xid: origin.xid, op: OpCode::SYNC, zxid, err: ErrorCode::OK, body, close: false }
+}
+
+fn body(result: TxnResult) -> ReplyBody {
+    match result {
+        TxnResult::None => ReplyBody::Empty,
+        TxnResult::Path(path) => ReplyBody::Path(path),
+        TxnResult::PathStat(path, stat) => ReplyBody::PathStat(path, stat),
+        TxnResult::Stat(stat) => ReplyBody::Stat(stat),
+        TxnResult::Multi(results) => ReplyBody::Bytes(multi_response(&results)),
+    }
+}
+
+/// `MultiResponse`: every kind of create that tells the Stat does so as create2.
+fn multi_response(results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity((results.len() + 1) * MULTI_RESULT_BYTES);
+    let writer = &mut Writer::new(&mut bytes);
+    for (op, err, result) in results {
+        if *op == OpCode::ERROR || !err.is_ok() {
+            write_multi_header(writer, OpCode::ERROR, false, *err);
+            writer.i32(err.0);
+            continue;
+        }
+        let op = match *op {
+            OpCode::CREATE_TTL | OpCode::CREATE_CONTAINER => OpCode::CREATE2,
+            OpCode::DELETE_CONTAINER => OpCode::DELETE,
+            op => op,
+        };
+        write_multi_header(writer, op, false, ErrorCode::OK);
+        match result {
+            TxnResult::None | TxnResult::Multi(_) => {}
+            TxnResult::Path(path) => writer.string(path),
+            TxnResult::PathStat(path, stat) => {
+                writer.string(path);
+                stat.write(writer);
+            }
+            TxnResult::Stat(stat) => stat.write(writer),
+        }
+    }
+    write_multi_header(writer, OpCode::ERROR, true, ErrorCode(-1));
+    bytes
+}
+
+/// A header and a short path.
+const MULTI_RESULT_BYTES: usize = 32;

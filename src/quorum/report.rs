@@ -1,0 +1,51 @@
+//! What the four-letter words and metrics want to know of the quorum machine.
+
+use super::Quorum;
+use crate::zxid::{SessionId, Zxid};
+
+/// A snapshot of the machine's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The last zxid given out; the tree's may be behind it.
+    pub proposed: Zxid,
+    /// The last zxid known to be on the disk.
+    pub durable: Zxid,
+    /// Requests taken and not yet answered.
+    pub outstanding: usize,
+    /// Nodes changed by them.
+    pub outstanding_nodes: usize,
+    /// Sessions that live or are about to end.
+    pub sessions: usize,
+    /// createSessions and closeSessions that wait for room in the log.
+    pub waiting_for_room: usize,
+    /// Bytes of the last, the smallest and the largest log record; -1 before the first.
+    pub proposal_bytes_last: i64,
+    pub proposal_bytes_min: i64,
+    pub proposal_bytes_max: i64,
+    /// Transactions after which the tree did not have the digest that was logged with them.
+    pub digest_mismatches: u64,
+    /// A flush has failed: nothing is acknowledged any more.
+    pub failed: bool,
+}
+
+impl Quorum {
+    /// The counters now.
+    pub fn report(&self) -> Report {
+        Report {
+            proposed: self.last_zxid,
+            durable: self.pipeline.durable(),
+            outstanding: self.pipeline.len(),
+            outstanding_nodes: self.outstanding.len(),
+            sessions: self.sessions.len(),
+            waiting_for_room: self.waiting.len(),
+            digest_mismatches: self.digest_mismatches,
+            failed: self.pipeline.has_failed(),
+            ..self.pipeline.sizes()
+        }
+    }
+
+    /// Who expires when: monotonic milliseconds, soonest first (`dump`).
+    pub fn session_buckets(&self) -> impl Iterator<Item = (i64, Vec<SessionId>)> {
+        self.sessions.buckets()
+    }
+}

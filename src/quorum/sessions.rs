@@ -1,0 +1,91 @@
+//! Which sessions live, and which of them are about to end (`SessionTrackerImpl`).
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+use crate::session::ExpiryQueue;
+use crate::tree::Tree;
+use crate::zxid::{Now, SessionId};
+
+/// The sessions of the whole ensemble, as the leader keeps them: from the moment that their createSession is prepared to the
+/// commit of their closeSession.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    queue: ExpiryQueue,
+    /// Their closeSession is prepared, or waits for room in the log.
+    closing: HashSet<SessionId, FixedState>,
+    tick_ms: i64,
+    last_tick_ms: i64,
+}
+
+impl Sessions {
+    /// The sessions of a recovered tree: all timers start now.
+    pub(super) fn new(tree: &Tree, tick_ms: i64, now: Now) -> Self {
+        let mut queue = ExpiryQueue::new(tick_ms);
+        for (session, timeout_ms) in tree.sessions() {
+            queue.track(session, timeout_ms, now.mono_ms);
+        }
+        let closing = HashSet::with_hasher(FixedState::with_seed(0));
+        Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms }
+    }
+
+    /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act for it any more.
+    pub(super) fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
+        !self.is_closing(session) && self.queue.touch(session, at_ms)
+    }
+
+    /// A new session, or a living one with a newly negotiated timeout.
+    pub(super) fn track(&mut self, session: SessionId, timeout_ms: i32, now: Now) {
+        self.queue.track(session, timeout_ms, now.mono_ms);
+    }
+
+    /// Whether the session lives and is not about to end.
+    pub(super) fn is_live(&self, session: SessionId) -> bool {
+        self.queue.contains(session) && !self.is_closing(session)
+    }
+
+    /// From here on nobody may act for it.
+    pub(super) fn set_closing(&mut self, session: SessionId) {
+        self.closing.insert(session);
+    }
+
+    /// Its closeSession is committed.
+    pub(super) fn remove(&mut self, session: SessionId) {
+        self.queue.remove(session);
+        self.closing.remove(&session);
+    }
+
+    /// The sessions whose time is over; they are closing now.
+    ///
+    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer. When this is called more
+    /// than a tick late, nothing that happened in between has reached us: then every session gets its timeout afresh.
+    pub(super) fn expire(&mut self, now: Now) -> Vec<SessionId> {
+        let late_ms = now.mono_ms - self.last_tick_ms;
+        self.last_tick_ms = now.mono_ms;
+        if late_ms > self.tick_ms {
+            self.queue.touch_all(now.mono_ms);
+            return Vec::new();
+        }
+        let mut expired = self.queue.expired(now.mono_ms - self.tick_ms / TOUCH_REPORTS_PER_TICK);
+        expired.retain(|session| !self.closing.contains(session));
+        self.closing.extend(&expired);
+        expired
+    }
+
+    /// How many sessions there are, those about to end included.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Who expires when, soonest first (`dump`).
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (i64, Vec<SessionId>)> {
+        self.queue.buckets().map(|(at_ms, sessions)| (at_ms, sessions.collect()))
+    }
+
+    fn is_closing(&self, session: SessionId) -> bool {
+        !self.closing.is_empty() && self.closing.contains(&session)
+    }
+}
+
+/// How often a shard reports, see [`Sessions::expire`].
+pub(super) const TOUCH_REPORTS_PER_TICK: i64 = 4;
