@@ -1,0 +1,366 @@
+//! The tree against what was measured on Apache 3.9.5, rule by rule, and (in `model`) against a simple model.
+
+mod model;
+
+use super::*;
+use crate::codes::{ErrorCode, OpCode};
+use crate::jute::data::{CONTAINER_OWNER, Id, ttl_owner};
+use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
+
+const SESSION: SessionId = SessionId(0x1_0000_0000_0001);
+
+/// A tree that is driven transaction by transaction, with zxids and times that count up.
+struct Driven {
+    tree: Tree,
+    zxid: i64,
+}
+
+impl Driven {
+    fn new() -> Self {
+        Self { tree: Tree::new(), zxid: 0 }
+    }
+
+    fn header(&mut self) -> TxnHeader {
+        self.zxid += 1;
+        TxnHeader { session: SESSION, cxid: 1, zxid: Zxid(self.zxid), time_ms: 1000 + self.zxid }
+    }
+
+    fn apply(&mut self, txn: &Txn) -> Applied {
+        let header = self.header();
+        self.tree.apply(&header, txn, None)
+    }
+
+    fn events(&mut self, txn: &Txn) -> Vec<(EventType, String, bool)> {
+        let header = self.header();
+        let mut events = Vec::new();
+        self.tree.apply(&header, txn, Some(&mut events));
+        assert!(events.iter().all(|event| event.zxid == header.zxid));
+        events.into_iter().map(|event| (event.kind, event.path.into(), event.acl.is_some())).collect()
+    }
+
+    /// Applies a create of an open persistent node, as the leader would have prepared it.
+    fn create(&mut self, path: &str) -> Applied {
+        self.apply(&create(path, CreateKind::Persistent))
+    }
+
+    fn stat(&self, path: &str) -> Stat {
+        self.tree.get(path).unwrap().stat()
+    }
+
+    fn text(&self, path: &str) -> &str {
+        std::str::from_utf8(self.tree.get(path).unwrap().data().unwrap()).unwrap()
+    }
+}
+
+fn create(path: &str, kind: CreateKind) -> Txn {
+    let with_stat = matches!(kind, CreateKind::Container | CreateKind::Ttl { .. });
+    let data = Some("data".into());
+    Txn::Create(CreateTxn { path: path.into(), data, acl: vec![Acl::open()], kind, with_stat, parent_cversion: -1 })
+}
+
+fn delete(path: &str) -> Txn {
+    Txn::Delete { path: path.into() }
+}
+
+fn set_data(path: &str, data: Option<&'static str>, version: i32) -> Txn {
+    Txn::SetData(SetDataTxn { path: path.into(), data: data.map(Into::into), version })
+}
+
+fn private() -> Vec<Acl> {
+    vec![Acl { perms: 1, id: Id::new("digest", "u:p") }]
+}
+
+#[test]
+fn a_fresh_tree_is_as_observed() {
+    let tree = Tree::new();
+    assert_eq!((tree.node_count(), tree.data_size(), tree.last_zxid()), (5, 44, Zxid::ZERO));
+    // The sum that Apache 3.9.5 logs for an error transaction on a fresh server.
+    let of = |path| i64::from(node_digest(path, Some(b""), &StatPersisted::default()));
+    assert_eq!(tree.digest(), of("/") + of("/zookeeper"));
+    assert_eq!(tree.digest(), 1_371_985_504);
+    let root = tree.get("/").unwrap();
+    assert_eq!((root.stat().cversion, root.stat().num_children, root.data()), (-1, 1, Some(&b""[..])));
+    let zookeeper = tree.get("/zookeeper").unwrap();
+    assert_eq!(zookeeper.stat().cversion, -2);
+    assert_eq!(zookeeper.children().collect::<Vec<_>>(), ["config", "quota"]);
+    let config = tree.get(CONFIG_PATH).unwrap();
+    assert_eq!((config.stat().aversion, config.data(), config.is_open()), (-1, Some(&b""[..]), false));
+    assert_eq!(config.acl()[0].perms, 1);
+    assert_eq!(tree.get("").unwrap().path(), "");
+    for absent in ["zookeeper", "/zookeeper/", "//", "/x", "/zookeeper/config/x"] {
+        assert!(tree.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn create_sets_parent_and_child_stats() {
+    let mut driven = Driven::new();
+    driven.create("/a");
+    let stat = driven.stat("/a");
+    let expected = Stat { czxid: 1, mzxid: 1, pzxid: 1, ctime: 1001, mtime: 1001, data_length: 4, ..Stat::default() };
+    assert_eq!(stat, expected);
+    driven.create("/a/b");
+    driven.create("/a/c");
+    driven.apply(&delete("/a/b"));
+    let stat = driven.stat("/a");
+    assert_eq!((stat.cversion, stat.num_children, stat.pzxid, stat.mzxid), (3, 1, 4, 1));
+    let mut set_acl = |version| driven.apply(&Txn::SetAcl { path: "/a".into(), acl: private(), version });
+    let TxnResult::Stat(stat) = set_acl(1).result else { panic!("setACL answers a Stat") };
+    assert_eq!((stat.aversion, stat.mzxid, stat.pzxid), (1, 1, 4));
+    let applied = driven.apply(&set_data("/a", None, 1));
+    let TxnResult::Stat(stat) = applied.result else { panic!("setData answers a Stat") };
+    assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.data_length, stat.pzxid), (1, 6, 1006, 0, 4));
+    assert_eq!(driven.tree.get("/a").unwrap().data(), None);
+    assert_eq!(driven.tree.last_zxid(), Zxid(6));
+}
+
+#[test]
+fn results_are_enough_for_a_reply() {
+    let mut driven = Driven::new();
+    assert_eq!(driven.create("/a").result, TxnResult::Path("/a".into()));
+    let result = driven.apply(&create("/c", CreateKind::Container)).result;
+    assert_eq!(result, TxnResult::PathStat("/c".into(), driven.stat("/c")));
+    assert_eq!(driven.apply(&Txn::Error(ErrorCode::BAD_VERSION)).err, ErrorCode::BAD_VERSION);
+    let multi = Txn::Multi(vec![
+        create("/a/b", CreateKind::Persistent),
+        Txn::Check { path: "/a/b".into(), version: 0 },
+        set_data("/a/b", Some("x"), 1),
+        delete("/a/b"),
+    ]);
+    let TxnResult::Multi(results) = driven.apply(&multi).result else { panic!("a multi answers a list") };
+    assert_eq!(results[0], (OpCode::CREATE, ErrorCode::OK, TxnResult::Path("/a/b".into())));
+    assert_eq!(results[1], (OpCode::CHECK, ErrorCode::OK, TxnResult::None));
+    assert!(matches!(results[2], (OpCode::SET_DATA, ErrorCode::OK, TxnResult::Stat(Stat { version: 1, .. }))));
+    assert_eq!(results[3], (OpCode::DELETE, ErrorCode::OK, TxnResult::None));
+}
+
+#[test]
+fn a_failed_multi_applies_nothing() {
+    let mut driven = Driven::new();
+    let digest = driven.tree.digest();
+    let multi = Txn::Multi(vec![
+        create("/a", CreateKind::Persistent),
+        Txn::Error(ErrorCode::NO_NODE),
+        Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY),
+        create("/b", CreateKind::Persistent),
+    ]);
+    let applied = driven.apply(&multi);
+    let expected =
+        [ErrorCode::OK, ErrorCode::NO_NODE, ErrorCode::RUNTIME_INCONSISTENCY, ErrorCode::RUNTIME_INCONSISTENCY];
+    let expected = expected.map(|err| (OpCode::ERROR, err, TxnResult::None)).to_vec();
+    assert_eq!(applied, Applied { err: ErrorCode::NO_NODE, result: TxnResult::Multi(expected) });
+    assert_eq!((driven.tree.digest(), driven.tree.node_count()), (digest, 5));
+    assert_eq!(driven.tree.last_zxid(), Zxid(1), "its zxid is used up");
+}
+
+/// ZOOKEEPER-1269, -3891: what a replay over a fuzzy snapshot finds done already still raises the parent's numbers.
+#[test]
+fn replayed_creates_and_deletes_raise_the_parent() {
+    let mut driven = Driven::new();
+    driven.create("/p");
+    driven.create("/p/a");
+    let TxnHeader { zxid, .. } = driven.header();
+    driven.zxid = zxid.0;
+    let Txn::Create(again) = create("/p/a", CreateKind::Persistent) else { unreachable!() };
+    let again = CreateTxn { acl: private(), parent_cversion: 7, ..again };
+    assert_eq!(driven.apply(&Txn::Create(again.clone())).err, ErrorCode::NODE_EXISTS);
+    let parent = driven.tree.get("/p").unwrap().persisted();
+    assert_eq!((parent.cversion, parent.pzxid), (7, 4));
+    assert_eq!(**driven.tree.get("/p/a").unwrap().acl(), *private());
+    assert_eq!(driven.stat("/p/a").aversion, 0);
+    // One that is behind changes nothing.
+    driven.apply(&Txn::Create(CreateTxn { parent_cversion: 6, ..again }));
+    assert_eq!(driven.tree.get("/p").unwrap().persisted(), parent);
+    assert_eq!(driven.apply(&delete("/p/none")).err, ErrorCode::NO_NODE);
+    assert_eq!(driven.stat("/p").pzxid, 6);
+    driven.zxid = 2;
+    driven.apply(&delete("/p/none"));
+    assert_eq!(driven.stat("/p").pzxid, 6);
+}
+
+/// A fuzzy snapshot may show /a/b while the delete of the /a before it is still to be replayed.
+#[test]
+fn a_replayed_delete_takes_what_is_below_with_it() {
+    let mut driven = Driven::new();
+    for path in ["/a", "/a/b", "/a/b/c", "/a/d"] {
+        driven.create(path);
+    }
+    let digest = Tree::new().digest();
+    assert_eq!(driven.apply(&delete("/a")).err, ErrorCode::OK);
+    assert_eq!(driven.tree.node_count(), 5);
+    driven.create("/a");
+    driven.apply(&delete("/a"));
+    let root = driven.tree.get("").unwrap();
+    let fresh_root = i64::from(node_digest("", Some(b""), &StatPersisted::default()));
+    assert_eq!(driven.tree.digest() - i64::from(root.digest()), digest - fresh_root);
+    assert_eq!(driven.tree.data_size(), 44);
+}
+
+#[test]
+fn impossible_transactions_change_nothing() {
+    let mut driven = Driven::new();
+    let digest = driven.tree.digest();
+    for path in ["", "/", "a", "/a/", "//", "/x/y"] {
+        let err = driven.create(path).err;
+        let expected = match path {
+            "/" => ErrorCode::NODE_EXISTS,
+            "/x/y" => ErrorCode::NO_NODE,
+            _ => ErrorCode::BAD_ARGUMENTS,
+        };
+        assert_eq!(err, expected, "{path:?}");
+        assert_ne!(driven.apply(&delete(path)).err, ErrorCode::OK, "{path:?}");
+    }
+    assert_eq!(driven.apply(&set_data("/x", None, 1)).err, ErrorCode::NO_NODE);
+    assert_eq!(driven.tree.digest(), digest);
+}
+
+#[test]
+fn events_come_in_apaches_order_with_the_acl_that_filters_them() {
+    use EventType::*;
+    let mut driven = Driven::new();
+    let Txn::Create(made) = create("/a", CreateKind::Persistent) else { unreachable!() };
+    let made = Txn::Create(CreateTxn { acl: private(), ..made });
+    let events = driven.events(&made);
+    assert_eq!(events, [(NodeCreated, "/a".into(), true), (NodeChildrenChanged, "/".into(), false)]);
+    let events = driven.events(&create("/a/b", CreateKind::Persistent));
+    assert_eq!(events, [(NodeCreated, "/a/b".into(), false), (NodeChildrenChanged, "/a".into(), true)]);
+    assert_eq!(driven.events(&set_data("/a", None, 1)), [(NodeDataChanged, "/a".into(), true)]);
+    assert_eq!(driven.events(&set_data("/", None, 1)), [(NodeDataChanged, "/".into(), false)]);
+    assert_eq!(driven.events(&Txn::SetAcl { path: "/a".into(), acl: private(), version: 1 }), []);
+    let events = driven.events(&Txn::Multi(vec![delete("/a/b"), delete("/a")]));
+    let expected = [
+        (NodeDeleted, "/a/b".into(), false),
+        (NodeChildrenChanged, "/a".into(), true),
+        (NodeDeleted, "/a".into(), true),
+        (NodeChildrenChanged, "/".into(), false),
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(driven.events(&delete("/a")), []);
+}
+
+#[test]
+fn sessions_and_their_ephemerals() {
+    let mut driven = Driven::new();
+    driven.apply(&Txn::CreateSession { timeout_ms: 4000 });
+    for path in ["/b", "/a", "/c"] {
+        driven.apply(&create(path, CreateKind::Ephemeral));
+    }
+    driven.create("/p");
+    assert_eq!(driven.tree.session_timeout(SESSION), Some(4000));
+    assert_eq!(driven.tree.ephemerals_of(SESSION), ["/a", "/b", "/c"]);
+    assert_eq!((driven.tree.ephemeral_count(), driven.tree.ephemeral_owners()), (3, vec![SESSION]));
+    assert!(driven.tree.get("/a").unwrap().is_ephemeral());
+    assert_eq!(driven.stat("/a").ephemeral_owner, SESSION.0);
+    driven.apply(&delete("/c"));
+    // What the transaction does not list goes too, and what it lists may be gone.
+    let close = Txn::CloseSession { paths: Some(vec!["/b".into(), "/gone".into()]) };
+    assert_eq!(driven.apply(&close).err, ErrorCode::OK);
+    assert_eq!(driven.tree.sessions().count(), 0);
+    assert_eq!((driven.tree.ephemeral_count(), driven.tree.ephemeral_owners()), (0, vec![]));
+    assert_eq!(driven.tree.node_count(), 6);
+    driven.apply(&create("/a", CreateKind::Ephemeral));
+    driven.apply(&Txn::CloseSession { paths: None });
+    assert_eq!(driven.tree.node_count(), 6);
+}
+
+#[test]
+fn containers_and_ttl_nodes_are_doomed_when_due() {
+    let mut driven = Driven::new();
+    driven.apply(&create("/c", CreateKind::Container));
+    driven.apply(&create("/t", CreateKind::Ttl { ttl_ms: 100 }));
+    assert_eq!(driven.tree.get("/c").unwrap().persisted().ephemeral_owner, CONTAINER_OWNER);
+    assert_eq!(driven.tree.get("/t").unwrap().persisted().ephemeral_owner, ttl_owner(100));
+    assert_eq!((driven.stat("/c").ephemeral_owner, driven.stat("/t").ephemeral_owner), (0, 0));
+    assert!(!driven.tree.get("/c").unwrap().is_ephemeral());
+    assert_eq!(driven.tree.doomed(1102, 0, 9), Vec::<String>::new());
+    assert_eq!(driven.tree.doomed(1103, 0, 9), ["/t"]);
+    assert_eq!(driven.tree.doomed(1102, 100, 9), ["/c"]);
+    assert_eq!(driven.tree.doomed(9999, 100, 1).len(), 1);
+    driven.create("/c/x");
+    driven.create("/t/x");
+    assert_eq!(driven.tree.doomed(9999, 100, 9), Vec::<String>::new());
+    driven.apply(&delete("/c/x"));
+    driven.apply(&delete("/t/x"));
+    assert_eq!(driven.tree.doomed(1000, 0, 9), ["/c"]);
+    driven.apply(&Txn::DeleteContainer { path: "/c".into() });
+    driven.apply(&Txn::DeleteContainer { path: "/t".into() });
+    assert_eq!(driven.tree.doomed(i64::MAX, 1, 9), Vec::<String>::new());
+}
+
+#[test]
+fn quota_statistics_follow_what_is_below() {
+    let mut driven = Driven::new();
+    driven.create("/q");
+    driven.create("/q/a");
+    for path in ["/zookeeper/quota/q", "/zookeeper/quota/q/zookeeper_limits", "/zookeeper/quota/q/zookeeper_stats"] {
+        driven.create(path);
+    }
+    const STATS: &str = "/zookeeper/quota/q/zookeeper_stats";
+    assert_eq!(driven.text(STATS), "count=2,bytes=8");
+    driven.create("/q/a/b");
+    driven.create("/qq");
+    driven.apply(&set_data("/q", Some("seven77"), 1));
+    driven.apply(&set_data("/q/a/b", None, 1));
+    assert_eq!(driven.text(STATS), "count=3,bytes=11");
+    let stat = driven.stat(STATS);
+    assert_eq!((stat.version, stat.mzxid, stat.data_length), (0, 5, 16));
+    driven.apply(&delete("/q/a/b"));
+    assert_eq!(driven.text(STATS), "count=2,bytes=11");
+    assert_eq!(driven.tree.quota_root("/q/x/y"), Some("/q"));
+    assert_eq!(driven.tree.quota_root("/qq"), None);
+    // What a client has written there is taken as it is, or counted afresh.
+    driven.apply(&set_data(STATS, Some("count=9,bytes=9"), 1));
+    driven.create("/q/c");
+    assert_eq!(driven.text(STATS), "count=10,bytes=13");
+    driven.apply(&set_data(STATS, Some("nonsense"), 2));
+    driven.create("/q/d");
+    assert_eq!(driven.text(STATS), "count=4,bytes=19");
+    driven.apply(&delete("/zookeeper/quota/q/zookeeper_limits"));
+    driven.create("/q/e");
+    assert_eq!(driven.text(STATS), "count=4,bytes=19");
+    let counted: u64 = paths(&driven.tree).iter().map(|path| size(&driven.tree, path)).sum();
+    assert_eq!(driven.tree.data_size(), counted + 1);
+}
+
+#[test]
+fn all_children_numbers() {
+    let mut driven = Driven::new();
+    for path in ["/a", "/a/b", "/a/b/c", "/ab"] {
+        driven.create(path);
+    }
+    let count = |path| driven.tree.count_descendants(path);
+    assert_eq!((count("/a"), count("/a/b"), count("/ab"), count("/none")), (Some(2), Some(1), Some(0), None));
+    assert_eq!((count("/"), count("")), (Some(7), Some(8)));
+}
+
+#[test]
+fn a_loader_repairs_what_a_fuzzy_snapshot_leaves_open() {
+    let mut loader = Loader::new();
+    loader.acl(1, &private());
+    loader.acl(2, &private());
+    loader.acl(3, &[Acl { perms: 4, id: Id::new("ip", "::1") }]);
+    let stat = StatPersisted::default();
+    for (path, acl_index) in [("", -1), ("/a", 1), ("/b", 2), ("/c", 99)] {
+        loader.node(path, None, acl_index, &stat).unwrap();
+    }
+    assert_eq!(loader.node("/x/y", None, -1, &stat), Err(LoadError::NoParent("/x/y".into())));
+    assert_eq!(loader.node("/a", None, -1, &stat), Err(LoadError::Twice("/a".into())));
+    for bad in ["a", "/", "/a/", "//"] {
+        assert_eq!(loader.node(bad, None, -1, &stat), Err(LoadError::BadPath(bad.into())));
+    }
+    let tree = loader.finish(Zxid(5));
+    assert_eq!(tree.last_zxid(), Zxid(5));
+    assert_eq!(**tree.get("/b").unwrap().acl(), *private());
+    let unknown = tree.get("/c").unwrap();
+    assert!(!unknown.is_open() && unknown.acl().iter().all(|acl| acl.perms == 0));
+    assert_eq!(tree.acls.iter().count(), 2, "the list that nobody uses is dropped");
+}
+
+/// All paths but "/", parents first.
+fn paths(tree: &Tree) -> Vec<String> {
+    tree.subtree(ROOT).map(|slot| tree.path(slot)).collect()
+}
+
+fn size(tree: &Tree, path: &str) -> u64 {
+    (path.len() + tree.get(path).unwrap().data().map_or(0, <[u8]>::len)) as u64
+}
