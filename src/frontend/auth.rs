@@ -82,7 +82,7 @@ impl Turn<'_> {
             None => true,
             Some(schemes) => {
                 matches!(op, OpCode::AUTH | OpCode::SASL)
-                    || self.conn.auth.iter().any(|id| schemes.iter().any(|scheme| *scheme == id.scheme))
+                    || self.conn.auth.iter().any(|id| schemes.contains(&id.scheme))
             }
         }
     }

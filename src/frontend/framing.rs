@@ -26,6 +26,12 @@ impl Input {
         self.bytes.len() - self.start
     }
 
+    /// Bytes that it keeps allocated.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }

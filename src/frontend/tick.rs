@@ -40,8 +40,11 @@ impl Frontend {
 
     /// Closes what has been accepted long ago and has not asked for a session, whatever bytes it drips.
     fn close_sessionless(&mut self, now: Now) {
-        while let Some((conn, _)) = self.shard.sessionless.pop_front_if(|(_, deadline_ms)| *deadline_ms <= now.mono_ms)
-        {
+        while let Some((conn, deadline_ms)) = self.shard.sessionless.front().copied() {
+            if deadline_ms > now.mono_ms {
+                break;
+            }
+            self.shard.sessionless.pop_front();
             if let Some(connection) = self.connections.get(conn)
                 && connection.phase == Phase::Fresh
             {

@@ -129,7 +129,9 @@ impl Model {
     fn fire(&mut self, kind: EventType, path: &str) -> Vec<u32> {
         let mut told = BTreeSet::new();
         for ((watched, connection), modes) in &mut self.watches {
-            let below = path.strip_prefix(watched.as_str()).is_some_and(|rest| rest.starts_with('/') || watched == "/");
+            let below = path
+                .strip_prefix(watched.as_str())
+                .is_some_and(|rest| watched == "/" || (!watched.is_empty() && rest.starts_with('/')));
             let (wanted, spent) = match kind {
                 EventType::NodeChildrenChanged => (2 | 4, 2),
                 EventType::NodeDeleted => (15, 1 | 2),

@@ -1,0 +1,212 @@
+//! Replies in the order of requests, whatever the quorum core's pace.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_read_behind_a_write_waits_for_it_and_sees_it() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.commits_at_once = false;
+    world.send(conn, &request(1, OpCode::CREATE, &make("/a")));
+    world.send(conn, &request(2, OpCode::GET_DATA, &path_watch("/a", false)));
+    world.send(conn, &request(3, OpCode::PING, &[]));
+    assert_eq!((world.got(conn).len(), world.queue.len()), (0, 1));
+    world.commit(1);
+    let got: Vec<_> = world.got(conn).iter().map(|got| (got.xid, got.zxid, got.err)).collect();
+    assert_eq!(got, [(1, 2, 0), (2, 2, 0), (-2, 2, 0)]);
+}
+
+fn make(path: &str) -> Vec<u8> {
+    create(path, b"", &[Acl::open()], 0)
+}
+
+#[test]
+fn a_write_behind_a_waiting_read_waits_so_that_the_read_can_not_see_it() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.create(conn, "/a");
+    world.commits_at_once = false;
+    let mut bytes = request(1, OpCode::SET_DATA, &set_data("/a", b"1"));
+    bytes.extend(request(2, OpCode::GET_DATA, &path_watch("/a", false)));
+    bytes.extend(request(3, OpCode::SET_DATA, &set_data("/a", b"2")));
+    bytes.extend(request(4, OpCode::SET_DATA, &set_data("/a", b"3")));
+    world.send(conn, &bytes);
+    assert_eq!(world.queue.len(), 1);
+    world.commit(9);
+    assert_eq!(world.queue.len(), 2, "both writes follow at once");
+    world.commit(9);
+    let got = world.got(conn);
+    assert_eq!(got.iter().map(|got| got.xid).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(got[1].data(), Some(b"1".to_vec()));
+    assert!(got.is_sorted_by_key(|got| got.zxid));
+}
+
+#[test]
+fn other_sessions_do_not_wait() {
+    let mut world = World::new();
+    let (writer, reader) = (world.connect(), world.connect());
+    world.commits_at_once = false;
+    world.send(writer, &request(1, OpCode::CREATE, &make("/a")));
+    world.send(reader, &request(1, OpCode::EXISTS, &path_watch("/a", false)));
+    assert_eq!(world.got(reader)[0].err, -101);
+}
+
+#[test]
+fn a_read_that_waited_does_not_watch_into_the_past() {
+    let mut world = World::new();
+    let (conn, other) = (world.connect(), world.connect());
+    world.create(conn, "/a");
+    world.commits_at_once = false;
+    world.send(conn, &request(1, OpCode::SYNC, &path("/")));
+    world.send(conn, &request(2, OpCode::GET_DATA, &path_watch("/a", true)));
+    world.send(other, &request(1, OpCode::SET_DATA, &set_data("/a", b"new")));
+    // One batch: the reply that lets the read go on stands before the event of the later write.
+    world.commit(9);
+    let got = world.got(conn);
+    assert_eq!(got.iter().map(|got| got.xid).collect::<Vec<_>>(), [1, 2], "no event for data already shown");
+    assert_eq!(got[1].data(), Some(b"new".to_vec()));
+    assert_eq!(world.front.report().watches.data, 1);
+}
+
+#[test]
+fn auth_and_unknown_operations_keep_their_place() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.commits_at_once = false;
+    let mut bytes = request(1, OpCode::CREATE, &make("/a"));
+    bytes.extend(request(-4, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))));
+    bytes.extend(request(2, OpCode::CREATE, &make("/b")));
+    bytes.extend(request(3, OpCode(99), &[]));
+    bytes.extend(request(4, OpCode::CREATE, &make("/never")));
+    world.send(conn, &bytes);
+    world.commit(9);
+    world.commit(9);
+    let got: Vec<_> = world.got(conn).iter().map(|got| (got.xid, got.zxid, got.err)).collect();
+    assert_eq!(got, [(1, 2, 0), (-4, 0, 0), (2, 3, 0), (3, -1, -6)]);
+    assert_eq!(world.auth_seen, [1, 2], "a write carries the ids proven before it");
+    assert!(world.is_closed(conn) && world.queue.is_empty());
+}
+
+#[test]
+fn replies_to_a_closed_connection_are_dropped() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.commits_at_once = false;
+    world.send(conn, &request(1, OpCode::CREATE, &make("/a")));
+    world.front.on_closed(conn);
+    assert_eq!(world.front.report().outstanding, 0);
+    world.front.on_accept(ConnId { slot: conn.slot, generation: 8 }, "10.0.0.2:1".parse().unwrap(), world.now);
+    world.commit(9);
+    assert_eq!(world.got(conn), []);
+    assert!(world.tree.get("/a").is_some());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read(usize),
+    Watch(usize),
+    Write(usize),
+    Ping(usize),
+    Commit(usize),
+    /// How the bytes of the next requests are cut.
+    Cut(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0..3usize).prop_map(Step::Read),
+        1 => (0..3usize).prop_map(Step::Watch),
+        3 => (0..3usize).prop_map(Step::Write),
+        1 => (0..3usize).prop_map(Step::Ping),
+        3 => (1..6usize).prop_map(Step::Commit),
+        1 => (1..90usize).prop_map(Step::Cut),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+proptest! {
+    /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all writes of its own session
+    /// before it and none behind it, and data never comes before its event.
+    #[test]
+    fn order_holds_for_any_interleaving(steps in steps()) {
+        let mut world = World::new();
+        let conns = [(); 3].map(|()| world.connect());
+        world.create(conns[0], "/n");
+        world.commits_at_once = false;
+        let mut asked: [Vec<Asked>; 3] = Default::default();
+        let mut unsent: [Vec<u8>; 3] = Default::default();
+        let mut cut = usize::MAX;
+        for step in &steps {
+            let (of, op, record) = match *step {
+                Step::Read(of) => (of, OpCode::GET_DATA, path_watch("/n", false)),
+                Step::Watch(of) => (of, OpCode::GET_DATA, path_watch("/n", true)),
+                Step::Write(of) => (of, OpCode::SET_DATA, set_data("/n", &[])),
+                Step::Ping(of) => (of, OpCode::PING, vec![]),
+                Step::Commit(max) => {
+                    world.commit(max);
+                    continue;
+                }
+                Step::Cut(at) => {
+                    cut = at;
+                    continue;
+                }
+            };
+            let xid = if op == OpCode::PING { -2 } else { asked[of].len() as i32 + 1 };
+            asked[of].push((xid, op, matches!(step, Step::Watch(_))));
+            unsent[of].extend(request(xid, op, &record));
+            let now: Vec<u8> = { let n = cut.min(unsent[of].len()); unsent[of].drain(..n).collect() };
+            world.send(conns[of], &now);
+        }
+        for of in 0..3 {
+            let rest = std::mem::take(&mut unsent[of]);
+            world.send(conns[of], &rest);
+        }
+        while !world.queue.is_empty() {
+            world.commit(2);
+        }
+        for of in 0..3 {
+            check(&world.got(conns[of]), &asked[of])?;
+        }
+        prop_assert_eq!(world.front.report().outstanding, 0);
+    }
+}
+
+/// What was asked: xid, operation, and whether to watch.
+type Asked = (i32, OpCode, bool);
+
+fn check(got: &[Got], asked: &[Asked]) -> Result<(), TestCaseError> {
+    let mut asked = asked.iter();
+    let (mut zxid, mut version) = (0, 0);
+    // The version that a watch waits to see changed.
+    let mut watched = None;
+    for one in got {
+        prop_assert!(one.zxid >= zxid, "zxids fell: {:?}", got);
+        zxid = one.zxid;
+        if one.xid == -1 {
+            prop_assert!(watched.take().is_some(), "an event without a watch");
+            continue;
+        }
+        let (xid, op, watch) = *asked.next().expect("no reply is unasked");
+        prop_assert_eq!((one.xid, one.err), (xid, 0));
+        match op {
+            OpCode::SET_DATA => {
+                prop_assert!(one.stat().version > version, "a read saw a write behind it");
+                prop_assert_eq!(one.stat().mzxid, one.zxid);
+                version = one.stat().version;
+            }
+            OpCode::GET_DATA => {
+                prop_assert!(one.stat().version >= version && one.stat().mzxid <= one.zxid);
+                version = one.stat().version;
+            }
+            _ => continue,
+        }
+        prop_assert!(watched.is_none_or(|seen| seen == version), "data came before its event");
+        if watch {
+            watched = Some(version);
+        }
+    }
+    prop_assert!(asked.next().is_none(), "a request was not answered");
+    Ok(())
+}

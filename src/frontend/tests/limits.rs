@@ -1,0 +1,283 @@
+//! Bounds: what happens at each, and that it ends.
+
+use super::*;
+
+fn make(path: &str) -> Vec<u8> {
+    create(path, b"", &[Acl::open()], 0)
+}
+
+#[test]
+fn b23_connection_limits() {
+    let config = FrontendConfig { connections_max: 100, ..FrontendConfig::default() };
+    assert!(config.admits(59, 99));
+    assert!(!config.admits(60, 60), "maxClientCnxns is 60 by default");
+    assert!(!config.admits(0, 100));
+    let unlimited = FrontendConfig { connections_per_address_max: 0, ..FrontendConfig::default() };
+    assert!(unlimited.admits(1_000_000, 1_000_000));
+}
+
+#[test]
+fn b18_auth_ids_are_bounded_and_repeats_are_free() {
+    let mut world = World::new();
+    let conn = world.connect();
+    for _ in 0..3 {
+        for i in 0..50 {
+            let user = format!("user{i}:p");
+            assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))), 0);
+        }
+    }
+    let wide = [vec![b'u'; 65_536], b":p".to_vec()].concat();
+    assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(&wide))), -115);
+    assert!(world.is_closed(conn));
+
+    let config = FrontendConfig { auth_ids_max: 3, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let conn = world.connect();
+    for (user, err) in [("a:", 0), ("b:", 0), ("a:", 0), ("c:", -115)] {
+        assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))), err, "{user}");
+    }
+}
+
+#[test]
+fn b19_watch_budgets_refuse_one_more_watch_but_no_read_without() {
+    let config = FrontendConfig { watches_per_connection_max: 2, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let conn = world.connect();
+    for (path, err) in [("/a", -101), ("/b", -101), ("/c", -127), ("/a", -101)] {
+        assert_eq!(world.err(conn, OpCode::EXISTS, &path_watch(path, true)), err, "{path}");
+    }
+    assert_eq!(world.err(conn, OpCode::ADD_WATCH, &path_int("/d", 0)), -127);
+    assert_eq!(world.err(conn, OpCode::EXISTS, &path_watch("/c", false)), -101);
+    assert_eq!(world.front.report().watches.data, 2);
+    // A client that comes back with more is not left with half of its watches.
+    let lists = record(|writer| {
+        writer.i64(i64::MAX);
+        writer.len(0);
+        writer.len(3);
+        ["/x", "/y", "/z"].iter().for_each(|path| writer.string(path));
+        writer.len(0);
+    });
+    world.send(conn, &request(-8, OpCode::SET_WATCHES, &lists));
+    assert!(world.is_closed(conn) && world.got(conn).is_empty());
+}
+
+/// A shell that does not send: the client reads nothing.
+fn flood(world: &mut World, conn: ConnId, requests: usize) {
+    let mut bytes = Vec::new();
+    for xid in 0..requests {
+        bytes.extend(request(xid as i32, OpCode::GET_DATA, &path_watch("/big", false)));
+    }
+    world.front.on_bytes(conn, &bytes, &world.tree, world.now);
+}
+
+fn big_world() -> (World, ConnId) {
+    let mut world = World::new();
+    let conn = world.connect();
+    assert_eq!(world.err(conn, OpCode::CREATE, &create("/big", &[7; 300_000], &[Acl::open()], 0)), 0);
+    (world, conn)
+}
+
+#[test]
+fn b21_a_client_that_does_not_read_is_not_served_on() {
+    let (mut world, conn) = big_world();
+    flood(&mut world, conn, 2000);
+    let queued = world.front.output(conn).len();
+    assert!((8 << 20..9 << 20).contains(&queued), "{queued} bytes queued");
+    let mut answered = 0;
+    while answered < 2000 {
+        world.pump();
+        world.drain(conn);
+        world.front.on_drained(&world.tree, world.now);
+        let got = world.got(conn);
+        assert!(!got.is_empty(), "stuck after {answered} replies");
+        assert!(got.iter().zip(answered..).all(|(got, xid)| got.xid == xid));
+        answered += got.len() as i32;
+    }
+    world.pump();
+    assert!(!world.is_closed(conn) && world.paused.is_empty());
+}
+
+#[test]
+fn b21_reading_is_paused_and_taken_up_again() {
+    let (mut world, conn) = big_world();
+    flood(&mut world, conn, 10_000);
+    let mut paused = false;
+    while let Some(effect) = world.front.poll() {
+        paused |= matches!(effect, Effect::PauseReading(_));
+    }
+    assert!(paused);
+    world.paused.push(conn);
+    for _ in 0..400 {
+        world.drain(conn);
+        world.front.on_drained(&world.tree, world.now);
+        world.pump();
+        world.sent.clear();
+    }
+    assert!(world.paused.is_empty());
+    assert_eq!(world.err(conn, OpCode::PING, &[]), 0);
+}
+
+#[test]
+fn b21_a_client_that_reads_nothing_for_a_session_timeout_is_closed() {
+    let (mut world, conn) = big_world();
+    flood(&mut world, conn, 100);
+    while world.front.poll().is_some() {}
+    for _ in 0..9 {
+        world.tick(1000);
+        assert!(!world.is_closed(conn));
+    }
+    // One byte read starts the patience anew.
+    world.front.on_sent(conn, 1);
+    for _ in 0..10 {
+        world.tick(1000);
+        assert!(!world.is_closed(conn));
+    }
+    world.tick(1000);
+    assert!(world.is_closed(conn));
+    assert_eq!(world.front.report().slow_readers_closed, 1);
+    assert_eq!(world.front.output(conn).capacity(), 0, "its output is gone");
+}
+
+#[test]
+fn b20_events_that_are_not_read_close_the_connection_and_are_never_dropped_alone() {
+    let config = FrontendConfig { out_bytes_max: 10_000, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let (watcher, writer) = (world.connect(), world.connect());
+    world.create(writer, "/w");
+    world.ask(watcher, OpCode::ADD_WATCH, &path_int("/w", 0));
+    let mut events = 0;
+    while world.front.connections.get(watcher).unwrap().phase != super::super::Phase::Closed {
+        world.front.on_bytes(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"")), &world.tree, world.now);
+        let Some(Effect::ToQuorum(message)) =
+            std::iter::from_fn(|| world.front.poll()).find(|effect| matches!(effect, Effect::ToQuorum(_)))
+        else {
+            panic!("the write was not handed over")
+        };
+        world.queue.push_back(message);
+        let mut items = Vec::new();
+        let Some(ToQuorum::Request(request)) = world.queue.pop_front() else { panic!("it is a request") };
+        world.commit_request(request, &mut items);
+        let commit = Commit { zxid: world.tree.last_zxid(), items };
+        world.front.on_message(ToShard::Commit(commit), &world.tree, world.now);
+        world.drain(writer);
+        events += 1;
+    }
+    assert_eq!(events, 10_000 / 34 + 1, "an event of /w takes 34 bytes");
+    assert!(!world.front.is_watching());
+}
+
+#[test]
+fn outstanding_requests_are_bounded_and_all_are_served_in_the_end() {
+    let config = FrontendConfig { outstanding_max: 10, shards: 1, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let conns = [(); 4].map(|()| world.connect());
+    world.create(conns[0], "/n");
+    world.commits_at_once = false;
+    for conn in conns {
+        let mut bytes = Vec::new();
+        for xid in 0..8 {
+            bytes.extend(request(xid, OpCode::SET_DATA, &set_data("/n", b"")));
+        }
+        world.send(conn, &bytes);
+    }
+    assert_eq!((world.queue.len(), world.front.report().outstanding), (10, 10));
+    let reader = world.accept();
+    world.send(reader, &connect_request(0, 5000, 0, &[], None));
+    for _ in 0..20 {
+        world.commit(3);
+        assert!(world.front.report().outstanding <= 10);
+    }
+    for conn in conns {
+        let xids: Vec<_> = world.got(conn).iter().map(|got| got.xid).collect();
+        assert_eq!(xids, (0..8).collect::<Vec<_>>());
+    }
+    assert!(!world.front.has_ready());
+}
+
+#[test]
+fn large_requests_are_bounded_while_they_are_in_process() {
+    let config =
+        FrontendConfig { large_request_bytes: Some(1000), large_request_bytes_max: 5000, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let (conn, other) = (world.connect(), world.connect());
+    world.create(conn, "/n");
+    world.commits_at_once = false;
+    let large = request(1, OpCode::SET_DATA, &set_data("/n", &[0; 2000]));
+    world.send(conn, &large);
+    world.send(conn, &large);
+    world.send(other, &large);
+    assert!(world.is_closed(other) && !world.is_closed(conn));
+    assert_eq!(world.front.report().large_requests_rejected, 1);
+    world.commit(9);
+    world.send(conn, &large);
+    world.commit(9);
+    assert_eq!(world.got(conn).len(), 3);
+}
+
+#[test]
+fn a_demanded_scheme_must_be_proven_before_anything_else() {
+    let config = FrontendConfig { enforce_auth: Some(vec!["digest".into()]), ..FrontendConfig::default() };
+    let mut world = World::with(config.clone());
+    let conn = world.connect();
+    let got = world.ask(conn, OpCode::PING, &[]);
+    assert_eq!((got.xid, got.zxid, got.err), (40, 0, -124));
+    assert!(world.is_closed(conn));
+    let mut world = World::with(config);
+    let conn = world.connect();
+    assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))), 0);
+    assert_eq!(world.err(conn, OpCode::GET_DATA, &path_watch("/", false)), 0);
+    assert_eq!(world.err(conn, OpCode::CREATE, &make("/a")), 0);
+    assert!(!world.is_closed(conn));
+}
+
+#[test]
+fn b24_an_idle_connection_is_small() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.send(conn, &request(1, OpCode::GET_DATA, &path_watch("/", false)));
+    world.send(conn, &request(2, OpCode::GET_DATA, &path_watch("/", false))[..9]);
+    world.send(conn, &request(2, OpCode::GET_DATA, &path_watch("/", false))[9..]);
+    world.drain(conn);
+    let connection = world.front.connections.get(conn).unwrap();
+    let heap = connection.input.capacity() + connection.out.capacity() + connection.pending.capacity() * 16;
+    assert!(size_of_val(connection) + heap <= 512, "{} + {heap} bytes", size_of_val(connection));
+}
+
+#[test]
+fn b15_a_storm_of_refused_renewals_leaves_nothing_behind() {
+    let mut world = World::new();
+    let living = world.connect();
+    let session = world.session(living);
+    for i in 0..5000i64 {
+        let conn = ConnId { slot: 1, generation: i as u32 };
+        world.front.on_accept(conn, "10.0.0.9:1".parse().unwrap(), world.now);
+        world.send(conn, &connect_request(session.0, 5000, 0, &i.to_be_bytes(), Some(false)));
+        assert_eq!(world.closed.pop(), Some(conn));
+        world.front.on_closed(conn);
+    }
+    world.tick(20_000);
+    assert_eq!(world.front.report().connections, 1);
+    assert_eq!((world.front.shard.sessionless.len(), world.front.shard.sessions.len()), (0, 1));
+    assert_eq!(world.err(living, OpCode::PING, &[]), 0);
+}
+
+#[test]
+fn reports_count_requests_and_latencies() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.commits_at_once = false;
+    world.send(conn, &request(5, OpCode::CREATE, &make("/a")));
+    assert_eq!(world.front.connections()[0].queued, 1);
+    world.now.mono_ms += 30;
+    world.commit(1);
+    let report = world.front.connections().remove(0);
+    assert_eq!((report.queued, report.received, report.sent), (0, 2, 2));
+    assert_eq!((report.last_op, report.last_xid, report.last_zxid), ("CREA", 5, 2));
+    assert_eq!((report.latency.min, report.latency.max, report.latency.last), (0, 30, 30));
+    assert_eq!((report.timeout_ms, report.session.0), (10_000, FIRST_SESSION));
+    let shard = world.front.report();
+    assert_eq!((shard.received, shard.sent, shard.latency.max, shard.connections), (2, 2, 30, 1));
+    world.front.reset_stats();
+    world.front.reset_connection_stats();
+    assert_eq!((world.front.report().received, world.front.connections()[0].received), (0, 0));
+}
