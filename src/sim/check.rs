@@ -1,0 +1,367 @@
+//! The judge of all transactions: it sees every byte that goes into the log, every commit and every recovery, and holds
+//! them against the reference model. What it does not find out, no client would either; what single connections are told is
+//! judged in `stream`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::jute::data::Id;
+use crate::tree::Tree;
+use crate::txn::{LogRecord, Txn, TxnHeader, read_log_record};
+use crate::zxid::{SessionId, Zxid};
+
+use super::model::{Answer, Change, Model};
+use super::op::Op;
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub property: Property,
+    pub what: String,
+}
+
+/// What is promised; the names are those of the catalogue of properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Property {
+    /// C1: a write that was acknowledged, or shown to anyone, is never lost.
+    WriteLost,
+    /// C1: nothing happens that nobody asked for, and nothing twice.
+    WriteUnasked,
+    /// What a request becomes is what ZooKeeper makes of it, and the tree is what its transactions say.
+    WrongOutcome,
+    /// Zxids grow by one.
+    ZxidOrder,
+    /// P13: nothing is shown before its flush has come back.
+    ShownBeforeDurable,
+    /// C3, C4: replies come in request order, with zxids that never fall.
+    ReplyOrder,
+    /// C5, C6: a read shows the tree as of its zxid.
+    WrongRead,
+    /// W1 to W3, W5, W9: each event once, in order, before what it announces.
+    WatchOrder,
+    /// W4: setWatches fires what was missed.
+    WatchMissed,
+    /// S1: a session does not expire before its time.
+    ExpiredEarly,
+    /// S2: nor long after it.
+    ExpiredLate,
+    /// S3: ephemerals go with their session, and not before.
+    EphemeralOwner,
+    /// S4 to S7: a session is what its connections were told.
+    SessionState,
+    /// P17: the server starts again, with the state that the log says.
+    Recovery,
+    /// L1: what was asked is answered.
+    Unanswered,
+    /// A machine asked for something absurd.
+    Shell,
+}
+
+/// The result of a check.
+pub type Checked = Result<(), Violation>;
+
+impl Property {
+    /// The exit code of a run that ends with it.
+    pub fn exit_code(self) -> u8 {
+        10 + self as u8
+    }
+
+    /// A violation of it.
+    pub fn broken(self, what: fmt::Arguments<'_>) -> Violation {
+        Violation { property: self, what: what.to_string() }
+    }
+}
+
+/// Returns the violation unless the condition holds.
+macro_rules! hold {
+    ($condition:expr, $property:ident, $($what:tt)*) => {
+        if !$condition {
+            return Err($crate::sim::check::Property::$property.broken(format_args!($($what)*)));
+        }
+    };
+}
+pub(super) use hold;
+
+/// One transaction of the present history.
+#[derive(Debug)]
+pub struct Done {
+    pub header: TxnHeader,
+    pub txn: Txn,
+    pub changes: Vec<Change>,
+    pub answer: Answer,
+}
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+struct Asked {
+    op: Op,
+    authed: bool,
+}
+
+/// Everything that is known about the server's promises.
+#[derive(Debug)]
+pub struct Check {
+    /// The id that the clients prove with `addauth`.
+    pub user: Id,
+    /// The state after everything that was put into the log.
+    head: Model,
+    /// The state that clients are shown.
+    pub applied: Model,
+    /// All transactions since the first, by zxid.
+    history: Vec<Done>,
+    /// Writes sent, by session and xid; those done stay to tell a second time from a first.
+    asked: BTreeMap<(i64, i32), (Asked, Option<Zxid>)>,
+    /// Sessions that ever were, and the zxid that made them.
+    sessions: BTreeMap<i64, i64>,
+    /// Connect requests for a new session that have been sent and have led to none yet.
+    sessions_wanted: usize,
+    /// When a whole frame of a session was last taken in: monotonic milliseconds.
+    heard: BTreeMap<i64, i64>,
+    /// What a true flush has covered.
+    durable: i64,
+    /// The highest zxid that anyone was shown.
+    shown: i64,
+    /// Whether the log has no room: sessions can not be ended then.
+    pub disk_full: bool,
+}
+
+impl Check {
+    /// The judge of a fresh server.
+    pub fn new(user: Id) -> Self {
+        Self {
+            user,
+            head: Model::new(),
+            applied: Model::new(),
+            history: Vec::new(),
+            asked: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            sessions_wanted: 0,
+            heard: BTreeMap::new(),
+            durable: 0,
+            shown: 0,
+            disk_full: false,
+        }
+    }
+
+    /// A client has sent a write.
+    pub fn on_asked(&mut self, session: i64, xid: i32, op: &Op, authed: bool) {
+        self.asked.insert((session, xid), (Asked { op: op.clone(), authed }, None));
+    }
+
+    /// A client has asked for a new session.
+    pub fn on_session_wanted(&mut self) {
+        self.sessions_wanted += 1;
+    }
+
+    /// A whole frame of a session has been taken in.
+    pub fn on_heard(&mut self, session: i64, mono_ms: i64) {
+        self.heard.insert(session, mono_ms);
+    }
+
+    /// Bytes have been put at the end of the log.
+    pub fn on_append(&mut self, bytes: &[u8], mono_ms: i64, wall_ms: i64) -> Checked {
+        let mut rest = bytes;
+        while let Some(head) = rest.first_chunk::<ENTRY_HEADER_BYTES>() {
+            let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
+            hold!(rest.len() > ENTRY_HEADER_BYTES + len, Shell, "an append holds a cut entry");
+            let record = read_log_record(&rest[ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len]);
+            let record = record.map_err(|error| Property::Shell.broken(format_args!("unreadable record: {error}")))?;
+            self.on_record(record, mono_ms, wall_ms)?;
+            rest = &rest[ENTRY_HEADER_BYTES + len + 1..];
+        }
+        hold!(rest.is_empty(), Shell, "an append ends with {} bytes too many", rest.len());
+        Ok(())
+    }
+
+    fn on_record(&mut self, record: LogRecord, mono_ms: i64, wall_ms: i64) -> Checked {
+        let LogRecord { header, txn, digest } = record;
+        let due = self.head.zxid + 1;
+        hold!(header.zxid.0 == due, ZxidOrder, "zxid {} where 0x{due:x} was due", header.zxid);
+        self.judge(&header, &txn, mono_ms, wall_ms)?;
+        let mut changes = Vec::new();
+        let answer = self.head.apply(&header, &txn, &mut changes);
+        if let Some(digest) = digest {
+            let ours = self.head.digest();
+            let theirs = digest.tree;
+            hold!(ours == theirs, WrongOutcome, "{} {txn:?} leads to digest {theirs:x}, not {ours:x}", header.zxid);
+        }
+        self.history.push(Done { header, txn, changes, answer });
+        Ok(())
+    }
+
+    /// Whether this transaction may happen now, and is what its request must become.
+    fn judge(&mut self, header: &TxnHeader, txn: &Txn, mono_ms: i64, wall_ms: i64) -> Checked {
+        let session = header.session.0;
+        let zxid = header.zxid;
+        if let Txn::CreateSession { timeout_ms } = txn {
+            hold!(!self.sessions.contains_key(&session), SessionState, "session {session:x} is given out twice");
+            hold!(self.sessions_wanted > 0, WriteUnasked, "session {session:x} was not asked for ({timeout_ms} ms)");
+            self.sessions_wanted -= 1;
+            self.sessions.insert(session, zxid.0);
+            self.heard.insert(session, mono_ms);
+            return Ok(());
+        }
+        if let Txn::DeleteContainer { path } = txn {
+            let doomed = self.head.is_doomed(path, wall_ms);
+            hold!(doomed, WriteUnasked, "{zxid} removes {path}, which is not due");
+            return Ok(());
+        }
+        let Some((asked, done)) = self.asked.get_mut(&(session, header.cxid)) else {
+            return self.judge_expiry(header, txn, mono_ms);
+        };
+        hold!(done.is_none(), WriteUnasked, "{zxid} does request {} of {session:x} again", header.cxid);
+        *done = Some(zxid);
+        let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
+        let due = self.head.decide(&asked.op, session, ids, &self.user);
+        hold!(same(&due, txn), WrongOutcome, "{zxid} request {:?} became {txn:?}, not {due:?}", asked.op);
+        Ok(())
+    }
+
+    fn judge_expiry(&self, header: &TxnHeader, txn: &Txn, mono_ms: i64) -> Checked {
+        let (zxid, session) = (header.zxid, header.session.0);
+        let Txn::CloseSession { paths } = txn else {
+            return Err(Property::WriteUnasked.broken(format_args!("{zxid} {header:?} {txn:?} was not asked for")));
+        };
+        let Some(timeout_ms) = self.head.sessions.get(&session) else {
+            return Err(Property::SessionState.broken(format_args!("{zxid} ends session {session:x}, which is not")));
+        };
+        let idle_ms = mono_ms - self.heard.get(&session).copied().unwrap_or(0);
+        let early = idle_ms < i64::from(*timeout_ms);
+        hold!(!early, ExpiredEarly, "session {session:x} of {timeout_ms} ms was heard of {idle_ms} ms ago");
+        let due = Txn::CloseSession { paths: Some(self.head.ephemerals_of(session)) };
+        hold!(same(&due, txn), EphemeralOwner, "{zxid} removes {paths:?} with session {session:x}, not {due:?}");
+        Ok(())
+    }
+
+    /// No session may be left that nothing has been heard of for its timeout and `grace_ms`.
+    pub fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
+        if self.disk_full {
+            self.heard.values_mut().for_each(|heard| *heard = mono_ms);
+            return Ok(());
+        }
+        for (session, timeout_ms) in &self.head.sessions {
+            let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
+            let late = idle_ms > i64::from(*timeout_ms) + grace_ms;
+            hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
+        }
+        Ok(())
+    }
+
+    /// A flush has truly come back: everything up to `zxid` is on the disk.
+    pub fn on_durable(&mut self, zxid: Zxid) {
+        self.durable = self.durable.max(zxid.0);
+    }
+
+    /// The tree has moved on to `zxid`.
+    pub fn on_commit(&mut self, tree: &Tree, deep: bool) -> Checked {
+        let zxid = tree.last_zxid().0;
+        hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
+        hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
+        while self.applied.zxid < zxid {
+            let done = &self.history[self.applied.zxid as usize];
+            self.applied.apply(&done.header, &done.txn, &mut Vec::new());
+        }
+        let digest = self.applied.digest();
+        hold!(tree.digest() == digest, WrongOutcome, "at {zxid:x} the digest is {:x}, not {digest:x}", tree.digest());
+        if deep { self.compare(tree) } else { Ok(()) }
+    }
+
+    /// Someone is shown the effect of `zxid`.
+    pub fn on_shown(&mut self, zxid: i64) -> Checked {
+        let durable = self.durable;
+        hold!(zxid <= durable, ShownBeforeDurable, "{zxid:x} is shown, the log is durable up to {durable:x}");
+        self.shown = self.shown.max(zxid);
+        Ok(())
+    }
+
+    /// The server has started again with this tree, everything in it flushed.
+    pub fn on_recovered(&mut self, tree: &Tree, mono_ms: i64) -> Checked {
+        let (zxid, shown, head) = (tree.last_zxid().0, self.shown, self.head.zxid);
+        hold!(zxid >= shown, WriteLost, "recovered to {zxid:x}, but {shown:x} was shown");
+        hold!(zxid <= head, WriteUnasked, "recovered to {zxid:x}, the log only reached {head:x}");
+        self.history.truncate(zxid as usize);
+        self.head = Model::new();
+        for done in &self.history {
+            self.head.apply(&done.header, &done.txn, &mut Vec::new());
+        }
+        self.applied = self.head.clone();
+        self.asked.clear();
+        self.sessions_wanted = 0;
+        self.durable = zxid;
+        self.disk_full = false;
+        self.heard = self.head.sessions.keys().map(|session| (*session, mono_ms)).collect();
+        self.compare(tree)
+    }
+
+    /// Node by node, the tree is the model.
+    pub fn compare(&self, tree: &Tree) -> Checked {
+        let model = &self.applied;
+        let zxid = model.zxid;
+        let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout)| (id.0, timeout)).collect();
+        hold!(sessions == model.sessions, SessionState, "{zxid:x}: sessions {sessions:?}, not {:?}", model.sessions);
+        for (path, node) in &model.nodes {
+            let Some(found) = tree.get(path) else {
+                return Err(Property::WrongOutcome.broken(format_args!("{zxid:x}: {path} is missing")));
+            };
+            let stat = found.persisted();
+            hold!(stat == node.stat, WrongOutcome, "{zxid:x}: {path} has {stat:?}, not {:?}", node.stat);
+            hold!(found.data() == node.data.as_deref(), WrongOutcome, "{zxid:x}: {path} has other data");
+            hold!(found.acl()[..] == node.acl[..], WrongOutcome, "{zxid:x}: {path} has {:?}", found.acl());
+            let children: BTreeSet<String> = found.children().map(str::to_owned).collect();
+            hold!(children == node.children, WrongOutcome, "{zxid:x}: {path} has children {children:?}");
+        }
+        let (count, due) = (tree.node_count(), model.nodes.len() + 1);
+        hold!(count == due, WrongOutcome, "{zxid:x}: {count} nodes, not {due}");
+        for owner in tree.ephemeral_owners() {
+            let paths = tree.ephemerals_of(owner);
+            let lives = sessions.contains_key(&owner.0);
+            hold!(lives, EphemeralOwner, "{zxid:x}: {paths:?} of the ended session {owner}");
+        }
+        Ok(())
+    }
+
+    /// The transaction of a zxid that was put into the log.
+    pub fn done(&self, zxid: i64) -> Option<&Done> {
+        self.history.get(usize::try_from(zxid - 1).ok()?)
+    }
+
+    /// The zxid that a write has become, if it is in the log.
+    pub fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
+        self.asked.get(&(session, xid)).and_then(|(_, done)| *done)
+    }
+
+    /// The zxid that made a session.
+    pub fn created(&self, session: i64) -> Option<i64> {
+        self.sessions.get(&session).copied()
+    }
+
+    /// Whether a session lives after everything that is in the log.
+    pub fn lives_in_log(&self, session: i64) -> bool {
+        self.head.sessions.contains_key(&session)
+    }
+
+    /// Transactions so far.
+    pub fn txns(&self) -> usize {
+        self.history.len()
+    }
+}
+
+/// Equal, the order of a closeSession's paths aside.
+fn same(due: &Txn, is: &Txn) -> bool {
+    match (due, is) {
+        (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: Some(is) }) => {
+            let (mut due, mut is) = (due.clone(), is.clone());
+            due.sort();
+            is.sort();
+            due == is
+        }
+        _ => due == is,
+    }
+}
+
+/// A session's id, for the machines.
+pub fn session_id(session: i64) -> SessionId {
+    SessionId(session)
+}
+
+const ENTRY_HEADER_BYTES: usize = 12;

@@ -1,0 +1,223 @@
+//! The server's files on the simulated disk: the log as the production shell keeps it, step by step.
+//!
+//! A log file is made under a name that no reader looks at, zeroed in full and flushed; its first entry decides its right
+//! name. A flush is a row of steps, each of which takes time and may be the last before a crash: the old file's entries, the
+//! new one's name, its entries, the directory.
+
+use std::collections::VecDeque;
+
+use crate::txnlog::{FILE_HEADER_BYTES, file_header, file_name, first_entry, tail_mark};
+use crate::zxid::Zxid;
+
+use super::defect::Defect;
+use super::disk::{Disk, DiskError, DirFlush, Flush};
+use super::rng::Rng;
+
+/// The log that is being written.
+#[derive(Debug)]
+pub struct Store {
+    current: Option<LogFile>,
+    /// The file before, whose entries are not all flushed yet.
+    retired: Option<LogFile>,
+    roll_wanted: bool,
+    spares_made: u64,
+    job: Option<Job>,
+    defect: Option<Defect>,
+}
+
+#[derive(Clone, Debug)]
+struct LogFile {
+    /// Its name at present.
+    name: String,
+    /// The name that it must have before its entries count.
+    wanted: String,
+    end: usize,
+    durable: usize,
+    bytes: usize,
+}
+
+/// A flush under way.
+#[derive(Debug)]
+struct Job {
+    upto: Zxid,
+    steps: VecDeque<Step>,
+    begun: Option<Begun>,
+    /// Where the current file ended when the flush began.
+    end: usize,
+}
+
+#[derive(Debug)]
+enum Step {
+    Sync(String),
+    Rename(String, String),
+    SyncDir,
+}
+
+#[derive(Debug)]
+enum Begun {
+    Sync(Flush, String),
+    SyncDir(DirFlush),
+    Nothing,
+}
+
+/// How a step of a flush went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There are more steps.
+    Goes,
+    /// Everything up to the zxid is durable.
+    Done(Zxid),
+    Failed,
+}
+
+impl Store {
+    /// A log that starts with its next entry.
+    pub fn new(defect: Option<Defect>, spares_made: u64) -> Self {
+        Self { current: None, retired: None, roll_wanted: false, spares_made, job: None, defect }
+    }
+
+    /// Bytes that are certain to fit.
+    pub fn room(&self, disk: &Disk) -> u64 {
+        let rest = self.current.as_ref().map_or(0, |file| file.bytes - file.end);
+        let fresh = if disk.room() >= SEGMENT_BYTES + RESERVE_BYTES { SEGMENT_BYTES - FILE_HEADER_BYTES } else { 0 };
+        rest.max(fresh) as u64
+    }
+
+    /// The next append starts a new file.
+    pub fn roll(&mut self) {
+        self.roll_wanted = self.current.is_some();
+    }
+
+    /// Whether a flush is under way.
+    pub fn is_flushing(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// The name of the file that is being written.
+    pub fn current_name(&self) -> Option<&str> {
+        self.current.as_ref().map(|file| file.name.as_str())
+    }
+
+    /// Puts whole entries at the end of the log.
+    pub fn append(&mut self, disk: &mut Disk, entries: &[u8]) -> Result<(), DiskError> {
+        let fits = self.current.as_ref().is_some_and(|file| file.end + entries.len() <= file.bytes);
+        if (self.roll_wanted && self.retired.is_none() && disk.room() >= SEGMENT_BYTES) || !fits {
+            self.start_file(disk, entries)?;
+        }
+        let file = self.current.as_mut().expect("a file was started");
+        disk.write(&file.name, file.end, entries)?;
+        file.end += entries.len();
+        if let Some(mark) = tail_mark(file.end as u64, file.durable as u64)
+            && file.end + mark.len() <= file.bytes
+        {
+            disk.write(&file.name, file.end, &mark)?;
+        }
+        Ok(())
+    }
+
+    fn start_file(&mut self, disk: &mut Disk, entries: &[u8]) -> Result<(), DiskError> {
+        let (_, first) = first_entry(entries).expect("appends are whole entries");
+        self.spares_made += 1;
+        let name = format!("{SPARE_PREFIX}{}", self.spares_made);
+        disk.create(&name)?;
+        disk.write(&name, 0, &vec![0; SEGMENT_BYTES])?;
+        disk.write(&name, 0, &file_header())?;
+        disk.flush(&name)?;
+        let wanted = file_name(first);
+        let (end, bytes) = (FILE_HEADER_BYTES, SEGMENT_BYTES);
+        let fresh = LogFile { name, wanted, end, durable: end, bytes };
+        self.retired = self.current.replace(fresh);
+        self.roll_wanted = false;
+        Ok(())
+    }
+
+    /// Begins to flush everything that was appended.
+    pub fn begin_flush(&mut self, upto: Zxid) {
+        let mut steps = VecDeque::new();
+        if let Some(old) = self.retired.take()
+            && self.defect != Some(Defect::RollWithoutFlush)
+        {
+            steps.push_back(Step::Sync(old.name));
+        }
+        let mut end = 0;
+        if let Some(file) = &mut self.current {
+            end = file.end;
+            if file.name == file.wanted {
+                steps.push_back(Step::Sync(file.name.clone()));
+            } else {
+                steps.push_back(Step::Rename(file.name.clone(), file.wanted.clone()));
+                steps.push_back(Step::Sync(file.wanted.clone()));
+                if self.defect != Some(Defect::LostDirectoryEntry) {
+                    steps.push_back(Step::SyncDir);
+                }
+            }
+        }
+        self.job = Some(Job { upto, steps, begun: None, end });
+    }
+
+    /// Does the next half step of the flush: begins an operation, or ends the one begun. `fails` makes the device fail.
+    pub fn step(&mut self, disk: &mut Disk, fails: bool, rng: &mut Rng) -> Result<Progress, DiskError> {
+        let Some(mut job) = self.job.take() else { return Ok(Progress::Goes) };
+        let progress = match job.begun.take() {
+            None => self.begin_step(disk, &mut job)?,
+            Some(Begun::Sync(flush, name)) if fails => {
+                disk.fail_flush(flush, rng);
+                if self.defect != Some(Defect::FlushRetried) {
+                    return Ok(Progress::Failed);
+                }
+                job.steps.push_front(Step::Sync(name));
+                Progress::Goes
+            }
+            Some(begun) => {
+                end_step(disk, begun)?;
+                Progress::Goes
+            }
+        };
+        if job.steps.is_empty() && job.begun.is_none() {
+            if let Some(file) = &mut self.current {
+                file.durable = file.durable.max(job.end);
+            }
+            return Ok(Progress::Done(job.upto));
+        }
+        self.job = Some(job);
+        Ok(progress)
+    }
+
+    fn begin_step(&mut self, disk: &mut Disk, job: &mut Job) -> Result<Progress, DiskError> {
+        job.begun = Some(match job.steps.pop_front() {
+            Some(Step::Sync(name)) => Begun::Sync(disk.begin_flush(&name)?, name),
+            Some(Step::SyncDir) => Begun::SyncDir(disk.begin_dir_flush()?),
+            Some(Step::Rename(from, to)) => {
+                disk.rename(&from, &to)?;
+                for file in self.current.iter_mut().chain(self.retired.iter_mut()).filter(|file| file.name == from) {
+                    file.name.clone_from(&to);
+                }
+                Begun::Nothing
+            }
+            None => Begun::Nothing,
+        });
+        Ok(Progress::Goes)
+    }
+
+    /// The machine stops: a flush under way has covered nothing for certain.
+    pub fn abandon(self, disk: &mut Disk) {
+        if let Some(Job { begun: Some(Begun::Sync(flush, _)), .. }) = self.job {
+            disk.abandon_flush(flush);
+        }
+    }
+}
+
+fn end_step(disk: &mut Disk, begun: Begun) -> Result<(), DiskError> {
+    match begun {
+        Begun::Sync(flush, _) => disk.end_flush(flush),
+        Begun::SyncDir(flush) => disk.end_dir_flush(&flush),
+        Begun::Nothing => Ok(()),
+    }
+}
+
+/// Names that start so are no log files yet.
+pub const SPARE_PREFIX: &str = "spare.";
+/// The size of a log file; the largest batch of the simulated clients fits it.
+pub const SEGMENT_BYTES: usize = 64 << 10;
+/// What snapshots may take up of a full disk.
+const RESERVE_BYTES: usize = 32 << 10;
