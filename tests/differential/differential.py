@@ -10,6 +10,7 @@ compared and what is not.
 """
 
 import argparse
+import collections
 import contextlib
 import json
 import pathlib
@@ -57,6 +58,7 @@ def parse():
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
     parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
     parser.add_argument("--no-expiry", action="store_true", help="leave out the session that expires (about 6 s)")
+    parser.add_argument("--coverage", action="store_true", help="print how often each operation met each error code")
     parser.add_argument("--save", help="write the steps up to the difference to this file")
     parser.add_argument("--replay", help="take the steps from a file made by --save or --shrink")
     parser.add_argument("--keep", help="with --start: directory for the servers' data and logs, kept")
@@ -90,7 +92,8 @@ def servers(arguments, home):
 
 def run(arguments, a, b):
     generator = Generator(arguments.seed, arguments.quota)
-    driver = Driver(a, b, generator.learn)
+    coverage = collections.Counter()
+    driver = Driver(a, b, learner(generator, coverage if arguments.coverage else None))
     source = replayed(arguments.replay) if arguments.replay else generated(generator, arguments, driver)
     began = shown = time.monotonic()
     for step in source:
@@ -102,10 +105,33 @@ def run(arguments, a, b):
     took = time.monotonic() - began
     driver.step(("barrier",))
     same_end(driver, a, b)
+    print_coverage(coverage)
     print(
         f"seed {arguments.seed}: {driver.operations} operations, {driver.compared_events} events, {len(arguments.trace)} "
         f"steps, no difference ({took:.1f} s, {driver.operations / took:.0f}/s)"
     )
+
+
+def learner(generator, coverage):
+    """What is done with the replies to a batch: the generator learns names, and the codes are counted if asked for."""
+
+    def count(requests, replies):
+        generator.learn(requests, replies)
+        for (op, _, _), body in zip(requests, replies):
+            code = proto.HEADER.unpack_from(body)[2]
+            coverage[proto.NAMES.get(op, f"op {op}"), code] += 1
+            if op == proto.MULTI and code == 0:
+                entries = proto.read_reply(op, body)["results"][:-1]
+                first = next((entry["err"] for entry in entries if entry["err"]), 0)
+                coverage["multi, first error", first] += 1
+
+    return generator.learn if coverage is None else count
+
+
+def print_coverage(coverage):
+    for name in sorted({name for name, _ in coverage}):
+        codes = sorted(((code, n) for (of, code), n in coverage.items() if of == name), reverse=True)
+        print(f"  {name}: " + ", ".join(f"{code} × {n}" for code, n in codes))
 
 
 def generated(generator, arguments, driver):

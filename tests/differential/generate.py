@@ -319,7 +319,8 @@ class Generator:
         return self._request(proto.DELETE, proto.path_int(self.one_of((limits, stats)), -1))
 
     def multi(self):
-        subs = [self._sub() for _ in range(self.below(6))]
+        draw = self._mild_sub if self.draw() < 0.5 else self._sub
+        subs = [draw() for _ in range(self.below(6))]
         if self.draw() < 0.04:
             subs.append(self.one_of(((proto.GET_DATA, proto.path_watch("/a")), (0, b""), (3, b""), (99, b""), (20, b""))))
         record = proto.multi(subs, end=self.draw() > 0.01)
@@ -346,6 +347,20 @@ class Generator:
         if kind < 17:
             return proto.SET_DATA, proto.set_data(self.path(), self.data(), self.version())
         return proto.CHECK, proto.path_int(self.path(), self.version())
+
+    def _mild_sub(self):
+        """A part that mostly succeeds, so that whole multis do."""
+        kind, path = self.below(6), self.one_of(LEVELS[0])
+        if kind < 2:
+            op = self.one_of((proto.CREATE, proto.CREATE2))
+            return op, proto.create(path + "/m-", self.data(), self.acl(), self.one_of((2, 2, 3)))
+        if kind == 2:
+            return proto.CREATE_TTL, proto.create_ttl(path + "/m-", self.data(), self.acl(), 6, 5_000_000)
+        if kind == 3:
+            return proto.CHECK, proto.path_int(path, -1)
+        if kind == 4 and self.sequential:
+            return proto.DELETE, proto.path_int(self.sequential.pop(), -1)
+        return proto.SET_DATA, proto.set_data(path, self.data(), -1)
 
     def multi_read(self):
         reads = [
