@@ -17,6 +17,8 @@ mod mix;
 mod preload;
 mod process;
 mod report;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt;

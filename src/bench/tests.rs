@@ -1,0 +1,127 @@
+//! The engine against small servers: the echo, one that stalls, one that hangs up, one that answers nonsense.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use super::args::EchoArgs;
+use super::engine::{Asked, Engine, Phase, Reply, Target, Work};
+use super::wire::{self, Op};
+use super::{BenchError, echo};
+
+#[test]
+fn a_closed_loop_keeps_its_window_and_gets_every_reply() {
+    let server = free_address();
+    thread::spawn(move || echo::serve(&EchoArgs { listen: server, payload: 5000, core: None, duration: 5.0 }));
+    let mut work = Counted::new(2000);
+    engine(server, 3).run(&mut work, 7, None).expect("the echo serves");
+    assert_eq!((work.asked, work.latencies_ns.len()), (2000, 2000));
+    assert_eq!(work.outstanding_max, 21, "three sessions of seven");
+}
+
+#[test]
+fn an_open_loop_counts_latency_from_the_schedule() {
+    let stall = Duration::from_millis(400);
+    let server = serve_one(move |socket| {
+        thread::sleep(stall);
+        while answer(socket, 0) {}
+    });
+    let mut work = Counted::new(50);
+    engine(server, 1).run(&mut work, 1, Some(100.0)).expect("the server serves in the end");
+    // One request at a time: without the schedule only the first of them would have waited.
+    let slow = work.latencies_ns.iter().filter(|&&ns| ns > stall.as_nanos() as u64 / 2).count();
+    assert!((15..=40).contains(&slow), "{slow} of 50 were kept waiting");
+    assert!(work.latencies_ns[49] < stall.as_nanos() as u64 / 4, "the schedule is caught up with in the end");
+}
+
+#[test]
+fn a_server_that_hangs_up_ends_the_run() {
+    let server = serve_one(|socket| {
+        answer(socket, 0);
+    });
+    let ended = engine(server, 1).run(&mut Counted::new(100), 1, None);
+    assert!(matches!(ended, Err(BenchError::Lost { session: 0, .. })), "{ended:?}");
+}
+
+#[test]
+fn a_reply_to_something_else_ends_the_run() {
+    let server = serve_one(|socket| while answer(socket, 1) {});
+    let ended = engine(server, 1).run(&mut Counted::new(100), 2, None);
+    assert!(matches!(ended, Err(BenchError::Protocol { what: "replies out of order", .. })), "{ended:?}");
+}
+
+/// Asks a number of times and remembers how long each took.
+struct Counted {
+    total: u64,
+    asked: u64,
+    outstanding_max: u64,
+    latencies_ns: Vec<u64>,
+}
+
+impl Counted {
+    fn new(total: u64) -> Self {
+        Counted { total, asked: 0, outstanding_max: 0, latencies_ns: Vec::new() }
+    }
+}
+
+impl Work for Counted {
+    fn request(&mut self, _session: u32, xid: i32, out: &mut Vec<u8>) -> Option<Asked> {
+        if self.asked == self.total {
+            return None;
+        }
+        self.asked += 1;
+        self.outstanding_max = self.outstanding_max.max(self.asked - self.latencies_ns.len() as u64);
+        wire::append_path(out, xid, Op::Get, "/some/path");
+        Some(Asked { op: Op::Get, tag: self.asked })
+    }
+
+    fn reply(&mut self, reply: Reply) -> Result<(), BenchError> {
+        assert_eq!(reply.error, 0);
+        self.latencies_ns.push(reply.latency_ns);
+        Ok(())
+    }
+
+    fn turn(&mut self, _now_ns: u64) -> Phase {
+        if self.latencies_ns.len() as u64 == self.total { Phase::Drain } else { Phase::Issue }
+    }
+}
+
+/// Connects without a handshake, for as long as it takes the server's thread to listen.
+fn engine(server: SocketAddr, sessions: u32) -> Engine {
+    let target = Target { server, sessions, timeout_ms: 30_000, echo: true };
+    for _ in 0..200 {
+        match Engine::connect(&target) {
+            Ok(engine) => return engine,
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    panic!("nobody listens on {server}");
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
+}
+
+/// Serves one connection on a thread of its own.
+fn serve_one(serve: impl FnOnce(&mut TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it has been bound");
+    thread::spawn(move || serve(&mut listener.accept().expect("somebody connects").0));
+    address
+}
+
+/// Answers one request, with its xid and a little more; false when there is none.
+fn answer(socket: &mut TcpStream, xid_more: i32) -> bool {
+    let mut length = [0; 4];
+    if socket.read_exact(&mut length).is_err() {
+        return false;
+    }
+    let mut request = vec![0; u32::from_be_bytes(length) as usize];
+    socket.read_exact(&mut request).expect("a whole request");
+    let xid = i32::from_be_bytes(*request.first_chunk().expect("a request has an xid"));
+    let mut reply = 16u32.to_be_bytes().to_vec();
+    reply.extend_from_slice(&(xid + xid_more).to_be_bytes());
+    reply.resize(20, 0);
+    socket.write_all(&reply).is_ok()
+}
