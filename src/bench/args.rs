@@ -77,6 +77,9 @@ pub(super) struct LoadArgs {
     /// The core to run on.
     #[arg(long)]
     pub(super) core: Option<usize>,
+    /// Microseconds to look out for completions before sleeping.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub(super) spin: u64,
     /// Session timeout in milliseconds.
     #[arg(long, default_value_t = 30_000)]
     pub(super) timeout: u32,
@@ -105,6 +108,9 @@ pub(super) struct EchoArgs {
     /// The core to run on.
     #[arg(long)]
     pub(super) core: Option<usize>,
+    /// Microseconds to look out for completions before sleeping.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub(super) spin: u64,
     /// Seconds after which to stop.
     #[arg(long, default_value_t = 3600.0)]
     pub(super) duration: f64,

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::runtime::ring::{Event, ReceiveStop, Ring, RingConfig, Token, Wait};
+use crate::runtime::ring::{Event, ReceiveStop, Ring, Token, Wait};
 
 use super::BenchError;
 use super::args::EchoArgs;
@@ -21,7 +21,7 @@ pub(super) fn serve(args: &EchoArgs) -> Result<(), BenchError> {
     // The sockets that it accepts inherit this.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)
         .map_err(|error| BenchError::Io { doing: "setting TCP_NODELAY".to_owned(), error: error.into() })?;
-    let mut ring = Ring::new(RingConfig { submissions: 1024, receive_buffers: 512, receive_buffer_bytes: 8 << 10 })?;
+    let mut ring = Ring::new(super::ring_config(Duration::from_micros(args.spin)))?;
     ring.accept(LISTENER, listener.as_fd())?;
     eprintln!("echo server on {}", args.listen);
     let mut echo =

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::runtime::ring::{Chunk, Event, ReceiveStop, Ring, RingConfig, Token, Wait};
+use crate::runtime::ring::{Chunk, Event, ReceiveStop, Ring, Token, Wait};
 
 use super::BenchError;
 use super::wire::{self, FrameCutter, Op};
@@ -59,6 +59,8 @@ pub(super) struct Target {
     pub(super) server: SocketAddr,
     pub(super) sessions: u32,
     pub(super) timeout_ms: u32,
+    /// How long to look out for replies before sleeping.
+    pub(super) spin: Duration,
     /// A bare echo server takes no handshake.
     pub(super) echo: bool,
 }
@@ -106,8 +108,7 @@ struct Schedule {
 impl Engine {
     /// Connects every session, one after the other, and starts receiving.
     pub(super) fn connect(target: &Target) -> Result<Self, BenchError> {
-        let mut ring =
-            Ring::new(RingConfig { submissions: 1024, receive_buffers: 512, receive_buffer_bytes: 8 << 10 })?;
+        let mut ring = Ring::new(super::ring_config(target.spin))?;
         let mut sessions = Vec::with_capacity(target.sessions as usize);
         for slot in 0..target.sessions {
             let token = Token::new(slot, 0);

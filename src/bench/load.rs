@@ -1,6 +1,6 @@
 //! The measured load: operations drawn from the mix, warmed up, counted, timed, and told about while it runs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
@@ -20,7 +20,9 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), BenchError> {
     sharpen_timers();
     let tree = Tree { root: args.root.clone(), fanout: args.fanout };
     let payload = vec![b'r'; args.payload as usize];
-    let target = Target { server: args.server, sessions: args.sessions, timeout_ms: args.timeout, echo: args.echo };
+    let spin = Duration::from_micros(args.spin);
+    let (sessions, timeout_ms) = (args.sessions, args.timeout);
+    let target = Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo };
     let mut engine = Engine::connect(&target)?;
     if !args.echo {
         let nodes = args.preload.unwrap_or(args.nodes);

@@ -24,8 +24,9 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::runtime::ring::{RingError, RingUnavailable};
+use crate::runtime::ring::{RingConfig, RingError, RingUnavailable};
 
 pub use args::BenchArgs;
 use args::Floor;
@@ -45,6 +46,11 @@ pub fn run(args: BenchArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The ring of both ends, load generator and echo: small buffers, so that they stay in the cache.
+fn ring_config(spin: Duration) -> RingConfig {
+    RingConfig { submissions: 1024, receive_buffers: 512, receive_buffer_bytes: 8 << 10, spin }
 }
 
 /// Why a benchmark could not be run.

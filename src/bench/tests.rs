@@ -13,7 +13,7 @@ use super::{BenchError, echo};
 #[test]
 fn a_closed_loop_keeps_its_window_and_gets_every_reply() {
     let server = free_address();
-    thread::spawn(move || echo::serve(&EchoArgs { listen: server, payload: 5000, core: None, duration: 5.0 }));
+    thread::spawn(move || echo::serve(&EchoArgs { listen: server, payload: 5000, core: None, spin: 0, duration: 5.0 }));
     let mut work = Counted::new(2000);
     engine(server, 3).run(&mut work, 7, None).expect("the echo serves");
     assert_eq!((work.asked, work.latencies_ns.len()), (2000, 2000));
@@ -89,7 +89,7 @@ impl Work for Counted {
 
 /// Connects without a handshake, for as long as it takes the server's thread to listen.
 fn engine(server: SocketAddr, sessions: u32) -> Engine {
-    let target = Target { server, sessions, timeout_ms: 30_000, echo: true };
+    let target = Target { server, sessions, timeout_ms: 30_000, spin: Duration::ZERO, echo: true };
     for _ in 0..200 {
         match Engine::connect(&target) {
             Ok(engine) => return engine,

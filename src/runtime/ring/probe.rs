@@ -31,6 +31,7 @@ pub(super) fn set_up(submissions: u32) -> Result<IoUring, RingUnavailable> {
     builder
         .setup_single_issuer()
         .setup_defer_taskrun()
+        .setup_taskrun_flag()
         .setup_submit_all()
         .setup_cqsize(submissions * COMPLETIONS_PER_SUBMISSION)
         .dontfork();

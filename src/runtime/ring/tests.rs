@@ -226,6 +226,36 @@ fn no_wake_is_lost_between_two_threads() {
 }
 
 #[test]
+fn a_spinning_loop_notices_replies_and_wakes_and_sleeps_when_nothing_comes() {
+    let mut ring = ring(RingConfig { spin: Duration::from_millis(2), ..RingConfig::default() });
+    let (mut near, far) = pair();
+    let mut answered = far.try_clone().unwrap();
+    ring.receive(CONN, near.as_fd()).unwrap();
+    let peer = thread::spawn(move || {
+        let mut byte = [0];
+        while answered.read_exact(&mut byte).is_ok() {
+            answered.write_all(&byte).unwrap();
+        }
+    });
+    for _ in 0..500 {
+        near.write_all(b"x").unwrap();
+        assert!(matches!(wait(&mut ring), Event::Received { armed: true, .. }));
+    }
+    let waker = ring.waker();
+    let other = thread::spawn(move || waker.wake());
+    ring.turn(Wait::Forever).unwrap();
+    other.join().unwrap();
+    while ring.next_event().is_some() {}
+    ring.turn(Wait::Poll).unwrap();
+    let started = Instant::now();
+    ring.turn(Wait::For(Duration::from_millis(50))).unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(49) && ring.next_event().is_none());
+    near.shutdown(Shutdown::Both).unwrap();
+    drop(far);
+    peer.join().unwrap();
+}
+
+#[test]
 fn a_turn_sleeps_no_longer_than_it_was_told() {
     let mut ring = ring(RingConfig::default());
     let started = Instant::now();

@@ -50,6 +50,11 @@ impl Waker {
         self.shared.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether the parked loop has been notified.
+    pub(super) fn notified(&self) -> bool {
+        self.shared.state.load(Ordering::Acquire) == NOTIFIED
+    }
+
     /// Announces that the loop runs, and that it will look at everything it was notified of.
     pub(super) fn unpark(&self) {
         self.shared.state.swap(RUNNING, Ordering::AcqRel);
