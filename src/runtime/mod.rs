@@ -6,6 +6,8 @@
 
 pub mod admission;
 pub mod clock;
+pub mod core;
+pub mod executor;
 pub mod lane;
 pub mod log;
 pub mod ring;

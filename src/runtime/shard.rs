@@ -47,6 +47,8 @@ pub struct WordRequest {
 /// How a shard reaches the others.
 pub struct Links {
     pub to_quorum: Arc<Lane<ToQuorum>>,
+    /// The quorum core runs on this very executor and needs no waking.
+    pub quorum_is_local: bool,
     pub from_quorum: Arc<Lane<ToShard>>,
     /// One per shard, this one's included.
     pub controls: Vec<Arc<ControlLane>>,
@@ -229,6 +231,9 @@ impl Shard {
         }
         if !self.backlog.is_empty() {
             self.push_backlog();
+        }
+        if !self.links.quorum_is_local && !self.links.to_quorum.is_empty() {
+            self.links.to_quorum.wake();
         }
         Ok(())
     }

@@ -1,0 +1,287 @@
+//! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the mapped log, flushes one
+//! group at a time and applies what is durable to the tree.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Sender;
+use crossbeam::queue::SegQueue;
+use hdrhistogram::Histogram;
+use log::{error, warn};
+
+use crate::handoff::{ShardId, ToQuorum, ToShard};
+use crate::quorum::{Effect, Quorum};
+use crate::zxid::{Now, Zxid};
+
+use super::SharedTree;
+use super::lane::Lane;
+use super::log::{Flush, Log, LogEvent, NoRoom};
+use super::ring::{Ring, RingError, Token};
+
+/// How the core reaches one shard.
+#[derive(Clone)]
+pub struct ShardLink {
+    pub to_quorum: Arc<Lane<ToQuorum>>,
+    pub from_quorum: Arc<Lane<ToShard>>,
+    /// Whether the shard holds any watch; written by the shard while it holds the tree for reading.
+    pub watching: Arc<AtomicBool>,
+    /// The shard runs on the core's own executor and needs no waking.
+    pub local: bool,
+}
+
+/// Run this on the quorum machine: how the words ask for reports.
+pub type Inspection = Box<dyn FnOnce(&mut Quorum, &FlushReport, Now) + Send>;
+
+/// How long flushes have taken.
+#[derive(Clone, Debug)]
+pub struct FlushReport {
+    /// Microseconds, up to a minute.
+    pub micros: Histogram<u64>,
+    sum_micros: u64,
+}
+
+impl Default for FlushReport {
+    fn default() -> Self {
+        let micros = Histogram::new_with_bounds(1, 60_000_000, 2).expect("the bounds are in order");
+        Self { micros, sum_micros: 0 }
+    }
+}
+
+impl FlushReport {
+    /// Microseconds of all flushes together.
+    pub fn sum_micros(&self) -> u64 {
+        self.sum_micros
+    }
+
+    fn record(&mut self, micros: u64) {
+        self.micros.saturating_record(micros);
+        self.sum_micros += micros;
+    }
+}
+
+/// See the module's head.
+pub struct Core {
+    quorum: Quorum,
+    log: Log,
+    tree: SharedTree,
+    shards: Vec<ShardLink>,
+    watching: Vec<bool>,
+    /// Messages that found a shard's lane full, oldest first.
+    backlog: VecDeque<(ShardId, ToShard)>,
+    flushing: Option<(Zxid, Instant)>,
+    flushes: FlushReport,
+    flush_warning: Duration,
+    snapshots: Sender<()>,
+    inspections: Arc<SegQueue<Inspection>>,
+    failure: Option<io::Error>,
+}
+
+impl Core {
+    /// A core over a recovered tree. `snapshots` asks the background for one.
+    pub fn new(
+        quorum: Quorum,
+        log: Log,
+        tree: SharedTree,
+        shards: Vec<ShardLink>,
+        snapshots: Sender<()>,
+        inspections: Arc<SegQueue<Inspection>>,
+        flush_warning: Duration,
+    ) -> Self {
+        let watching = vec![false; shards.len()];
+        Self {
+            quorum,
+            log,
+            tree,
+            shards,
+            watching,
+            backlog: VecDeque::new(),
+            flushing: None,
+            flushes: FlushReport::default(),
+            flush_warning,
+            snapshots,
+            inspections,
+            failure: None,
+        }
+    }
+
+    /// Whether messages wait that this core has not looked at.
+    pub fn has_mail(&self) -> bool {
+        !self.backlog.is_empty() || self.shards.iter().any(|shard| !shard.to_quorum.is_empty())
+    }
+
+    /// Whether all that was accepted is durable and answered.
+    pub fn idle(&self) -> bool {
+        self.flushing.is_none() && !self.quorum.has_committable() && !self.has_mail()
+    }
+
+    /// Ends the log: everything is flushed, the padding cut.
+    pub fn close(self) -> io::Result<()> {
+        self.log.close()
+    }
+
+    /// The error that ended this core's role, once.
+    pub fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// The fdatasync in flight has ended.
+    pub fn on_synced(&mut self, result: io::Result<()>) {
+        self.log.on_flushed(&result);
+        self.on_flushed(result);
+    }
+
+    /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing is tried again: the
+    /// kernel marks the pages clean, so a second flush would lie.
+    fn on_flushed(&mut self, result: io::Result<()>) {
+        let Some((upto, began)) = self.flushing.take() else { return };
+        let took = began.elapsed();
+        self.flushes.record(took.as_micros() as u64);
+        if took > self.flush_warning {
+            warn!("a flush of the transaction log took {} ms (fsync.warningthresholdms)", took.as_millis());
+        }
+        match result {
+            Ok(()) => self.quorum.on_flushed(upto),
+            Err(err) => {
+                let kind = err.kind();
+                self.fail(io::Error::new(kind, format!("flushing the transaction log up to {upto} failed: {err}")));
+            }
+        }
+    }
+
+    /// Expiry, containers and TTLs, a few times a second.
+    pub fn on_tick(&mut self, now: Now) {
+        let tree = self.tree.read();
+        self.quorum.on_tick(&tree, now);
+    }
+
+    /// Takes in requests, logs and flushes them, and commits what has become durable.
+    pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        self.hear_the_log();
+        self.take_requests(now);
+        self.run_effects(ring)?;
+        if self.quorum.has_committable() && self.lanes_have_room() {
+            self.commit(ring)?;
+        }
+        self.wake_shards();
+        Ok(())
+    }
+
+    fn hear_the_log(&mut self) {
+        while let Some(event) = self.log.poll() {
+            match event {
+                LogEvent::Flushed(result) => self.on_flushed(result),
+                LogEvent::Room => {}
+                LogEvent::NoSpace(err) => warn!(
+                    "no space for the transaction log: {err}; writes are refused until there is, reads go on. Free some \
+                     space in dataLogDir; autopurge.purgeInterval keeps it free"
+                ),
+            }
+        }
+        self.quorum.on_log_room(self.log.room());
+    }
+
+    fn take_requests(&mut self, now: Now) {
+        while let Some(look) = self.inspections.pop() {
+            look(&mut self.quorum, &self.flushes, now);
+        }
+        let tree = self.tree.read();
+        for shard in &self.shards {
+            for _ in 0..REQUESTS_PER_STEP {
+                let Some(message) = shard.to_quorum.pop() else { break };
+                self.quorum.on_message(message, &tree, now);
+            }
+        }
+    }
+
+    /// Applies what is durable. Events and replies reach every shard's lane before the tree shows the changes.
+    fn commit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        let shared = self.tree.clone();
+        let mut tree = shared.write();
+        for (watching, shard) in self.watching.iter_mut().zip(&self.shards) {
+            *watching = shard.watching.load(Ordering::Acquire);
+        }
+        self.quorum.commit(&mut tree, COMMITS_PER_STEP, &self.watching);
+        self.run_effects(ring)
+    }
+
+    fn run_effects(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        self.push_backlog();
+        while let Some(effect) = self.quorum.poll() {
+            match effect {
+                Effect::Append { bytes, .. } => {
+                    if let Err(NoRoom) = self.log.append(&bytes) {
+                        // The machine appends within the room that it was told: only a log that has failed gets here.
+                        self.fail(io::Error::other("the transaction log takes nothing more"));
+                    }
+                    self.quorum.recycle(bytes);
+                }
+                Effect::Flush { upto } => self.flush(upto, ring)?,
+                Effect::RollLog => self.log.roll(),
+                // The background takes one snapshot at a time: a request that finds one under way is dropped.
+                Effect::TakeSnapshot => drop(self.snapshots.try_send(())),
+                Effect::ToShard(shard, message) => push(&self.shards, &mut self.backlog, shard, message),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, upto: Zxid, ring: &mut Ring) -> Result<(), RingError> {
+        self.flushing = Some((upto, Instant::now()));
+        match self.log.begin_flush() {
+            Flush::Fdatasync(file) => {
+                // SAFETY: the log keeps the descriptor open until it hears that the flush has ended.
+                let file = unsafe { BorrowedFd::borrow_raw(file) };
+                ring.sync(FLUSH, file)?;
+            }
+            Flush::Background => {}
+            Flush::Done => self.on_flushed(Ok(())),
+            Flush::Failed => self.on_flushed(Err(io::Error::other("an earlier flush failed"))),
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, err: io::Error) {
+        error!("{err}; nothing more is acknowledged, stopping");
+        self.quorum.on_flush_failed();
+        self.failure = Some(err);
+    }
+
+    fn lanes_have_room(&self) -> bool {
+        self.backlog.is_empty() && self.shards.iter().all(|shard| shard.from_quorum.room() > 0)
+    }
+
+    fn push_backlog(&mut self) {
+        while let Some((shard, message)) = self.backlog.pop_front() {
+            if let Err(message) = self.shards[usize::from(shard.0)].from_quorum.push(message) {
+                self.backlog.push_front((shard, message));
+                break;
+            }
+        }
+    }
+
+    fn wake_shards(&self) {
+        for shard in self.shards.iter().filter(|shard| !shard.local && !shard.from_quorum.is_empty()) {
+            shard.from_quorum.wake();
+        }
+    }
+}
+
+fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: ShardId, message: ToShard) {
+    if !backlog.is_empty() {
+        backlog.push_back((to, message));
+    } else if let Err(message) = shards[usize::from(to.0)].from_quorum.push(message) {
+        backlog.push_back((to, message));
+    }
+}
+
+/// The ring's name of the flush: there is at most one in flight.
+const FLUSH: Token = Token::new(0, 0);
+
+/// Requests taken from one shard between two looks at the ring.
+const REQUESTS_PER_STEP: usize = 1024;
+/// Transactions applied under one hold of the tree.
+const COMMITS_PER_STEP: usize = 1024;

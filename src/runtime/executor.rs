@@ -1,0 +1,190 @@
+//! One executor: a pinned thread of glommio's that drives one raw ring for a shard, for the quorum core, or for both.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::zxid::Now;
+
+use super::core::Core;
+use super::ring::{Event, Ring, RingConfig, RingUnavailable, Wait, Waker};
+use super::shard::Shard;
+use super::{SharedTree, clock};
+
+/// Where an executor runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The thread's name.
+    pub name: String,
+    /// The core it is pinned to; `None` leaves it to the kernel.
+    pub cpu: Option<usize>,
+}
+
+/// What an executor carries. Made on the executor's own thread.
+pub struct Load {
+    pub shard: Option<Shard>,
+    /// Written while the tree is held for reading, read by the quorum core while it holds the tree for writing.
+    pub watching: Option<Arc<AtomicBool>>,
+    pub core: Option<Core>,
+    pub tree: SharedTree,
+    /// Set when the server is to stop; the executor ends once nothing is in flight.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// Why an executor ended before it was told to.
+#[derive(Debug)]
+pub enum ExecutorError {
+    /// No ring could be set up on its thread.
+    Ring(RingUnavailable),
+    /// glommio could not start it.
+    Start(String),
+    /// The ring, the log or the disk failed.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for ExecutorError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ring(unavailable) => unavailable.fmt(f),
+            Self::Start(why) => write!(f, "an executor could not start: {why}"),
+            Self::Io(err) => err.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ExecutorError {}
+
+/// Starts an executor on `seat`. `load` is called on its thread with the waker of its ring; `ended` when it is over.
+pub fn spawn(
+    seat: Seat,
+    load: impl FnOnce(Waker) -> Load + Send + 'static,
+    ended: impl FnOnce(Result<(), ExecutorError>) + Send + 'static,
+) -> Result<thread::JoinHandle<()>, ExecutorError> {
+    // glommio pins the thread and stays at hand for timers and files; sockets and the log are on the raw ring.
+    let placement = seat.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    thread::Builder::new()
+        .name(seat.name)
+        .spawn(move || {
+            let made = LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
+            ended(match made {
+                Ok(executor) => executor.run(async move { run(load) }),
+                Err(err) => Err(ExecutorError::Start(err.to_string())),
+            });
+        })
+        .map_err(|err| ExecutorError::Start(err.to_string()))
+}
+
+fn run(load: impl FnOnce(Waker) -> Load) -> Result<(), ExecutorError> {
+    let ring = Ring::new(RingConfig::default()).map_err(ExecutorError::Ring)?;
+    let load = load(ring.waker());
+    Executor { ring, load, next_tick_ms: 0 }.run().map_err(ExecutorError::Io)
+}
+
+struct Executor {
+    ring: Ring,
+    load: Load,
+    next_tick_ms: i64,
+}
+
+impl Executor {
+    fn run(mut self) -> io::Result<()> {
+        if let Some(shard) = &mut self.load.shard {
+            shard.start(&mut self.ring)?;
+        }
+        let mut now = clock::now();
+        while !self.finished() {
+            self.ring.turn(self.wait(now))?;
+            now = clock::now();
+            self.turn(now)?;
+            if let Some(err) = self.load.core.as_mut().and_then(Core::take_failure) {
+                return Err(err);
+            }
+        }
+        self.load.core.map_or(Ok(()), Core::close)
+    }
+
+    /// One round: completions, requests, commits, replies, sends.
+    fn turn(&mut self, now: Now) -> io::Result<()> {
+        let ticking = now.mono_ms >= self.next_tick_ms;
+        if ticking {
+            self.next_tick_ms = now.mono_ms + TICK_MS;
+        }
+        while self.serve(ticking, now)? {}
+        if let Some(core) = &mut self.load.core {
+            if ticking {
+                core.on_tick(now);
+            }
+            core.step(&mut self.ring, now)?;
+            if self.load.shard.is_some() {
+                self.serve(false, now)?;
+            }
+        }
+        match &mut self.load.shard {
+            Some(shard) => Ok(shard.flush(&mut self.ring, now)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Handles completions up to a bound, with the tree held for reading. True if there may be more.
+    fn serve(&mut self, ticking: bool, now: Now) -> io::Result<bool> {
+        let Self { ring, load, .. } = self;
+        let tree = load.tree.read();
+        if let Some(shard) = &mut load.shard {
+            shard.drain_lanes(&tree, now);
+            shard.drain_controls(ring, &tree, now)?;
+            if ticking {
+                shard.on_tick(ring, &tree, now)?;
+            }
+        }
+        let mut left = EVENTS_PER_HOLD;
+        while left > 0
+            && let Some(event) = ring.next_event()
+        {
+            left -= 1;
+            match (event, &mut load.core, &mut load.shard) {
+                (Event::Synced { result, .. }, Some(core), _) => core.on_synced(result.map_err(io::Error::from)),
+                (event, _, Some(shard)) => shard.on_event(event, ring, &tree, now)?,
+                _ => {}
+            }
+        }
+        if let Some(shard) = &mut load.shard {
+            if let Some(watching) = &load.watching {
+                watching.store(shard.watching(), Ordering::Release);
+            }
+            drop(tree);
+            shard.run_effects(ring, now)?;
+        }
+        Ok(left == 0)
+    }
+
+    fn wait(&self, now: Now) -> Wait {
+        let mail = self.load.shard.as_ref().is_some_and(Shard::has_mail)
+            || self.load.core.as_ref().is_some_and(Core::has_mail);
+        match self.next_tick_ms - now.mono_ms {
+            _ if mail => Wait::Poll,
+            left @ 1.. => Wait::For(Duration::from_millis(left as u64)),
+            _ => Wait::Poll,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.load.stopping.load(Ordering::Acquire)
+            && self.load.shard.as_ref().is_none_or(Shard::drained)
+            && self.load.core.as_ref().is_none_or(Core::idle)
+    }
+}
+
+/// How often deadlines are looked at, in milliseconds.
+const TICK_MS: i64 = 100;
+
+/// Completions handled under one hold of the tree, so that the writer never waits long.
+const EVENTS_PER_HOLD: usize = 128;
+
+/// glommio's registered memory: its files are not used on these threads.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// glommio's own rings on these threads carry next to nothing.
+const RING_DEPTH: usize = 32;

@@ -1,0 +1,249 @@
+//! From settings and a recovered tree to running executors.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::queue::SegQueue;
+
+use crate::acl::AclConfig;
+use crate::frontend::{Frontend, FrontendConfig};
+use crate::handoff::{ShardId, ToQuorum, ToShard};
+use crate::limits;
+use crate::quorum::{Quorum, QuorumConfig};
+use crate::runtime::admission::Admission;
+use crate::runtime::core::{Core, ShardLink};
+use crate::runtime::executor::{self, ExecutorError, Load};
+use crate::runtime::lane::Lane;
+use crate::runtime::ring::Waker;
+use crate::runtime::shard::{ControlLane, Links, Shard, WordRequest};
+use crate::runtime::{SharedTree, clock};
+use crate::session;
+
+use super::background::Background;
+use super::config::Config;
+use super::desk::Desk;
+use super::life::Running;
+use super::listen;
+use super::placement::{Seats, place};
+use super::preflight::{Ground, StartError};
+
+/// Starts every part of the server; the port is open when it returns.
+pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
+    let config = Arc::new(config);
+    let Ground { tree, log, log_bell, listener, address, lock, started } = ground;
+    let seats = seats(&config);
+    let now = clock::now();
+    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree, now.wall_ms as u64, now);
+    let tree = SharedTree::new(tree);
+    let wiring = Wiring::new(seats.shards.len(), seats.quorum.is_none(), log_bell);
+    let background = Background::start(&config, tree.clone()).map_err(StartError::unexpected)?;
+    let (words, word_requests) = unbounded();
+    let desk = Desk {
+        config: config.clone(),
+        port: address.port(),
+        tree: tree.clone(),
+        shards: wiring.controls.clone(),
+        inspections: wiring.inspections.clone(),
+        core_bell: wiring.log_bell.clone(),
+        started,
+        trace_mask: Desk::default_mask(),
+    };
+    desk.open(word_requests).map_err(StartError::unexpected)?;
+    let core = Core::new(
+        quorum,
+        log,
+        tree.clone(),
+        wiring.shard_links(),
+        background.snapshots(),
+        wiring.inspections.clone(),
+        Duration::from_millis(config.fsync_warning_ms),
+    );
+    listen::open(&listener, address, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
+        .map_err(StartError::unexpected)?;
+    let crew = spawn_all(&config, seats, &wiring, core, &tree, &listener, words)?;
+    Ok(Running::new(crew, wiring.controls, background, lock))
+}
+
+/// The running executors.
+pub struct Crew {
+    pub threads: Vec<JoinHandle<()>>,
+    /// One message from each executor when it ends.
+    pub ended: Receiver<Result<(), ExecutorError>>,
+    /// Tells the executors of shards to end when they are drained.
+    pub stop_shards: Arc<AtomicBool>,
+    /// Tells the quorum core's own executor, if it has one.
+    pub stop_core: Arc<AtomicBool>,
+    pub shard_executors: usize,
+}
+
+/// What lies between the executors.
+struct Wiring {
+    lanes: Vec<ShardLink>,
+    controls: Vec<Arc<ControlLane>>,
+    inspections: Arc<SegQueue<crate::runtime::core::Inspection>>,
+    /// Wakes the quorum core for what is in no lane: events of the log, inspections.
+    log_bell: Arc<Lane<()>>,
+}
+
+impl Wiring {
+    fn new(shards: usize, shared: bool, log_bell: Arc<Lane<()>>) -> Self {
+        let link = |shard| ShardLink {
+            to_quorum: Arc::new(Lane::<ToQuorum>::new(limits::HANDOFF_QUEUE_MAX)),
+            from_quorum: Arc::new(Lane::<ToShard>::new(limits::HANDOFF_QUEUE_MAX)),
+            watching: Arc::default(),
+            local: shared && shard == 0,
+        };
+        Self {
+            lanes: (0..shards).map(link).collect(),
+            controls: (0..shards).map(|_| Arc::default()).collect(),
+            inspections: Arc::default(),
+            log_bell,
+        }
+    }
+
+    fn shard_links(&self) -> Vec<ShardLink> {
+        self.lanes.clone()
+    }
+
+    /// The quorum core's ring is known: whoever has something for it wakes that ring.
+    fn core_bells(&self) -> impl FnOnce(&Waker) + Send + use<> {
+        let lanes: Vec<_> = self.lanes.iter().map(|link| link.to_quorum.clone()).collect();
+        let log_bell = self.log_bell.clone();
+        move |waker| {
+            lanes.iter().for_each(|lane| lane.wake_with(waker.clone()));
+            log_bell.wake_with(waker.clone());
+        }
+    }
+
+    /// The same of a shard's ring.
+    fn shard_bells(&self, shard: usize) -> impl FnOnce(&Waker) + Send + use<> {
+        let (lane, control) = (self.lanes[shard].from_quorum.clone(), self.controls[shard].clone());
+        move |waker| {
+            lane.wake_with(waker.clone());
+            control.wake_with(waker.clone());
+        }
+    }
+}
+
+fn spawn_all(
+    config: &Config,
+    seats: Seats,
+    wiring: &Wiring,
+    core: Core,
+    tree: &SharedTree,
+    listener: &OwnedFd,
+    words: Sender<WordRequest>,
+) -> Result<Crew, StartError> {
+    let (ended_sender, ended) = unbounded();
+    let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let shard_count = seats.shards.len();
+    let admission = Arc::new(Admission::new(config.max_client_cnxns, config.max_cnxns));
+    let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
+    let mut threads = Vec::new();
+    let mut core = Some(core);
+    if let Some(seat) = seats.quorum {
+        let (core, bells, tree, stopping) = (core.take(), wiring.core_bells(), tree.clone(), stop_core.clone());
+        let load = move |waker: Waker| {
+            bells(&waker);
+            Load { shard: None, watching: None, core, tree, stopping }
+        };
+        threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+    }
+    for (nth, seat) in seats.shards.into_iter().enumerate() {
+        let links = Links {
+            to_quorum: wiring.lanes[nth].to_quorum.clone(),
+            quorum_is_local: wiring.lanes[nth].local,
+            from_quorum: wiring.lanes[nth].from_quorum.clone(),
+            controls: wiring.controls.clone(),
+            words: words.clone(),
+            admission: admission.clone(),
+        };
+        let id = ShardId(nth as u16);
+        let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, nth as u64);
+        let shard = Shard::new(id, frontend, listener.try_clone().map_err(StartError::unexpected)?, links);
+        let core = core.take();
+        let (core_bells, shard_bells) = (core.as_ref().map(|_| wiring.core_bells()), wiring.shard_bells(nth));
+        let (watching, tree, stopping) = (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
+        let load = move |waker: Waker| {
+            shard_bells(&waker);
+            if let Some(core_bells) = core_bells {
+                core_bells(&waker);
+            }
+            Load { shard: Some(shard), watching: Some(watching), core, tree, stopping }
+        };
+        threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+    }
+    Ok(Crew { threads, ended, stop_shards, stop_core, shard_executors: shard_count })
+}
+
+fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<(), ExecutorError>) + Send + use<> {
+    let ended = ended.clone();
+    // Nobody listens any more at the very end.
+    move |result| drop(ended.send(result))
+}
+
+fn seats(config: &Config) -> Seats {
+    let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
+    let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
+    let cpus: Vec<usize> = all.filter(wanted).collect();
+    place(&cpus, config.cores.shards as usize, config.cores.placement)
+}
+
+fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {
+    QuorumConfig {
+        tick_ms: i64::from(config.tick_ms),
+        snap_count: u64::from(config.snap_count),
+        snap_size_bytes: config.snap_size_limit_bytes.unwrap_or(0),
+        log_file_bytes_max: config.txn_log_size_limit_bytes.unwrap_or(0),
+        record_bytes_max: (config.jute_max_buffer + config.jute_extra_bytes) as usize,
+        extended_types: config.extended_types,
+        enforce_quota: config.enforce_quota,
+        digest: config.digest_enabled,
+        close_session_txn: config.close_session_txn,
+        reconfig: false,
+        container_check_interval_ms: i64::from(config.containers.check_interval_ms),
+        container_max_per_minute: i64::from(config.containers.max_per_minute),
+        container_max_never_used_ms: config.containers.max_never_used_ms as i64,
+        acl: acl_config(config),
+        shards: shards as u16,
+    }
+}
+
+fn frontend_config(config: &Config, shards: usize) -> FrontendConfig {
+    let required = &config.required_auth_schemes;
+    FrontendConfig {
+        shards: shards as u16,
+        tick_ms: i64::from(config.tick_ms),
+        session_timeout_ms_min: config.min_session_timeout_ms,
+        session_timeout_ms_max: config.max_session_timeout_ms,
+        frame_bytes_max: config.jute_max_buffer as usize,
+        outstanding_max: config.global_outstanding_limit as usize,
+        connections_per_address_max: config.max_client_cnxns,
+        connections_max: config.max_cnxns,
+        large_request_bytes: config.large_request_threshold.map(|bytes| bytes as usize),
+        large_request_bytes_max: config.large_request_max_bytes as usize,
+        sessionless_ms_max: 2 * i64::from(config.sessionless_timeout_ms),
+        enforce_auth: (!required.is_empty()).then(|| required.iter().map(|scheme| scheme.as_str().into()).collect()),
+        acl: acl_config(config),
+        ..FrontendConfig::default()
+    }
+}
+
+fn acl_config(config: &Config) -> AclConfig {
+    AclConfig {
+        skip: config.skip_acl,
+        digest: config.digest_scheme_enabled,
+        super_digest: config.super_digest.as_ref().map(|secret| secret.expose().into()),
+        ..AclConfig::default()
+    }
+}
+
+/// The top byte of the session ids of a standalone server, as Apache's.
+const SERVER_ID: u8 = 1;
+
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;

@@ -1,0 +1,263 @@
+//! The desk that answers four-letter words: a thread that asks every core for its part, and never keeps one from its work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::queue::SegQueue;
+
+use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
+use crate::quorum::{Quorum, Report as QuorumReport};
+use crate::runtime::core::{FlushReport, Inspection};
+use crate::runtime::lane::Lane;
+use crate::runtime::shard::{Control, ControlLane, WordRequest};
+use crate::runtime::{SharedTree, clock};
+use crate::zxid::Now;
+
+use super::config::Config;
+use super::process;
+use super::words::report::{
+    ConnExpiry, ConnReport, ConnSession, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
+};
+use super::words::{Needs, Reports, TRACE_MASK_DEFAULT, Word, answer, refusal};
+
+/// Everything the desk asks.
+pub struct Desk {
+    pub config: Arc<Config>,
+    pub port: u16,
+    pub tree: SharedTree,
+    pub shards: Vec<Arc<ControlLane>>,
+    pub inspections: Arc<SegQueue<Inspection>>,
+    /// Wakes the quorum core after an inspection was queued.
+    pub core_bell: Arc<Lane<()>>,
+    pub started: Instant,
+    pub trace_mask: AtomicI64,
+}
+
+impl Desk {
+    /// Answers words on a thread of its own, until the shards are gone.
+    pub fn open(self, requests: Receiver<WordRequest>) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("words".into()).spawn(move || {
+            for request in requests {
+                self.handle(&request);
+            }
+        })
+    }
+
+    /// The mask that `gtmk` answers at the start.
+    pub fn default_mask() -> AtomicI64 {
+        AtomicI64::new(TRACE_MASK_DEFAULT)
+    }
+
+    fn handle(&self, request: &WordRequest) {
+        let Some(word) = Word::from_bytes(request.word) else { return };
+        let bytes = if self.config.words.allows(word.name()) {
+            self.act(word, request.argument);
+            answer(word, &self.gather(word.needs()))
+        } else {
+            refusal(word)
+        };
+        let shard = &self.shards[usize::from(request.shard.0)];
+        shard.send(Control::WordAnswer { conn: request.conn, bytes });
+    }
+
+    /// The words that change something.
+    fn act(&self, word: Word, argument: Option<i64>) {
+        match (word, argument) {
+            (Word::Stmk, Some(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
+            (Word::Srst, _) => drop(self.ask_shards(|frontend, _| frontend.reset_stats())),
+            (Word::Crst, _) => drop(self.ask_shards(|frontend, _| frontend.reset_connection_stats())),
+            _ => {}
+        }
+    }
+
+    fn gather(&self, needs: Needs) -> Reports {
+        let mut reports =
+            Reports { serving: true, trace_mask: self.trace_mask.load(Ordering::Relaxed), ..Reports::default() };
+        if needs.server {
+            let (server, monitor) = self.server(needs.monitor);
+            reports.server = server;
+            reports.monitor = monitor;
+        }
+        if needs.conf {
+            reports.conf = process::conf_report(&self.config, self.port);
+        }
+        if needs.sizes {
+            reports.sizes = SizeReport {
+                data_dir: process::directory_bytes(&self.config.data_dir.join("version-2")),
+                log_dir: process::directory_bytes(&self.config.data_log_dir.join("version-2")),
+            };
+        }
+        if needs.connections {
+            reports.connections = self.connections().iter().map(conn_report).collect();
+        }
+        if needs.sessions {
+            reports.sessions = self.sessions();
+            reports.ephemerals = self.ephemerals();
+            reports.connection_expiry = self.connection_expiry();
+        }
+        if needs.watches {
+            reports.watches.watches = self.watches();
+        }
+        if needs.digests {
+            let tree = self.tree.read();
+            reports.digests = tree.digest_history().map(|(zxid, digest)| (zxid.0, digest)).collect();
+        }
+        if needs.process {
+            reports.process = process::process_report();
+        }
+        reports
+    }
+
+    fn server(&self, with_monitor: bool) -> (ServerReport, MonitorReport) {
+        let shards = self.ask_shards(|frontend, _| frontend.report());
+        let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
+        let (quorum, flushes): (QuorumReport, FlushReport) = core.unwrap_or_default();
+        let sum = |field: fn(&ShardReport) -> u64| shards.iter().map(field).sum();
+        let tree = self.tree.read();
+        let server = ServerReport {
+            latency_ms: latencies(shards.iter().map(|shard| shard.latency)),
+            packets_received: sum(|shard| shard.received),
+            packets_sent: sum(|shard| shard.sent),
+            connections: sum(|shard| shard.connections as u64),
+            outstanding: sum(|shard| shard.outstanding as u64),
+            last_zxid: tree.last_zxid().0,
+            node_count: tree.node_count() as u64,
+            ..ServerReport::default()
+        };
+        if !with_monitor {
+            return (server, MonitorReport::default());
+        }
+        let mut monitor = MonitorReport {
+            ephemerals: tree.ephemeral_count() as u64,
+            watches: sum(|shard| (shard.watches.data + shard.watches.child) as u64),
+            approximate_data_size: tree.data_size(),
+            global_sessions: tree.sessions().count() as u64,
+            open_files: process::open_files(),
+            max_files: process::max_files(),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            auth_failed: sum(|shard| shard.auth_failed),
+            ..MonitorReport::default()
+        };
+        drop(tree);
+        let measures = &mut monitor.measures;
+        measures.set_counter("sessionless_connections_expired", sum(|shard| shard.sessionless_expired));
+        measures.set_counter("large_requests_rejected", sum(|shard| shard.large_requests_rejected));
+        measures.set_counter("digest_mismatches_count", quorum.digest_mismatches);
+        measures.set_counter("watch_bytes", sum(|shard| shard.watch_bytes as u64));
+        measures.set_summary("fsynctime", flush_times(&flushes));
+        (server, monitor)
+    }
+
+    fn connections(&self) -> Vec<ConnectionReport> {
+        self.ask_shards(|frontend, _| frontend.connections()).into_iter().flatten().collect()
+    }
+
+    fn sessions(&self) -> SessionReport {
+        let now = clock::now();
+        let buckets = self.ask_core(|quorum, _, _| quorum.session_buckets().collect::<Vec<_>>()).unwrap_or_default();
+        let buckets = buckets.into_iter().map(|(at_mono_ms, sessions)| SessionExpiry {
+            at_ms: now.wall_ms + at_mono_ms - now.mono_ms,
+            sessions: sessions.into_iter().map(|session| session.0).collect(),
+        });
+        SessionReport { buckets: buckets.collect() }
+    }
+
+    fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
+        let tree = self.tree.read();
+        let owners = tree.ephemeral_owners().into_iter();
+        owners.map(|session| (session.0, tree.ephemerals_of(session))).collect()
+    }
+
+    fn connection_expiry(&self) -> Vec<ConnExpiry> {
+        let now = clock::now();
+        let each = self.connections().into_iter().map(|connection| ConnExpiry {
+            at_ms: now.wall_ms + i64::from(connection.timeout_ms),
+            connections: vec![(connection.peer, connection.session.0)],
+        });
+        each.collect()
+    }
+
+    fn watches(&self) -> Vec<(i64, String)> {
+        let reports = self.ask_shards(|frontend, _| frontend.watch_report());
+        let flat = reports.into_iter().flat_map(WatchReport::into_iter);
+        flat.flat_map(|(path, sessions)| {
+            sessions.into_iter().map(move |session| (session.0, String::from(path.clone())))
+        })
+        .collect()
+    }
+
+    /// Runs `look` on every shard; shards that do not answer in time are left out.
+    fn ask_shards<T: Send + 'static>(&self, look: fn(&mut Frontend, Now) -> T) -> Vec<T> {
+        let (sender, answers) = unbounded();
+        for shard in &self.shards {
+            let sender: Sender<T> = sender.clone();
+            // The desk may have stopped waiting.
+            shard.send(Control::Inspect(Box::new(move |frontend, now| drop(sender.send(look(frontend, now))))));
+        }
+        drop(sender);
+        let deadline = Instant::now() + ANSWER_TIME;
+        std::iter::from_fn(|| answers.recv_deadline(deadline).ok()).collect()
+    }
+
+    fn ask_core<T: Send + 'static>(&self, look: fn(&mut Quorum, &FlushReport, Now) -> T) -> Option<T> {
+        let (sender, answers) = unbounded();
+        let ask = move |quorum: &mut Quorum, flushes: &FlushReport, now| drop(sender.send(look(quorum, flushes, now)));
+        self.inspections.push(Box::new(ask));
+        self.core_bell.wake();
+        answers.recv_timeout(ANSWER_TIME).ok()
+    }
+}
+
+fn conn_report(connection: &ConnectionReport) -> ConnReport {
+    let session = (connection.session.0 != 0).then(|| ConnSession {
+        id: connection.session.0,
+        last_operation: connection.last_op,
+        established_ms: connection.established_ms,
+        timeout_ms: connection.timeout_ms,
+        last_cxid: i64::from(connection.last_xid),
+        last_zxid: connection.last_zxid,
+        last_response_ms: connection.last_reply_ms,
+        last_latency_ms: u64::from(connection.latency.last),
+        latency_ms: latencies([connection.latency]),
+    });
+    ConnReport {
+        remote: connection.peer,
+        reading: session.is_some(),
+        outstanding: connection.queued as u64,
+        packets_received: connection.received,
+        packets_sent: connection.sent,
+        session,
+    }
+}
+
+/// Milliseconds, as Apache has them.
+fn flush_times(flushes: &FlushReport) -> Summary {
+    let quantile = |quantile| flushes.micros.value_at_quantile(quantile) / 1000;
+    Summary {
+        count: flushes.micros.len(),
+        sum: flushes.sum_micros() / 1000,
+        min: flushes.micros.min() / 1000,
+        max: flushes.micros.max() / 1000,
+        p50: quantile(0.5),
+        p95: quantile(0.95),
+        p99: quantile(0.99),
+        p999: quantile(0.999),
+    }
+}
+
+fn latencies(parts: impl IntoIterator<Item = Latency>) -> Summary {
+    let mut all = Summary::default();
+    for part in parts.into_iter().filter(|part| part.count > 0) {
+        all.min = if all.count == 0 { u64::from(part.min) } else { all.min.min(u64::from(part.min)) };
+        all.max = all.max.max(u64::from(part.max));
+        all.sum += part.sum;
+        all.count += part.count;
+    }
+    all
+}
+
+/// How long a core may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);

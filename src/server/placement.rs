@@ -1,0 +1,79 @@
+//! Which core does what: how many shards there are, and whether the quorum core has a thread of its own.
+
+use crate::runtime::executor::Seat;
+
+use super::config::Placement as Wish;
+
+/// The seats of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seats {
+    /// One per shard. Where the quorum core has no seat of its own it sits with shard 0.
+    pub shards: Vec<Seat>,
+    /// The quorum core's own seat.
+    pub quorum: Option<Seat>,
+}
+
+/// Seats `shards` shards (0 chooses) on the cores `cpus`.
+///
+/// With one or two cores everything that is hot shares one executor, which the kernel may move: there is a client, a disk and
+/// an operating system beside it. From three cores on the quorum core has a core to itself, one is left to the background,
+/// and each shard is pinned to one of the rest.
+pub fn place(cpus: &[usize], shards: usize, wish: Wish) -> Seats {
+    let small = cpus.len() <= CORES_SHARED_MAX;
+    let shared = match wish {
+        Wish::Shared => true,
+        Wish::Dedicated => false,
+        Wish::Auto | Wish::Unpinned => small && shards <= 1,
+    };
+    let pinned = match wish {
+        Wish::Unpinned => false,
+        Wish::Auto => !small,
+        Wish::Shared | Wish::Dedicated => true,
+    };
+    let count = match shards {
+        0 if shared => 1,
+        0 => cpus.len().saturating_sub(CORES_SHARED_MAX).max(1),
+        asked => asked,
+    };
+    let cpu = |nth: usize| cpus.get(nth).copied().filter(|_| pinned);
+    let first_shard = usize::from(!shared);
+    let seat = |shard| Seat { name: format!("shard-{shard}"), cpu: cpu(first_shard + shard) };
+    Seats {
+        shards: (0..count).map(seat).collect(),
+        quorum: (!shared).then(|| Seat { name: "quorum".into(), cpu: cpu(0) }),
+    }
+}
+
+/// Up to this many cores the quorum core and the shard share an executor.
+const CORES_SHARED_MAX: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_machines_share_one_executor() {
+        for cores in [1, 2] {
+            let seats = place(&(0..cores).collect::<Vec<_>>(), 0, Wish::Auto);
+            assert_eq!((seats.shards.len(), seats.quorum), (1, None));
+            assert_eq!(seats.shards[0].cpu, None);
+        }
+    }
+
+    #[test]
+    fn larger_ones_pin_the_quorum_core_and_leave_one_core_free() {
+        let seats = place(&[0, 1, 2, 3, 4, 5, 6, 7], 0, Wish::Auto);
+        assert_eq!(seats.quorum.unwrap().cpu, Some(0));
+        assert_eq!(seats.shards.iter().map(|seat| seat.cpu.unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(place(&[0, 1, 2], 0, Wish::Auto).shards.len(), 1);
+    }
+
+    #[test]
+    fn a_shard_count_that_is_asked_for_is_kept() {
+        let seats = place(&[0, 1], 3, Wish::Dedicated);
+        assert_eq!(seats.shards.len(), 3);
+        assert_eq!(seats.quorum.unwrap().cpu, Some(0));
+        assert_eq!(seats.shards[2].cpu, None, "more shards than cores: the kernel spreads them");
+        assert_eq!(place(&[0, 1], 2, Wish::Shared).quorum, None);
+    }
+}

@@ -1,0 +1,280 @@
+//! What the process tests share: a real server process on a free port, and a client that speaks in raw frames.
+
+// Each test binary uses a part of this.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ringkeeper::codes::OpCode;
+use ringkeeper::jute::{Reader, Writer};
+
+/// A server process. It is killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub home: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server with its configuration and data in `home`, and waits until it answers `ruok`.
+    pub fn start(home: &Path, more_lines: &[&str]) -> Self {
+        let port = free_port();
+        let lines = more_lines.iter().map(|line| line.to_string()).collect();
+        let mut server = Self::spawn(home, port, lines, &[]);
+        server.wait_until_it_answers();
+        server
+    }
+
+    /// Starts a process without waiting for it; `flags` stand before the configuration file.
+    pub fn spawn(home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
+        let config = home.join("zoo.cfg");
+        let mut text = format!(
+            "tickTime=2000\nclientPort={port}\nclientPortAddress=127.0.0.1\ndataDir={}\n4lw.commands.whitelist=*\n",
+            home.join("data").display()
+        );
+        lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        fs::write(&config, text).expect("the test's own directory can be written");
+        let log = fs::File::create(home.join("server.log")).expect("the test's own directory can be written");
+        let child = Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
+            .arg("server")
+            .args(flags)
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be cloned"))
+            .stderr(log)
+            .spawn()
+            .expect("the server's binary starts");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self { child, address, home: home.to_path_buf(), lines }
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for `imok`.
+    pub fn wait_until_it_answers(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while four_letters(self.address, "ruok").as_deref() != Some("imok") {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGKILL, then a start on the same directory and port.
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// A start on the same directory and port, of a server that has ended.
+    pub fn restart(&mut self) {
+        let next = Self::spawn(&self.home, self.address.port(), self.lines.clone(), &[]);
+        drop(std::mem::replace(self, next));
+        self.wait_until_it_answers();
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process is ours");
+        self.child.wait().expect("the process is ours");
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().expect("kill is on every machine");
+        self.wait()
+    }
+
+    /// The exit code of a process that ends by itself within a minute.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process is ours") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the server does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody has at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("loopback has ports").port()
+}
+
+/// The answer to a four-letter word; none if nobody answers.
+pub fn four_letters(address: SocketAddr, word: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream.write_all(word.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// A connection that speaks in raw frames.
+pub struct RawClient {
+    pub stream: TcpStream,
+    pub session: i64,
+    pub password: Vec<u8>,
+    pub timeout_ms: i32,
+    next_xid: i32,
+}
+
+/// The head of a reply and the record behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawReply {
+    pub xid: i32,
+    pub zxid: i64,
+    pub err: i32,
+    pub body: Vec<u8>,
+}
+
+impl RawClient {
+    /// A connection without a session.
+    pub fn plain(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        stream.set_nodelay(true).expect("a TCP socket has the option");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a TCP socket has the option");
+        Self { stream, session: 0, password: vec![0; 16], timeout_ms: 0, next_xid: 0 }
+    }
+
+    /// A new session.
+    pub fn connect(address: SocketAddr, timeout_ms: i32) -> Self {
+        let mut client = Self::plain(address);
+        client.handshake(timeout_ms, 0, &[0; 16]);
+        assert_ne!(client.session, 0, "a new session is never refused");
+        client
+    }
+
+    /// Renews a session on a new connection; its id is 0 if it was refused.
+    pub fn renew(address: SocketAddr, timeout_ms: i32, session: i64, password: &[u8]) -> Self {
+        let mut client = Self::plain(address);
+        client.handshake(timeout_ms, session, password);
+        client
+    }
+
+    fn handshake(&mut self, timeout_ms: i32, session: i64, password: &[u8]) {
+        let mut frame = Vec::new();
+        let mut writer = Writer::new(&mut frame);
+        writer.i32(0);
+        writer.i64(0);
+        writer.i32(timeout_ms);
+        writer.i64(session);
+        writer.buffer(Some(password));
+        writer.bool(false);
+        self.send_frame(&frame);
+        let answer = self.read_frame().expect("a connect request is answered");
+        let mut reader = Reader::new(&answer);
+        reader.i32().unwrap();
+        self.timeout_ms = reader.i32().unwrap();
+        self.session = reader.i64().unwrap();
+        self.password = reader.buffer().unwrap().unwrap().to_vec();
+    }
+
+    /// Sends one frame.
+    pub fn send_frame(&mut self, body: &[u8]) {
+        let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        self.stream.write_all(&bytes).expect("the server reads");
+    }
+
+    /// The next frame; none at the end of the stream.
+    pub fn read_frame(&mut self) -> Option<Vec<u8>> {
+        let mut len = [0; 4];
+        match self.stream.read_exact(&mut len) {
+            Ok(()) => {}
+            Err(err) if matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+            Err(err) => panic!("no frame came: {err}"),
+        }
+        let mut body = vec![0; i32::from_be_bytes(len) as usize];
+        self.stream.read_exact(&mut body).ok()?;
+        Some(body)
+    }
+
+    /// Sends a request without waiting for its reply; its xid.
+    pub fn request(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> i32 {
+        self.next_xid += 1;
+        let xid = self.next_xid;
+        self.request_as(xid, op, record);
+        xid
+    }
+
+    /// Sends a request under an xid of the caller's choice.
+    pub fn request_as(&mut self, xid: i32, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) {
+        let mut frame = Vec::new();
+        let mut writer = Writer::new(&mut frame);
+        writer.i32(xid);
+        writer.i32(op.0);
+        record(&mut writer);
+        self.send_frame(&frame);
+    }
+
+    /// The next reply or event; none at the end of the stream.
+    pub fn reply(&mut self) -> Option<RawReply> {
+        let frame = self.read_frame()?;
+        let mut reader = Reader::new(&frame);
+        let (xid, zxid, err) = (reader.i32().ok()?, reader.i64().ok()?, reader.i32().ok()?);
+        Some(RawReply { xid, zxid, err, body: reader.rest().to_vec() })
+    }
+
+    /// One request and its reply.
+    pub fn call(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> RawReply {
+        let xid = self.request(op, record);
+        let reply = self.reply().expect("the server replies");
+        assert_eq!(reply.xid, xid);
+        reply
+    }
+
+    /// Creates a node open to everyone; the error code.
+    pub fn create(&mut self, path: &str, data: &[u8], flags: i32) -> RawReply {
+        self.call(OpCode::CREATE, |writer| create_record(writer, path, data, flags))
+    }
+
+    /// The data of a node, or the error code.
+    pub fn get(&mut self, path: &str) -> Result<Vec<u8>, i32> {
+        let reply = self.call(OpCode::GET_DATA, |writer| {
+            writer.string(path);
+            writer.bool(false);
+        });
+        match reply.err {
+            0 => Ok(Reader::new(&reply.body).buffer().unwrap().unwrap_or_default().to_vec()),
+            err => Err(err),
+        }
+    }
+}
+
+/// A CreateRequest with `OPEN_ACL_UNSAFE`.
+pub fn create_record(writer: &mut Writer<'_>, path: &str, data: &[u8], flags: i32) {
+    writer.string(path);
+    writer.buffer(Some(data));
+    writer.i32(1);
+    writer.i32(31);
+    writer.string("world");
+    writer.string("anyone");
+    writer.i32(flags);
+}
