@@ -17,7 +17,7 @@ _STAT_LAST = {
 # Replies that need a decoder once their bytes differ.
 _DECODED = {
     proto.GET_CHILDREN, proto.GET_CHILDREN2, proto.GET_ACL, proto.MULTI, proto.MULTI_READ, proto.GET_EPHEMERALS,
-    proto.WHO_AM_I,
+    proto.WHO_AM_I, proto.SYNC,
 }  # fmt: skip
 _SINGLE_WRITES = {
     proto.CREATE, proto.CREATE2, proto.CREATE_TTL, proto.CREATE_CONTAINER, proto.DELETE, proto.SET_DATA, proto.SET_ACL,
@@ -68,9 +68,9 @@ class Comparer:
             if "acl" in plain and sum(entry[1] == "digest" for entry in plain["acl"]) > 1:
                 plain["acl"] = sorted(plain["acl"], key=repr)  # `auth` expands in the order of a hash set
             return plain
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self._plain(entry, of_a) for entry in value]
-        return value
+        return joined(value) if isinstance(value, str) else value
 
     def plain_tree(self, nodes, of_a):
         return {path: self._plain(node, of_a) for path, node in nodes.items()}
@@ -90,6 +90,14 @@ class Comparer:
 
 def same_time(a, b):
     return (a == 0) == (b == 0) and abs(a - b) < 10 * _MINUTE
+
+
+def joined(text):
+    """Java writes a character beyond U+FFFF as two surrogates of three bytes each; ours writes it as UTF-8 does."""
+    if not any("\udc80" <= char <= "\udcff" for char in text):
+        return text
+    raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass")
+    return raw.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def java_password(session):

@@ -266,7 +266,8 @@ class Generator:
 
     def add_watch(self):
         mode = self.one_of((0, 1)) if self.draw() < 0.95 else self.one_of((2, -1, 7))
-        return self._request(proto.ADD_WATCH, proto.path_int(self.path(), mode))
+        path = self.path()
+        return self._request(proto.ADD_WATCH, proto.path_int("/" if path is None else path, mode))
 
     def get_ephemerals(self):
         return self._request(proto.GET_EPHEMERALS, proto.path_only(self.one_of(("", "/", None, " ", "/a", "/b/c", "b"))))
