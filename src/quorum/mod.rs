@@ -14,11 +14,13 @@
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
 //! | `report` | figures |
+//! | `recovery` | from files to a tree |
 
 mod commit;
 mod outstanding;
 mod pipeline;
 mod prepare;
+pub mod recovery;
 mod reply;
 mod report;
 mod sessions;

@@ -7,11 +7,13 @@
 pub mod admission;
 pub mod clock;
 pub mod core;
+pub mod datadir;
 pub mod executor;
 pub mod lane;
 pub mod log;
 pub mod ring;
 pub mod shard;
+pub mod snapshotter;
 pub mod sockets;
 
 use std::sync::{Arc, PoisonError};

@@ -103,7 +103,7 @@ pub fn payload_zxid(payload: &[u8]) -> Option<Zxid> {
 /// Length and zxid of the entry at the front of `entries`, which this server encoded itself.
 pub fn first_entry(entries: &[u8]) -> Option<(usize, Zxid)> {
     let len = u32::from_be_bytes(*entries.get(8..)?.first_chunk()?) as usize;
-    let payload = entries.get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len)?;
+    let (payload, _) = entries.get(ENTRY_HEADER_BYTES..)?.get(..=len)?.split_at(len);
     Some((len + ENTRY_OVERHEAD_BYTES, payload_zxid(payload)?))
 }
 

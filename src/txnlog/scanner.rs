@@ -236,10 +236,12 @@ fn parse<'a>(bytes: &'a [u8], at: usize, mut on_checksum: impl FnMut(usize)) -> 
     Parsed::Entry(Entry { offset: at, zxid, payload })
 }
 
-/// Whether one of the sectors from that of `from` to the one before that of `to` may have stayed as it was before the
-/// entries were written: it then ends in a zero. The sector of `to` did arrive.
-fn has_lost_sector(bytes: &[u8], from: usize, to: usize) -> bool {
-    (from / SECTOR_BYTES..to / SECTOR_BYTES).any(|sector| bytes.get((sector + 1) * SECTOR_BYTES - 1) == Some(&0))
+/// Whether one of the sectors from that of `from` on may have stayed as it was before the entries were written: it then ends
+/// in a zero. The sector with the first byte of the entry at `valid` that is not zero did arrive.
+fn has_lost_sector(bytes: &[u8], from: usize, valid: usize) -> bool {
+    let zeros = bytes[valid..].iter().take_while(|byte| **byte == 0).count();
+    let sectors = from / SECTOR_BYTES..(valid + zeros) / SECTOR_BYTES;
+    sectors.into_iter().any(|sector| bytes.get((sector + 1) * SECTOR_BYTES - 1) == Some(&0))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

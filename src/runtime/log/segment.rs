@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
-use crate::txnlog::{FILE_HEADER_BYTES, file_header};
+use crate::txnlog::{FILE_HEADER_BYTES, file_header, tail_mark};
 
 /// A mapped log file with its header in place.
 #[derive(Debug)]
@@ -66,11 +66,16 @@ impl Segment {
         self.file.sync_data()
     }
 
-    /// Unmaps the file and cuts what is behind `bytes`. Neither is a promise to anybody, so nothing is flushed.
+    /// Unmaps the file, whose `bytes` are all durable, and cuts what is behind them but for a mark that says so. Neither is a
+    /// promise to anybody, so nothing is flushed.
     pub(super) fn trim(self, bytes: u64) -> io::Result<()> {
         let Self { file, map, .. } = self;
         drop(map);
-        file.set_len(bytes)
+        file.set_len(bytes)?;
+        match tail_mark(bytes, bytes) {
+            Some(mark) => file.write_all_at(&mark, bytes),
+            None => Ok(()),
+        }
     }
 
     fn clip(&self, range: Range<u64>) -> Range<usize> {

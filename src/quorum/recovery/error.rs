@@ -1,0 +1,141 @@
+//! Why a server can not start from its files. Every text names the file, where in it, the zxid and what to do.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::tree::LoadError;
+use crate::txn::TxnError;
+use crate::txnlog::Damage;
+use crate::zxid::Zxid;
+
+/// Recovery has stopped; nothing on disk was changed.
+#[derive(Debug)]
+pub enum RecoveryError {
+    /// A file or directory could not be read, cut or removed.
+    Storage(Box<dyn Error + Send + Sync>),
+    /// Logs, but no snapshot.
+    LogsOnly { file: String },
+    /// Snapshots, none of them whole: names and reasons.
+    NoWholeSnapshot(Vec<(String, String)>),
+    /// dataLogDir and dataDir differ and seem to be exchanged, or dataLogDir was added later.
+    LogInSnapshotDir { file: String },
+    /// See [`Self::LogInSnapshotDir`].
+    SnapshotInLogDir { file: String },
+    /// A record that was whole once is not any more.
+    Corrupt { file: String, offset: u64, last: Zxid, why: Damage },
+    /// A record that is whole can not be read.
+    Unreadable { file: String, offset: u64, zxid: Zxid, why: TxnError },
+    /// Transactions are missing between `last` and `found`.
+    Gap { file: String, offset: u64, last: Zxid, found: Zxid },
+    /// A record with a smaller zxid than the one before it.
+    OutOfOrder { file: String, offset: u64, last: Zxid, found: Zxid },
+    /// The logs end before the zxid of a snapshot that is not whole.
+    Behind { snapshot: String, why: String, last: Zxid },
+    /// A node with a TTL although `extendedTypesEnabled` is off.
+    TtlNode { path: String },
+}
+
+impl RecoveryError {
+    pub(super) fn storage(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
+impl fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::LogsOnly { file } => write!(
+                f,
+                "there is the log file {file} but no snapshot: the data directory is not complete. Bring back the snapshots; \
+                 if the data was written by ZooKeeper 3.4, which may run without any, start once with \
+                 snapshot.trust.empty=true"
+            ),
+            Self::NoWholeSnapshot(rejected) => no_whole_snapshot(f, rejected),
+            Self::LogInSnapshotDir { file } => write!(
+                f,
+                "dataDir holds the log file {file} although dataLogDir is another directory: set dataLogDir to where the logs \
+                 are, or move all log.* files into its version-2"
+            ),
+            Self::SnapshotInLogDir { file } => write!(
+                f,
+                "dataLogDir holds the snapshot {file} although dataDir is another directory: set dataDir to where the snapshots \
+                 are, or move all snapshot.* files into its version-2"
+            ),
+            Self::Corrupt { file, offset, last, why } => write!(
+                f,
+                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind it were acknowledged, so it is \
+                 not cut. Bring the file back from a backup; in an ensemble, move the data directory aside and start empty; to \
+                 give up what is behind zxid {last}: ringkeeper log-cut {file} {offset}"
+            ),
+            Self::Unreadable { file, offset, zxid, why } => write!(
+                f,
+                "{file}: the record of zxid {zxid} at offset {offset} can not be read: {why}. Its checksum is right, so \
+                 another version of the software wrote it: start with that version"
+            ),
+            Self::Gap { file, offset, last, found } => write!(
+                f,
+                "{file}: the record at offset {offset} has zxid {found}, but the one before it is {last}: transactions are \
+                 missing. Bring back the log files or the snapshot between the two; in an ensemble, move the data \
+                 directory aside and start empty"
+            ),
+            Self::OutOfOrder { file, offset, last, found } => write!(
+                f,
+                "{file}: the record at offset {offset} has zxid {found}, lower than {last} before it: the file was put together \
+                 from others. Bring it back from a backup, or move it away if it does not belong here"
+            ),
+            Self::Behind { snapshot, why, last } => write!(
+                f,
+                "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: transactions are missing. Bring \
+                 back the logs or the snapshot; if it never belonged here, move it away"
+            ),
+            Self::TtlNode { path } => write!(
+                f,
+                "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is not stored with the data. Start \
+                 with extendedTypesEnabled=true"
+            ),
+        }
+    }
+}
+
+impl Error for RecoveryError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Storage(error) => Some(&**error),
+            Self::Unreadable { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+fn no_whole_snapshot(f: &mut fmt::Formatter<'_>, rejected: &[(String, String)]) -> fmt::Result {
+    write!(f, "none of the snapshots is whole:")?;
+    for (name, why) in rejected.iter().take(NAMED_MAX) {
+        write!(f, " {name}: {why};")?;
+    }
+    write!(f, " {} in all. Bring one back from a backup together with the logs since then", rejected.len())
+}
+
+/// Why one snapshot is not used.
+#[derive(Debug)]
+pub enum Rejection {
+    /// Cut, or not a snapshot.
+    NotACandidate,
+    Decompress(crate::snapshot::Decompress),
+    Snapshot(crate::snapshot::SnapshotError),
+    Load(LoadError),
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotACandidate => write!(f, "its beginning or end is missing"),
+            Self::Decompress(error) => error.fmt(f),
+            Self::Snapshot(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Snapshots that a message lists.
+const NAMED_MAX: usize = 5;

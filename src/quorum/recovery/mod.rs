@@ -1,0 +1,180 @@
+//! From what a disk holds to the tree it means: the newest whole snapshot and every transaction behind it.
+//!
+//! It is one function over a [`Storage`], the same for real directories and for the simulated disk. The rules:
+//!
+//! * A start loses nothing silently. A record that was whole once and is not any more, a hole in the order of zxids, a
+//!   snapshot whose transactions are nowhere: each stops the start with a message that names file, offset, zxid and remedy.
+//! * Only the newest log file's torn tail is cut, and only once everything else has proven right; what is cut was
+//!   never acknowledged ([`crate::txnlog`] says how that is told).
+//! * Within an epoch each zxid is one more than the one before; an epoch starts at counter 1. (Apache gives a write that it
+//!   can not decode the zxid of the one before: such a repetition is taken.)
+//! * An older snapshot is used only if the log leads from it to where the newer one was.
+
+mod error;
+mod purge;
+mod replay;
+mod snapshots;
+
+use std::error::Error;
+
+use crate::tree::Tree;
+use crate::txn::{Txn, TxnHeader};
+use crate::txnlog::zxid_of_name;
+use crate::zxid::Zxid;
+
+pub use error::{RecoveryError, Rejection};
+pub use purge::{SnapshotFile, superseded};
+pub use snapshots::verify;
+
+/// Which of the two `version-2` directories; they may be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dir {
+    /// Below dataLogDir.
+    Logs,
+    /// Below dataDir.
+    Snapshots,
+}
+
+/// The files of a server, as far as recovery needs them.
+pub trait Storage {
+    /// A file's bytes.
+    type Bytes: AsRef<[u8]>;
+    /// Why something could not be done; its text names the file and the remedy.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Whether both directories are one.
+    fn is_one_dir(&self) -> bool;
+    /// The names of all files, in any order.
+    fn list(&mut self, dir: Dir) -> Result<Vec<String>, Self::Error>;
+    /// All of a file.
+    fn read(&mut self, dir: Dir, name: &str) -> Result<Self::Bytes, Self::Error>;
+    /// Makes all of the file durable, cut to `len` bytes with `tail` behind them. `len` may be the file's length.
+    fn cut(&mut self, dir: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), Self::Error>;
+    /// Removes the file, durably once the directory is synced.
+    fn remove(&mut self, dir: Dir, name: &str) -> Result<(), Self::Error>;
+    /// Makes what was removed and made in the directory durable.
+    fn sync_dir(&mut self, dir: Dir) -> Result<(), Self::Error>;
+}
+
+/// What recovery may take for granted.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverySettings {
+    /// `snapshot.trust.empty`: logs without any snapshot are replayed from the empty tree (data of 3.4).
+    pub trust_empty: bool,
+    /// `extendedTypesEnabled`: without it, data with TTL nodes is refused, as Apache would take them for dead ephemerals.
+    pub extended_types: bool,
+    /// `digest.enabled`: compare the tree with the digests in log and snapshot.
+    pub check_digests: bool,
+}
+
+impl Default for RecoverySettings {
+    fn default() -> Self {
+        Self { trust_empty: false, extended_types: false, check_digests: true }
+    }
+}
+
+/// A recovered server.
+#[derive(Debug)]
+pub struct Recovered {
+    pub tree: Tree,
+    /// The last transaction; the next one gets the next zxid.
+    pub last_zxid: Zxid,
+    pub report: Report,
+}
+
+/// What was found and done, for the start's banner and log.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The snapshot that was loaded; none in an empty directory, or with `snapshot.trust.empty`. A snapshot must then be made
+    /// durable before the first write is acknowledged: logs without one are not started from.
+    pub snapshot: Option<String>,
+    /// Snapshots that are not whole, newest first, and why: normal for one that a crash has interrupted.
+    pub rejected: Vec<(String, String)>,
+    /// Log files that were read.
+    pub log_files: usize,
+    /// Records that were applied.
+    pub records: u64,
+    /// The torn tail that was cut.
+    pub cut: Option<Cut>,
+    /// Records, and snapshots, after which the tree's digest was another than the one stored with them.
+    pub digest_mismatches: u64,
+    /// The first of them.
+    pub first_mismatch: Option<Zxid>,
+    /// Ephemerals removed because their session is not there any more.
+    pub orphans_removed: usize,
+}
+
+/// A torn tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub file: String,
+    /// Where the whole records end.
+    pub offset: u64,
+    /// What stood there, in words.
+    pub why: String,
+    /// The file held nothing else and was removed.
+    pub removed: bool,
+}
+
+/// Recovers a server from its files.
+pub fn recover<S: Storage>(storage: &mut S, settings: &RecoverySettings) -> Result<Recovered, RecoveryError> {
+    let logs = list_logs(storage)?;
+    let mut report = Report::default();
+    let start = match snapshots::newest(storage, settings, &mut report)? {
+        Some(start) => start,
+        None if !report.rejected.is_empty() => return Err(RecoveryError::NoWholeSnapshot(report.rejected)),
+        None => match logs.first() {
+            Some(log) if !settings.trust_empty => return Err(RecoveryError::LogsOnly { file: log.name.clone() }),
+            _ => snapshots::Start::empty(),
+        },
+    };
+    let mut replay = replay::Replay::new(start, settings, &mut report);
+    let tail = replay.run(storage, &logs)?;
+    let mut tree = replay.finish()?;
+    remove_orphans(&mut tree, &mut report);
+    if let Some(tail) = tail {
+        report.cut = tail.apply(storage)?;
+    }
+    let last_zxid = tree.last_zxid();
+    Ok(Recovered { tree, last_zxid, report })
+}
+
+/// A log file's name and the zxid in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LogFile {
+    zxid: Zxid,
+    name: String,
+}
+
+/// The log files in the order of their zxids, once neither directory holds what belongs into the other.
+fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError> {
+    let names = storage.list(Dir::Logs).map_err(RecoveryError::storage)?;
+    if !storage.is_one_dir() {
+        if let Some(name) = names.iter().find(|name| name.starts_with("snapshot.")) {
+            return Err(RecoveryError::SnapshotInLogDir { file: name.clone() });
+        }
+        let others = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
+        if let Some(name) = others.iter().find(|name| name.starts_with("log.")) {
+            return Err(RecoveryError::LogInSnapshotDir { file: name.clone() });
+        }
+    }
+    let with_zxid = names.into_iter().filter_map(|name| Some(LogFile { zxid: zxid_of_name(&name)?, name }));
+    // A name without a number orders before all others in Apache and is read for nothing.
+    let mut logs: Vec<_> = with_zxid.filter(|log| log.zxid >= Zxid::ZERO).collect();
+    logs.sort_by(|a, b| (a.zxid, &a.name).cmp(&(b.zxid, &b.name)));
+    Ok(logs)
+}
+
+/// Removes ephemerals whose session is not in the session table, without a transaction, as a standalone Apache does after
+/// every load.
+fn remove_orphans(tree: &mut Tree, report: &mut Report) {
+    let before = tree.ephemeral_count();
+    let zxid = tree.last_zxid();
+    for session in tree.ephemeral_owners() {
+        if tree.session_timeout(session).is_none() {
+            let header = TxnHeader { session, cxid: 0, zxid, time_ms: 0 };
+            tree.apply(&header, &Txn::CloseSession { paths: None }, None);
+        }
+    }
+    report.orphans_removed = before - tree.ephemeral_count();
+}

@@ -1,0 +1,322 @@
+//! Snapshots behind the server's back: the tree as it was at one moment, while it goes on changing.
+//!
+//! The tree is held for reading a batch at a time, about [`HOLD_TARGET`] long, then the batch is sealed, packed and written
+//! with nothing held. Between batches the thread rests, so that it takes at most a part of a core and of the disk. It keeps
+//! its normal priority: the writer waits for a reader that was put off its core in the middle of a batch, and a thread of
+//! low priority would stay off it for long.
+//!
+//! The file is written on a glommio executor of its own, around the page cache: what a flush of the log has to write does
+//! not grow by it. It has a name that Apache ignores until it is whole and durable, so a crash leaves no torn snapshot.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
+use crate::tree::SnapshotHead;
+use crate::zxid::Zxid;
+
+use super::SharedTree;
+
+/// What snapshots are like.
+#[derive(Clone, Debug)]
+pub struct SnapshotterConfig {
+    /// The `version-2` directory of dataDir.
+    pub dir: PathBuf,
+    /// `snapshot.compression.method`.
+    pub codec: Codec,
+    /// `digest.enabled`: write the trailer with the tree's digest.
+    pub digest: bool,
+    /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid.
+    pub last_zxid: bool,
+    /// How fast snapshots are written at most, before compression.
+    pub bytes_per_second: u64,
+}
+
+impl SnapshotterConfig {
+    /// Defaults for snapshots in `dir`.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir, codec: Codec::Plain, digest: true, last_zxid: true, bytes_per_second: BYTES_PER_SECOND }
+    }
+}
+
+/// A snapshot that is whole and durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub name: String,
+    pub zxid: Zxid,
+    /// Bytes of the file.
+    pub bytes: u64,
+    pub took: Duration,
+    /// The longest time for which readers kept the writer out.
+    pub longest_hold: Duration,
+}
+
+/// A snapshot could not be written. The server goes on; the next one is tried when it is due.
+#[derive(Debug)]
+pub struct SnapshotFailure {
+    what: &'static str,
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for SnapshotFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.path.display(), self.what, self.error)?;
+        match self.error.kind() {
+            io::ErrorKind::StorageFull => f.write_str(". Make room: without snapshots the log can not be purged"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// The thread that takes snapshots when it is asked to.
+pub struct Snapshotter {
+    requests: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Snapshotter {
+    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done there.
+    pub fn start(
+        config: SnapshotterConfig,
+        tree: SharedTree,
+        done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (requests, queue) = bounded(1);
+        let thread =
+            std::thread::Builder::new().name("snapshots".into()).spawn(move || run(&config, &tree, &queue, done))?;
+        Ok(Self { requests, thread })
+    }
+
+    /// Each `()` sent asks for a snapshot; one that finds the queue full can be dropped, since one is due then anyway.
+    pub fn requests(&self) -> Sender<()> {
+        self.requests.clone()
+    }
+
+    /// Waits for the snapshot under way, if any. All other senders must be gone.
+    pub fn stop(self) {
+        drop(self.requests);
+        if self.thread.join().is_err() {
+            log::error!("the snapshot thread has panicked");
+        }
+    }
+}
+
+/// Takes a snapshot on this thread and waits until it is durable. `hurry` leaves out the rests: for the first snapshot of a
+/// new server, which must be there before anything is acknowledged.
+pub fn take_snapshot(config: &SnapshotterConfig, tree: &SharedTree, hurry: bool) -> Result<Taken, SnapshotFailure> {
+    let config = config.clone();
+    let failed = config.clone();
+    let tree = tree.clone();
+    let builder = LocalExecutorBuilder::new(Placement::Unbound).name("snapshot").io_memory(IO_MEMORY_BYTES);
+    let executor = builder.ring_depth(RING_DEPTH).make();
+    let executor = executor.map_err(|error| failed.failure("no executor for the snapshot", error.into()))?;
+    executor.run(async move {
+        let result = Job::new(&config, &tree, hurry).run().await;
+        if result.is_err() {
+            // The reason is in the result; what can not be removed is overwritten by the next one.
+            let _ = std::fs::remove_file(config.dir.join(TEMPORARY));
+        }
+        result
+    })
+}
+
+fn run(
+    config: &SnapshotterConfig,
+    tree: &SharedTree,
+    queue: &Receiver<()>,
+    mut done: impl FnMut(Result<Taken, SnapshotFailure>),
+) {
+    while queue.recv().is_ok() {
+        done(take_snapshot(config, tree, false));
+        // What was asked for meanwhile is younger than the tree that was just written only by a little.
+        while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
+    }
+}
+
+/// One snapshot being taken; gives the tree's walk up when it is dropped.
+struct Job<'a> {
+    config: &'a SnapshotterConfig,
+    tree: &'a SharedTree,
+    hurry: bool,
+    /// Nodes in the next batch.
+    batch_nodes: usize,
+    longest_hold: Duration,
+}
+
+impl<'a> Job<'a> {
+    fn new(config: &'a SnapshotterConfig, tree: &'a SharedTree, hurry: bool) -> Self {
+        Self { config, tree, hurry, batch_nodes: BATCH_NODES_FIRST, longest_hold: Duration::ZERO }
+    }
+
+    async fn run(mut self) -> Result<Taken, SnapshotFailure> {
+        let started = Instant::now();
+        let head = self.tree.write().begin_snapshot();
+        let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
+        let path = self.config.dir.join(TEMPORARY);
+        let failed = |error| self.config.failure("the snapshot can not be written", error);
+        let mut file = AlignedFile::create(&path).await.map_err(failed)?;
+        self.write(&mut file, &head).await?;
+        let bytes =
+            file.finish().await.map_err(|error| self.config.failure("the snapshot can not be flushed", error))?;
+        let named = std::fs::rename(&path, self.config.dir.join(&name));
+        let durable = named.and_then(|()| std::fs::File::open(&self.config.dir)?.sync_all());
+        durable.map_err(|error| self.config.failure("the snapshot can not be given its name", error))?;
+        Ok(Taken { name, zxid: head.zxid, bytes, took: started.elapsed(), longest_hold: self.longest_hold })
+    }
+
+    async fn write(&mut self, file: &mut AlignedFile, head: &SnapshotHead) -> Result<(), SnapshotFailure> {
+        let config = self.config;
+        let failed = |error| config.failure("the snapshot can not be written", error);
+        let mut writer = Writer::new();
+        let mut encoder = Encoder::new(config.codec);
+        let (mut plain, mut packed) = (Vec::new(), Vec::new());
+        writer.head(&mut plain, &head.sessions, &head.acls);
+        loop {
+            let started = Instant::now();
+            let cursor = self.batch(&mut writer, &mut plain);
+            let written = plain.len();
+            encoder.write(&plain, &mut packed);
+            plain.clear();
+            file.append(&packed).await.map_err(failed)?;
+            packed.clear();
+            let Some(cursor) = cursor else { break };
+            self.tree.write().advance_snapshot(cursor);
+            self.rest(started, written).await;
+        }
+        self.tree.write().end_snapshot();
+        let digest = ZxidDigest { zxid: head.zxid, version: DIGEST_VERSION, digest: head.digest };
+        let digest = config.digest.then_some(digest);
+        writer.finish(&mut plain, &Trailers { digest, last_zxid: config.last_zxid.then_some(head.zxid) });
+        encoder.write(&plain, &mut packed);
+        encoder.finish(&mut packed);
+        file.append(&packed).await.map_err(failed)
+    }
+
+    /// Takes the next nodes, and as many as fit the time for which the writer may be kept out.
+    fn batch(&mut self, writer: &mut Writer, plain: &mut Vec<u8>) -> Option<u32> {
+        let tree = self.tree.read();
+        let started = Instant::now();
+        let cursor = tree.snapshot_batch(self.batch_nodes, &mut |path, data, acl_index, stat| {
+            writer.node(plain, path, data, acl_index, stat);
+        });
+        drop(tree);
+        let held = started.elapsed();
+        self.longest_hold = self.longest_hold.max(held);
+        self.batch_nodes = match held {
+            held if held > HOLD_TARGET => (self.batch_nodes / 2).max(BATCH_NODES_MIN),
+            held if held < HOLD_TARGET / 2 => (self.batch_nodes + self.batch_nodes / 4).min(BATCH_NODES_MAX),
+            _ => self.batch_nodes,
+        };
+        cursor
+    }
+
+    /// Waits until the batch is paid for, in bytes and in time on a core.
+    async fn rest(&self, started: Instant, written: usize) {
+        if self.hurry {
+            return;
+        }
+        let spent = started.elapsed();
+        let by_bytes = Duration::from_secs_f64(written as f64 / self.config.bytes_per_second.max(1) as f64);
+        let pause = by_bytes.saturating_sub(spent).max(spent);
+        glommio::timer::sleep(pause).await;
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        // A no-op after a snapshot that went well.
+        self.tree.write().end_snapshot();
+    }
+}
+
+/// A file that is written from its start to its end around the page cache, in aligned pieces.
+struct AlignedFile {
+    file: DmaFile,
+    buffer: DmaBuffer,
+    filled: usize,
+    written: u64,
+}
+
+impl AlignedFile {
+    async fn create(path: &std::path::Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(true).write(true).read(true).mode(0o644).dma_open(path).await?;
+        let buffer = file.alloc_dma_buffer(PIECE_BYTES);
+        Ok(Self { file, buffer, filled: 0, written: 0 })
+    }
+
+    async fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.filled));
+            self.buffer.as_bytes_mut()[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+            if self.filled == PIECE_BYTES {
+                self.write_piece().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the last, partial piece, cuts the file to what was appended, and makes it durable.
+    async fn finish(mut self) -> io::Result<u64> {
+        let bytes = self.written + self.filled as u64;
+        if self.filled > 0 {
+            self.buffer.as_bytes_mut()[self.filled..].fill(0);
+            self.write_piece().await?;
+        }
+        self.file.truncate(bytes).await?;
+        self.file.fdatasync().await?;
+        self.file.close().await?;
+        Ok(bytes)
+    }
+
+    async fn write_piece(&mut self) -> io::Result<()> {
+        let next = self.file.alloc_dma_buffer(PIECE_BYTES);
+        let piece = std::mem::replace(&mut self.buffer, next);
+        let len = piece.len();
+        let written = self.file.write_at(piece, self.written).await?;
+        if written != len {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.written += len as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+impl SnapshotterConfig {
+    fn failure(&self, what: &'static str, error: io::Error) -> SnapshotFailure {
+        SnapshotFailure { what, path: self.dir.clone(), error }
+    }
+}
+
+/// Apache looks at nothing but `snapshot.` and `log.`.
+const TEMPORARY: &str = "ringkeeper.snapshot.tmp";
+/// Half of what a small disk writes in a second.
+const BYTES_PER_SECOND: u64 = 100 << 20;
+/// For how long a batch should keep the writer out.
+const HOLD_TARGET: Duration = Duration::from_micros(60);
+const BATCH_NODES_FIRST: usize = 64;
+const BATCH_NODES_MIN: usize = 16;
+const BATCH_NODES_MAX: usize = 1024;
+/// One write to disk; a multiple of every block size.
+const PIECE_BYTES: usize = 128 << 10;
+const IO_MEMORY_BYTES: usize = 1 << 20;
+const RING_DEPTH: usize = 16;
+/// Digests of this version are what the tree computes.
+const DIGEST_VERSION: i32 = 2;
