@@ -1,1 +1,221 @@
-//! sessions
+//! Sessions that open, renew, close and expire; containers and TTL nodes that go.
+
+use super::*;
+
+fn closed(items: &[Item]) -> Vec<i64> {
+    items
+        .iter()
+        .filter_map(|item| if let Item::SessionClosed { session } = item { Some(session.0) } else { None })
+        .collect()
+}
+
+#[test]
+fn open_and_close() {
+    let mut world = World::new();
+    world.open(0x200);
+    world.settle();
+    let items = world.items();
+    let [Item::SessionOpened { session, timeout_ms, .. }] = items[..] else { panic!("{items:?}") };
+    assert_eq!((session, timeout_ms), (SessionId(0x200), 10_000));
+    assert_eq!(world.tree.session_timeout(session), Some(10_000));
+    assert_eq!(world.code(OpCode::CREATE, create(Some("/e"), b"", 1)).0, 0);
+    assert_eq!(world.create("/p"), 0);
+    assert_eq!(world.code(OpCode::CREATE, create(Some("/p/e"), b"", 1)).0, 0);
+    world.submit(OpCode::CLOSE_SESSION, b"junk".to_vec());
+    world.settle();
+    let items = world.items();
+    // Events, then the reply, then the end of the session.
+    let events = items.iter().take_while(|item| matches!(item, Item::Event(_))).count();
+    assert_eq!(events, 4);
+    let [Item::Reply(reply), Item::SessionClosed { session }] = &items[events..] else { panic!("{items:?}") };
+    assert_eq!((reply.err, reply.close, *session), (ErrorCode::OK, true, SessionId(0x100)));
+    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec!["/e".into(), "/p/e".into()]) });
+    assert_eq!(world.tree.sessions().count(), 1);
+    assert!(world.tree.get("/p/e").is_none());
+}
+
+/// What was prepared before the closeSession and not yet applied goes with the session, too; what comes after is dropped.
+#[test]
+fn a_close_sees_what_is_outstanding() {
+    let mut world = World::new();
+    assert_eq!(world.code(OpCode::CREATE, create(Some("/old"), b"", 1)).0, 0);
+    assert_eq!(world.create("/p"), 0);
+    world.submit(OpCode::CREATE, create(Some("/p/new"), b"", 1));
+    world.submit(OpCode::DELETE, delete(Some("/old"), -1));
+    world.submit(OpCode::CREATE, create(Some("/gone"), b"", 1));
+    world.submit(OpCode::DELETE, delete(Some("/gone"), -1));
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    let logged = world.quorum.last_zxid;
+    world.submit(OpCode::CREATE, create(Some("/late"), b"", 1));
+    assert_eq!(world.quorum.last_zxid, logged);
+    world.settle();
+    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec!["/p/new".into()]) });
+    assert!(["/old", "/p/new", "/gone", "/late"].iter().all(|path| world.tree.get(path).is_none()));
+    let last = world.replies().pop().unwrap();
+    assert_eq!((last.err, last.close), (ErrorCode::SESSION_EXPIRED, true));
+}
+
+/// B11: the list is cut to fit the log; the rest goes all the same.
+#[test]
+fn a_close_with_more_ephemerals_than_a_record_holds() {
+    for close_session_txn in [true, false] {
+        let config = QuorumConfig { record_bytes_max: 500, close_session_txn, ..QuorumConfig::default() };
+        let mut world = World::with(config);
+        for node in 0..30 {
+            let path = format!("/ephemeral-{node:020}");
+            assert_eq!(world.code(OpCode::CREATE, create(Some(&path), b"", 1)).0, 0);
+        }
+        world.submit(OpCode::CREATE, create(Some("/pending"), b"", 1));
+        world.submit(OpCode::CLOSE_SESSION, vec![]);
+        world.settle();
+        let Txn::CloseSession { paths } = &world.log.last().unwrap().txn else { panic!() };
+        match close_session_txn {
+            true => assert!((10..30).contains(&paths.as_ref().unwrap().len())),
+            false => assert_eq!(*paths, None),
+        }
+        assert_eq!((world.tree.ephemeral_count(), world.tree.node_count()), (0, 5));
+        assert_eq!(world.quorum.report().outstanding_nodes, 0);
+    }
+}
+
+#[test]
+fn expiry_is_never_early_and_closes() {
+    let mut world = World::new();
+    assert_eq!(world.code(OpCode::CREATE, create(Some("/e"), b"", 1)).0, 0);
+    let started = world.now.mono_ms;
+    let mut ended = None;
+    while ended.is_none() && world.now.mono_ms < started + 60_000 {
+        world.advance(100);
+        ended = (!closed(&world.items()).is_empty()).then_some(world.now.mono_ms - started);
+    }
+    let ended = ended.expect("an idle session expires");
+    // Timeout 10 s; at most a tick and a report interval later.
+    assert!(ended > 10_000 && ended <= 10_000 + 2000 + 500 + 100, "{ended}");
+    assert!(world.tree.get("/e").is_none());
+    assert_eq!(world.tree.sessions().count(), 0);
+    assert_eq!(world.log.last().unwrap().header.cxid, 0);
+}
+
+#[test]
+fn touches_and_requests_keep_a_session() {
+    let mut world = World::new();
+    for step in 0..40 {
+        for _ in 0..9 {
+            world.advance(1000);
+        }
+        if step % 2 == 0 {
+            // The report comes late, as it may by a quarter of a tick.
+            let heard = world.now.mono_ms;
+            world.advance(500);
+            world.quorum.on_message(ToQuorum::Touch(vec![(world.session, heard)]), &world.tree, world.now);
+        } else {
+            assert_eq!(world.code(OpCode::SYNC, record(|w| text(w, Some("/")))).0, 0);
+        }
+    }
+    assert!(closed(&world.items()).is_empty());
+}
+
+#[test]
+fn after_a_stall_nobody_expires_at_once() {
+    let mut world = World::new();
+    world.advance(120_000);
+    for _ in 0..10 {
+        world.advance(1000);
+    }
+    assert!(closed(&world.items()).is_empty());
+    for _ in 0..3 {
+        world.advance(1000);
+    }
+    assert_eq!(closed(&world.items()), [0x100]);
+}
+
+#[test]
+fn renewals() {
+    let mut world = World::new();
+    let mut renew = |session: i64, timeout_ms: i32| {
+        let origin = world.origin();
+        let session = SessionId(session);
+        world.quorum.on_message(ToQuorum::Renew { origin, session, timeout_ms }, &world.tree, world.now);
+        world.poll();
+        match world.told.pop() {
+            Some((ShardId(0), ToShard::Renewed { valid, timeout_ms: told, .. })) => {
+                assert_eq!(told, timeout_ms);
+                valid
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(renew(0x100, 4000));
+    assert!(!renew(0x101, 4000));
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    let origin = world.origin();
+    let message = ToQuorum::Renew { origin, session: world.session, timeout_ms: 4000 };
+    world.quorum.on_message(message, &world.tree, world.now);
+    world.settle();
+    assert!(world.told.iter().any(|(_, told)| matches!(told, ToShard::Renewed { valid: false, .. })));
+}
+
+#[test]
+fn recovered_sessions_start_their_timers_afresh() {
+    let mut world = World::new();
+    world.advance(1900);
+    world.now.mono_ms += 1_000_000;
+    world.quorum = Quorum::new(world.quorum.config.clone(), &world.tree, 1, world.now);
+    for _ in 0..10 {
+        world.advance(1000);
+    }
+    assert!(closed(&world.items()).is_empty());
+    for _ in 0..4 {
+        world.advance(1000);
+    }
+    assert_eq!(closed(&world.items()), [0x100]);
+}
+
+#[test]
+fn containers_and_ttl_nodes_go_when_they_are_due() {
+    let mut world =
+        World::with(QuorumConfig { extended_types: true, container_max_per_minute: 60, ..QuorumConfig::default() });
+    for path in ["/used", "/fresh", "/busy"] {
+        assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some(path), b"", 4)).0, 0);
+    }
+    for (path, ttl) in [("/short", 1000), ("/long", 10_000_000)] {
+        assert_eq!(world.code(OpCode::CREATE_TTL, create_ttl(path, 5, ttl)).0, 0);
+    }
+    assert_eq!(world.create("/used/child"), 0);
+    assert_eq!(world.create("/busy/child"), 0);
+    assert_eq!(world.code(OpCode::DELETE, delete(Some("/used/child"), -1)).0, 0);
+    let step = |world: &mut World| {
+        world.quorum.on_message(ToQuorum::Touch(vec![(world.session, world.now.mono_ms)]), &world.tree, world.now);
+        world.advance(500);
+    };
+    (0..119).for_each(|_| step(&mut world));
+    assert!(world.tree.get("/used").is_some() && world.tree.get("/short").is_some());
+    // One a second: both are not gone at once.
+    (0..2).for_each(|_| step(&mut world));
+    assert_eq!(
+        [world.tree.get("/used").is_some(), world.tree.get("/short").is_some()].iter().filter(|there| **there).count(),
+        1
+    );
+    (0..4).for_each(|_| step(&mut world));
+    let there = ["/used", "/short", "/fresh", "/busy", "/long"].map(|path| world.tree.get(path).is_some());
+    assert_eq!(there, [false, false, true, true, true]);
+    let deletes = world.log.iter().filter(|record| matches!(record.txn, Txn::DeleteContainer { .. }));
+    assert!(deletes.clone().all(|record| record.header.session == SessionId::NONE));
+    assert_eq!(deletes.count(), 2);
+}
+
+/// A container that got a child after the sweep found it, or was replaced by a plain node, stays.
+#[test]
+fn the_sweep_looks_again_before_it_deletes() {
+    let mut world = World::new();
+    assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some("/c"), b"", 4)).0, 0);
+    assert_eq!(world.create("/plain"), 0);
+    world.submit(OpCode::CREATE, create(Some("/c/child"), b"", 0));
+    let header = world.quorum.header(SessionId::NONE, 0, world.now);
+    let quorum = &mut world.quorum;
+    let mut prepare = Prepare::new(&quorum.config, &world.tree, &mut quorum.outstanding, header, &[]);
+    assert_eq!(prepare.delete_container("/c"), None);
+    assert_eq!(prepare.delete_container("/plain"), None);
+    assert_eq!(prepare.delete_container("/none"), None);
+    world.settle();
+}
