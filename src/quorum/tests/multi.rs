@@ -2,26 +2,29 @@
 
 use super::*;
 
-fn ok(world: &mut World, ops: &[(i32, Vec<u8>)]) -> Vec<(i32, i32)> {
+/// Type and record of a sub-request.
+type Op = (i32, Vec<u8>);
+
+fn ok(world: &mut World, ops: &[Op]) -> Vec<(i32, i32)> {
     let before = world.quorum.last_zxid;
     let reply = world.ask(OpCode::MULTI, multi(ops));
     assert_eq!((reply.err, reply.zxid), (ErrorCode::OK, before.next()));
     results(&reply.body)
 }
 
-fn plain(path: &str) -> (i32, Vec<u8>) {
+fn plain(path: &str) -> Op {
     (1, create(Some(path), b"", 0))
 }
 
-fn check(path: &str, version: i32) -> (i32, Vec<u8>) {
+fn check(path: &str, version: i32) -> Op {
     (13, delete(Some(path), version))
 }
 
-fn remove(path: &str) -> (i32, Vec<u8>) {
+fn remove(path: &str) -> Op {
     (2, delete(Some(path), -1))
 }
 
-fn set(path: &str, version: i32) -> (i32, Vec<u8>) {
+fn set(path: &str, version: i32) -> Op {
     (5, set_data(Some(path), Some(b"x"), version))
 }
 
@@ -57,7 +60,7 @@ fn failures() {
     for path in ["/x", "/p", "/p/c"] {
         assert_eq!(world.create(path), 0);
     }
-    let cases: &[(&[(i32, Vec<u8>)], &[i32])] = &[
+    let cases: &[(&[Op], &[i32])] = &[
         (&[plain("/a"), check("/a", 7), plain("/b")], &[0, -103, -2]),
         (&[plain("/a"), plain("/x"), remove("/a")], &[0, -110, -2]),
         (&[remove("/none"), plain("/a"), set("/a", 0)], &[-101, -2, -2]),
