@@ -306,6 +306,10 @@ impl Frontend {
         connection.drained |= bytes > 0;
         if connection.unsent == 0 {
             connection.unsent_events = 0;
+            // A burst's buffer does not stay with an idle connection; the shell does the same with the one it sent.
+            if connection.out.is_empty() && connection.out.capacity() > OUT_BYTES_KEPT {
+                connection.out = Vec::new();
+            }
         }
         if connection.wait == Some(Wait::Reader) && connection.unsent <= self.shard.config.out_bytes_max / 2 {
             self.shard.make_ready(connection);
@@ -493,6 +497,8 @@ fn is_for_quorum(op: OpCode) -> bool {
     )
 }
 
+/// Capacity that an empty output may keep.
+const OUT_BYTES_KEPT: usize = 64 << 10;
 /// Records of writes are copied into allocations of this size.
 const ARENA_BYTES: usize = 64 << 10;
 

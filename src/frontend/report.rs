@@ -41,8 +41,6 @@ pub struct ShardReport {
     pub slow_readers_closed: u64,
     pub large_requests_rejected: u64,
     pub watches: Counts,
-    /// Heap bytes of the watch table.
-    pub watch_bytes: usize,
 }
 
 /// One connection (`cons`, `stat`, `dump`).
@@ -72,7 +70,7 @@ pub struct ConnectionReport {
 pub type WatchReport = Vec<(Box<str>, Vec<SessionId>)>;
 
 impl Frontend {
-    /// The shard in numbers. The heap bytes walk the watch table.
+    /// The shard in numbers.
     pub fn report(&self) -> ShardReport {
         let stats = &self.shard.stats;
         ShardReport {
@@ -87,7 +85,6 @@ impl Frontend {
             slow_readers_closed: stats.slow_readers_closed,
             large_requests_rejected: stats.large_requests_rejected,
             watches: self.shard.watches.counts(),
-            watch_bytes: self.shard.watches.heap_bytes(),
         }
     }
 
@@ -117,6 +114,11 @@ impl Frontend {
     /// The data table in three numbers (`wchs`). A path that is watched on two shards counts on both.
     pub fn watch_summary(&self) -> Summary {
         self.shard.watches.summary()
+    }
+
+    /// Heap bytes of the watch table. It walks the table.
+    pub fn watch_bytes(&self) -> usize {
+        self.shard.watches.heap_bytes()
     }
 
     /// The data table by path (`wchp`; turned around, `wchc`).
