@@ -12,8 +12,8 @@ use super::fifo::Step;
 use super::{Effect, Frontend, Turn};
 
 impl Turn<'_> {
-    /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the client has
-    /// seen, then the password; only the last is answered.
+    /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the
+    /// client has seen, then the password; only the last is answered.
     pub(super) fn connect(&mut self, frame: &[u8]) -> Step {
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             self.close();
@@ -28,6 +28,14 @@ impl Turn<'_> {
         if session != SessionId::NONE && owner != self.shard.id {
             return Step::MoveTo(owner);
         }
+        // Only who guesses at living sessions is told nothing for a while: it may be a neighbour of the one it guesses
+        // at.
+        let lives = session != SessionId::NONE && self.tree.session_timeout(session).is_some();
+        let address = self.conn.peer.ip();
+        if lives && !self.shard.guesses.may_try(address, self.now.mono_ms) {
+            self.close();
+            return Step::Done;
+        }
         self.shard.stats.received += 1;
         self.conn.tally.received += 1;
         self.conn.read_only = request.read_only;
@@ -40,6 +48,9 @@ impl Turn<'_> {
         } else if session::password_is(session, request.password.unwrap_or_default()) {
             ToQuorum::Renew { origin, session, timeout_ms }
         } else {
+            if lives {
+                self.shard.guesses.count(address, self.now.mono_ms);
+            }
             self.refuse();
             return Step::Done;
         };

@@ -58,8 +58,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Requests that end the connection before they are looked at: a required scheme has not been proven, or too many large
-    /// ones are in process.
+    /// Requests that end the connection before they are looked at: a required scheme has not been proven, or too many
+    /// large ones are in process.
     fn is_refused(&mut self, header: RequestHeader, frame_bytes: usize) -> bool {
         if !self.has_proven_enough(header.op) {
             self.shard.stats.sent += 1;

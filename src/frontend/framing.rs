@@ -6,8 +6,8 @@ use super::connection::{Phase, Wait};
 use super::fifo::Step;
 use super::{Effect, Turn};
 
-/// Bytes of a connection that wait: a cut frame, or requests behind one that is not answered yet. It grows as bytes arrive,
-/// never by a length that a frame announces (B2).
+/// Bytes of a connection that wait: a cut frame, or requests behind one that is not answered yet. It grows as bytes
+/// arrive, never by a length that a frame announces (B2).
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
@@ -207,8 +207,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`, which
-    /// must have come along.
+    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`,
+    /// which must have come along.
     fn take_word(&mut self, bytes: &[u8]) -> bool {
         let Some((word, rest)) = bytes.split_first_chunk::<4>() else { return false };
         if !WORDS.contains(&word) {
@@ -228,8 +228,8 @@ impl Turn<'_> {
     }
 }
 
-/// The bytes of the frame that starts here, its length field included; `None` if that is cut. Negative lengths come out as
-/// 0, which no frame has.
+/// The bytes of the frame that starts here, its length field included; `None` if that is cut. Negative lengths come out
+/// as 0, which no frame has.
 fn frame_bytes(bytes: &[u8]) -> Option<usize> {
     let len = i32::from_be_bytes(*bytes.first_chunk()?);
     Some(usize::try_from(len).map_or(0, |len| len + LENGTH_BYTES))

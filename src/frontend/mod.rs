@@ -1,19 +1,21 @@
-//! The frontend machine of one shard: decode, serve, respond. Bytes of clients and messages of the quorum core come in by
-//! method calls, bytes and messages go out as effects; it opens no socket and reads no clock.
+//! The frontend machine of one shard: decode, serve, respond. Bytes of clients and messages of the quorum core come in
+//! by method calls, bytes and messages go out as effects; it opens no socket and reads no clock.
 //!
-//! **Order.** A connection's requests are served one after the other. Reads are answered at once from the tree. Writes go to
-//! the quorum core, as many in a row as there are; a read behind a write waits for its reply, and a write behind a waiting
-//! read waits too, or the read could show what comes after it. Waiting requests stay undecoded in the input.
+//! **Order.** A connection's requests are served one after the other. Reads are answered at once from the tree. Writes
+//! go to the quorum core, as many in a row as there are; a read behind a write waits for its reply, and a write behind
+//! a waiting read waits too, or the read could show what comes after it. Waiting requests stay undecoded in the input.
 //!
 //! **Watches.** The shell takes the tree for reading, hands over everything in the queue from the quorum core
-//! ([`Frontend::on_message`]), calls [`Frontend::on_drained`], and only then [`Frontend::on_bytes`], all with the same hold
-//! on the tree. So all events up to the tree's zxid have fired before a read registers its watch or shows their data.
+//! ([`Frontend::on_message`]), calls [`Frontend::on_drained`], and only then [`Frontend::on_bytes`], all with the same
+//! hold on the tree. So all events up to the tree's zxid have fired before a read registers its watch or shows their
+//! data.
 
 mod auth;
 mod connect;
 mod connection;
 mod fifo;
 mod framing;
+mod guesses;
 mod reads;
 mod replies;
 mod report;
@@ -105,8 +107,8 @@ impl Default for FrontendConfig {
 }
 
 impl FrontendConfig {
-    /// Whether one more connection is accepted when there are so many of its address, and in all (B23). The counts are the
-    /// shell's, over all shards; a connection that is refused is closed without a word.
+    /// Whether one more connection is accepted when there are so many of its address, and in all (B23). The counts are
+    /// the shell's, over all shards; a connection that is refused is closed without a word.
     pub fn admits(&self, of_address: u32, in_all: u32) -> bool {
         let below = |count, max| max == 0 || count < max;
         below(of_address, self.connections_per_address_max) && below(in_all, self.connections_max)
@@ -118,8 +120,8 @@ impl FrontendConfig {
 pub enum Effect {
     /// There is output. Said once; the next time only after [`Frontend::output`] has been called.
     Writable(ConnId),
-    /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to read the rest is the shell's
-    /// to bound.
+    /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to read the rest is the
+    /// shell's to bound.
     Close(ConnId),
     /// Do not read from it any more.
     PauseReading(ConnId),
@@ -129,8 +131,8 @@ pub enum Effect {
     ToQuorum(ToQuorum),
     /// A four-letter word to be answered by [`Frontend::on_word_answer`]; the argument is the mask of `stmk`.
     Word { conn: ConnId, word: [u8; 4], argument: Option<i64> },
-    /// The client's session is owned by another shard: the connection is forgotten here and goes there, where `bytes` are the
-    /// first that it receives.
+    /// The client's session is owned by another shard: the connection is forgotten here and goes there, where `bytes`
+    /// are the first that it receives.
     MoveTo { conn: ConnId, shard: ShardId, bytes: Vec<u8> },
 }
 
@@ -171,6 +173,7 @@ struct Shard {
     outstanding: usize,
     large_bytes: usize,
     stats: report::Stats,
+    guesses: guesses::Guesses,
     /// The address of the last accept and the ids that it proves, to share them.
     last_address: Option<(std::net::IpAddr, std::sync::Arc<[crate::jute::data::Id]>)>,
     /// Kept for its capacity: the frame of the event at hand.
@@ -190,8 +193,8 @@ struct Turn<'a> {
 }
 
 impl Frontend {
-    /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out those
-    /// from there on that are its own. `seed` is for choices that tests may want to vary.
+    /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out
+    /// those from there on that are its own. `seed` is for choices that tests may want to vary.
     pub fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
         let mut next_session = first_session;
         while ShardId::of(SessionId(next_session), config.shards) != shard {
@@ -215,6 +218,7 @@ impl Frontend {
             outstanding: 0,
             large_bytes: 0,
             stats: report::Stats::default(),
+            guesses: guesses::Guesses::new(seed),
             last_address: None,
             event: Vec::new(),
             nowhere: Vec::new(),
@@ -222,15 +226,16 @@ impl Frontend {
         Self { connections: Connections::default(), shard }
     }
 
-    /// A connection has been accepted, or has moved here from another shard. Its slot must be free, or its generation new.
+    /// A connection has been accepted, or has moved here from another shard. Its slot must be free, or its generation
+    /// new.
     pub fn on_accept(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
         let auth = self.shard.ids_of(peer);
         self.connections.insert(Connection::new(conn, peer, auth, now));
         self.shard.sessionless.push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
     }
 
-    /// A client has sent something. Before this, the queue from the quorum core must have been emptied under the same hold
-    /// on the tree.
+    /// A client has sent something. Before this, the queue from the quorum core must have been emptied under the same
+    /// hold on the tree.
     pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], tree: &Tree, now: Now) {
         self.turn(conn, tree, now, |turn| turn.take_in(bytes));
     }
@@ -284,8 +289,8 @@ impl Frontend {
         }
     }
 
-    /// The bytes to send. The shell takes them by swapping the vector with an empty one, when nothing of this connection is
-    /// being sent, and reports what it sent with [`Self::on_sent`].
+    /// The bytes to send. The shell takes them by swapping the vector with an empty one, when nothing of this
+    /// connection is being sent, and reports what it sent with [`Self::on_sent`].
     pub fn output(&mut self, conn: ConnId) -> &mut Vec<u8> {
         match self.connections.get(conn) {
             Some(connection) => {

@@ -11,8 +11,8 @@ use super::Frontend;
 use super::connection::Phase;
 
 impl Frontend {
-    /// A message of the quorum core. Requests that waited for it go on when the queue is empty, in [`Self::on_drained`]: the
-    /// tree may already be ahead of this message.
+    /// A message of the quorum core. Requests that waited for it go on when the queue is empty, in
+    /// [`Self::on_drained`]: the tree may already be ahead of this message.
     pub fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
         debug_assert!(tree.last_zxid() >= message_zxid(&message), "a batch is shown before or with its messages");
         match message {

@@ -1,4 +1,5 @@
-//! The bad-input matrix on the client port: each row gets the right answer or a closed connection, and nobody else notices.
+//! The bad-input matrix on the client port: each row gets the right answer or a closed connection, and nobody else
+//! notices.
 
 use super::*;
 

@@ -127,8 +127,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all writes of its own session
-    /// before it and none behind it, and data never comes before its event.
+    /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all writes of its own
+    /// session before it and none behind it, and data never comes before its event.
     #[test]
     fn order_holds_for_any_interleaving(steps in steps()) {
         let mut world = World::new();

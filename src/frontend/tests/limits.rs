@@ -244,7 +244,7 @@ fn b24_an_idle_connection_is_small() {
 }
 
 #[test]
-fn b15_a_storm_of_refused_renewals_leaves_nothing_behind() {
+fn b15_who_guesses_passwords_is_answered_ever_more_slowly_and_leaves_nothing_behind() {
     let mut world = World::new();
     let living = world.connect();
     let session = world.session(living);
@@ -255,6 +255,8 @@ fn b15_a_storm_of_refused_renewals_leaves_nothing_behind() {
         assert_eq!(world.closed.pop(), Some(conn));
         world.front.on_closed(conn);
     }
+    let answered = world.sent.remove(&1).unwrap_or_default();
+    assert_eq!(answered.len(), 100 * 41, "a hundred wrong passwords are answered, the others only closed");
     world.tick(20_000);
     assert_eq!(world.front.report().connections, 1);
     assert_eq!((world.front.shard.sessionless.len(), world.front.shard.sessions.len()), (0, 1));
