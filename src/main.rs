@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ringkeeper::{bench, cli};
+use ringkeeper::{bench, cli, sim};
 
 /// Apache ZooKeeper's job, done by a thread-per-core server on io_uring.
 #[derive(Parser)]
@@ -18,6 +18,7 @@ struct Ringkeeper {
 enum Command {
     Server(cli::ServerArgs),
     Bench(Box<bench::BenchArgs>),
+    Sim(sim::SimArgs),
 }
 
 fn main() -> ExitCode {
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
         None => cli::server(cli::ServerArgs::default()),
         Some(Command::Server(args)) => cli::server(args),
         Some(Command::Bench(args)) => bench::run(*args),
+        Some(Command::Sim(args)) => sim::run(args),
     }
 }

@@ -122,7 +122,9 @@ pub struct Check {
     /// The highest zxid that anyone was shown.
     shown: i64,
     /// Whether the log has no room: sessions can not be ended then.
-    pub disk_full: bool,
+    disk_full: bool,
+    /// Whether it ever had none since the start.
+    pub was_full: bool,
 }
 
 impl Check {
@@ -140,6 +142,7 @@ impl Check {
             durable: 0,
             shown: 0,
             disk_full: false,
+            was_full: false,
         }
     }
 
@@ -233,6 +236,11 @@ impl Check {
         Ok(())
     }
 
+    /// The quorum core has been away for so long that it gives every session its time afresh.
+    pub fn on_stall(&mut self, mono_ms: i64) {
+        self.heard.values_mut().for_each(|heard| *heard = mono_ms);
+    }
+
     /// No session may be left that nothing has been heard of for its timeout and `grace_ms`.
     pub fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
         if self.disk_full {
@@ -245,6 +253,12 @@ impl Check {
             hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
         }
         Ok(())
+    }
+
+    /// Whether the log has room for what a client may ask.
+    pub fn on_room(&mut self, has_room: bool) {
+        self.disk_full = !has_room;
+        self.was_full |= !has_room;
     }
 
     /// A flush has truly come back: everything up to `zxid` is on the disk.
@@ -289,6 +303,8 @@ impl Check {
         self.sessions_wanted = 0;
         self.durable = zxid;
         self.disk_full = false;
+        self.was_full = false;
+        self.sessions.retain(|_, made| *made <= zxid);
         self.heard = self.head.sessions.keys().map(|session| (*session, mono_ms)).collect();
         self.compare(tree)
     }

@@ -1,10 +1,47 @@
-//! The simulated shell: a seeded world of disks, links, clocks and clients.
+//! The simulated shell: a seeded world of disks, links, clocks and clients, with one server in the middle, made of the same
+//! machines as in production.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `rng` `trace` | chance; what happened, with its hash |
+//! | `swarm` | which faults a seed has, and how often |
+//! | `world` | virtual time, events, connections, faults |
+//! | `client` `op` | who asks for what |
+//! | `node` | the machines and the queues between them |
+//! | `store` `snap` `recover` | the server's files |
+//! | `disk` | what survives a crash |
+//! | `model` | what ZooKeeper's state means, independently of the production tree |
+//! | `check` `stream` | the judges: of transactions, and of each connection |
+//! | `defect` | mistakes to be found |
+//!
+//! **Faults.** The process killed or the power cut between any two events, also during a start; of what was not flushed, any
+//! subset of sectors, sizes and directory entries stays. Flushes that fail, with their pages clean afterwards; slow flushes; a
+//! full disk. Connections cut at any byte, both ends learning of it at different times; bytes split anywhere. Cores that
+//! stall. Wall clocks that jump. Clients that fall silent.
+//!
+//! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log, the tree moves on, the
+//! server puts bytes out, or starts; a zxid in a reply names the state that it must agree with.
+//!
+//! It uses nothing of `runtime`, and no time, chance or order that does not come from the seed.
 
 mod check;
 mod client;
+mod defect;
 mod disk;
 mod model;
+mod node;
 mod op;
+mod recover;
 mod rng;
+mod run;
+mod snap;
+mod store;
 mod stream;
+mod swarm;
+#[cfg(test)]
+mod tests;
 mod trace;
+mod world;
+
+pub use defect::Defect;
+pub use run::{SimArgs, run};

@@ -55,17 +55,17 @@ impl Model {
     /// The state of a fresh server.
     pub fn new() -> Self {
         let mut nodes = BTreeMap::new();
-        let mut add = |path: &str, cversion, aversion, acl: Vec<Acl>, children: &[&str]| {
-            let stat = StatPersisted { cversion, aversion, ..StatPersisted::default() };
+        let mut add = |path: &str, aversion, acl: Vec<Acl>, children: &[&str]| {
+            let stat = StatPersisted { aversion, ..StatPersisted::default() };
             let children = children.iter().map(|name| (*name).to_owned()).collect();
             let data = Some(Bytes::new());
             nodes.insert(path.to_owned(), Node { data, acl, stat, children });
         };
-        add("/", -1, 0, vec![Acl::open()], &["zookeeper"]);
-        add("/zookeeper", -2, 0, vec![Acl::open()], &["config", "quota"]);
+        add("/", 0, vec![Acl::open()], &["zookeeper"]);
+        add("/zookeeper", 0, vec![Acl::open()], &["config", "quota"]);
         let read = Acl { perms: perms::READ, ..Acl::open() };
-        add("/zookeeper/config", 0, -1, vec![read], &[]);
-        add("/zookeeper/quota", 0, 0, vec![Acl::open()], &[]);
+        add("/zookeeper/config", -1, vec![read], &[]);
+        add("/zookeeper/quota", 0, vec![Acl::open()], &[]);
         Self { zxid: 0, nodes, sessions: BTreeMap::new() }
     }
 

@@ -10,7 +10,7 @@ use crate::txnlog::{FILE_HEADER_BYTES, file_header, file_name, first_entry, tail
 use crate::zxid::Zxid;
 
 use super::defect::Defect;
-use super::disk::{Disk, DiskError, DirFlush, Flush};
+use super::disk::{DirFlush, Disk, DiskError, Flush};
 use super::rng::Rng;
 
 /// The log that is being written.
@@ -22,6 +22,8 @@ pub struct Store {
     roll_wanted: bool,
     spares_made: u64,
     job: Option<Job>,
+    /// What a failed flush was to cover.
+    failed_upto: Zxid,
     defect: Option<Defect>,
 }
 
@@ -73,7 +75,15 @@ pub enum Progress {
 impl Store {
     /// A log that starts with its next entry.
     pub fn new(defect: Option<Defect>, spares_made: u64) -> Self {
-        Self { current: None, retired: None, roll_wanted: false, spares_made, job: None, defect }
+        Self {
+            current: None,
+            retired: None,
+            roll_wanted: false,
+            spares_made,
+            job: None,
+            failed_upto: Zxid::ZERO,
+            defect,
+        }
     }
 
     /// Bytes that are certain to fit.
@@ -91,6 +101,11 @@ impl Store {
     /// Whether a flush is under way.
     pub fn is_flushing(&self) -> bool {
         self.job.is_some()
+    }
+
+    /// What the flush that failed was to cover.
+    pub fn failed_upto(&self) -> Zxid {
+        self.failed_upto
     }
 
     /// The name of the file that is being written.
@@ -163,6 +178,7 @@ impl Store {
             Some(Begun::Sync(flush, name)) if fails => {
                 disk.fail_flush(flush, rng);
                 if self.defect != Some(Defect::FlushRetried) {
+                    self.failed_upto = job.upto;
                     return Ok(Progress::Failed);
                 }
                 job.steps.push_front(Step::Sync(name));

@@ -238,9 +238,14 @@ impl Stream {
 
     fn on_write_reply(&mut self, xid: i32, op: &Op, mut frame: Frame<'_>, check: &Check) -> Checked {
         let session = self.session;
-        if frame.err == ErrorCode::SYSTEM_ERROR && check.zxid_of(session, xid).is_none() {
+        let unlogged = check.zxid_of(session, xid).is_none();
+        if unlogged && frame.err == ErrorCode::SESSION_EXPIRED {
+            hold!(!check.lives_in_log(session), SessionState, "session {session:x} lives, but {xid} is refused");
+            return Ok(());
+        }
+        if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {
             // No room in the log: no zxid is used up.
-            hold!(check.disk_full, WrongOutcome, "session {session:x}: {xid} answered {}", frame.err);
+            hold!(check.was_full, WrongOutcome, "session {session:x}: {xid} answered {}", frame.err);
             return Ok(());
         }
         let Some(zxid) = check.zxid_of(session, xid) else {

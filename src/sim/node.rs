@@ -1,0 +1,483 @@
+//! The simulated server: the machines, the queues between them, and their shell.
+//!
+//! A core takes its turn as the production shell does: a shard takes the tree, empties its queue, goes on with what waited,
+//! takes in bytes; the quorum core empties its queue, starts appends and flushes, and commits: what a batch means to the shards
+//! is in their queues before the tree is given back. When turns come is the world's choice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::frontend::{self, Frontend, FrontendConfig};
+use crate::handoff::{ConnId, Item, ShardId, ToQuorum, ToShard};
+use crate::quorum::{self, Quorum, QuorumConfig};
+use crate::session;
+use crate::tree::Tree;
+use crate::zxid::Now;
+
+use super::check::{Check, Checked, hold};
+use super::defect::Defect;
+use super::disk::{Disk, DiskError};
+use super::rng::Rng;
+use super::snap::Snap;
+use super::store::{Progress, Store};
+use super::swarm::Swarm;
+use super::trace::Trace;
+
+/// The running server.
+#[derive(Debug)]
+pub struct Node {
+    pub tree: Tree,
+    quorum: Quorum,
+    shards: Vec<Shard>,
+    to_quorum: VecDeque<ToQuorum>,
+    /// What a defect hands over too late.
+    held_back: Vec<(ShardId, ToShard)>,
+    pub store: Store,
+    pub snap: Option<Snap>,
+    /// A flush has failed: the process is about to end.
+    pub failed: bool,
+    defect: Option<Defect>,
+    links: BTreeMap<(u16, u32, u32), usize>,
+    snapshots_wanted: u64,
+}
+
+#[derive(Debug)]
+struct Shard {
+    front: Frontend,
+    inbox: VecDeque<ToShard>,
+    inputs: VecDeque<(usize, Input)>,
+    free_slots: Vec<u32>,
+    slots: u32,
+}
+
+/// What comes to a shard from its connections.
+#[derive(Debug)]
+pub enum Input {
+    Accept,
+    Bytes(Vec<u8>),
+    Eof,
+    Closed,
+    Sent(usize),
+}
+
+/// Where a connection is on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub shard: u16,
+    pub conn: ConnId,
+    pub paused: bool,
+}
+
+/// What a turn asks of the world.
+#[derive(Debug)]
+pub enum Out {
+    /// Bytes for a client.
+    Output(usize, Vec<u8>),
+    /// The server ends the connection behind its output.
+    Close(usize),
+    /// A core has something to do.
+    WakeShard(usize),
+    WakeQuorum,
+    /// A flush, or a snapshot, has begun.
+    FlushBegun,
+    SnapshotBegun,
+}
+
+/// What the turns share with the world.
+pub struct Turn<'a> {
+    pub now: Now,
+    pub check: &'a mut Check,
+    pub disk: &'a mut Disk,
+    pub trace: &'a mut Trace,
+    pub rng: &'a mut Rng,
+    /// By link: where it is served.
+    pub places: &'a mut Vec<Option<Place>>,
+    pub out: Vec<Out>,
+}
+
+impl Node {
+    /// A server over a recovered tree.
+    pub fn new(swarm: &Swarm, tree: Tree, store: Store, defect: Option<Defect>, now: Now, seed: u64) -> Self {
+        let quorum = Quorum::new(quorum_config(swarm), &tree, seed, now);
+        let first = session::first_id(now.wall_ms, 1);
+        let shard = |id| Shard {
+            front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
+            inbox: VecDeque::new(),
+            inputs: VecDeque::new(),
+            free_slots: Vec::new(),
+            slots: 0,
+        };
+        Self {
+            quorum,
+            tree,
+            shards: (0..swarm.shards).map(shard).collect(),
+            to_quorum: VecDeque::new(),
+            held_back: Vec::new(),
+            store,
+            snap: None,
+            failed: false,
+            defect,
+            links: BTreeMap::new(),
+            snapshots_wanted: 0,
+        }
+    }
+
+    /// Gives an input of a connection to the shard that serves it.
+    pub fn input(&mut self, link: usize, shard: u16, input: Input) {
+        self.shards[usize::from(shard)].inputs.push_back((link, input));
+    }
+
+    /// Whether nothing is on its way between the cores.
+    pub fn is_quiet(&self) -> bool {
+        let shards = self.shards.iter().all(|shard| shard.inbox.is_empty() && shard.inputs.is_empty());
+        shards && self.to_quorum.is_empty() && !self.store.is_flushing() && !self.quorum.has_committable()
+    }
+
+    /// One turn of a shard.
+    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut Turn<'_>) {
+        let (now, tree) = (turn.now, &self.tree);
+        let shard = &mut self.shards[index];
+        if self.defect == Some(Defect::ReadBeforeDrain) {
+            let inputs = std::mem::take(&mut shard.inputs);
+            inputs.into_iter().for_each(|(link, input)| shard.take_in(index, link, input, tree, turn, &mut self.links));
+        }
+        while let Some(message) = shard.inbox.pop_front() {
+            shard.front.on_message(message, tree, now);
+        }
+        shard.front.on_drained(tree, now);
+        let inputs = std::mem::take(&mut shard.inputs);
+        inputs.into_iter().for_each(|(link, input)| shard.take_in(index, link, input, tree, turn, &mut self.links));
+        if ticks {
+            shard.front.on_tick(tree, now);
+        }
+        self.shard_effects(index, turn);
+    }
+
+    fn shard_effects(&mut self, index: usize, turn: &mut Turn<'_>) {
+        while let Some(effect) = self.shards[index].front.poll() {
+            match effect {
+                frontend::Effect::Writable(conn) => self.fetch(index, conn, turn),
+                frontend::Effect::Close(conn) => {
+                    self.fetch(index, conn, turn);
+                    if let Some(link) = self.link(index, conn) {
+                        turn.trace.say(format_args!("server closes c{link}"));
+                        turn.out.push(Out::Close(link));
+                    }
+                }
+                frontend::Effect::PauseReading(conn) => self.pause(index, conn, true, turn),
+                frontend::Effect::ResumeReading(conn) => self.pause(index, conn, false, turn),
+                frontend::Effect::ToQuorum(message) => self.hand_over(message, turn),
+                frontend::Effect::Word { conn, .. } => {
+                    self.shards[index].front.on_word_answer(conn, b"");
+                }
+                frontend::Effect::MoveTo { conn, shard, bytes } => self.move_to(index, conn, shard, bytes, turn),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, message: ToQuorum, turn: &mut Turn<'_>) {
+        match (&message, self.defect) {
+            (ToQuorum::Touch(_), Some(Defect::ExpiredEarly)) if turn.rng.chance(700) => return,
+            (ToQuorum::Request(request), Some(Defect::RequestTwice)) if turn.rng.chance(20) => {
+                self.to_quorum.push_back(ToQuorum::Request(request.clone()));
+            }
+            _ => {}
+        }
+        self.to_quorum.push_back(message);
+        turn.out.push(Out::WakeQuorum);
+    }
+
+    fn fetch(&mut self, index: usize, conn: ConnId, turn: &mut Turn<'_>) {
+        let bytes = std::mem::take(self.shards[index].front.output(conn));
+        if let Some(link) = self.link(index, conn)
+            && !bytes.is_empty()
+        {
+            turn.out.push(Out::Output(link, bytes));
+        }
+    }
+
+    fn link(&self, index: usize, conn: ConnId) -> Option<usize> {
+        self.links.get(&(index as u16, conn.slot, conn.generation)).copied()
+    }
+
+    fn pause(&mut self, index: usize, conn: ConnId, paused: bool, turn: &mut Turn<'_>) {
+        if let Some(link) = self.link(index, conn)
+            && let Some(place) = &mut turn.places[link]
+        {
+            place.paused = paused;
+            turn.out.push(Out::WakeShard(index));
+        }
+    }
+
+    fn move_to(&mut self, index: usize, conn: ConnId, shard: ShardId, bytes: Vec<u8>, turn: &mut Turn<'_>) {
+        let Some(link) = self.links.remove(&(index as u16, conn.slot, conn.generation)) else { return };
+        turn.trace.say(format_args!("c{link} moves to shard {}", shard.0));
+        // What this shard has not taken in yet goes along, in order.
+        let (stay, go): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.shards[index].inputs).into_iter().partition(|(other, _)| *other != link);
+        self.shards[index].inputs = stay;
+        let target = &mut self.shards[usize::from(shard.0)];
+        turn.places[link] = Some(Place { shard: shard.0, conn, paused: false });
+        target.inputs.push_back((link, Input::Accept));
+        target.inputs.push_back((link, Input::Bytes(bytes)));
+        target.inputs.extend(go);
+        turn.out.push(Out::WakeShard(usize::from(shard.0)));
+    }
+
+    /// One turn of the quorum core.
+    pub fn quorum_turn(&mut self, ticks: bool, turn: &mut Turn<'_>) -> Checked {
+        let mut now = turn.now;
+        if self.defect == Some(Defect::WallClockExpiry) {
+            now.mono_ms = now.wall_ms;
+        }
+        for (shard, message) in std::mem::take(&mut self.held_back) {
+            self.shards[usize::from(shard.0)].inbox.push_back(message);
+            turn.out.push(Out::WakeShard(usize::from(shard.0)));
+        }
+        while let Some(message) = self.to_quorum.pop_front() {
+            self.quorum.on_message(self.bent(message, now), &self.tree, now);
+        }
+        if ticks && self.defect != Some(Defect::NeverExpired) {
+            self.quorum.on_tick(&self.tree, now);
+        }
+        self.quorum_effects(turn)?;
+        if self.quorum.has_committable() {
+            let watching: Vec<bool> = self.shards.iter().map(|shard| shard.front.is_watching()).collect();
+            let max = 1 + turn.rng.index(20);
+            self.quorum.commit(&mut self.tree, max, &watching);
+            self.quorum_effects(turn)?;
+            turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
+            turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
+            if self.quorum.has_committable() {
+                turn.out.push(Out::WakeQuorum);
+            }
+        }
+        Ok(())
+    }
+
+    fn bent(&self, message: ToQuorum, now: Now) -> ToQuorum {
+        match (message, self.defect) {
+            (ToQuorum::Touch(touches), Some(Defect::WallClockExpiry)) => {
+                ToQuorum::Touch(touches.into_iter().map(|(session, _)| (session, now.mono_ms)).collect())
+            }
+            (message, _) => message,
+        }
+    }
+
+    fn quorum_effects(&mut self, turn: &mut Turn<'_>) -> Checked {
+        while let Some(effect) = self.quorum.poll() {
+            match effect {
+                quorum::Effect::Append { first, last, bytes } => {
+                    turn.trace.say(format_args!("append {first} to {last}, {} bytes", bytes.len()));
+                    turn.check.on_append(&bytes, turn.now.mono_ms, turn.now.wall_ms)?;
+                    self.append(&bytes, turn)?;
+                    self.quorum.recycle(bytes);
+                }
+                quorum::Effect::Flush { upto } => {
+                    turn.trace.say(format_args!("flush to {upto}"));
+                    self.store.begin_flush(upto);
+                    turn.out.push(Out::FlushBegun);
+                    if self.defect == Some(Defect::AckBeforeFlush) {
+                        self.quorum.on_flushed(upto);
+                        turn.out.push(Out::WakeQuorum);
+                    }
+                }
+                quorum::Effect::RollLog => self.store.roll(),
+                quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
+                quorum::Effect::ToShard(shard, message) => self.to_shard(shard, message, turn),
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Checked {
+        let done = self.store.append(turn.disk, bytes);
+        match done {
+            Ok(()) | Err(DiskError::Stopped) => {}
+            Err(error) => {
+                let ignored = self.defect == Some(Defect::FullDiskIgnored);
+                hold!(ignored, Shell, "an append of {} bytes beyond its room: {error:?}", bytes.len());
+            }
+        }
+        self.tell_room(turn);
+        Ok(())
+    }
+
+    /// Tells the quorum core how much the log can take, and the judge whether that is nothing.
+    pub fn tell_room(&mut self, turn: &mut Turn<'_>) {
+        let room = match self.defect {
+            Some(Defect::FullDiskIgnored) => u64::MAX,
+            _ => self.store.room(turn.disk),
+        };
+        turn.check.on_room(room >= ROOM_WANTED);
+        self.quorum.on_log_room(room);
+    }
+
+    fn to_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut Turn<'_>) {
+        self.bend(&mut message, turn.rng);
+        if self.defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
+            self.held_back.push((shard, message));
+            turn.out.push(Out::WakeQuorum);
+            return;
+        }
+        self.shards[usize::from(shard.0)].inbox.push_back(message);
+        turn.out.push(Out::WakeShard(usize::from(shard.0)));
+    }
+
+    /// What the defects make of a message to a shard.
+    fn bend(&self, message: &mut ToShard, rng: &mut Rng) {
+        let commit = match message {
+            ToShard::Renewed { valid, .. } => {
+                *valid |= self.defect == Some(Defect::RenewUnknownSession);
+                return;
+            }
+            ToShard::Commit(commit) => commit,
+        };
+        let items = &mut commit.items;
+        match self.defect {
+            Some(Defect::LostEvent) => items.retain(|item| !matches!(item, Item::Event(_)) || !rng.chance(50)),
+            Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, Item::SessionClosed { .. })),
+            Some(Defect::EventTwice) => {
+                if let Some(at) = items.iter().position(|item| matches!(item, Item::Event(_))) {
+                    items.insert(at, items[at].clone());
+                }
+            }
+            Some(Defect::EventAfterReply) => swap(items, |a, b| matches!((a, b), (Item::Event(_), Item::Reply(_)))),
+            Some(Defect::ReplyReorder) => swap(items, |a, b| match (a, b) {
+                (Item::Reply(a), Item::Reply(b)) => a.conn == b.conn,
+                _ => false,
+            }),
+            _ => {}
+        }
+    }
+
+    fn begin_snapshot(&mut self, turn: &mut Turn<'_>) {
+        if self.snap.is_none() {
+            self.snapshots_wanted += 1;
+            turn.trace.say(format_args!("snapshot of {}", self.tree.last_zxid()));
+            self.snap = Some(Snap::begin(&mut self.tree, self.defect));
+            turn.out.push(Out::SnapshotBegun);
+        }
+    }
+
+    /// The next step of the flush under way. True when there are more.
+    pub fn flush_step(&mut self, fails: bool, turn: &mut Turn<'_>) -> Result<bool, DiskError> {
+        match self.store.step(turn.disk, fails, turn.rng)? {
+            Progress::Goes => return Ok(true),
+            Progress::Done(upto) => {
+                turn.trace.say(format_args!("flushed to {upto}"));
+                turn.check.on_durable(upto);
+                self.quorum.on_flushed(upto);
+            }
+            Progress::Failed if self.defect == Some(Defect::FlushFailureIgnored) => {
+                turn.trace.say(format_args!("flush failed, and nobody cares"));
+                self.quorum.on_flushed(self.store.failed_upto());
+            }
+            Progress::Failed => {
+                turn.trace.say(format_args!("flush failed"));
+                self.quorum.on_flush_failed();
+                self.failed = true;
+            }
+        }
+        turn.out.push(Out::WakeQuorum);
+        Ok(false)
+    }
+
+    /// The next step of the snapshot under way. True when there are more.
+    pub fn snap_step(&mut self, turn: &mut Turn<'_>) -> Result<bool, DiskError> {
+        let Some(mut snap) = self.snap.take() else { return Ok(false) };
+        let log = self.store.current_name().map(str::to_owned);
+        match snap.step(&mut self.tree, turn.disk, log.as_deref()) {
+            Ok(true) => self.snap = Some(snap),
+            Ok(false) => turn.trace.say(format_args!("snapshot done")),
+            Err(DiskError::Stopped) => return Err(DiskError::Stopped),
+            Err(error) => {
+                turn.trace.say(format_args!("snapshot given up: {error:?}"));
+                snap.give_up(&mut self.tree, turn.disk)?;
+            }
+        }
+        self.tell_room(turn);
+        Ok(self.snap.is_some())
+    }
+}
+
+impl Shard {
+    fn take_in(
+        &mut self,
+        index: usize,
+        link: usize,
+        input: Input,
+        tree: &Tree,
+        turn: &mut Turn<'_>,
+        links: &mut BTreeMap<(u16, u32, u32), usize>,
+    ) {
+        let key = |conn: ConnId| (index as u16, conn.slot, conn.generation);
+        if matches!(input, Input::Accept) {
+            let conn = self.new_conn(link);
+            links.insert(key(conn), link);
+            turn.places[link] = Some(Place { shard: index as u16, conn, paused: false });
+            let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1000 + (link % 60_000) as u16));
+            return self.front.on_accept(conn, peer, turn.now);
+        }
+        let Some(place) = turn.places[link].filter(|place| usize::from(place.shard) == index) else { return };
+        match input {
+            Input::Accept => {}
+            Input::Bytes(bytes) if place.paused => self.inputs.push_back((link, Input::Bytes(bytes))),
+            Input::Bytes(bytes) => self.front.on_bytes(place.conn, &bytes, tree, turn.now),
+            Input::Eof => self.front.on_eof(place.conn),
+            Input::Sent(bytes) => self.front.on_sent(place.conn, bytes),
+            Input::Closed => {
+                self.front.on_closed(place.conn);
+                links.remove(&key(place.conn));
+                turn.places[link] = None;
+                self.free_slots.push(place.conn.slot);
+            }
+        }
+    }
+
+    /// A slot that is free, under a generation that was never used: the link's own number.
+    fn new_conn(&mut self, link: usize) -> ConnId {
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        ConnId { slot, generation: link as u32 }
+    }
+}
+
+fn swap(items: &mut [Item], wrong: impl Fn(&Item, &Item) -> bool) {
+    if let Some(at) = items.windows(2).position(|pair| wrong(&pair[0], &pair[1])) {
+        items.swap(at, at + 1);
+    }
+}
+
+fn quorum_config(swarm: &Swarm) -> QuorumConfig {
+    QuorumConfig {
+        tick_ms: swarm.tick_ms,
+        snap_count: swarm.snap_count,
+        record_bytes_max: RECORD_BYTES_MAX,
+        extended_types: true,
+        container_check_interval_ms: 300,
+        container_max_per_minute: 1_000_000,
+        shards: swarm.shards,
+        ..QuorumConfig::default()
+    }
+}
+
+fn frontend_config(swarm: &Swarm) -> FrontendConfig {
+    FrontendConfig {
+        shards: swarm.shards,
+        tick_ms: swarm.tick_ms,
+        session_timeout_ms_min: (2 * swarm.tick_ms) as i32,
+        session_timeout_ms_max: (20 * swarm.tick_ms) as i32,
+        outstanding_max: swarm.outstanding_max,
+        out_bytes_max: swarm.out_bytes_max,
+        connections_per_address_max: 0,
+        sessionless_ms_max: 10 * swarm.tick_ms,
+        ..FrontendConfig::default()
+    }
+}
+
+const RECORD_BYTES_MAX: usize = 24 << 10;
+/// Below this room the quorum core refuses writes.
+const ROOM_WANTED: u64 = RECORD_BYTES_MAX as u64 + 1024;

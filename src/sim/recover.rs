@@ -1,0 +1,138 @@
+//! The start on the simulated disk: recovery as production does it, any of its disk operations being the last before a crash.
+
+use std::fmt;
+
+use crate::quorum::recovery::{
+    Dir, RecoveryError, RecoverySettings, SnapshotFile, Storage, recover, superseded, verify,
+};
+use crate::tree::Tree;
+
+use super::defect::Defect;
+use super::disk::{Disk, DiskError};
+use super::snap::write_whole;
+
+/// How a start went.
+#[derive(Debug)]
+pub enum Start {
+    Up(Box<Tree>),
+    /// The machine stopped on the way.
+    Stopped,
+    /// The server refuses to start.
+    Refused(RecoveryError),
+}
+
+/// Starts from what is on the disk. An empty disk gets its first snapshot, as a log alone is not started from.
+pub fn start(disk: &mut Disk, defect: Option<Defect>) -> Start {
+    let settings = RecoverySettings { extended_types: true, ..RecoverySettings::default() };
+    let mut files = Files { disk, defect, stopped: false };
+    let recovered = recover(&mut files, &settings);
+    let stopped = files.stopped;
+    match recovered {
+        _ if stopped => Start::Stopped,
+        Err(error) => Start::Refused(error),
+        Ok(mut recovered) => match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
+            Err(_) => Start::Stopped,
+            Ok(()) => Start::Up(Box::new(recovered.tree)),
+        },
+    }
+}
+
+/// Leftovers of the run before go, and a first snapshot is made.
+fn settle(disk: &mut Disk, tree: &mut Tree, is_fresh: bool) -> Result<(), DiskError> {
+    for name in disk.list() {
+        if name.starts_with(super::store::SPARE_PREFIX) || name.starts_with("draft.") {
+            disk.unlink(&name)?;
+        }
+    }
+    if is_fresh { write_whole(disk, tree) } else { Ok(()) }
+}
+
+/// Removes what the newest whole snapshot replaces.
+pub fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
+    let names = disk.list();
+    let (snapshots, logs): (Vec<String>, Vec<String>) =
+        names.into_iter().filter(|name| is_data(name)).partition(|name| name.starts_with("snapshot."));
+    let files = snapshots.into_iter().map(|name| {
+        let verified = disk.read(&name).is_some_and(|bytes| verify(&name, bytes).is_ok());
+        SnapshotFile { name, verified }
+    });
+    let files: Vec<SnapshotFile> = files.collect();
+    for (_, name) in superseded(&files, &logs, keep) {
+        if Some(name.as_str()) != current {
+            disk.unlink(&name)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_data(name: &str) -> bool {
+    name.starts_with("snapshot.") || name.starts_with("log.")
+}
+
+/// The simulated disk as recovery sees it: one directory for both.
+struct Files<'a> {
+    disk: &'a mut Disk,
+    defect: Option<Defect>,
+    stopped: bool,
+}
+
+/// The disk's answer, as an error.
+#[derive(Debug)]
+struct Refusal(DiskError);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the disk answers {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Files<'_> {
+    fn told<T>(&mut self, result: Result<T, DiskError>) -> Result<T, Refusal> {
+        self.stopped |= matches!(result, Err(DiskError::Stopped));
+        result.map_err(Refusal)
+    }
+}
+
+impl Storage for Files<'_> {
+    type Bytes = Vec<u8>;
+    type Error = Refusal;
+
+    fn is_one_dir(&self) -> bool {
+        true
+    }
+
+    fn list(&mut self, _: Dir) -> Result<Vec<String>, Refusal> {
+        Ok(self.disk.list())
+    }
+
+    fn read(&mut self, _: Dir, name: &str) -> Result<Vec<u8>, Refusal> {
+        let bytes = self.disk.read(name).map(<[u8]>::to_vec);
+        bytes.ok_or(Refusal(DiskError::Failed))
+    }
+
+    fn cut(&mut self, _: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), Refusal> {
+        if self.defect == Some(Defect::TornTailAccepted) {
+            return Ok(());
+        }
+        let len = usize::try_from(len).map_err(|_| Refusal(DiskError::Failed))?;
+        let cut = self.disk.truncate(name, len).and_then(|()| self.disk.write(name, len, tail));
+        self.told(cut)?;
+        if self.defect == Some(Defect::RecoveredNotFlushed) {
+            return Ok(());
+        }
+        let flushed = self.disk.flush(name);
+        self.told(flushed)
+    }
+
+    fn remove(&mut self, _: Dir, name: &str) -> Result<(), Refusal> {
+        let removed = self.disk.unlink(name);
+        self.told(removed)
+    }
+
+    fn sync_dir(&mut self, _: Dir) -> Result<(), Refusal> {
+        let synced = self.disk.flush_dir();
+        self.told(synced)
+    }
+}

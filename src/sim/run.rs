@@ -1,0 +1,202 @@
+//! `ringkeeper sim`: many seeds on many threads, one seed with its trace, or all defects with the seeds it takes to find them.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use super::check::Property;
+use super::defect::Defect;
+use super::world::World;
+
+/// Run the server in a simulated world and check what it promises.
+#[derive(Args, Clone, Debug)]
+pub struct SimArgs {
+    /// How many seeds to run, each a world of its own.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Run this seed alone and print its trace hash.
+    #[arg(long, conflicts_with_all = ["seeds", "from", "defects"])]
+    seed: Option<u64>,
+    /// Threads to run on; one per core if not given.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Switch one mistake on: the run must then find it.
+    #[arg(long, value_enum)]
+    defect: Option<Defect>,
+    /// Switch every mistake on in turn, and print how many seeds it took to find each.
+    #[arg(long)]
+    defects: bool,
+    /// Every so many seeds, run one a second time and compare the traces; 0 for never.
+    #[arg(long, default_value_t = 50)]
+    twice: u64,
+    /// Lines of the trace to print of a failure.
+    #[arg(long, default_value_t = 60)]
+    tail: usize,
+}
+
+/// What came of one seed.
+#[derive(Clone, Debug)]
+struct Outcome {
+    seed: u64,
+    hash: u64,
+    txns: usize,
+    crashes: u32,
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    /// None where a machine panicked.
+    property: Option<Property>,
+    what: String,
+    tail: Vec<String>,
+}
+
+/// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not the same twice, 9 for a panic,
+/// and from 10 on the property that does not hold.
+pub fn run(args: SimArgs) -> ExitCode {
+    panic::set_hook(Box::new(|_| {}));
+    if args.defects {
+        return run_defects(&args);
+    }
+    if let Some(seed) = args.seed {
+        return run_one(&args, seed);
+    }
+    let began = Instant::now();
+    let outcomes = run_many(&args, args.defect, args.from, args.seeds);
+    let Some(first) = outcomes.iter().find(|outcome| outcome.failure.is_some()) else {
+        let (txns, crashes): (usize, u32) =
+            (outcomes.iter().map(|one| one.txns).sum(), outcomes.iter().map(|one| one.crashes).sum());
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well", outcomes.len());
+        return check_twice(&args, &outcomes);
+    };
+    print_failure(&args, first)
+}
+
+fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
+    let outcome = run_seed(seed, args.defect, args.tail);
+    println!("seed {seed}: trace {:016x}, {} transactions, {} crashes", outcome.hash, outcome.txns, outcome.crashes);
+    if outcome.failure.is_some() { print_failure(args, &outcome) } else { ExitCode::SUCCESS }
+}
+
+fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
+    let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
+    for line in &failure.tail {
+        println!("{line}");
+    }
+    let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
+    println!("seed {}: {property}: {}", outcome.seed, failure.what);
+    let defect = args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
+    println!("again: ringkeeper sim --seed {}{defect} --tail 1000000", outcome.seed);
+    ExitCode::from(failure.property.map_or(EXIT_PANIC, Property::exit_code))
+}
+
+/// Runs some of the seeds again: a trace must be the same to the byte.
+fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
+    if args.twice == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let again: Vec<&Outcome> = outcomes.iter().step_by(usize::try_from(args.twice).unwrap_or(usize::MAX)).collect();
+    for outcome in &again {
+        let second = run_seed(outcome.seed, args.defect, 0);
+        if second.hash != outcome.hash {
+            println!("seed {}: trace {:016x}, then {:016x}", outcome.seed, outcome.hash, second.hash);
+            return ExitCode::from(EXIT_TRACE);
+        }
+    }
+    println!("{} of them ran twice with the same trace", again.len());
+    ExitCode::SUCCESS
+}
+
+fn run_defects(args: &SimArgs) -> ExitCode {
+    let mut missed = 0;
+    for defect in Defect::value_variants() {
+        let outcomes = run_many(args, Some(*defect), args.from, args.seeds);
+        match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {
+            Some((seed, failure)) => {
+                let took = seed - args.from + 1;
+                let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
+                println!("{:<32} found by seed {took:>5}: {property}: {}", name(*defect), cut(&failure.what));
+            }
+            None => {
+                println!("{:<32} NOT FOUND in {} seeds", name(*defect), args.seeds);
+                missed += 1;
+            }
+        }
+    }
+    if missed > 0 { ExitCode::from(EXIT_MISSED) } else { ExitCode::SUCCESS }
+}
+
+fn cut(what: &str) -> String {
+    what.chars().take(WHAT_CHARS_SHOWN).collect()
+}
+
+fn name(defect: Defect) -> String {
+    defect.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Runs seeds in order of their numbers until one fails or all have run; the outcomes are sorted, and none before the first
+/// failure is missing.
+fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Vec<Outcome> {
+    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let next = AtomicU64::new(from);
+    let end = AtomicU64::new(from.saturating_add(seeds));
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let outcome = run_seed(seed, defect, args.tail);
+                    if outcome.failure.is_some() {
+                        end.fetch_min(seed, Ordering::Relaxed);
+                    }
+                    if let Ok(mut outcomes) = outcomes.lock() {
+                        outcomes.push(outcome);
+                    }
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_default();
+    outcomes.sort_by_key(|outcome: &Outcome| outcome.seed);
+    outcomes
+}
+
+/// One world, from its seed to its end.
+fn run_seed(seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
+    let mut world = World::new(seed, defect, tail);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let failure = match ran {
+        Ok(Ok(())) => None,
+        Ok(Err(violation)) => Some((Some(violation.property), violation.what)),
+        Err(panic) => Some((None, panic_text(&*panic))),
+    };
+    let failure = failure.map(|(property, what)| {
+        let tail = world.trace.tail().map(str::to_owned).collect();
+        Failure { property, what, tail }
+    });
+    Outcome { seed, hash: world.trace.hash(), txns: world.check.txns(), crashes: world.crashes, failure }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+const EXIT_MISSED: u8 = 2;
+const EXIT_TRACE: u8 = 3;
+const EXIT_PANIC: u8 = 9;
+const WHAT_CHARS_SHOWN: usize = 110;

@@ -1,0 +1,129 @@
+//! Snapshots on the simulated disk, step by step: nodes in batches while the tree goes on, then the flush, the name, the
+//! directory, and only then the purge of what the snapshot replaces.
+
+use crate::snapshot::{Codec, FileName, Trailers, Writer, ZxidDigest};
+use crate::tree::{SnapshotHead, Tree};
+
+use super::defect::Defect;
+use super::disk::{DirFlush, Disk, DiskError, Flush};
+use super::recover::purge;
+
+/// A snapshot being taken.
+pub struct Snap {
+    head: SnapshotHead,
+    writer: Option<Writer>,
+    bytes: Vec<u8>,
+    stage: Stage,
+    defect: Option<Defect>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Nodes,
+    Write,
+    Sync(Option<Flush>),
+    Rename,
+    SyncDir(Option<DirFlush>),
+    Purge,
+}
+
+impl std::fmt::Debug for Snap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snap({}, {:?})", self.head.zxid, self.stage)
+    }
+}
+
+impl Snap {
+    /// Begins a snapshot of the tree as it is now.
+    pub fn begin(tree: &mut Tree, defect: Option<Defect>) -> Self {
+        let mut head = tree.begin_snapshot();
+        if defect == Some(Defect::SnapshotWithoutSessions) {
+            head.sessions.clear();
+        }
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new();
+        writer.head(&mut bytes, &head.sessions, &head.acls);
+        Self { head, writer: Some(writer), bytes, stage: Stage::Nodes, defect }
+    }
+
+    /// Does the next step. False when it was the last.
+    pub fn step(&mut self, tree: &mut Tree, disk: &mut Disk, log: Option<&str>) -> Result<bool, DiskError> {
+        let name = FileName { zxid: self.head.zxid, codec: Codec::Plain }.to_string();
+        let draft = format!("draft.{name}");
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Purge) {
+            Stage::Nodes => self.nodes(tree),
+            Stage::Write => {
+                disk.create(&draft)?;
+                disk.write(&draft, 0, &self.bytes)?;
+                if self.defect == Some(Defect::SnapshotNotFlushed) { Stage::Rename } else { Stage::Sync(None) }
+            }
+            Stage::Sync(None) => Stage::Sync(Some(disk.begin_flush(&draft)?)),
+            Stage::Sync(Some(flush)) => {
+                disk.end_flush(flush)?;
+                Stage::Rename
+            }
+            Stage::Rename => {
+                disk.rename(&draft, &name)?;
+                match self.defect {
+                    Some(Defect::SnapshotPurgeBeforeDirSync) => Stage::Purge,
+                    _ => Stage::SyncDir(None),
+                }
+            }
+            Stage::SyncDir(None) => Stage::SyncDir(Some(disk.begin_dir_flush()?)),
+            Stage::SyncDir(Some(flush)) => {
+                disk.end_dir_flush(&flush)?;
+                Stage::Purge
+            }
+            Stage::Purge => {
+                purge(disk, SNAPSHOTS_KEPT, log)?;
+                return Ok(false);
+            }
+        };
+        Ok(true)
+    }
+
+    /// Ends it without a snapshot.
+    pub fn give_up(self, tree: &mut Tree, disk: &mut Disk) -> Result<(), DiskError> {
+        tree.end_snapshot();
+        for name in disk.list().into_iter().filter(|name| name.starts_with("draft.")) {
+            disk.unlink(&name)?;
+        }
+        Ok(())
+    }
+
+    fn nodes(&mut self, tree: &mut Tree) -> Stage {
+        let Some(mut writer) = self.writer.take() else { return Stage::Write };
+        let bytes = &mut self.bytes;
+        let mut sink = |path: &str, data: Option<&[u8]>, acl: i64, stat: &_| writer.node(bytes, path, data, acl, stat);
+        match tree.snapshot_batch(NODES_PER_BATCH, &mut sink) {
+            Some(cursor) => {
+                tree.advance_snapshot(cursor);
+                self.writer = Some(writer);
+                Stage::Nodes
+            }
+            None => {
+                tree.end_snapshot();
+                if self.defect == Some(Defect::SnapshotNotPointInTime) {
+                    // The nodes are those of the begin, the zxid is that of the end.
+                    self.head.zxid = tree.last_zxid();
+                    self.head.digest = tree.digest();
+                }
+                let digest = ZxidDigest { zxid: self.head.zxid, version: 2, digest: self.head.digest };
+                let trailers = Trailers { digest: Some(digest), last_zxid: Some(self.head.zxid) };
+                writer.finish(&mut self.bytes, &trailers);
+                Stage::Write
+            }
+        }
+    }
+}
+
+/// Takes a whole snapshot at once and makes it durable.
+pub fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
+    let mut snap = Snap::begin(tree, None);
+    while snap.step(tree, disk, None)? {}
+    Ok(())
+}
+
+const NODES_PER_BATCH: usize = 4;
+/// `autopurge.snapRetainCount`, smaller than Apache allows.
+const SNAPSHOTS_KEPT: usize = 1;
