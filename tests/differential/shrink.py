@@ -11,15 +11,30 @@ ATTEMPTS = 60
 
 
 def shrink(arguments, steps, servers, save):
-    """Tries for ATTEMPTS starts of two servers; returns the shortest stream found."""
-    steps = list(steps)
+    """First leaves out steps, then, of those that stay, requests; each trial is a start of two servers."""
+
+    def fails(candidate):
+        return differs(arguments, candidate, servers)
+
+    steps = reduce(list(steps), fails)
+    single = [part for step in steps for part in split(step)]
+    cut = fails(single)
+    if cut is not None:
+        steps = reduce(single[: cut + 1], fails)
+    path = arguments.save or f"differential-{arguments.seed}-shrunk.json"
+    save(path, steps)
+    print(f"  the shorter stream is in {path}; --start --replay takes it")
+
+
+def reduce(steps, fails):
+    """The shortest stream found within ATTEMPTS."""
     attempts, part = 0, max(1, len(steps) // 2)
-    while attempts < ATTEMPTS:
+    while attempts < ATTEMPTS and len(steps) > 1:
         shorter = None
         for at in range(0, len(steps), part):
             candidate = steps[:at] + steps[at + part :]
             attempts += 1
-            cut = differs(arguments, candidate, servers) if candidate else None
+            cut = fails(candidate) if candidate else None
             if cut is not None:
                 shorter = candidate[: cut + 1]
                 break
@@ -33,9 +48,14 @@ def shrink(arguments, steps, servers, save):
             break
         part = min(part, max(1, len(steps) // 2))
         print(f"  shrink: {attempts} attempts, {len(steps)} steps, {operations(steps)} operations", flush=True)
-    path = arguments.save or f"differential-{arguments.seed}-shrunk.json"
-    save(path, steps)
-    print(f"  the shorter stream is in {path}; --start --replay takes it")
+    return steps
+
+
+def split(step):
+    """A batch as batches of one request each."""
+    if step[0] != "batch":
+        return [step]
+    return [(step[0], step[1], [request]) for request in step[2]]
 
 
 def operations(steps):
