@@ -135,14 +135,11 @@ impl Ring {
     /// call. Returns early where another thread has called [`Waker::wake`] since the last turn, so whoever pushes to a
     /// queue of this loop and then wakes it will be noticed after this call.
     pub fn turn(&mut self, wait: Wait) -> Result<(), RingError> {
-        let sleeps = wait != Wait::Poll && self.batch.is_empty() && self.waker.park();
+        let sleeps = wait != Wait::Poll && self.batch.is_empty();
         let result = match wait {
+            Wait::Poll => self.enter(0, &SubmitArgs::new()),
             _ if sleeps && !self.spin.window.is_zero() => self.spin_and_sleep(wait),
-            Wait::For(time) if sleeps => {
-                let timespec = Timespec::from(time);
-                self.enter(1, &SubmitArgs::new().timespec(&timespec))
-            }
-            _ => self.enter(usize::from(sleeps), &SubmitArgs::new()),
+            _ => self.sleep(sleeps, wait),
         };
         self.waker.unpark();
         result
@@ -191,29 +188,40 @@ impl Ring {
         }
     }
 
-    /// Submits, looks out for completions while they are likely to come soon, and sleeps if none has come.
+    /// Submits, and sleeps if that is wanted and nobody has woken the loop since its last turn.
+    fn sleep(&mut self, wanted: bool, wait: Wait) -> Result<(), RingError> {
+        if !wanted || !self.waker.park() {
+            return self.enter(0, &SubmitArgs::new());
+        }
+        match wait {
+            Wait::For(time) => {
+                let timespec = Timespec::from(time);
+                self.enter(1, &SubmitArgs::new().timespec(&timespec))
+            }
+            _ => self.enter(1, &SubmitArgs::new()),
+        }
+    }
+
+    /// Submits, looks out for completions while they are likely to come soon, and sleeps if none has come. The loop
+    /// counts as parked only then, so that waking it while it looks out costs no system call.
     fn spin_and_sleep(&mut self, wait: Wait) -> Result<(), RingError> {
         self.enter(0, &SubmitArgs::new())?;
         if !self.uring.completion().is_empty() {
             return Ok(());
         }
         let idle_since = Instant::now();
-        let sleep = match wait {
-            Wait::For(time) => time,
-            _ => FOREVER,
-        };
-        if self.spin.pays {
-            let window = self.spin.window.min(sleep);
-            while idle_since.elapsed() < window {
-                // The kernel says so when it has work that our asking for completions would do.
-                if self.uring.submission().taskrun() || self.waker.notified() {
-                    return self.enter(0, &SubmitArgs::new());
-                }
-                std::hint::spin_loop();
+        while self.spin.pays && idle_since.elapsed() < self.spin.window {
+            // The kernel says so when it has work that our asking for completions would do.
+            if self.uring.submission().taskrun() || self.waker.notified() {
+                return self.enter(0, &SubmitArgs::new());
             }
+            std::hint::spin_loop();
         }
-        let timespec = Timespec::from(sleep.saturating_sub(idle_since.elapsed()));
-        let slept = self.enter(1, &SubmitArgs::new().timespec(&timespec));
+        let left = match wait {
+            Wait::For(time) => Wait::For(time.saturating_sub(idle_since.elapsed())),
+            other => other,
+        };
+        let slept = self.sleep(true, left);
         self.spin.pays = idle_since.elapsed() < self.spin.window * 2;
         slept
     }
@@ -372,5 +380,3 @@ impl Batch {
 }
 
 const BATCH: usize = 256;
-
-const FOREVER: Duration = Duration::from_secs(86_400);

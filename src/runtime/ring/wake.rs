@@ -50,7 +50,7 @@ impl Waker {
         self.shared.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Whether the parked loop has been notified.
+    /// Whether the loop has been notified since its last turn.
     pub(super) fn notified(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) == NOTIFIED
     }
