@@ -1,5 +1,6 @@
 //! From settings and a recovered tree to running executors.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
+use log::info;
 
 use crate::acl::AclConfig;
 use crate::frontend::{Frontend, FrontendConfig};
@@ -16,7 +18,7 @@ use crate::limits;
 use crate::quorum::{Quorum, QuorumConfig};
 use crate::runtime::admission::Admission;
 use crate::runtime::core::{Core, ShardLink};
-use crate::runtime::executor::{self, ExecutorError, Load};
+use crate::runtime::executor::{self, ExecutorError, Load, Seat};
 use crate::runtime::lane::Lane;
 use crate::runtime::ring::Waker;
 use crate::runtime::shard::{ControlLane, Links, Shard, WordRequest};
@@ -34,13 +36,12 @@ use super::preflight::{Ground, StartError};
 /// Starts every part of the server; the port is open when it returns.
 pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let Ground { tree, log, log_bell, listener, address, lock, started } = ground;
+    let Ground { tree, log, log_bell, data, listener, address, started } = ground;
     let seats = seats(&config);
     let now = clock::now();
-    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree, now.wall_ms as u64, now);
-    let tree = SharedTree::new(tree);
+    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree.read(), now.wall_ms as u64, now);
     let wiring = Wiring::new(seats.shards.len(), seats.quorum.is_none(), log_bell);
-    let background = Background::start(&config, tree.clone()).map_err(StartError::unexpected)?;
+    let background = Background::start(&config, data, tree.clone()).map_err(StartError::unexpected)?;
     let (words, word_requests) = unbounded();
     let desk = Desk {
         config: config.clone(),
@@ -64,8 +65,9 @@ pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
     );
     listen::open(&listener, address, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::unexpected)?;
+    say_serving(&seats, address);
     let crew = spawn_all(&config, seats, &wiring, core, &tree, &listener, words)?;
-    Ok(Running::new(crew, wiring.controls, background, lock))
+    Ok(Running::new(crew, wiring.controls, background))
 }
 
 /// The running executors.
@@ -191,6 +193,14 @@ fn seats(config: &Config) -> Seats {
     let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
     let cpus: Vec<usize> = all.filter(wanted).collect();
     place(&cpus, config.cores.shards as usize, config.cores.placement)
+}
+
+fn say_serving(seats: &Seats, address: SocketAddr) {
+    let cpu = |seat: &Seat| seat.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
+    let shards: Vec<_> = seats.shards.iter().map(cpu).collect();
+    let quorum = seats.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
+    info!("{} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
+    info!("clients: {address}; nothing else is listened on");
 }
 
 fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {

@@ -146,7 +146,6 @@ impl Desk {
         measures.set_counter("sessionless_connections_expired", sum(|shard| shard.sessionless_expired));
         measures.set_counter("large_requests_rejected", sum(|shard| shard.large_requests_rejected));
         measures.set_counter("digest_mismatches_count", quorum.digest_mismatches);
-        measures.set_counter("watch_bytes", sum(|shard| shard.watch_bytes as u64));
         measures.set_summary("fsynctime", flush_times(&flushes));
         (server, monitor)
     }

@@ -11,15 +11,14 @@ use crate::runtime::shard::{Control, ControlLane};
 
 use super::assembly::Crew;
 use super::background::Background;
-use super::preflight::{Lock, StartError};
+use super::preflight::StartError;
 
 /// See the module's head.
 pub struct Running {
     crew: Crew,
     shards: Vec<Arc<ControlLane>>,
-    background: Background,
-    // Nobody else may use the data for as long as the server lives.
-    _lock: Lock,
+    // Snapshots, purge and the lock on the data live as long as the server.
+    _background: Background,
 }
 
 /// Why a server ends.
@@ -30,8 +29,8 @@ pub enum Ending {
 
 impl Running {
     /// Takes over what has been started.
-    pub fn new(crew: Crew, shards: Vec<Arc<ControlLane>>, background: Background, lock: Lock) -> Self {
-        Self { crew, shards, background, _lock: lock }
+    pub fn new(crew: Crew, shards: Vec<Arc<ControlLane>>, background: Background) -> Self {
+        Self { crew, shards, _background: background }
     }
 
     /// Waits for a signal, or for an executor that fails.
@@ -53,7 +52,6 @@ impl Running {
                 self.await_ends(self.crew.shard_executors)?;
                 self.crew.stop_core.store(true, Ordering::Release);
                 self.await_ends(self.crew.threads.len() - self.crew.shard_executors)?;
-                self.background.stop();
                 log::info!("stopped");
                 Ok(())
             }
