@@ -1,5 +1,5 @@
-//! Directories left by real Apache servers (`tests/golden/README.md`), recovered from every snapshot in them: the digest
-//! after each transaction, and at the end all that a client saw just before the server was killed.
+//! Directories left by real Apache servers (`tests/golden/README.md`), recovered from every snapshot in them: the
+//! digest after each transaction, and at the end all that a client saw just before the server was killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,6 +90,7 @@ fn load_bytes(bytes: &[u8], zxid: Zxid) -> (Tree, Trailers) {
 /// Applies all logs from `after` on; returns how many digests were compared.
 fn replay(directory: &Path, tree: &mut Tree, trailers: &Trailers, after: Zxid) -> usize {
     let expected = trailers.digest_to_expect(after);
+    tree.set_whole_at(expected.map_or(after, |(zxid, _)| zxid));
     let mut names: Vec<_> =
         file_names(directory).iter().filter_map(|name| Some((zxid_of_name(name)?, name.clone()))).collect();
     names.sort();
@@ -103,8 +104,7 @@ fn replay(directory: &Path, tree: &mut Tree, trailers: &Trailers, after: Zxid) -
                 continue;
             }
             tree.apply(&record.header, &record.txn, None);
-            // A fuzzy snapshot is whole once its digest's zxid is reached, and only then comparable.
-            if expected.is_some_and(|(whole_at, _)| zxid < whole_at) {
+            if !tree.is_whole() {
                 continue;
             }
             if let Some((_, digest)) = expected.filter(|(whole_at, _)| *whole_at == zxid) {
@@ -156,6 +156,7 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
         let zxid = i64::from_str_radix(line.split(':').next().unwrap(), 16).unwrap();
         assert!(zxid <= whole_at.0 || history.contains(&line.into()), "{what}: {line}");
     }
+    assert!(tree.digest_history().all(|(zxid, _)| zxid >= whole_at), "{what}");
 }
 
 /// What we write of it reads back as the same tree.

@@ -12,7 +12,8 @@ use super::{DBID, END, MAGIC, Trailers, VERSION};
 
 /// A snapshot being written: [`Self::head`], then every node, then [`Self::finish`].
 ///
-/// Each call appends to `out`, which the caller may drain between calls. The checksum is of the bytes before compression.
+/// Each call appends to `out`, which the caller may drain between calls. The checksum is of the bytes before
+/// compression.
 #[derive(Default)]
 pub struct Writer {
     adler: Adler32,
@@ -24,7 +25,8 @@ impl Writer {
         Self::default()
     }
 
-    /// Writes the header, the global sessions with their timeouts in milliseconds, and the lists that nodes name by index.
+    /// Writes the header, the global sessions with their timeouts in milliseconds, and the lists that nodes name by
+    /// index.
     pub fn head(&mut self, out: &mut Vec<u8>, sessions: &[(SessionId, i32)], acls: &[(i64, Arc<[Acl]>)]) {
         self.append(out, |writer| {
             writer.i32(MAGIC);

@@ -1,8 +1,8 @@
 //! The one apply function: broadcast, sync and recovery all go through it.
 //!
-//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What can not be (a parent that
-//! is missing, a node that is there already) happens when a fuzzy snapshot is replayed, and the rules below make the end of
-//! the replay equal on every server.
+//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What can not be (a parent
+//! that is missing, a node that is there already) happens when a fuzzy snapshot is replayed, and the rules below make
+//! the end of the replay equal on every server.
 
 use bytes::Bytes;
 
@@ -11,14 +11,16 @@ use crate::jute::data::{Acl, CONTAINER_OWNER, Stat, StatPersisted, ttl_owner};
 use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
+use super::index::hash_path;
 use super::path::split;
 use super::slab::{NONE, ROOT, Slot};
-use super::{Change, Tree};
+use super::{Change, Place, Tree};
 
 /// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// OK, the code of an error transaction, or why the tree could not follow: of a multi, the first one that is not OK.
+    /// OK, the code of an error transaction, or why the tree could not follow: of a multi, the first one that is not
+    /// OK.
     pub err: ErrorCode,
     pub result: TxnResult,
 }
@@ -39,15 +41,17 @@ pub enum TxnResult {
 }
 
 impl Tree {
-    /// Applies a transaction. Total: whatever the transaction says, the tree stays whole. What watches must hear is added to
-    /// `events`, if given, in Apache's order.
+    /// Applies a transaction. Total: whatever the transaction says, the tree stays whole. What watches must hear is
+    /// added to `events`, if given, in Apache's order.
     ///
-    /// An `err` that is neither OK nor that of a [`Txn::Error`] means that the tree was not as the leader saw it: expected
-    /// while a fuzzy snapshot is replayed, and worth a warning at any other time.
+    /// An `err` that is neither OK nor that of a [`Txn::Error`] means that the tree was not as the leader saw it:
+    /// expected while a fuzzy snapshot is replayed, and worth a warning at any other time.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, events: Option<&mut Vec<Change>>) -> Applied {
         let applied = self.apply_one(&mut Apply { header, events }, txn);
         self.last_zxid = self.last_zxid.max(header.zxid);
-        self.history.note(header.zxid, self.digest);
+        if self.is_whole() {
+            self.history.note(header.zxid, self.digest);
+        }
         applied
     }
 
@@ -98,7 +102,8 @@ impl Tree {
         }
         let (parent_path, name) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
-        if let Some(slot) = self.find(path) {
+        let place = Place { parent, path, name, hash: hash_path(path) };
+        if let Some(slot) = self.find_hashed(path, place.hash) {
             // Only in a replay: the snapshot already holds the node, perhaps as a later transaction left it.
             self.replace_acl(slot, &create.acl);
             self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
@@ -107,7 +112,7 @@ impl Tree {
         let stat = new_stat(apply.header, create.kind);
         let acl = self.acls.acquire(&create.acl);
         let data = create.data.as_deref();
-        let Some(slot) = self.add_node(parent, name, path, data, acl, &stat) else {
+        let Some(slot) = self.add_node(&place, data, acl, &stat) else {
             self.acls.release(acl);
             return Err(ErrorCode::SYSTEM_ERROR);
         };
@@ -123,18 +128,20 @@ impl Tree {
         })
     }
 
-    /// A delete raises the parent's pzxid even when the node is gone already: it may have been when the snapshot was taken.
+    /// A delete raises the parent's pzxid even when the node is gone already: it may have been when the snapshot was
+    /// taken.
     fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
         let (parent_path, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
-        if apply.header.zxid.0 > self.slab.record(parent).pzxid {
+        if apply.header.zxid.0 > self.slab.pzxid(parent) {
             self.touch(parent);
-            self.slab.record_mut(parent).pzxid = apply.header.zxid.0;
+            let cversion = self.slab.cversion(parent);
+            self.slab.set_cversion_pzxid(parent, cversion, apply.header.zxid.0);
             self.refresh_digest(parent, parent_path);
         }
         let top = self.find(path).ok_or(ErrorCode::NO_NODE)?;
-        // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then they were made after this
-        // delete, by transactions that are still to be replayed.
+        // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then they were made after
+        // this delete, by transactions that are still to be replayed.
         let mut slot = self.first_leaf(top);
         while slot != top {
             let above = self.slab.record(slot).parent;
@@ -204,7 +211,7 @@ impl Tree {
     fn first_leaf(&self, top: Slot) -> Slot {
         let mut slot = top;
         loop {
-            match self.slab.record(slot).first_child {
+            match self.slab.first_child(slot) {
                 NONE => return slot,
                 child => slot = child,
             }
@@ -213,13 +220,11 @@ impl Tree {
 
     /// Sets cversion and pzxid of a node that got a child, unless it is ahead already; -1 is one more than there is.
     fn raise_cversion(&mut self, slot: Slot, path: &str, cversion: i32, zxid: Zxid) {
-        let stored = self.slab.record(slot).cversion;
+        let stored = self.slab.cversion(slot);
         let cversion = if cversion == -1 { stored.wrapping_add(1) } else { cversion };
         if cversion > stored {
             self.touch(slot);
-            let record = self.slab.record_mut(slot);
-            record.cversion = cversion;
-            record.pzxid = zxid.0;
+            self.slab.set_cversion_pzxid(slot, cversion, zxid.0);
             self.refresh_digest(slot, path);
         }
     }
@@ -273,7 +278,8 @@ impl Apply<'_> {
     }
 }
 
-/// Nothing of a failed multi is applied: those before the error answer 0, the error its code, and those after it theirs.
+/// Nothing of a failed multi is applied: those before the error answer 0, the error its code, and those after it
+/// theirs.
 fn failed_multi(txns: &[Txn]) -> Applied {
     let mut first_err = ErrorCode::OK;
     let mut results = Vec::with_capacity(txns.len());

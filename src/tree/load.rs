@@ -6,10 +6,11 @@ use std::fmt;
 use crate::jute::data::{Acl, StatPersisted};
 use crate::zxid::{SessionId, Zxid};
 
-use super::Tree;
 use super::acls::{OPEN, nobody};
+use super::index::hash_path;
 use super::path::split;
 use super::slab::{ROOT, Slot};
+use super::{Place, Tree};
 
 /// Builds a tree out of the parts of a snapshot, in the order in which a snapshot holds them.
 #[derive(Debug)]
@@ -67,8 +68,8 @@ impl Loader {
         }
     }
 
-    /// A node; the root has the path "". `acl_index` -1 is `OPEN_ACL_UNSAFE`. An index that no list came with is possible in a
-    /// fuzzy snapshot: nobody may use the node until the replay has repaired it.
+    /// A node; the root has the path "". `acl_index` -1 is `OPEN_ACL_UNSAFE`. An index that no list came with is
+    /// possible in a fuzzy snapshot: nobody may use the node until the replay has repaired it.
     pub fn node(
         &mut self,
         path: &str,
@@ -88,11 +89,12 @@ impl Loader {
             self.parent.0.push_str(parent_path);
             self.parent.1 = slot;
         }
-        if self.tree.find(path).is_some() {
+        let place = Place { parent: self.parent.1, path, name, hash: hash_path(path) };
+        if self.tree.find_hashed(path, place.hash).is_some() {
             return Err(LoadError::Twice(path.into()));
         }
         self.tree.acls.acquire_again(acl);
-        let added = self.tree.add_node(self.parent.1, name, path, data, acl, stat);
+        let added = self.tree.add_node(&place, data, acl, stat);
         added.map(|_| ()).ok_or_else(|| LoadError::NoRoom(path.into()))
     }
 

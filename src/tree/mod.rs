@@ -1,8 +1,8 @@
 //! The znode tree: one writer, many readers, no locks of its own.
 //!
 //! It holds the whole replicated state: nodes, access control lists and global sessions. It changes only by
-//! [`Tree::apply`], which is total: whatever a log or a leader says is applied as far as it makes sense, as Apache's own tree
-//! does it, so that recovery from a fuzzy snapshot ends in the same state everywhere.
+//! [`Tree::apply`], which is total: whatever a log or a leader says is applied as far as it makes sense, as Apache's
+//! own tree does it, so that recovery from a fuzzy snapshot ends in the same state everywhere.
 //!
 //! | file | holds |
 //! |---|---|
@@ -67,6 +67,8 @@ pub struct Tree {
     /// Bytes of all paths and data.
     data_size: u64,
     last_zxid: Zxid,
+    /// See [`Self::set_whole_at`].
+    whole_at: Zxid,
     /// The snapshot being taken, if any.
     walk: Option<Walk>,
 }
@@ -79,6 +81,16 @@ pub struct Node<'a> {
     record: &'a Record,
 }
 
+/// Where a new node is to be.
+struct Place<'a> {
+    parent: Slot,
+    path: &'a str,
+    /// The last component of the path.
+    name: &'a str,
+    /// Of the path.
+    hash: u32,
+}
+
 /// A change that watches may be waiting for. Changes come in the order in which Apache triggers its watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -86,8 +98,8 @@ pub struct Change {
     pub kind: EventType,
     /// The node that was made, removed or written, or the parent whose children changed ("/" for the root).
     pub path: Box<str>,
-    /// Who may hear of it (ZOOKEEPER-4799): the new node's ACL, that of a deleted one before it went, the parent's for its
-    /// children. `None` is everyone.
+    /// Who may hear of it (ZOOKEEPER-4799): the new node's ACL, that of a deleted one before it went, the parent's for
+    /// its children. `None` is everyone.
     pub acl: Option<Arc<[Acl]>>,
 }
 
@@ -109,6 +121,17 @@ impl Tree {
     /// Sets [`Self::last_zxid`], as a loaded snapshot or a new epoch asks.
     pub fn set_last_zxid(&mut self, zxid: Zxid) {
         self.last_zxid = zxid;
+    }
+
+    /// Says that the tree comes from a fuzzy snapshot and shows no one point in time before `zxid` has been applied. Until
+    /// then its digest can not be compared and does not enter the history.
+    pub fn set_whole_at(&mut self, zxid: Zxid) {
+        self.whole_at = zxid;
+    }
+
+    /// Whether the tree shows the state at [`Self::last_zxid`]: see [`Self::set_whole_at`].
+    pub fn is_whole(&self) -> bool {
+        self.last_zxid >= self.whole_at
     }
 
     /// The wrapping sum of all [`node_digest`]s (version 2).
@@ -175,20 +198,18 @@ impl Tree {
         self.ephemerals.keys().copied().collect()
     }
 
-    /// Up to `max` containers and TTL nodes that are due for deletion at wall-clock time `now_wall_ms`: empty containers
-    /// that have had a child, or have had none for longer than `never_used_ms` (0: those are kept); and childless TTL nodes
-    /// not written for longer than their TTL.
+    /// Up to `max` containers and TTL nodes that are due for deletion at wall-clock time `now_wall_ms`: empty
+    /// containers that have had a child, or have had none for longer than `never_used_ms` (0: those are kept); and
+    /// childless TTL nodes not written for longer than their TTL.
     pub fn doomed(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
-        let age = |record: &Record| now_wall_ms.saturating_sub(record.mtime);
+        let age = |slot| now_wall_ms.saturating_sub(self.slab.record(slot).mtime);
         let containers = self.containers.iter().filter(|slot| {
-            let record = self.slab.record(**slot);
-            let unused_too_long = never_used_ms != 0 && age(record) > never_used_ms;
-            record.child_count == 0 && (record.cversion > 0 || unused_too_long)
+            let unused_too_long = never_used_ms != 0 && age(**slot) > never_used_ms;
+            self.slab.child_count(**slot) == 0 && (self.slab.cversion(**slot) > 0 || unused_too_long)
         });
         let ttls = self.ttls.iter().filter(|slot| {
-            let record = self.slab.record(**slot);
             let Owner::Ttl(ttl_ms) = owner_kind(self.owner(**slot)) else { return false };
-            record.child_count == 0 && ttl_ms != 0 && age(record) > ttl_ms
+            self.slab.child_count(**slot) == 0 && ttl_ms != 0 && age(**slot) > ttl_ms
         });
         containers.chain(ttls).take(max).map(|slot| self.path(*slot)).collect()
     }
@@ -214,6 +235,7 @@ impl Tree {
             history: History::default(),
             data_size: 0,
             last_zxid: Zxid::ZERO,
+            whole_at: Zxid::ZERO,
             walk: None,
         };
         tree.slab.add_root();
@@ -222,7 +244,8 @@ impl Tree {
     }
 
     fn add_system_node(&mut self, parent: Slot, name: &str, path: &str) -> Slot {
-        let slot = self.add_node(parent, name, path, Some(&[]), OPEN, &StatPersisted::default());
+        let place = Place { parent, path, name, hash: hash_path(path) };
+        let slot = self.add_node(&place, Some(&[]), OPEN, &StatPersisted::default());
         slot.expect("a small tree has room for three nodes")
     }
 
@@ -240,7 +263,12 @@ impl Tree {
         if path.is_empty() || path == "/" {
             return Some(ROOT);
         }
-        self.index.find(&self.slab, path, hash_path(path))
+        self.find_hashed(path, hash_path(path))
+    }
+
+    /// As [`Self::find`], for a path that is not the root's and whose hash is known.
+    fn find_hashed(&self, path: &str, hash: u32) -> Option<Slot> {
+        self.index.find(&self.slab, path, hash)
     }
 
     fn node(&self, slot: Slot) -> Node<'_> {
@@ -275,27 +303,19 @@ impl Tree {
             ctime: record.ctime,
             mtime: record.mtime,
             version: record.version,
-            cversion: record.cversion,
+            cversion: self.slab.cversion(slot),
             aversion: record.aversion,
             ephemeral_owner: self.owner(slot),
-            pzxid: record.pzxid,
+            pzxid: self.slab.pzxid(slot),
         }
     }
 
-    /// Hangs a node below `parent` and accounts for it everywhere; it takes over one use of the ACL. `None`: no room, or the
-    /// name is impossibly long.
-    fn add_node(
-        &mut self,
-        parent: Slot,
-        name: &str,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: u32,
-        stat: &StatPersisted,
-    ) -> Option<Slot> {
+    /// Makes a node at a place where none is and accounts for it everywhere; it takes over one use of the ACL. `None`:
+    /// no room, or the name is impossibly long.
+    fn add_node(&mut self, place: &Place<'_>, data: Option<&[u8]>, acl: u32, stat: &StatPersisted) -> Option<Slot> {
+        let Place { parent, path, name, hash } = *place;
         let slot = self.slab.add(parent, name, data)?;
         self.note_new(slot);
-        let hash = hash_path(path);
         let record = self.slab.record_mut(slot);
         record.acl = acl;
         record.hash = hash;
@@ -310,13 +330,12 @@ impl Tree {
         let record = self.slab.record_mut(slot);
         record.czxid = stat.czxid;
         record.mzxid = stat.mzxid;
-        record.pzxid = stat.pzxid;
         record.ctime = stat.ctime;
         record.mtime = stat.mtime;
         record.version = stat.version;
-        record.cversion = stat.cversion;
         record.aversion = stat.aversion;
         record.set_owned(stat.ephemeral_owner != 0);
+        self.slab.set_cversion_pzxid(slot, stat.cversion, stat.pzxid);
         if stat.ephemeral_owner != 0 {
             self.own(slot, stat.ephemeral_owner);
         }
@@ -385,7 +404,7 @@ impl<'a> Node<'a> {
 
     /// The statistics as clients see them.
     pub fn stat(&self) -> Stat {
-        self.persisted().to_stat(self.record.data_len(), self.record.child_count)
+        self.persisted().to_stat(self.record.data_len(), self.num_children())
     }
 
     /// The statistics as they are stored.
@@ -405,7 +424,7 @@ impl<'a> Node<'a> {
 
     /// Children there are now.
     pub fn num_children(&self) -> u32 {
-        self.record.child_count
+        self.tree.slab.child_count(self.slot)
     }
 
     /// The names of the children, in no order that clients may rely on.

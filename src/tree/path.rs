@@ -1,7 +1,7 @@
 //! What a path may look like (`PathUtils.validatePath`).
 
-/// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component, no control character and
-/// none of the characters that Apache refuses. The view is UTF-16: what needs surrogates there is refused.
+/// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component, no control character
+/// and none of the characters that Apache refuses. The view is UTF-16: what needs surrogates there is refused.
 pub fn validate_path(path: &str) -> bool {
     if path == "/" {
         return true;

@@ -1,15 +1,15 @@
 //! Quotas: the statistics that every server keeps for itself below /zookeeper/quota.
 //!
-//! A client sets a quota on /a by making /zookeeper/quota/a/zookeeper_limits and …/zookeeper_stats. The server then keeps the
-//! data of the second right: it writes there outside any transaction, changing neither version nor mzxid.
+//! A client sets a quota on /a by making /zookeeper/quota/a/zookeeper_limits and …/zookeeper_stats. The server then
+//! keeps the data of the second right: it writes there outside any transaction, changing neither version nor mzxid.
 
 use std::collections::BTreeSet;
 
 use super::slab::Slot;
 use super::{QUOTA_PATH, Tree};
 
-/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits behind an odd `=` that hides
-/// them from parsers of 3.4: `count=N,bytes=M=;byteHardLimit=X;countHardLimit=Y`.
+/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits behind an odd `=` that
+/// hides them from parsers of 3.4: `count=N,bytes=M=;byteHardLimit=X;countHardLimit=Y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsTrack {
     /// Nodes: used, or allowed; -1 is no limit.
@@ -132,10 +132,7 @@ impl Tree {
     /// After a load: finds every limits node that is a leaf, and counts afresh.
     pub(super) fn rebuild_quotas(&mut self) {
         let Some(top) = self.find(QUOTA_PATH) else { return };
-        let is_limits = |slot: &Slot| {
-            let record = self.slab.record(*slot);
-            record.child_count == 0 && record.name() == LIMITS
-        };
+        let is_limits = |slot: &Slot| self.slab.child_count(*slot) == 0 && self.slab.record(*slot).name() == LIMITS;
         let limits: Vec<_> = self.subtree(top).filter(is_limits).map(|slot| self.path(slot)).collect();
         for path in limits {
             let root = path.rsplit_once('/').and_then(|(parent, _)| quota_of(parent));

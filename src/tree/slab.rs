@@ -1,7 +1,8 @@
 //! Where the nodes live: fixed-size records in chunks that never move, addressed by 32-bit slots.
 //!
-//! A record is 104 bytes; name and data of a node share one heap allocation. A node's slot is always above its parent's, so
-//! that a walk in slot order meets parents first: that is the order in which snapshots are written and read.
+//! A record is 88 bytes; name and data of a node share one heap allocation, and what only a node that has had children
+//! needs stands aside. A node's slot is always above its parent's, so that a walk in slot order meets parents first:
+//! that is the order in which snapshots are written and read.
 
 use std::collections::BTreeSet;
 
@@ -13,29 +14,36 @@ pub(super) type Slot = u32;
 pub(super) struct Record {
     pub(super) czxid: i64,
     pub(super) mzxid: i64,
-    pub(super) pzxid: i64,
     pub(super) ctime: i64,
     pub(super) mtime: i64,
     /// Name, then data.
     content: Box<[u8]>,
     pub(super) version: i32,
-    pub(super) cversion: i32,
     pub(super) aversion: i32,
     /// Index of the ACL table.
     pub(super) acl: u32,
     pub(super) parent: Slot,
-    pub(super) first_child: Slot,
     /// The next sibling, [`NONE`] at the last one.
     pub(super) next: Slot,
     /// The sibling before; of the first child, the last one.
     pub(super) prev: Slot,
-    pub(super) child_count: u32,
     /// What the node adds to the tree's digest.
     pub(super) crc: u32,
     /// Hash of the full path.
     pub(super) hash: u32,
     /// Length of the name in the low bits, [`LIVE`], [`OWNED`] and [`NULL_DATA`] above them.
     name_len_and_flags: u32,
+    /// Its place among the [`Family`] values; [`NONE`] if it never had a child.
+    family: u32,
+}
+
+/// What a node is to its children. A node without it has none and never had: its cversion is 0, its pzxid its czxid.
+#[derive(Debug)]
+struct Family {
+    pzxid: i64,
+    first_child: Slot,
+    child_count: u32,
+    cversion: i32,
 }
 
 impl Record {
@@ -108,22 +116,19 @@ impl Record {
         Self {
             czxid: 0,
             mzxid: 0,
-            pzxid: 0,
             ctime: 0,
             mtime: 0,
             content: Box::default(),
             version: 0,
-            cversion: 0,
             aversion: 0,
             acl: 0,
             parent: NONE,
-            first_child: NONE,
             next: NONE,
             prev: NONE,
-            child_count: 0,
             crc: 0,
             hash: 0,
             name_len_and_flags: 0,
+            family: NONE,
         }
     }
 }
@@ -131,18 +136,16 @@ impl Record {
 /// All records.
 #[derive(Debug, Default)]
 pub(super) struct Slab {
-    /// Every chunk but the last is full; none ever grows beyond the capacity it was made with.
-    chunks: Vec<Vec<Record>>,
+    records: Chunks<Record>,
     free: BTreeSet<Slot>,
+    families: Chunks<Family>,
+    free_families: Vec<u32>,
 }
 
 impl Slab {
     /// Slots in use or free: all are below this.
     pub(super) fn end(&self) -> Slot {
-        match self.chunks.last() {
-            Some(last) => ((self.chunks.len() - 1) * CHUNK + last.len()) as Slot,
-            None => 0,
-        }
+        self.records.len()
     }
 
     /// Live nodes.
@@ -152,18 +155,47 @@ impl Slab {
 
     /// The record at `slot`, which must be below [`Self::end`].
     pub(super) fn record(&self, slot: Slot) -> &Record {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        self.records.get(slot)
     }
 
     /// See [`Self::record`].
     pub(super) fn record_mut(&mut self, slot: Slot) -> &mut Record {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        self.records.get_mut(slot)
+    }
+
+    /// The zxid of the last change among the children.
+    pub(super) fn pzxid(&self, slot: Slot) -> i64 {
+        self.family(slot).map_or(self.record(slot).czxid, |family| family.pzxid)
+    }
+
+    /// Children ever made, as stored.
+    pub(super) fn cversion(&self, slot: Slot) -> i32 {
+        self.family(slot).map_or(0, |family| family.cversion)
+    }
+
+    /// Children there are.
+    pub(super) fn child_count(&self, slot: Slot) -> u32 {
+        self.family(slot).map_or(0, |family| family.child_count)
+    }
+
+    /// The oldest child, or [`NONE`].
+    pub(super) fn first_child(&self, slot: Slot) -> Slot {
+        self.family(slot).map_or(NONE, |family| family.first_child)
+    }
+
+    /// Sets what the children have changed. To be called after the czxid is set.
+    pub(super) fn set_cversion_pzxid(&mut self, slot: Slot, cversion: i32, pzxid: i64) {
+        if self.cversion(slot) != cversion || self.pzxid(slot) != pzxid {
+            let family = self.family_mut(slot);
+            family.cversion = cversion;
+            family.pzxid = pzxid;
+        }
     }
 
     /// Makes the root, in slot 0.
     pub(super) fn add_root(&mut self) -> Slot {
         assert_eq!(self.end(), 0, "the root comes first");
-        self.push(Record::live("", Some(&[]), NONE))
+        self.records.push(Record::live("", Some(&[]), NONE))
     }
 
     /// Makes a last child of `parent`. `None` when the name is too long or the slots have run out.
@@ -179,7 +211,7 @@ impl Slab {
                 slot
             }
             None if self.end() == NONE => return None,
-            None => self.push(record),
+            None => self.records.push(record),
         };
         self.link(slot, parent);
         Some(slot)
@@ -187,15 +219,18 @@ impl Slab {
 
     /// Frees a node that has no children and is not the root.
     pub(super) fn remove(&mut self, slot: Slot) {
-        assert_eq!(self.record(slot).first_child, NONE, "children go before their parent");
+        assert_eq!(self.first_child(slot), NONE, "children go before their parent");
         self.unlink(slot);
-        *self.record_mut(slot) = Record::free();
+        let before = std::mem::replace(self.record_mut(slot), Record::free());
+        if before.family != NONE {
+            self.free_families.push(before.family);
+        }
         self.free.insert(slot);
     }
 
     /// The slots of the children, oldest first.
     pub(super) fn children(&self, slot: Slot) -> impl Iterator<Item = Slot> + use<'_> {
-        let mut at = self.record(slot).first_child;
+        let mut at = self.first_child(slot);
         std::iter::from_fn(move || {
             let here = (at != NONE).then_some(at)?;
             at = self.record(here).next;
@@ -205,7 +240,7 @@ impl Slab {
 
     /// The node that follows `slot` in a pre-order walk of the subtree of `top`.
     pub(super) fn next_in_subtree(&self, slot: Slot, top: Slot) -> Option<Slot> {
-        let first = self.record(slot).first_child;
+        let first = self.first_child(slot);
         if first != NONE {
             return Some(first);
         }
@@ -250,21 +285,29 @@ impl Slab {
         rest.is_empty()
     }
 
-    fn push(&mut self, record: Record) -> Slot {
-        let slot = self.end();
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK => last.push(record),
-            _ => {
-                let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(record);
-                self.chunks.push(chunk);
-            }
+    fn family(&self, slot: Slot) -> Option<&Family> {
+        let family = self.record(slot).family;
+        (family != NONE).then(|| self.families.get(family))
+    }
+
+    /// The family of a node, made if it has none.
+    fn family_mut(&mut self, slot: Slot) -> &mut Family {
+        let record = self.records.get_mut(slot);
+        if record.family == NONE {
+            let new = Family { pzxid: record.czxid, first_child: NONE, child_count: 0, cversion: 0 };
+            record.family = match self.free_families.pop() {
+                Some(family) => {
+                    *self.families.get_mut(family) = new;
+                    family
+                }
+                None => self.families.push(new),
+            };
         }
-        slot
+        self.families.get_mut(record.family)
     }
 
     fn link(&mut self, slot: Slot, parent: Slot) {
-        let above = self.record_mut(parent);
+        let above = self.family_mut(parent);
         above.child_count += 1;
         let first = above.first_child;
         if first == NONE {
@@ -279,7 +322,7 @@ impl Slab {
 
     fn unlink(&mut self, slot: Slot) {
         let Record { parent, next, prev, .. } = *self.record(slot);
-        let above = self.record_mut(parent);
+        let above = self.family_mut(parent);
         above.child_count -= 1;
         let first = above.first_child;
         if first == slot {
@@ -295,6 +338,46 @@ impl Slab {
     }
 }
 
+/// Values in allocations that never move or grow: adding one never copies the others.
+#[derive(Debug)]
+struct Chunks<T> {
+    /// Every chunk but the last is full.
+    chunks: Vec<Vec<T>>,
+}
+
+impl<T> Chunks<T> {
+    fn len(&self) -> u32 {
+        self.chunks.last().map_or(0, |last| ((self.chunks.len() - 1) * CHUNK + last.len()) as u32)
+    }
+
+    fn get(&self, at: u32) -> &T {
+        &self.chunks[at as usize / CHUNK][at as usize % CHUNK]
+    }
+
+    fn get_mut(&mut self, at: u32) -> &mut T {
+        &mut self.chunks[at as usize / CHUNK][at as usize % CHUNK]
+    }
+
+    fn push(&mut self, value: T) -> u32 {
+        let at = self.len();
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(value),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(value);
+                self.chunks.push(chunk);
+            }
+        }
+        at
+    }
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new() }
+    }
+}
+
 fn content_of(name: &[u8], data: &[u8]) -> Box<[u8]> {
     let mut content = Vec::with_capacity(name.len() + data.len());
     content.extend_from_slice(name);
@@ -306,7 +389,7 @@ fn content_of(name: &[u8], data: &[u8]) -> Box<[u8]> {
 pub(super) const ROOT: Slot = 0;
 /// No node.
 pub(super) const NONE: Slot = Slot::MAX;
-/// Records in one allocation.
+/// Values in one allocation.
 const CHUNK: usize = 1 << 12;
 
 const NULL_DATA: u32 = 1 << 31;
@@ -314,7 +397,7 @@ const OWNED: u32 = 1 << 30;
 const LIVE: u32 = 1 << 29;
 const NAME_LEN_MASK: u32 = LIVE - 1;
 
-const _: () = assert!(size_of::<Record>() == 104, "memory per node is a headline figure");
+const _: () = assert!(size_of::<Record>() == 88, "memory per node is a headline figure");
 
 #[cfg(test)]
 mod tests {
@@ -339,7 +422,7 @@ mod tests {
             for slot in slab.children(ROOT).collect::<Vec<_>>() {
                 slab.remove(slot);
             }
-            assert_eq!((slab.len(), slab.record(ROOT).first_child, slab.record(ROOT).child_count), (1, NONE, 0));
+            assert_eq!((slab.len(), slab.first_child(ROOT), slab.child_count(ROOT)), (1, NONE, 0));
         }
     }
 

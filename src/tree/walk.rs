@@ -1,8 +1,8 @@
 //! Point-in-time snapshots of a tree that goes on changing.
 //!
-//! The nodes are given out in slot order, batch by batch, so parents come first. Before the writer changes a node that the
-//! walk has not reached, it puts the node's image aside; what is given out is thus the tree as it was at the start, and the
-//! writer never waits for more than a batch.
+//! The nodes are given out in slot order, batch by batch, so parents come first. Before the writer changes a node that
+//! the walk has not reached, it puts the node's image aside; what is given out is thus the tree as it was at the start,
+//! and the writer never waits for more than a batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,8 +70,8 @@ impl Tree {
         }
     }
 
-    /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large. Returns the cursor to give
-    /// to [`Self::advance_snapshot`], or `None` when those were the last ones (or no snapshot is being taken).
+    /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large. Returns the cursor
+    /// to give to [`Self::advance_snapshot`], or `None` when those were the last ones (or no snapshot is being taken).
     ///
     /// Calling it again without advancing gives the same nodes again.
     pub fn snapshot_batch(&self, max_nodes: usize, sink: &mut NodeSink<'_>) -> Option<u32> {

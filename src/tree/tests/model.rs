@@ -1,5 +1,5 @@
-//! Random transactions against a map from path to node: results, statistics, children, digests, and snapshots that are taken
-//! in small batches meanwhile.
+//! Random transactions against a map from path to node: results, statistics, children, digests, and snapshots that are
+//! taken in small batches meanwhile.
 
 use std::collections::BTreeMap;
 
