@@ -14,8 +14,6 @@ pub(super) struct AclTable {
     entries: Vec<Entry>,
     by_list: HashTable<u32>,
     free: Vec<u32>,
-    /// While a snapshot is walked, lists that nobody uses any more wait here: the snapshot may still name them.
-    unused: Option<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -30,7 +28,7 @@ impl AclTable {
     /// A table that holds only [`OPEN`], which stays for ever.
     pub(super) fn new() -> Self {
         let open = Entry { list: Arc::from([Acl::open()]), hash: 0, uses: 1 };
-        Self { entries: vec![open], by_list: HashTable::new(), free: Vec::new(), unused: None }
+        Self { entries: vec![open], by_list: HashTable::new(), free: Vec::new() }
     }
 
     /// The list at an index that a node holds.
@@ -79,43 +77,20 @@ impl AclTable {
         }
         let entry = &mut self.entries[index as usize];
         entry.uses -= 1;
-        if entry.uses == 0 {
-            match &mut self.unused {
-                Some(unused) => unused.push(index),
-                None => self.drop_unused(index),
-            }
+        if entry.uses > 0 {
+            return;
         }
+        entry.list = Arc::from([]);
+        if let Ok(found) = self.by_list.find_entry(entry.hash, |&other| other == index) {
+            found.remove();
+        }
+        self.free.push(index);
     }
 
     /// Every list but [`OPEN`], by index.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<[Acl]>)> {
         let used = self.entries.iter().enumerate().skip(1).filter(|(_, entry)| entry.uses > 0);
         used.map(|(index, entry)| (index as u32, &entry.list))
-    }
-
-    /// From here on, no index is given to another list.
-    pub(super) fn hold(&mut self) {
-        self.unused.get_or_insert_default();
-    }
-
-    /// Ends [`Self::hold`].
-    pub(super) fn unhold(&mut self) {
-        for index in self.unused.take().unwrap_or_default() {
-            self.drop_unused(index);
-        }
-    }
-
-    /// An index may come here twice, when it was used again and dropped again during a hold.
-    fn drop_unused(&mut self, index: u32) {
-        let entry = &mut self.entries[index as usize];
-        if entry.uses > 0 {
-            return;
-        }
-        if let Ok(found) = self.by_list.find_entry(entry.hash, |&other| other == index) {
-            found.remove();
-            entry.list = Arc::from([]);
-            self.free.push(index);
-        }
     }
 }
 
@@ -158,20 +133,5 @@ mod tests {
         table.release(a);
         assert_eq!(table.iter().count(), 0);
         assert_eq!(table.acquire(&list("b:x")), a, "the index is free again");
-    }
-
-    #[test]
-    fn a_hold_keeps_indexes_until_its_end() {
-        let mut table = AclTable::new();
-        let a = table.acquire(&list("a:x"));
-        table.hold();
-        table.release(a);
-        assert_ne!(table.acquire(&list("b:x")), a);
-        assert_eq!(table.acquire(&list("a:x")), a);
-        table.release(a);
-        assert_eq!(**table.list(a), *list("a:x"));
-        table.unhold();
-        assert_eq!(table.acquire(&list("c:x")), a);
-        assert_eq!(table.free.len(), 0);
     }
 }

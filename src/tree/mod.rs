@@ -123,8 +123,8 @@ impl Tree {
         self.last_zxid = zxid;
     }
 
-    /// Says that the tree comes from a fuzzy snapshot and shows no one point in time before `zxid` has been applied. Until
-    /// then its digest can not be compared and does not enter the history.
+    /// Says that the tree comes from a fuzzy snapshot and shows no one point in time before `zxid` has been applied.
+    /// Until then its digest can not be compared and does not enter the history.
     pub fn set_whole_at(&mut self, zxid: Zxid) {
         self.whole_at = zxid;
     }

@@ -24,7 +24,8 @@ pub struct SnapshotHead {
     pub digest: i64,
     /// Global sessions and their timeouts in milliseconds.
     pub sessions: Vec<(SessionId, i32)>,
-    /// Every list that a node may name by its index; -1, `OPEN_ACL_UNSAFE`, goes without saying.
+    /// Every list that a node of the snapshot names by its index, as it was at the start; -1, `OPEN_ACL_UNSAFE`, goes
+    /// without saying.
     pub acls: Vec<(i64, Arc<[Acl]>)>,
 }
 
@@ -59,8 +60,6 @@ impl Walk {
 impl Tree {
     /// Starts a snapshot of the tree as it is now; one that was under way is given up.
     pub fn begin_snapshot(&mut self) -> SnapshotHead {
-        self.end_snapshot();
-        self.acls.hold();
         self.walk = Some(Walk { cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
         SnapshotHead {
             zxid: self.last_zxid,
@@ -104,7 +103,6 @@ impl Tree {
     /// Ends the snapshot, whether all of it has been taken or not.
     pub fn end_snapshot(&mut self) {
         self.walk = None;
-        self.acls.unhold();
     }
 
     /// Nodes put aside because they have changed since the snapshot began: copies that cost memory.

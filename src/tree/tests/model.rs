@@ -170,9 +170,7 @@ impl Model {
             .filter(|node| node.acl != [Acl::open()])
             .map(|node| format!("{:?}", node.acl))
             .collect();
-        if tree.walk.is_none() {
-            assert_eq!(tree.acls.iter().count(), lists.len(), "only lists in use are held");
-        }
+        assert_eq!(tree.acls.iter().count(), lists.len(), "only lists in use are held");
     }
 }
 
@@ -315,9 +313,13 @@ fn any_txn() -> impl Strategy<Value = Txn> {
     ]
 }
 
+fn any_session() -> impl Strategy<Value = SessionId> {
+    prop::sample::select(vec![SESSION, OTHER])
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (prop::sample::select(vec![SESSION, OTHER]), any_txn()).prop_map(|(session, txn)| Step::Txn(session, txn)),
+        12 => (any_session(), any_txn()).prop_map(|(session, txn)| Step::Txn(session, txn)),
         1 => Just(Step::BeginSnapshot),
         3 => (1..4usize).prop_map(Step::Batch),
         1 => (1..4usize).prop_map(Step::BatchOnly),
