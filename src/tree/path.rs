@@ -13,7 +13,8 @@ pub fn validate_path(path: &str) -> bool {
 /// The parent's path ("" for the root) and the name, if `path` has the form of a node's path.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     let (parent, name) = path.rsplit_once('/')?;
-    (!name.is_empty() && (parent.is_empty() || parent.starts_with('/'))).then_some((parent, name))
+    let is_path = parent.is_empty() || (parent.starts_with('/') && !parent.ends_with('/'));
+    (is_path && !name.is_empty()).then_some((parent, name))
 }
 
 fn is_allowed(c: char) -> bool {
@@ -44,7 +45,7 @@ mod tests {
     fn splits() {
         assert_eq!(split("/a"), Some(("", "a")));
         assert_eq!(split("/a/b"), Some(("/a", "b")));
-        for bad in ["", "/", "a", "a/b", "/a/"] {
+        for bad in ["", "/", "a", "a/b", "/a/", "//a", "/a//b"] {
             assert_eq!(split(bad), None, "{bad:?}");
         }
     }

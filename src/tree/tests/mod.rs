@@ -2,6 +2,8 @@
 
 mod model;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::{CONTAINER_OWNER, Id, ttl_owner};
@@ -200,7 +202,7 @@ fn a_replayed_delete_takes_what_is_below_with_it() {
 fn impossible_transactions_change_nothing() {
     let mut driven = Driven::new();
     let digest = driven.tree.digest();
-    for path in ["", "/", "a", "/a/", "//", "/x/y"] {
+    for path in ["", "/", "a", "/a/", "//", "//a", "/x/y"] {
         let err = driven.create(path).err;
         let expected = match path {
             "/" => ErrorCode::NODE_EXISTS,
@@ -363,4 +365,62 @@ fn paths(tree: &Tree) -> Vec<String> {
 
 fn size(tree: &Tree, path: &str) -> u64 {
     (path.len() + tree.get(path).unwrap().data().map_or(0, <[u8]>::len)) as u64
+}
+
+/// Paths of every sort, the system's and impossible ones among them.
+fn odd_path() -> impl Strategy<Value = String> {
+    let name =
+        prop::sample::select(vec!["a", "zookeeper", "quota", "zookeeper_limits", "zookeeper_stats", "", ".", "é"]);
+    (any::<bool>(), prop::collection::vec(name, 0..6))
+        .prop_map(|(rooted, names)| format!("{}{}", if rooted { "/" } else { "" }, names.join("/")))
+}
+
+fn odd_txn() -> impl Strategy<Value = Txn> {
+    let data = prop::sample::select(vec![None, Some("count=1,bytes=x"), Some("count=9223372036854775807,bytes=1")]);
+    prop_oneof![
+        4 => odd_path().prop_map(|path| create(&path, CreateKind::Persistent)),
+        1 => (odd_path(), any::<i64>()).prop_map(|(path, ttl_ms)| create(&path, CreateKind::Ttl { ttl_ms })),
+        2 => odd_path().prop_map(|path| delete(&path)),
+        2 => (odd_path(), data, any::<i32>()).prop_map(|(path, data, version)| set_data(&path, data, version)),
+        1 => (odd_path(), any::<i32>()).prop_map(|(path, version)| Txn::SetAcl { path, acl: private(), version }),
+        1 => prop::collection::vec(odd_path(), 0..3).prop_map(|paths| Txn::CloseSession { paths: Some(paths) }),
+    ]
+}
+
+fn check_sums(tree: &Tree) {
+    let of = |path: &String| {
+        let node = tree.get(path).unwrap();
+        assert_eq!(node.digest(), node_digest(path, node.data(), &node.persisted()));
+        i64::from(node.digest())
+    };
+    let paths = paths(tree);
+    assert_eq!(tree.digest(), paths.iter().map(of).sum::<i64>());
+    assert_eq!(tree.data_size(), paths.iter().map(|path| size(tree, path)).sum::<u64>() + 1);
+    assert_eq!(tree.node_count(), paths.len() + 1);
+}
+
+proptest! {
+    #[test]
+    fn no_transaction_breaks_the_tree(txns in prop::collection::vec(odd_txn(), 0..60)) {
+        let mut driven = Driven::new();
+        for txn in &txns {
+            driven.apply(txn);
+        }
+        check_sums(&driven.tree);
+    }
+
+    #[test]
+    fn no_snapshot_breaks_the_loader(nodes in prop::collection::vec((odd_path(), -2..4i64, any::<i64>()), 0..60)) {
+        let mut loader = Loader::new();
+        loader.acl(1, &private());
+        loader.acl(1, &[Acl::open()]);
+        for (path, acl_index, owner) in &nodes {
+            let stat = StatPersisted { ephemeral_owner: *owner, cversion: -1, ..StatPersisted::default() };
+            let _refused = loader.node(path, Some(b"data"), *acl_index, &stat);
+        }
+        let tree = loader.finish(Zxid(1));
+        check_sums(&tree);
+        let owned: usize = tree.ephemeral_owners().into_iter().map(|owner| tree.ephemerals_of(owner).len()).sum();
+        assert_eq!(owned, tree.ephemeral_count());
+    }
 }
