@@ -41,6 +41,8 @@ pub struct ShardReport {
     pub slow_readers_closed: u64,
     pub large_requests_rejected: u64,
     pub watches: Counts,
+    /// Heap bytes of the watch table, nearly.
+    pub watch_bytes: usize,
 }
 
 /// One connection (`cons`, `stat`, `dump`).
@@ -85,6 +87,7 @@ impl Frontend {
             slow_readers_closed: stats.slow_readers_closed,
             large_requests_rejected: stats.large_requests_rejected,
             watches: self.shard.watches.counts(),
+            watch_bytes: self.shard.watches.heap_bytes(),
         }
     }
 
@@ -114,11 +117,6 @@ impl Frontend {
     /// The data table in three numbers (`wchs`). A path that is watched on two shards counts on both.
     pub fn watch_summary(&self) -> Summary {
         self.shard.watches.summary()
-    }
-
-    /// Heap bytes of the watch table. It walks the table.
-    pub fn watch_bytes(&self) -> usize {
-        self.shard.watches.heap_bytes()
     }
 
     /// The data table by path (`wchp`; turned around, `wchc`).

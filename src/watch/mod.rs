@@ -246,13 +246,15 @@ impl WatchTable {
         all
     }
 
-    /// Bytes that the table takes up on the heap, spare room included.
+    /// Bytes that the table takes up on the heap, spare room included; watchers of paths that have several are estimated.
     pub fn heap_bytes(&self) -> usize {
         let reverse: usize = self.connections.iter().map(HashTable::allocation_size).sum();
+        let pairs: usize = self.connections.iter().map(HashTable::len).sum();
         self.paths.heap_bytes()
             + self.index.allocation_size()
             + reverse
             + self.connections.capacity() * size_of::<HashTable<u32>>()
+            + (pairs - self.index.len()) * SHARED_WATCH_BYTES
     }
 
     fn find(&self, path: &str) -> Option<u32> {
@@ -354,6 +356,8 @@ fn parent(path: &str) -> Option<&str> {
 
 /// Connections that fit beside four mode bits.
 pub const CONNECTIONS_MAX: u32 = 1 << 28;
+/// What one more watcher of a path takes in a hash table that is two thirds full.
+const SHARED_WATCH_BYTES: usize = 8;
 /// Entries up to which spare room is not given back.
 const SPARE_MIN: usize = 256;
 /// Room is given back when the table has shrunk to one part in so many.

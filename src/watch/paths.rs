@@ -11,6 +11,8 @@ use super::Modes;
 pub(super) struct Paths {
     chunks: Vec<Vec<WatchedPath>>,
     free: Vec<u32>,
+    /// Heap bytes of the names.
+    name_bytes: usize,
 }
 
 /// One path and who watches it. 32 bytes.
@@ -33,6 +35,7 @@ impl Paths {
     /// Adds a path without watchers.
     pub(super) fn insert(&mut self, path: &str) -> u32 {
         let entry = WatchedPath { path: path.into(), watchers: Watchers::None };
+        self.name_bytes += malloc_bytes(path.len());
         if let Some(id) = self.free.pop() {
             self.chunks[id as usize / CHUNK][id as usize % CHUNK] = entry;
             return id;
@@ -50,6 +53,7 @@ impl Paths {
     /// Frees the number and the name.
     pub(super) fn remove(&mut self, id: u32) {
         let entry = &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK];
+        self.name_bytes -= malloc_bytes(entry.path.len());
         *entry = WatchedPath { path: Box::default(), watchers: Watchers::None };
         self.free.push(id);
     }
@@ -59,10 +63,10 @@ impl Paths {
         self.chunks.iter().flatten().filter(|entry| !entry.watchers.is_empty())
     }
 
+    /// All but the watchers of paths that have several.
     pub(super) fn heap_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<WatchedPath>()).sum();
-        let names = self.iter().map(|entry| malloc_bytes(entry.path.len()) + entry.watchers.heap_bytes());
-        chunks + self.free.capacity() * size_of::<u32>() + names.sum::<usize>()
+        chunks + self.free.capacity() * size_of::<u32>() + self.name_bytes
     }
 }
 
@@ -145,13 +149,6 @@ impl Watchers {
                 *watcher = Watcher::new(watcher.connection(), modes);
                 modes != Modes::NONE
             }),
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::None | Self::One(_) => 0,
-            Self::Many(all) => malloc_bytes(size_of::<HashTable<Watcher>>()) + malloc_bytes(all.allocation_size()),
         }
     }
 }
