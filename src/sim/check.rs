@@ -37,10 +37,8 @@ pub enum Property {
     ReplyOrder,
     /// C5, C6: a read shows the tree as of its zxid.
     WrongRead,
-    /// W1 to W3, W5, W9: each event once, in order, before what it announces.
+    /// W1 to W6, W8, W9: each event once, in order, before what it announces.
     WatchOrder,
-    /// W4: setWatches fires what was missed.
-    WatchMissed,
     /// S1: a session does not expire before its time.
     ExpiredEarly,
     /// S2: nor long after it.

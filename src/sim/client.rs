@@ -7,7 +7,7 @@ use crate::codes::{ErrorCode, EventType};
 use crate::jute::{Malformed, Reader, Writer};
 use crate::proto::xid;
 
-use super::op::{AclKind, Create, Mode, Op, Rewatch};
+use super::op::{AclKind, Create, Fill, Mode, Op, Rewatch};
 use super::rng::Rng;
 
 /// One client and what it knows.
@@ -318,7 +318,7 @@ impl Client {
             return Op::Check { path: self.any_path(), version: self.any_version() };
         }
         match self.any_write() {
-            Op::SetAcl { path, version, .. } => Op::SetData { path, data: vec![7], version },
+            Op::SetAcl { path, version, .. } => Op::SetData { path, data: Fill { byte: 7, len: 1 }, version },
             op => op,
         }
     }
@@ -370,10 +370,10 @@ impl Client {
     }
 
     /// Mostly short; now and then several sectors long.
-    fn any_data(&mut self) -> Vec<u8> {
+    fn any_data(&mut self) -> Fill {
         let len = if self.rng.chance(60) { 400 + self.rng.index(3000) } else { self.rng.index(40) };
         let byte = 1 + self.rng.below(255) as u8;
-        vec![byte; len]
+        Fill { byte, len }
     }
 }
 

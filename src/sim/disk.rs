@@ -57,8 +57,6 @@ pub struct Disk {
     capacity: usize,
     /// Operations left until the machine stops; none for never.
     fuse: Option<u64>,
-    /// Operations done: a measure of where a fuse can blow.
-    operations: u64,
 }
 
 #[derive(Debug, Default)]
@@ -91,11 +89,6 @@ impl Disk {
         self.capacity = capacity;
     }
 
-    /// Operations done so far.
-    pub fn operations(&self) -> u64 {
-        self.operations
-    }
-
     /// Bytes that can still be allocated.
     pub fn room(&self) -> usize {
         let used: usize = self.names.values().map(|file| self.files[*file].content.len()).sum();
@@ -110,11 +103,6 @@ impl Disk {
     /// A file's bytes as a running program reads them.
     pub fn read(&self, name: &str) -> Option<&[u8]> {
         self.names.get(name).map(|file| self.files[*file].content.as_slice())
-    }
-
-    /// Whether `name` exists.
-    pub fn exists(&self, name: &str) -> bool {
-        self.names.contains_key(name)
     }
 
     /// Makes an empty file, in place of one of the same name.
@@ -271,7 +259,6 @@ impl Disk {
             return Err(DiskError::Stopped);
         }
         self.fuse = self.fuse.map(|left| left - 1);
-        self.operations += 1;
         Ok(())
     }
 }

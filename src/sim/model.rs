@@ -108,19 +108,17 @@ impl Model {
             time_ms: 0,
         };
         let mut txns = Vec::new();
-        for (at, op) in ops.iter().enumerate() {
+        for op in ops {
             match ahead.decide_one(op, ids, user) {
                 Ok(txn) => {
                     ahead.apply_one(&header, &txn, &mut Vec::new());
                     txns.push(txn);
                 }
                 Err(err) => {
-                    let code = |place: usize| match place.cmp(&at) {
-                        std::cmp::Ordering::Less => ErrorCode::OK,
-                        std::cmp::Ordering::Equal => err,
-                        std::cmp::Ordering::Greater => ErrorCode::RUNTIME_INCONSISTENCY,
-                    };
-                    return Txn::Multi((0..ops.len()).map(|place| Txn::Error(code(place))).collect());
+                    // What was right so far stays in the log, and is not applied.
+                    txns.push(Txn::Error(err));
+                    txns.resize(ops.len(), Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY));
+                    break;
                 }
             }
         }
@@ -144,7 +142,7 @@ impl Model {
                 let node = self.nodes.get(path).ok_or(ErrorCode::NO_NODE)?;
                 permit(&node.acl, perms::WRITE, ids)?;
                 check_version(*version, node.stat.version)?;
-                let data = Some(Bytes::from(data.clone()));
+                let data = Some(data.bytes());
                 Ok(Txn::SetData(SetDataTxn { path: path.clone(), data, version: node.stat.version + 1 }))
             }
             Op::SetAcl { path, acl, version } => {
@@ -182,7 +180,7 @@ impl Model {
             Mode::Ttl(ttl_ms) => CreateKind::Ttl { ttl_ms },
         };
         let with_stat = create.with_stat || !matches!(create.mode, Mode::Persistent | Mode::Ephemeral);
-        let data = Some(Bytes::from(create.data.clone()));
+        let data = Some(create.data.bytes());
         let acl = create.acl.list(user);
         Ok(Txn::Create(CreateTxn { path, data, acl, kind, with_stat, parent_cversion: number + 1 }))
     }
@@ -215,7 +213,7 @@ impl Model {
                 Answer::Empty
             }
             Txn::Multi(txns) if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) => {
-                Answer::Multi(txns.iter().map(|txn| (OpCode::ERROR, failed(txn))).collect())
+                Answer::Multi(txns.iter().map(|txn| (OpCode::ERROR, not_done(txn))).collect())
             }
             Txn::Multi(txns) => {
                 let one = |txn: &Txn| (result_type(txn), self.apply_one(header, txn, changes));
@@ -332,6 +330,14 @@ fn result_type(txn: &Txn) -> OpCode {
     match txn {
         Txn::Create(create) if create.with_stat => OpCode::CREATE2,
         txn => txn.op(),
+    }
+}
+
+/// A part of a multi that failed.
+fn not_done(txn: &Txn) -> Answer {
+    match txn {
+        Txn::Error(err) => Answer::Failed(*err),
+        _ => Answer::Failed(ErrorCode::OK),
     }
 }
 

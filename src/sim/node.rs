@@ -55,7 +55,6 @@ struct Shard {
 pub enum Input {
     Accept,
     Bytes(Vec<u8>),
-    Eof,
     Closed,
     Sent(usize),
 }
@@ -125,12 +124,6 @@ impl Node {
     /// Gives an input of a connection to the shard that serves it.
     pub fn input(&mut self, link: usize, shard: u16, input: Input) {
         self.shards[usize::from(shard)].inputs.push_back((link, input));
-    }
-
-    /// Whether nothing is on its way between the cores.
-    pub fn is_quiet(&self) -> bool {
-        let shards = self.shards.iter().all(|shard| shard.inbox.is_empty() && shard.inputs.is_empty());
-        shards && self.to_quorum.is_empty() && !self.store.is_flushing() && !self.quorum.has_committable()
     }
 
     /// One turn of a shard.
@@ -240,6 +233,9 @@ impl Node {
         if ticks && self.defect != Some(Defect::NeverExpired) {
             self.quorum.on_tick(&self.tree, now);
         }
+        if ticks {
+            self.tell_room(turn);
+        }
         self.quorum_effects(turn)?;
         if self.quorum.has_committable() {
             let watching: Vec<bool> = self.shards.iter().map(|shard| shard.front.is_watching()).collect();
@@ -305,9 +301,11 @@ impl Node {
 
     /// Tells the quorum core how much the log can take, and the judge whether that is nothing.
     pub fn tell_room(&mut self, turn: &mut Turn<'_>) {
+        // Without space there is no next file, and the room says so.
+        let _ = self.store.prepare(turn.disk);
         let room = match self.defect {
             Some(Defect::FullDiskIgnored) => u64::MAX,
-            _ => self.store.room(turn.disk),
+            _ => self.store.room(),
         };
         turn.check.on_room(room >= ROOM_WANTED);
         self.quorum.on_log_room(room);
@@ -424,7 +422,6 @@ impl Shard {
             Input::Accept => {}
             Input::Bytes(bytes) if place.paused => self.inputs.push_back((link, Input::Bytes(bytes))),
             Input::Bytes(bytes) => self.front.on_bytes(place.conn, &bytes, tree, turn.now),
-            Input::Eof => self.front.on_eof(place.conn),
             Input::Sent(bytes) => self.front.on_sent(place.conn, bytes),
             Input::Closed => {
                 self.front.on_closed(place.conn);

@@ -1,5 +1,9 @@
 //! What a simulated client can ask for, and the bytes of it. Shared by the clients that send and the checks that judge.
 
+use std::fmt;
+
+use bytes::Bytes;
+
 use crate::codes::{OpCode, perms};
 use crate::jute::Writer;
 use crate::jute::data::{Acl, Id};
@@ -15,7 +19,7 @@ pub enum Op {
     },
     SetData {
         path: String,
-        data: Vec<u8>,
+        data: Fill,
         version: i32,
     },
     SetAcl {
@@ -66,12 +70,32 @@ pub enum Op {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Create {
     pub path: String,
-    pub data: Vec<u8>,
+    pub data: Fill,
     pub acl: AclKind,
     pub mode: Mode,
     pub sequential: bool,
     /// create2 instead of create; container and TTL have opcodes of their own.
     pub with_stat: bool,
+}
+
+/// Data: one byte, many times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    pub byte: u8,
+    pub len: usize,
+}
+
+impl Fill {
+    /// The data itself.
+    pub fn bytes(self) -> Bytes {
+        vec![self.byte; self.len].into()
+    }
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.len, self.byte)
+    }
 }
 
 /// The kinds of node.
@@ -183,7 +207,7 @@ impl Op {
             }
             Self::SetData { path, data, version } => {
                 writer.string(path);
-                writer.buffer(Some(data));
+                writer.buffer(Some(&data.bytes()));
                 writer.i32(*version);
             }
             Self::SetAcl { path, acl, version } => {
@@ -228,7 +252,7 @@ impl Create {
 
     fn write_record(&self, writer: &mut Writer<'_>, user: &Id) {
         writer.string(&self.path);
-        writer.buffer(Some(&self.data));
+        writer.buffer(Some(&self.data.bytes()));
         crate::jute::data::write_acls(writer, &self.acl.list(user));
         writer.i32(match (self.mode, self.sequential) {
             (Mode::Persistent, false) => 0,

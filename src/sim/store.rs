@@ -20,6 +20,8 @@ pub struct Store {
     /// The file before, whose entries are not all flushed yet.
     retired: Option<LogFile>,
     roll_wanted: bool,
+    /// The next file, zeroed and flushed: the space that the log is sure of.
+    spare: Option<String>,
     spares_made: u64,
     job: Option<Job>,
     /// What a failed flush was to cover.
@@ -79,6 +81,7 @@ impl Store {
             current: None,
             retired: None,
             roll_wanted: false,
+            spare: None,
             spares_made,
             job: None,
             failed_upto: Zxid::ZERO,
@@ -87,20 +90,29 @@ impl Store {
     }
 
     /// Bytes that are certain to fit.
-    pub fn room(&self, disk: &Disk) -> u64 {
+    pub fn room(&self) -> u64 {
         let rest = self.current.as_ref().map_or(0, |file| file.bytes - file.end);
-        let fresh = if disk.room() >= SEGMENT_BYTES + RESERVE_BYTES { SEGMENT_BYTES - FILE_HEADER_BYTES } else { 0 };
+        let fresh = if self.spare.is_some() { SEGMENT_BYTES - FILE_HEADER_BYTES } else { 0 };
         rest.max(fresh) as u64
+    }
+
+    /// Makes the next file, if there is none and the disk has the space for it.
+    pub fn prepare(&mut self, disk: &mut Disk) -> Result<(), DiskError> {
+        if self.spare.is_none() && disk.room() >= SEGMENT_BYTES + RESERVE_BYTES {
+            self.spares_made += 1;
+            let name = format!("{SPARE_PREFIX}{}", self.spares_made);
+            disk.create(&name)?;
+            disk.write(&name, 0, &vec![0; SEGMENT_BYTES])?;
+            disk.write(&name, 0, &file_header())?;
+            disk.flush(&name)?;
+            self.spare = Some(name);
+        }
+        Ok(())
     }
 
     /// The next append starts a new file.
     pub fn roll(&mut self) {
         self.roll_wanted = self.current.is_some();
-    }
-
-    /// Whether a flush is under way.
-    pub fn is_flushing(&self) -> bool {
-        self.job.is_some()
     }
 
     /// What the flush that failed was to cover.
@@ -116,8 +128,8 @@ impl Store {
     /// Puts whole entries at the end of the log.
     pub fn append(&mut self, disk: &mut Disk, entries: &[u8]) -> Result<(), DiskError> {
         let fits = self.current.as_ref().is_some_and(|file| file.end + entries.len() <= file.bytes);
-        if (self.roll_wanted && self.retired.is_none() && disk.room() >= SEGMENT_BYTES) || !fits {
-            self.start_file(disk, entries)?;
+        if (self.roll_wanted && self.retired.is_none() && self.spare.is_some()) || !fits {
+            self.start_file(entries)?;
         }
         let file = self.current.as_mut().expect("a file was started");
         disk.write(&file.name, file.end, entries)?;
@@ -130,14 +142,9 @@ impl Store {
         Ok(())
     }
 
-    fn start_file(&mut self, disk: &mut Disk, entries: &[u8]) -> Result<(), DiskError> {
+    fn start_file(&mut self, entries: &[u8]) -> Result<(), DiskError> {
         let (_, first) = first_entry(entries).expect("appends are whole entries");
-        self.spares_made += 1;
-        let name = format!("{SPARE_PREFIX}{}", self.spares_made);
-        disk.create(&name)?;
-        disk.write(&name, 0, &vec![0; SEGMENT_BYTES])?;
-        disk.write(&name, 0, &file_header())?;
-        disk.flush(&name)?;
+        let name = self.spare.take().ok_or(DiskError::Full)?;
         let wanted = file_name(first);
         let (end, bytes) = (FILE_HEADER_BYTES, SEGMENT_BYTES);
         let fresh = LogFile { name, wanted, end, durable: end, bytes };

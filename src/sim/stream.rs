@@ -80,11 +80,6 @@ impl Stream {
         self.sent.push_back((xid, op.clone()));
     }
 
-    /// Requests that have no answer yet.
-    pub fn unanswered(&self) -> usize {
-        self.sent.len()
-    }
-
     /// Whether a session is being served.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
@@ -346,12 +341,10 @@ impl Watches {
 
     fn remove(&mut self, path: &str, kind: i32) {
         let Self { data, child, persistent, recursive } = self;
-        match kind {
-            1 => drop(child.remove(path)),
-            2 => drop(data.remove(path)),
-            4 => drop(persistent.remove(path)),
-            5 => drop(recursive.remove(path)),
-            _ => [data, child, persistent, recursive].into_iter().for_each(|set| drop(set.remove(path))),
+        for (of, set) in [(1, child), (2, data), (4, persistent), (5, recursive)] {
+            if kind == of || kind == 3 {
+                set.remove(path);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::acl;
 use crate::zxid::Now;
 
-use super::check::{Check, Checked, Property, Violation};
+use super::check::{Check, Checked, Property};
 use super::client::{Client, Phase, Told};
 use super::defect::Defect;
 use super::disk::{Disk, Survivors};
@@ -656,9 +656,6 @@ impl Link {
         }
     }
 }
-
-/// A violation, for those who only see the world.
-pub type Broken = Violation;
 
 const DISK_BYTES: usize = 8 << 20;
 /// How long the world is given to come to rest.
