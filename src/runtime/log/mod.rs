@@ -361,8 +361,12 @@ impl Log {
         let fresh = Arc::new(self.spares.pop_front().expect("the split counted on this file"));
         let (_, first) = first_entry(entries).expect("the log gets whole entries");
         let retired = self.current.take().map(|current| (current.segment, current.end));
+        let next = match &retired {
+            Some((_, used)) if self.roll_wanted => self.config.segment_bytes_like(*used),
+            _ => self.config.segment_bytes_after(fresh.bytes()),
+        };
         self.send(Job::Roll { retired, fresh: fresh.clone(), name: file_name(first) });
-        self.send(Job::Prepare(self.config.segment_bytes_after(fresh.bytes())));
+        self.send(Job::Prepare(next));
         let header = FILE_HEADER_BYTES as u64;
         self.current = Some(Current {
             prefaulted: WINDOW_BYTES.min(fresh.bytes()),
@@ -462,6 +466,13 @@ impl LogConfig {
     fn segment_bytes_min(&self) -> u64 {
         let two_records = 2 * self.entry_bytes_max() + FILE_HEADER_BYTES as u64;
         FIRST_SEGMENT_BYTES.max(two_records).next_multiple_of(SEGMENT_BYTES_STEP)
+    }
+
+    /// Where files are rolled before they are full, at each snapshot, the next one is as large as the last has been used:
+    /// what is zeroed beyond that is cut again.
+    fn segment_bytes_like(&self, used: u64) -> u64 {
+        let whole = self.segment_bytes_after(self.segment_bytes);
+        used.next_multiple_of(SEGMENT_BYTES_STEP).clamp(self.segment_bytes_min(), whole)
     }
 
     /// Segments grow from the small first one to the configured size.

@@ -116,12 +116,12 @@ impl Preparation {
 
     /// Writes and flushes the next piece of zeros; true when all of it is there.
     ///
-    /// Page by page, because one large write would make the page cache keep large folios, of which a flush writes
-    /// every byte again for each entry.
+    /// In small writes, because one large write would make the page cache keep large folios, of which a flush writes
+    /// every byte again for each entry: with writes of 1 MiB a flush of 250 bytes took 290 us instead of 85.
     pub(super) fn step(&mut self) -> io::Result<bool> {
         let end = (self.zeroed + STEP_BYTES).min(self.bytes);
         while self.zeroed < end {
-            let len = (end - self.zeroed).min(PAGE_BYTES as u64) as usize;
+            let len = (end - self.zeroed).min(ZEROS_BYTES as u64) as usize;
             self.file.write_all_at(&ZEROS[..len], self.zeroed)?;
             self.zeroed += len as u64;
         }
@@ -153,5 +153,6 @@ impl Preparation {
 pub(super) const WINDOW_BYTES: u64 = 4 << 20;
 /// Zeroed between two looks at other work.
 const STEP_BYTES: u64 = 1 << 20;
-const PAGE_BYTES: usize = 4096;
-static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+/// One write of zeros, and so at most one folio.
+const ZEROS_BYTES: usize = 16 << 10;
+static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
