@@ -12,6 +12,7 @@ use crate::jute::data::{Acl, Id};
 #[derive(Debug)]
 pub(super) struct AclTable {
     entries: Vec<Entry>,
+    hasher: FixedState,
     by_list: HashTable<u32>,
     free: Vec<u32>,
 }
@@ -26,9 +27,9 @@ struct Entry {
 
 impl AclTable {
     /// A table that holds only [`OPEN`], which stays for ever.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let open = Entry { list: Arc::from([Acl::open()]), hash: 0, uses: 1 };
-        Self { entries: vec![open], by_list: HashTable::new(), free: Vec::new() }
+        Self { entries: vec![open], hasher: FixedState::with_seed(seed), by_list: HashTable::new(), free: Vec::new() }
     }
 
     /// The list at an index that a node holds.
@@ -41,7 +42,7 @@ impl AclTable {
         if is_open(list) {
             return OPEN;
         }
-        let hash = hash_of(list);
+        let hash = self.hasher.hash_one(list);
         let entries = &self.entries;
         if let Some(&index) = self.by_list.find(hash, |&index| *entries[index as usize].list == *list) {
             self.entries[index as usize].uses += 1;
@@ -107,10 +108,6 @@ pub(super) fn nobody() -> [Acl; 1] {
     [Acl { perms: 0, id: Id::new("world", "anyone") }]
 }
 
-fn hash_of(list: &[Acl]) -> u64 {
-    FixedState::default().hash_one(list)
-}
-
 /// The index of `OPEN_ACL_UNSAFE`.
 pub(super) const OPEN: u32 = 0;
 
@@ -124,7 +121,7 @@ mod tests {
 
     #[test]
     fn lists_are_shared_and_go_with_their_last_use() {
-        let mut table = AclTable::new();
+        let mut table = AclTable::new(0);
         assert_eq!(table.acquire(&[Acl::open()]), OPEN);
         let a = table.acquire(&list("a:x"));
         assert_eq!(table.acquire(&list("a:x")), a);

@@ -11,7 +11,6 @@ use crate::jute::data::{Acl, CONTAINER_OWNER, Stat, StatPersisted, ttl_owner};
 use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
-use super::index::hash_path;
 use super::path::split;
 use super::slab::{NONE, ROOT, Slot};
 use super::{Change, Place, Tree};
@@ -102,7 +101,7 @@ impl Tree {
         }
         let (parent_path, name) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
-        let place = Place { parent, path, name, hash: hash_path(path) };
+        let place = Place { parent, path, name, hash: self.index.hash(path) };
         if let Some(slot) = self.find_hashed(path, place.hash) {
             // Only in a replay: the snapshot already holds the node, perhaps as a later transaction left it.
             self.replace_acl(slot, &create.acl);

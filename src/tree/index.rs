@@ -10,12 +10,22 @@ use super::slab::{Slab, Slot};
 /// Finds nodes by the hash of their full path.
 #[derive(Debug)]
 pub(super) struct Index {
+    hasher: FixedState,
     tables: Box<[HashTable<Slot>]>,
 }
 
 impl Index {
-    pub(super) fn new() -> Self {
-        Self { tables: (0..TABLES).map(|_| HashTable::new()).collect() }
+    pub(super) fn new(seed: u64) -> Self {
+        let tables = (0..TABLES).map(|_| HashTable::new()).collect();
+        Self { hasher: FixedState::with_seed(seed), tables }
+    }
+
+    /// The hash that a node's record keeps.
+    pub(super) fn hash(&self, path: &str) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(path.as_bytes());
+        let hash = hasher.finish();
+        (hash ^ (hash >> 32)) as u32
     }
 
     /// The node with this path, which is neither empty nor "/".
@@ -38,14 +48,6 @@ impl Index {
     }
 }
 
-/// The hash that a node's record keeps. The seed is fixed: the same input gives the same layout.
-pub(super) fn hash_path(path: &str) -> u32 {
-    let mut hasher = FixedState::with_seed(SEED).build_hasher();
-    hasher.write(path.as_bytes());
-    let hash = hasher.finish();
-    (hash ^ (hash >> 32)) as u32
-}
-
 /// The high bits choose the table.
 fn table_of(hash: u32) -> usize {
     (hash >> (u32::BITS - TABLES.trailing_zeros())) as usize
@@ -58,6 +60,5 @@ fn spread(hash: u32) -> u64 {
 
 /// Tables; at a million nodes one of them holds a thousand, and growing it takes some microseconds.
 const TABLES: usize = 1024;
-const SEED: u64 = 0x7a6b_7472_6565;
 
 const _: () = assert!(TABLES.is_power_of_two());

@@ -7,7 +7,6 @@ use crate::jute::data::{Acl, StatPersisted};
 use crate::zxid::{SessionId, Zxid};
 
 use super::acls::{OPEN, nobody};
-use super::index::hash_path;
 use super::path::split;
 use super::slab::{ROOT, Slot};
 use super::{Place, Tree};
@@ -52,7 +51,12 @@ impl std::error::Error for LoadError {}
 impl Loader {
     /// Starts with nothing but a root without statistics.
     pub fn new() -> Self {
-        Self { tree: Tree::with_root(), lists: BTreeMap::new(), parent: (String::new(), ROOT) }
+        Self::with_seed(0)
+    }
+
+    /// As [`Self::new`], for a tree as of [`Tree::with_seed`].
+    pub fn with_seed(seed: u64) -> Self {
+        Self { tree: Tree::with_root(seed), lists: BTreeMap::new(), parent: (String::new(), ROOT) }
     }
 
     /// A global session and its timeout in milliseconds.
@@ -89,7 +93,7 @@ impl Loader {
             self.parent.0.push_str(parent_path);
             self.parent.1 = slot;
         }
-        let place = Place { parent: self.parent.1, path, name, hash: hash_path(path) };
+        let place = Place { parent: self.parent.1, path, name, hash: self.tree.index.hash(path) };
         if self.tree.find_hashed(path, place.hash).is_some() {
             return Err(LoadError::Twice(path.into()));
         }

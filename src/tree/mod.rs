@@ -36,7 +36,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use acls::{AclTable, OPEN};
 use digest::History;
-use index::{Index, hash_path};
+use index::Index;
 use quota::QuotaRoots;
 use slab::{ROOT, Record, Slab, Slot};
 use walk::Walk;
@@ -106,7 +106,13 @@ pub struct Change {
 impl Tree {
     /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, all numbers 0.
     pub fn new() -> Self {
-        let mut tree = Self::with_root();
+        Self::with_seed(0)
+    }
+
+    /// As [`Self::new`], with a seed for the hashes of paths and lists: one that clients can not guess keeps them from
+    /// finding paths that collide. Nothing that the tree answers depends on it.
+    pub fn with_seed(seed: u64) -> Self {
+        let mut tree = Self::with_root(seed);
         let zookeeper = tree.add_system_node(ROOT, "zookeeper", "/zookeeper");
         tree.add_config_node(zookeeper);
         tree.add_system_node(zookeeper, "quota", QUOTA_PATH);
@@ -219,11 +225,11 @@ impl Tree {
         self.quotas.above(path)
     }
 
-    fn with_root() -> Self {
+    fn with_root(seed: u64) -> Self {
         let mut tree = Self {
             slab: Slab::default(),
-            index: Index::new(),
-            acls: AclTable::new(),
+            index: Index::new(seed),
+            acls: AclTable::new(seed),
             owners: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
             ephemeral_count: 0,
@@ -244,7 +250,7 @@ impl Tree {
     }
 
     fn add_system_node(&mut self, parent: Slot, name: &str, path: &str) -> Slot {
-        let place = Place { parent, path, name, hash: hash_path(path) };
+        let place = Place { parent, path, name, hash: self.index.hash(path) };
         let slot = self.add_node(&place, Some(&[]), OPEN, &StatPersisted::default());
         slot.expect("a small tree has room for three nodes")
     }
@@ -263,7 +269,7 @@ impl Tree {
         if path.is_empty() || path == "/" {
             return Some(ROOT);
         }
-        self.find_hashed(path, hash_path(path))
+        self.find_hashed(path, self.index.hash(path))
     }
 
     /// As [`Self::find`], for a path that is not the root's and whose hash is known.

@@ -210,8 +210,8 @@ impl Taken {
     }
 }
 
-fn run(steps: Vec<Step>) {
-    let mut tree = Tree::new();
+fn run(seed: u64, steps: Vec<Step>) {
+    let mut tree = Tree::with_seed(seed);
     let mut model = Model::of(&tree);
     let mut taken: Option<Taken> = None;
     for (at, step) in steps.into_iter().enumerate() {
@@ -332,7 +332,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_tree_does_what_the_model_does(steps in prop::collection::vec(any_step(), 0..120)) {
-        run(steps);
+    fn the_tree_does_what_the_model_does(seed: u64, steps in prop::collection::vec(any_step(), 0..120)) {
+        run(seed, steps);
     }
 }
