@@ -320,3 +320,88 @@ const IO_MEMORY_BYTES: usize = 1 << 20;
 const RING_DEPTH: usize = 16;
 /// Digests of this version are what the tree computes.
 const DIGEST_VERSION: i32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quorum::recovery::{RecoverySettings, recover};
+    use crate::runtime::datadir::DataDir;
+    use crate::tree::Tree;
+    use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
+    use crate::zxid::SessionId;
+
+    fn header(zxid: Zxid) -> TxnHeader {
+        TxnHeader { session: SessionId(1), cxid: 0, zxid, time_ms: 1 }
+    }
+
+    fn create(tree: &mut Tree, path: &str) {
+        let zxid = tree.last_zxid().next();
+        let txn = Txn::Create(CreateTxn {
+            path: path.into(),
+            data: Some(vec![7; 100].into()),
+            acl: vec![crate::jute::data::Acl::open()],
+            kind: CreateKind::Persistent,
+            with_stat: false,
+            parent_cversion: zxid.0 as i32,
+        });
+        tree.apply(&header(zxid), &txn, None);
+    }
+
+    /// Takes a snapshot while the tree changes and loads it: it must be the tree as it was when it began.
+    fn taken_while_writing(codec: Codec) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut data = DataDir::open(dir.path(), dir.path(), true).unwrap();
+        let mut tree = Tree::new();
+        (0..20_000).for_each(|n| create(&mut tree, &format!("/n{n}")));
+        let shared = SharedTree::new(tree);
+        let config = SnapshotterConfig { codec, ..SnapshotterConfig::new(data.snapshots().to_owned()) };
+        let (sender, results) = bounded(1);
+        let snapshotter = Snapshotter::start(config, shared.clone(), move |taken| drop(sender.send(taken))).unwrap();
+        let mut digests = std::collections::BTreeMap::new();
+        snapshotter.requests().send(()).unwrap();
+        let taken = loop {
+            if let Ok(taken) = results.try_recv() {
+                break taken.unwrap();
+            }
+            let mut tree = shared.write();
+            digests.insert(tree.last_zxid(), tree.digest());
+            let zxid = tree.last_zxid().next();
+            let set = SetDataTxn { path: format!("/n{}", zxid.0 * 7919 % 20_000), data: None, version: 1 };
+            tree.apply(&header(zxid), &Txn::SetData(set), None);
+        };
+        snapshotter.stop();
+        assert!(digests.len() > 10, "the writer must not stand still: {}", digests.len());
+        let file = data.snapshots().join(&taken.name);
+        assert_eq!(std::fs::metadata(file).unwrap().len(), taken.bytes);
+        let settings = RecoverySettings::default();
+        let recovered = recover(&mut data, &settings).unwrap();
+        assert_eq!(recovered.report.snapshot.as_ref(), Some(&taken.name));
+        assert_eq!((recovered.last_zxid, recovered.report.digest_mismatches), (taken.zxid, 0));
+        let expected = digests.get(&taken.zxid).copied();
+        assert!(expected.is_none_or(|digest| digest == recovered.tree.digest()));
+    }
+
+    #[test]
+    fn a_snapshot_shows_one_moment_of_a_changing_tree() {
+        taken_while_writing(Codec::Plain);
+    }
+
+    #[test]
+    fn packed_snapshots_as_well() {
+        taken_while_writing(Codec::Gzip);
+        taken_while_writing(Codec::Snappy);
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_a_failure_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SnapshotterConfig::new(dir.path().join("gone"));
+        let tree = SharedTree::new(Tree::new());
+        let failure = take_snapshot(&config, &tree, true).unwrap_err();
+        assert!(failure.to_string().contains("gone"), "{failure}");
+        let config = SnapshotterConfig::new(dir.path().to_owned());
+        assert_eq!(take_snapshot(&config, &tree, true).unwrap().name, "snapshot.0");
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(names, ["snapshot.0"]);
+    }
+}

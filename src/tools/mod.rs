@@ -1,1 +1,13 @@
-//! Small tools for operators.
+//! Small tools for operators: what is in a log or snapshot, is it whole, and the knife for when it is not.
+//!
+//! They read bytes and write text; which file is the command line's business.
+
+mod cut;
+mod log;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use cut::{CutError, cut_log};
+pub use log::dump_log;
+pub use snapshot::dump_snapshot;

@@ -105,11 +105,15 @@ impl<'a> Scanner<'a> {
     fn read_header(&mut self, header: [u8; FILE_HEADER_BYTES]) {
         let magic = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
         if magic != MAGIC {
-            // A file whose first sector never arrived is all zeros there.
-            let why = if header == [0; FILE_HEADER_BYTES] { Damage::NoHeader } else { Damage::Magic(magic) };
-            let torn = why == Damage::NoHeader && self.resync(0).first_valid.is_none();
-            self.end =
-                Some(if torn { ScanEnd::TornTail { offset: 0, why } } else { ScanEnd::Corrupt { offset: 0, why } });
+            // Zeros, or the beginning of the magic and zeros, are a header that was being written.
+            let arrived = header.iter().zip(MAGIC.to_be_bytes()).take_while(|(byte, magic)| **byte == *magic).count();
+            let is_unwritten = header[arrived..].iter().all(|byte| *byte == 0);
+            let why = if is_unwritten { Damage::NoHeader } else { Damage::Magic(magic) };
+            self.end = Some(if is_unwritten && self.resync(0).first_valid.is_none() {
+                ScanEnd::TornTail { offset: 0, why }
+            } else {
+                ScanEnd::Corrupt { offset: 0, why }
+            });
         }
         self.ours = header[8..] == DBID.to_be_bytes();
     }

@@ -14,6 +14,8 @@ mod error;
 mod purge;
 mod replay;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error;
 

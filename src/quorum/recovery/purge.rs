@@ -56,8 +56,9 @@ mod tests {
     fn only_verified_snapshots_count() {
         let snapshots = [("snapshot.10", true), ("snapshot.20", true), ("snapshot.30", true), ("snapshot.40", false)];
         let logs = ["log.1", "log.11", "log.21", "log.31", "log.41"];
-        assert_eq!(removed(&snapshots, &logs, 3), ["log.1"]);
-        assert_eq!(removed(&snapshots, &logs, 2), ["snapshot.10", "log.1", "log.11"]);
+        assert_eq!(removed(&snapshots, &logs, 3), [""; 0]);
+        assert_eq!(removed(&snapshots, &logs, 2), ["snapshot.10", "log.1"]);
+        assert_eq!(removed(&snapshots, &logs, 1), ["snapshot.10", "snapshot.20", "log.1", "log.11"]);
         assert_eq!(removed(&[("snapshot.10", false), ("snapshot.20", false)], &logs, 1), [""; 0]);
     }
 

@@ -7,6 +7,8 @@
 mod error;
 mod lock;
 mod marks;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io;

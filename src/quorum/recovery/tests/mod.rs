@@ -1,0 +1,212 @@
+//! Recovery over files in memory: what it takes, what it refuses, and what every crash leaves.
+
+mod crash;
+mod disk;
+mod golden;
+mod refusals;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::jute::data::Acl;
+use crate::snapshot::{Trailers, Writer, ZxidDigest};
+use crate::txn::{CreateTxn, TxnDigest, write_log_record};
+use crate::txnlog::{append_entry, file_header, file_name, tail_mark};
+use crate::zxid::SessionId;
+
+pub(super) use disk::Files;
+
+/// A server's tree with the log entries and snapshots that belong to it.
+pub(super) struct Writing {
+    pub(super) tree: Tree,
+}
+
+impl Writing {
+    pub(super) fn new() -> Self {
+        Self { tree: Tree::new() }
+    }
+
+    /// Creates `/n<zxid>` at the next zxid; returns the log entry.
+    pub(super) fn next(&mut self) -> Vec<u8> {
+        let zxid = self.tree.last_zxid().next();
+        self.create(zxid, &format!("/n{}", zxid.0), CreateKind::Persistent, SessionId(7))
+    }
+
+    pub(super) fn create(&mut self, zxid: Zxid, path: &str, kind: CreateKind, session: SessionId) -> Vec<u8> {
+        let txn = Txn::Create(CreateTxn {
+            path: path.into(),
+            data: Some(Bytes::from(vec![0x64; 60 + zxid.counter() as usize % 90])),
+            acl: vec![Acl::open()],
+            kind,
+            with_stat: false,
+            parent_cversion: zxid.counter() as i32,
+        });
+        self.apply(zxid, session, &txn)
+    }
+
+    pub(super) fn apply(&mut self, zxid: Zxid, session: SessionId, txn: &Txn) -> Vec<u8> {
+        let header = TxnHeader { session, cxid: 1, zxid, time_ms: 1_700_000_000_000 + zxid.0 };
+        self.tree.apply(&header, txn, None);
+        let digest = TxnDigest { version: 2, tree: self.tree.digest() };
+        let mut payload = Vec::new();
+        write_log_record(&mut payload, &header, txn, Some(digest));
+        let mut entry = Vec::new();
+        append_entry(&mut entry, &payload);
+        entry
+    }
+
+    /// The snapshot of the tree as it is, and its name.
+    pub(super) fn snapshot(&mut self) -> (String, Vec<u8>) {
+        let head = self.tree.begin_snapshot();
+        let mut out = Vec::new();
+        let mut writer = Writer::new();
+        writer.head(&mut out, &head.sessions, &head.acls);
+        while let Some(cursor) = self.tree.snapshot_batch(100, &mut |path, data, acl, stat| {
+            writer.node(&mut out, path, data, acl, stat);
+        }) {
+            self.tree.advance_snapshot(cursor);
+        }
+        self.tree.end_snapshot();
+        let digest = Some(ZxidDigest { zxid: head.zxid, version: 2, digest: head.digest });
+        writer.finish(&mut out, &Trailers { digest, last_zxid: Some(head.zxid) });
+        (format!("snapshot.{:x}", head.zxid), out)
+    }
+}
+
+/// A log file of ours: header, entries, mark, padding.
+pub(super) fn log_of(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = file_header().to_vec();
+    bytes.extend(entries.concat());
+    let end = bytes.len();
+    bytes.resize(end + 1024, 0);
+    if let Some(mark) = tail_mark(end as u64, end as u64) {
+        bytes[end..end + mark.len()].copy_from_slice(&mark);
+    }
+    bytes
+}
+
+pub(super) fn settings() -> RecoverySettings {
+    RecoverySettings { extended_types: true, ..RecoverySettings::default() }
+}
+
+/// A fresh server's snapshot and the logs 1..=5, 6..=10 in two files.
+fn two_logs() -> (Files, Tree) {
+    let mut writing = Writing::new();
+    let mut files = Files::default();
+    let (name, bytes) = writing.snapshot();
+    files.put(&name, bytes);
+    for first in [1, 6] {
+        let entries: Vec<_> = (0..5).map(|_| writing.next()).collect();
+        files.put(&file_name(Zxid(first)), log_of(&entries));
+    }
+    (files, writing.tree)
+}
+
+use crate::txn::CreateKind;
+
+#[test]
+fn an_empty_directory_is_a_new_server() {
+    let recovered = recover(&mut Files::default(), &settings()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.report.snapshot), (Zxid::ZERO, None));
+    assert_eq!(recovered.tree.digest(), Tree::new().digest());
+}
+
+#[test]
+fn snapshot_and_logs_make_the_tree() {
+    let (mut files, tree) = two_logs();
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.tree.digest()), (Zxid(10), tree.digest()));
+    let report = recovered.report;
+    assert_eq!((report.records, report.log_files, report.digest_mismatches), (10, 2, 0));
+    assert_eq!((report.snapshot.as_deref(), report.cut), (Some("snapshot.0"), None));
+    // The newest file's padding is gone, and a second start finds the same.
+    assert!(files.get("log.6").len() < files.get("log.1").len());
+    assert_eq!(recover(&mut files, &settings()).unwrap().tree.digest(), tree.digest());
+}
+
+#[test]
+fn a_snapshot_in_the_middle_of_a_log_saves_the_records_before_it() {
+    let mut writing = Writing::new();
+    let mut entries: Vec<_> = (0..5).map(|_| writing.next()).collect();
+    let (name, bytes) = writing.snapshot();
+    entries.extend((0..5).map(|_| writing.next()));
+    let mut files = Files::default();
+    files.put(&name, bytes);
+    files.put("log.1", log_of(&entries));
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.report.records), (Zxid(10), 5));
+    assert_eq!(recovered.tree.digest(), writing.tree.digest());
+}
+
+#[test]
+fn an_older_snapshot_is_taken_if_the_log_leads_to_the_newer_one() {
+    let (mut files, tree) = two_logs();
+    files.put("snapshot.6", b"ZKSN and no more".to_vec());
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!(recovered.tree.digest(), tree.digest());
+    assert_eq!(recovered.report.rejected.len(), 1);
+    assert_eq!(recovered.report.snapshot.as_deref(), Some("snapshot.0"));
+}
+
+#[test]
+fn a_copy_of_a_log_changes_nothing() {
+    let (mut files, tree) = two_logs();
+    files.put("log.1.bak", files.get("log.1").clone());
+    files.put("log.6.bak", files.get("log.6").clone());
+    files.put("log.old", b"anything".to_vec());
+    assert_eq!(recover(&mut files, &settings()).unwrap().tree.digest(), tree.digest());
+}
+
+#[test]
+fn a_repeated_zxid_and_a_new_epoch_are_taken() {
+    let mut writing = Writing::new();
+    let mut files = Files::default();
+    let (name, bytes) = writing.snapshot();
+    files.put(&name, bytes);
+    let undecodable = Txn::Error(crate::codes::ErrorCode::MARSHALLING_ERROR);
+    let entries = [
+        writing.next(),
+        writing.apply(Zxid(1), SessionId(7), &undecodable),
+        writing.next(),
+        writing.create(Zxid::new(3, 1), "/epoch", CreateKind::Persistent, SessionId(7)),
+    ];
+    files.put("log.1", log_of(&entries));
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.report.records), (Zxid::new(3, 1), 4));
+    assert_eq!(recovered.report.digest_mismatches, 0);
+}
+
+#[test]
+fn a_digest_that_does_not_match_is_counted() {
+    let (mut files, _) = two_logs();
+    let mut other = Writing::new();
+    other.create(Zxid(1), "/other", CreateKind::Persistent, SessionId(7));
+    other.tree.set_last_zxid(Zxid(5));
+    let entries: Vec<_> = (0..5).map(|_| other.next()).collect();
+    files.put("log.6", log_of(&entries));
+    let report = recover(&mut files, &settings()).unwrap().report;
+    assert_eq!((report.digest_mismatches, report.first_mismatch), (5, Some(Zxid(6))));
+    let unchecked = RecoverySettings { check_digests: false, ..settings() };
+    assert_eq!(recover(&mut files, &unchecked).unwrap().report.digest_mismatches, 0);
+}
+
+#[test]
+fn ephemerals_go_with_a_session_that_is_not_there() {
+    let mut writing = Writing::new();
+    let mut files = Files::default();
+    let (name, bytes) = writing.snapshot();
+    files.put(&name, bytes);
+    let entries = [
+        writing.apply(Zxid(1), SessionId(0x77), &Txn::CreateSession { timeout_ms: 4000 }),
+        writing.create(Zxid(2), "/alive", CreateKind::Ephemeral, SessionId(0x77)),
+        writing.create(Zxid(3), "/orphan", CreateKind::Ephemeral, SessionId(0x88)),
+    ];
+    files.put("log.1", log_of(&entries));
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!(recovered.report.orphans_removed, 1);
+    assert!(recovered.tree.get("/alive").is_some() && recovered.tree.get("/orphan").is_none());
+    assert_eq!(recovered.last_zxid, Zxid(3));
+    let _: Arc<[Acl]> = recovered.tree.get("/alive").unwrap().acl().clone();
+}
