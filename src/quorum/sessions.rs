@@ -57,16 +57,16 @@ impl Sessions {
 
     /// The sessions whose time is over; they are closing now.
     ///
-    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer. When this is called more
-    /// than a tick late, nothing that happened in between has reached us: then every session gets its timeout afresh.
+    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer; and a report may still
+    /// wait to be taken in, so it is the time of the call before this one that counts. When that is more than a tick ago we
+    /// have been away, and nothing that happened meanwhile has reached us: then every session gets its timeout afresh.
     pub(super) fn expire(&mut self, now: Now) -> Vec<SessionId> {
-        let late_ms = now.mono_ms - self.last_tick_ms;
-        self.last_tick_ms = now.mono_ms;
-        if late_ms > self.tick_ms {
+        let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
+        if now.mono_ms - before_ms > self.tick_ms {
             self.queue.touch_all(now.mono_ms);
             return Vec::new();
         }
-        let mut expired = self.queue.expired(now.mono_ms - self.tick_ms / TOUCH_REPORTS_PER_TICK);
+        let mut expired = self.queue.expired(before_ms - self.tick_ms / TOUCH_REPORTS_PER_TICK);
         expired.retain(|session| !self.closing.contains(session));
         self.closing.extend(&expired);
         expired

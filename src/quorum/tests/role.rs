@@ -193,7 +193,7 @@ fn events_and_replies_by_shard() {
 #[test]
 fn an_expired_session_is_told_to_its_own_shard() {
     let mut world = World::with(QuorumConfig { shards: 3, ..QuorumConfig::default() });
-    (0..13).for_each(|_| world.advance(1000));
+    (0..15).for_each(|_| world.advance(1000));
     let owner = ShardId::of(world.session, 3);
     assert_ne!(owner, ShardId(0));
     assert!(world.told.iter().any(|(shard, message)| *shard == owner
