@@ -115,6 +115,8 @@ pub struct Check {
     sessions_wanted: usize,
     /// When a whole frame of a session was last taken in: monotonic milliseconds.
     heard: BTreeMap<i64, i64>,
+    /// Until then no session could be ended.
+    excused_ms: i64,
     /// What a true flush has covered.
     durable: i64,
     /// The highest zxid that anyone was shown.
@@ -137,6 +139,7 @@ impl Check {
             sessions: BTreeMap::new(),
             sessions_wanted: 0,
             heard: BTreeMap::new(),
+            excused_ms: 0,
             durable: 0,
             shown: 0,
             disk_full: false,
@@ -236,17 +239,17 @@ impl Check {
 
     /// The quorum core has been away for so long that it gives every session its time afresh.
     pub fn on_stall(&mut self, mono_ms: i64) {
-        self.heard.values_mut().for_each(|heard| *heard = mono_ms);
+        self.excused_ms = mono_ms;
     }
 
     /// No session may be left that nothing has been heard of for its timeout and `grace_ms`.
     pub fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
         if self.disk_full {
-            self.heard.values_mut().for_each(|heard| *heard = mono_ms);
+            self.excused_ms = mono_ms;
             return Ok(());
         }
         for (session, timeout_ms) in &self.head.sessions {
-            let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
+            let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms).max(self.excused_ms);
             let late = idle_ms > i64::from(*timeout_ms) + grace_ms;
             hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
         }

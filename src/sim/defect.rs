@@ -21,6 +21,8 @@ pub enum Defect {
     TornTailAccepted,
     /// What is recovered is served before it is flushed: it may only have been in the page cache.
     RecoveredNotFlushed,
+    /// After a failed flush, a start takes what the page cache holds for what the disk holds.
+    CachedPagesTrusted,
     /// After a start the last zxid is given out again.
     ZxidReused,
     /// An append that does not fit on the disk is taken for written.

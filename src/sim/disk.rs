@@ -91,8 +91,17 @@ impl Disk {
 
     /// Bytes that can still be allocated.
     pub fn room(&self) -> usize {
-        let used: usize = self.names.values().map(|file| self.files[*file].content.len()).sum();
-        self.capacity.saturating_sub(used)
+        self.capacity.saturating_sub(self.used())
+    }
+
+    /// Bytes that all files take up.
+    pub fn used(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].content.len()).sum()
+    }
+
+    /// The size of the disk.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// The names in the directory, sorted.

@@ -119,6 +119,13 @@ impl Storage for Files<'_> {
         let len = usize::try_from(len).map_err(|_| Refusal(DiskError::Failed))?;
         let cut = self.disk.truncate(name, len).and_then(|()| self.disk.write(name, len, tail));
         self.told(cut)?;
+        // After a failed flush the page cache holds entries that the disk does not, on pages that count as clean: only what is
+        // written anew is flushed.
+        if self.defect != Some(Defect::CachedPagesTrusted) {
+            let bytes = self.disk.read(name).map(<[u8]>::to_vec).unwrap_or_default();
+            let written = self.disk.write(name, 0, &bytes);
+            self.told(written)?;
+        }
         if self.defect == Some(Defect::RecoveredNotFlushed) {
             return Ok(());
         }

@@ -46,6 +46,8 @@ pub struct World {
     quorum_turn_ms: i64,
     /// No more faults, no more requests.
     calm: bool,
+    /// Nor pings: what is under way comes to its end.
+    still: bool,
     pub crashes: u32,
 }
 
@@ -115,6 +117,7 @@ impl World {
             turns_due: BTreeMap::new(),
             quorum_turn_ms: 0,
             calm: false,
+            still: false,
             crashes: 0,
             rng,
             swarm,
@@ -135,7 +138,10 @@ impl World {
         self.disk.set_capacity(DISK_BYTES);
         self.trace.say(format_args!("calm"));
         self.run_until(self.swarm.run_us + CALM_US)?;
+        self.still = true;
+        self.run_until(self.now_us + STILL_US)?;
         self.judge_calm()?;
+        self.still = false;
         self.crash(true)?;
         self.run_until(self.now_us + CALM_US)
     }
@@ -286,6 +292,9 @@ impl World {
         let survivors = *self.rng.pick(&all);
         self.trace.say(format_args!("the power goes, {survivors:?} of what was not flushed stays"));
         self.disk.cut_power(survivors, &mut self.rng);
+        // Names that come back take up space again.
+        let used = self.disk.used();
+        self.disk.set_capacity(self.disk.capacity().max(used));
     }
 
     fn core_turn(&mut self, core: usize, ticks: bool) -> Checked {
@@ -325,7 +334,9 @@ impl World {
         if self.node.as_ref().is_some_and(|node| node.failed) {
             return Ok(());
         }
-        self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms)
+        // A request that waits behind a write is heard of again when it is served.
+        let flush_ms = if self.swarm.slow_flush > 0 { 3 * SLOW_FLUSH_US as i64 / 1000 } else { 0 };
+        self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms)
     }
 
     fn with_turn<T>(&mut self, run: impl FnOnce(&mut Turn<'_>) -> T) -> (T, Vec<Out>) {
@@ -370,7 +381,7 @@ impl World {
 
     fn next_flush_step(&mut self) {
         let slow = !self.calm && self.rng.chance(self.swarm.slow_flush);
-        let delay = if slow { self.rng.below(400_000) } else { self.rng.below(self.swarm.flush_delay) };
+        let delay = if slow { self.rng.below(SLOW_FLUSH_US) } else { self.rng.below(self.swarm.flush_delay) };
         self.after(1 + delay, Event::FlushStep(self.generation));
     }
 
@@ -539,7 +550,7 @@ impl World {
         let think = 1 + self.rng.below(2 * self.swarm.think);
         self.after(think, Event::Wake(client));
         let now_ms = self.now().mono_ms;
-        if now_ms < self.clients[client].silent_until_ms && !self.calm {
+        if self.still || (now_ms < self.clients[client].silent_until_ms && !self.calm) {
             return;
         }
         match self.clients[client].phase {
@@ -657,6 +668,10 @@ impl Link {
     }
 }
 
+/// The longest that a slow flush takes.
+const SLOW_FLUSH_US: u64 = 400_000;
 const DISK_BYTES: usize = 8 << 20;
 /// How long the world is given to come to rest.
 const CALM_US: u64 = 3_000_000;
+/// How long an answer may take in calm times; shorter than any session's timeout.
+const STILL_US: u64 = 120_000;
