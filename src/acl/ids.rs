@@ -13,8 +13,8 @@ pub fn digest_id(user_password: &[u8]) -> Id {
     Id { scheme: "digest".into(), id: format!("{}:{hash}", String::from_utf8_lossy(user)).into() }
 }
 
-/// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order in which Java's hash set
-/// would list them, which `auth` entries and whoAmI let clients see (exactly so below twelve ids).
+/// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order in which Java's
+/// hash set would list them, which `auth` entries and whoAmI let clients see (exactly so below twelve ids).
 pub fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
     if ids.contains(&id) {
         return false;
@@ -67,7 +67,8 @@ mod tests {
         assert_eq!(&*digest_id(b"").id, ":2jmj7l5rSw0yVb/vlWAYkK/YBwk=");
     }
 
-    /// The order that OpenJDK 17's `ConcurrentHashMap` gives `ip:127.0.0.1` and `digest:user0:pw0`, `user1:pw1` and so on.
+    /// The order that OpenJDK 17's `ConcurrentHashMap` gives `ip:127.0.0.1` and `digest:user0:pw0`, `user1:pw1` and
+    /// so on.
     #[test]
     fn ids_stand_in_the_order_of_javas_hash_set() {
         let mut ids = Vec::new();

@@ -1,5 +1,5 @@
-//! Who may do what: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes nor
-//! connections: lists and proven ids come in, a verdict goes out.
+//! Who may do what: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes
+//! nor connections: lists and proven ids come in, a verdict goes out.
 //!
 //! The rules are those of `ZooKeeperServer.checkACL` and `PrepRequestProcessor.fixupACL`.
 
@@ -95,8 +95,8 @@ pub fn permits(list: &[Acl], perm: i32, ids: &[Id]) -> bool {
 
 /// The list that a create or setACL stores: duplicates removed, `auth` replaced by the proven ids.
 ///
-/// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses, `auth` without a proven id;
-/// MARSHALLING_ERROR for a null id where the scheme must look at it.
+/// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses, `auth` without a proven
+/// id; MARSHALLING_ERROR for a null id where the scheme must look at it.
 pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig) -> Result<Vec<Acl>, ErrorCode> {
     let request = request.unwrap_or_default();
     let mut list = Vec::with_capacity(request.len());
@@ -122,8 +122,8 @@ pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig)
     if list.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(list) }
 }
 
-/// What getACL shows to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None` if they
-/// may not see it at all.
+/// What getACL shows to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None`
+/// if they may not see it at all.
 pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
     if !config.permits(list, perms::READ | perms::ADMIN, ids) {
         None

@@ -12,8 +12,8 @@ use crate::zxid::Zxid;
 impl Quorum {
     /// Applies up to `max` proposals and answers. `watching` says which shards hold any watch; only they get events.
     ///
-    /// What it makes of them must be in the shards' queues before readers see the tree: the shell polls for it while it still
-    /// keeps them out.
+    /// What it makes of them must be in the shards' queues before readers see the tree: the shell polls for it while
+    /// it still keeps them out.
     pub fn commit(&mut self, tree: &mut Tree, max: usize, watching: &[bool]) {
         let wants_events = watching.contains(&true);
         for _ in 0..max {

@@ -1,8 +1,9 @@
 //! The quorum machine: prepare, propose, commit. The only writer of the tree.
 //!
-//! A shard's request is judged at once against the tree and everything outstanding, becomes a log entry, waits for the flush,
-//! is applied in the order of zxids and answered. This is a standalone server's leader: a proposal is committed as soon as it
-//! is durable here. It is sans-io: the shell carries out the [`Effect`]s and says when a flush has ended.
+//! A shard's request is judged at once against the tree and everything outstanding, becomes a log entry, waits for
+//! the flush, is applied in the order of zxids and answered. This is a standalone server's leader: a proposal is
+//! committed as soon as it is durable here. It is sans-io: the shell carries out the [`Effect`]s and says when a
+//! flush has ended.
 //!
 //! | file | holds |
 //! |---|---|
@@ -119,7 +120,8 @@ pub enum Effect {
     },
     /// The next Append starts a new file, named after its first zxid.
     RollLog,
-    /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under way already, none is needed.
+    /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under way already, none
+    /// is needed.
     TakeSnapshot,
     ToShard(ShardId, ToShard),
 }
@@ -223,8 +225,9 @@ impl Quorum {
         }
     }
 
-    /// How many bytes may still be appended, beyond the Appends that the shell has taken. Where the longest transaction would
-    /// not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens and closes sessions waits, and reads go on.
+    /// How many bytes may still be appended, beyond the Appends that the shell has taken. Where the longest
+    /// transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens and closes sessions
+    /// waits, and reads go on.
     pub fn on_log_room(&mut self, bytes: u64) {
         self.pipeline.set_room(bytes);
     }

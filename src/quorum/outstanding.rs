@@ -25,8 +25,8 @@ pub(super) struct ChangeRecord {
     pub(super) children: u32,
     /// What it adds to the tree's digest.
     pub(super) digest: u32,
-    /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored cversion
-    /// does not.
+    /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored
+    /// cversion does not.
     pub(super) counter: i32,
     pub(super) acl: Source<Arc<[Acl]>>,
     pub(super) data: Source<Option<Bytes>>,
@@ -129,7 +129,8 @@ impl Outstanding {
         if list == &*self.open { self.open.clone() } else { list.into() }
     }
 
-    /// The ephemerals that `session` will own: those of the tree less those to be deleted, and those to be made; sorted.
+    /// The ephemerals that `session` will own: those of the tree less those to be deleted, and those to be made;
+    /// sorted.
     pub(super) fn ephemerals_of(&self, tree: &Tree, session: SessionId) -> Vec<String> {
         let mut paths = tree.ephemerals_of(session);
         if !self.by_path.is_empty() {

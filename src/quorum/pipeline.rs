@@ -1,7 +1,7 @@
 //! From proposal to durable: the bytes of the log on their way to the disk, and the answers that wait for them.
 //!
-//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at most; what comes meanwhile
-//! forms the next group, so that the disk sets the pace and no timer does.
+//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at most; what comes
+//! meanwhile forms the next group, so that the disk sets the pace and no timer does.
 
 use std::collections::VecDeque;
 

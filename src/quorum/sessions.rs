@@ -7,8 +7,8 @@ use crate::session::ExpiryQueue;
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
-/// The sessions of the whole ensemble, as the leader keeps them: from the moment that their createSession is prepared to the
-/// commit of their closeSession.
+/// The sessions of the whole ensemble, as the leader keeps them: from the moment that their createSession is prepared
+/// to the commit of their closeSession.
 #[derive(Debug)]
 pub(super) struct Sessions {
     queue: ExpiryQueue,
@@ -57,9 +57,10 @@ impl Sessions {
 
     /// The sessions whose time is over; they are closing now.
     ///
-    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer; and a report may still
-    /// wait to be taken in, so it is the time of the call before this one that counts. When that is more than a tick ago we
-    /// have been away, and nothing that happened meanwhile has reached us: then every session gets its timeout afresh.
+    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer; and a report may
+    /// still wait to be taken in, so it is the time of the call before this one that counts. When that is more than a
+    /// tick ago we have been away, and nothing that happened meanwhile has reached us: then every session gets its
+    /// timeout afresh.
     pub(super) fn expire(&mut self, now: Now) -> Vec<SessionId> {
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
         if now.mono_ms - before_ms > self.tick_ms {

@@ -35,7 +35,8 @@ impl ExpiryQueue {
         self.buckets.entry(bucket).or_default().insert(session);
     }
 
-    /// The session was heard of at `at_ms`. A report older than one already known changes nothing. False if it is unknown.
+    /// The session was heard of at `at_ms`. A report older than one already known changes nothing. False if it is
+    /// unknown.
     pub fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };

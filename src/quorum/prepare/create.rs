@@ -20,8 +20,8 @@ struct Mode {
 }
 
 impl Prepare<'_> {
-    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number, existence, ephemeral parent,
-    /// quota: in this order.
+    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number, existence, ephemeral
+    /// parent, quota: in this order.
     pub(super) fn create(&mut self, op: OpCode, request: &CreateRequest<'_>, record: &Bytes) -> Prepared {
         let mode = self.mode(op, request)?;
         let asked = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;

@@ -1,7 +1,7 @@
 //! Prepare: a request becomes a transaction, or an error with or without one (`PrepRequestProcessor`).
 //!
-//! The order of the checks decides which error a client sees, so it is Apache's, op by op. Nothing here decides when the
-//! transaction is logged or answered.
+//! The order of the checks decides which error a client sees, so it is Apache's, op by op. Nothing here decides when
+//! the transaction is logged or answered.
 
 mod create;
 mod delete;

@@ -9,8 +9,8 @@ use crate::proto::{CreateRequest, MultiOp, read_multi};
 use crate::txn::Txn;
 
 impl Prepare<'_> {
-    /// Later operations see what earlier ones change. When one fails the multi is logged all the same: what stands before
-    /// the failure as it was prepared, the failure with its code, the rest with RUNTIME_INCONSISTENCY.
+    /// Later operations see what earlier ones change. When one fails the multi is logged all the same: what stands
+    /// before the failure as it was prepared, the failure with its code, the rest with RUNTIME_INCONSISTENCY.
     pub(super) fn multi(&mut self, record: &Bytes) -> Prepared {
         let ops = decode(record)?;
         self.outstanding.begin_multi();

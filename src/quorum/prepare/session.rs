@@ -12,8 +12,9 @@ pub(in super::super) struct Closing {
 }
 
 impl Prepare<'_> {
-    /// Removes the session's ephemerals, those still to be made included. A closeSession can not be refused: where the list
-    /// of them would grow too long for the log it is cut, and every server removes the rest from its own list.
+    /// Removes the session's ephemerals, those still to be made included. A closeSession can not be refused: where
+    /// the list of them would grow too long for the log it is cut, and every server removes the rest from its own
+    /// list.
     pub(in super::super) fn close_session(&mut self, session: SessionId) -> Closing {
         let mut paths = self.outstanding.ephemerals_of(self.tree, session);
         for path in &paths {

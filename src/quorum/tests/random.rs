@@ -1,7 +1,9 @@
-//! Random requests through prepare, flush and commit, in pipelines of random depth, against a model that knows no pipeline.
+//! Random requests through prepare, flush and commit, in pipelines of random depth, against a model that knows no
+//! pipeline.
 //!
-//! The digest logged with every transaction must be the tree's after it (`settle` checks the count of mismatches), and the
-//! pipelined server must end in the same state, with the same answers, as one that commits each request before the next.
+//! The digest logged with every transaction must be the tree's after it (`settle` checks the count of mismatches),
+//! and the pipelined server must end in the same state, with the same answers, as one that commits each request
+//! before the next.
 
 use proptest::prelude::*;
 
@@ -87,7 +89,8 @@ fn an_ask() -> impl Strategy<Value = Ask> {
     let garbage = proptest::collection::vec(any::<u8>(), 0..30);
     prop_oneof![
         12 => a_single().prop_filter("a check alone is none", |ask| !matches!(ask, Ask::Check { .. })),
-        2 => (a_path(), a_version(), any::<bool>()).prop_map(|(path, version, closed)| Ask::SetAcl { path, version, closed }),
+        2 => (a_path(), a_version(), any::<bool>())
+            .prop_map(|(path, version, closed)| Ask::SetAcl { path, version, closed }),
         5 => proptest::collection::vec(a_single(), 0..6).prop_map(Ask::Multi),
         1 => Just(Ask::Sync),
         1 => (prop_oneof![Just(1), Just(2), Just(5), Just(7), Just(14), Just(21)], garbage)
