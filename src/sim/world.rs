@@ -262,10 +262,11 @@ impl World {
     }
 
     fn crash(&mut self, power: bool) -> Checked {
-        if self.calm && !power {
+        let Some(node) = self.node.take() else { return Ok(()) };
+        if self.calm && !power && !node.failed {
+            self.node = Some(node);
             return Ok(());
         }
-        let Some(node) = self.node.take() else { return Ok(()) };
         node.store.abandon(&mut self.disk);
         self.generation += 1;
         self.crashes += 1;
