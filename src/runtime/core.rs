@@ -113,6 +113,11 @@ impl Core {
         !self.backlog.is_empty() || self.shards.iter().any(|shard| !shard.to_quorum.is_empty())
     }
 
+    /// Whether a flush is with the kernel.
+    pub fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
     /// Whether all that was accepted is durable and answered.
     pub fn idle(&self) -> bool {
         self.flushing.is_none() && !self.quorum.has_committable() && !self.has_mail()
