@@ -125,6 +125,10 @@ pub struct Log {
     config: LogConfig,
     current: Option<Current>,
     spares: VecDeque<Segment>,
+    /// The sizes asked for of spares that are not there yet.
+    coming: VecDeque<u64>,
+    /// How much is kept ready behind the current file.
+    ahead: u64,
     /// A new file is wanted for the next append.
     roll_wanted: bool,
     in_flight: Option<InFlight>,
@@ -165,6 +169,7 @@ impl Log {
         let (report_queue, reports) = unbounded();
         let urgent = Arc::new(AtomicBool::new(true));
         let smallest = config.segment_bytes_min();
+        let coming: VecDeque<u64> = [smallest, config.segment_bytes_after(smallest)].into();
         let background = Background {
             dir: config.dir.clone(),
             force_sync: config.force_sync,
@@ -173,7 +178,7 @@ impl Log {
             reports: report_queue,
             wake,
             urgent: urgent.clone(),
-            wanted: [smallest, config.segment_bytes_after(smallest)].into(),
+            wanted: coming.clone(),
             preparing: None,
             retry_at: None,
             attempt: None,
@@ -187,6 +192,8 @@ impl Log {
             config,
             current: None,
             spares: VecDeque::new(),
+            coming,
+            ahead: 0,
             roll_wanted: false,
             in_flight: None,
             failed: false,
@@ -361,12 +368,11 @@ impl Log {
         let fresh = Arc::new(self.spares.pop_front().expect("the split counted on this file"));
         let (_, first) = first_entry(entries).expect("the log gets whole entries");
         let retired = self.current.take().map(|current| (current.segment, current.end));
-        let next = match &retired {
+        self.ahead = match &retired {
             Some((_, used)) if self.roll_wanted => self.config.segment_bytes_like(*used),
-            _ => self.config.segment_bytes_after(fresh.bytes()),
+            _ => self.config.segment_bytes_whole(),
         };
         self.send(Job::Roll { retired, fresh: fresh.clone(), name: file_name(first) });
-        self.send(Job::Prepare(next));
         let header = FILE_HEADER_BYTES as u64;
         self.current = Some(Current {
             prefaulted: WINDOW_BYTES.min(fresh.bytes()),
@@ -378,6 +384,21 @@ impl Log {
         });
         self.roll_wanted = false;
         self.urgent.store(self.spares.is_empty(), Ordering::Relaxed);
+        self.ask_for_spares();
+    }
+
+    /// Sees to it that behind the current file there is as much room as a file is likely to take, in one segment or, while the
+    /// segments still grow, in several.
+    fn ask_for_spares(&mut self) {
+        let Some(current) = &self.current else { return };
+        let mut last = self.spares.back().map_or(current.segment.bytes(), Segment::bytes);
+        last = self.coming.back().copied().unwrap_or(last);
+        let ready: u64 = self.spares.iter().map(Segment::bytes).chain(self.coming.iter().copied()).sum();
+        if ready < self.ahead {
+            last = self.config.segment_bytes_after(last).min(self.ahead);
+            self.coming.push_back(last);
+            self.send(Job::Prepare(last));
+        }
     }
 
     fn write(&mut self, entries: &[u8]) {
@@ -424,6 +445,8 @@ impl Log {
         match report {
             Report::Spare(segment) => {
                 self.spares.push_back(segment);
+                self.coming.pop_front();
+                self.ask_for_spares();
                 self.full = false;
                 self.urgent.store(false, Ordering::Relaxed);
                 self.events.push_back(LogEvent::Room);
@@ -471,14 +494,16 @@ impl LogConfig {
     /// Where files are rolled before they are full, at each snapshot, the next one is as large as the last has been used:
     /// what is zeroed beyond that is cut again.
     fn segment_bytes_like(&self, used: u64) -> u64 {
-        let whole = self.segment_bytes_after(self.segment_bytes);
-        used.next_multiple_of(SEGMENT_BYTES_STEP).clamp(self.segment_bytes_min(), whole)
+        used.next_multiple_of(SEGMENT_BYTES_STEP).clamp(self.segment_bytes_min(), self.segment_bytes_whole())
+    }
+
+    fn segment_bytes_whole(&self) -> u64 {
+        self.segment_bytes.max(self.segment_bytes_min()).next_multiple_of(SEGMENT_BYTES_STEP)
     }
 
     /// Segments grow from the small first one to the configured size.
     fn segment_bytes_after(&self, bytes: u64) -> u64 {
-        let whole = self.segment_bytes.max(self.segment_bytes_min()).next_multiple_of(SEGMENT_BYTES_STEP);
-        bytes.saturating_mul(SEGMENT_GROWTH).min(whole)
+        bytes.saturating_mul(SEGMENT_GROWTH).min(self.segment_bytes_whole())
     }
 }
 

@@ -187,3 +187,36 @@ fn a_name_that_can_not_be_made_fails_the_flush() {
     assert!(log.flush_blocking().is_err());
     assert_eq!(log.append(&entry(2, 40)), Err(NoRoom));
 }
+
+/// `mount -t tmpfs -o size=12m tmpfs <dir>`, then `LOG_FULL_DIR=<dir> cargo test --lib a_full_disk -- --ignored`.
+#[test]
+#[ignore = "needs LOG_FULL_DIR, an empty file system of 12 MiB"]
+fn a_full_disk_takes_the_room_and_space_gives_it_back() {
+    let root = std::env::var("LOG_FULL_DIR").expect("LOG_FULL_DIR names a file system of 12 MiB");
+    let dir = tempfile::tempdir_in(root).unwrap();
+    let hog = dir.path().join("hog");
+    std::fs::write(&hog, vec![1; 5 << 20]).unwrap();
+    let mut log = open(&dir, |_| ());
+    let mut zxid = 0;
+    // The first segment is all there is.
+    while log.room() > 0 {
+        zxid += 1;
+        if log.append(&entry(zxid, 60_000)).is_err() {
+            zxid -= 1;
+            break;
+        }
+        log.flush_blocking().unwrap();
+    }
+    let start = std::time::Instant::now();
+    while !log.is_full() {
+        assert!(start.elapsed().as_secs() < 10);
+        log.collect();
+    }
+    assert!(matches!(std::iter::from_fn(|| log.poll()).last(), Some(LogEvent::NoSpace(_))), "it says so once");
+    assert!(zxid > 40 && log.room() < 60_013, "{zxid} {}", log.room());
+    std::fs::remove_file(hog).unwrap();
+    wait_for_room(&mut log, 1 << 20);
+    log.append(&entry(zxid + 1, 60_000)).unwrap();
+    log.close().unwrap();
+    assert_eq!(read(dir.path()).into_values().flat_map(|(zxids, _)| zxids).max(), Some(zxid + 1));
+}
