@@ -35,6 +35,7 @@ use crate::acl::AclConfig;
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{Commit, Origin, Request, ShardId, ToQuorum, ToShard};
 use crate::jute::Reader;
+use crate::jute::data::{Acl, Id};
 use crate::limits;
 use crate::proto::PathRequest;
 use crate::tree::{Change, Tree};
@@ -202,7 +203,7 @@ impl Quorum {
         if self.pipeline.has_failed() {
             return;
         }
-        while self.has_room()
+        while self.has_room(CLOSE_BYTES_MIN)
             && let Some(waiting) = self.waiting.pop_front()
         {
             match waiting {
@@ -214,7 +215,7 @@ impl Quorum {
             self.close_or_wait(session, None, tree, now);
         }
         self.sweep.on_tick(&self.config, tree, now);
-        while self.has_room()
+        while self.has_room(self.config.record_bytes_max)
             && let Some(path) = self.sweep.next()
         {
             let header = self.header(SessionId::NONE, 0, now);
@@ -273,7 +274,9 @@ impl Quorum {
         match op {
             OpCode::SYNC => return self.sync(origin, &record),
             OpCode::CLOSE_SESSION => return self.close_or_wait(session, Some(origin), tree, now),
-            _ if !self.has_room() => return self.refuse(origin, op, ErrorCode::SYSTEM_ERROR),
+            _ if !self.has_room(self.bytes_needed(&record, &auth)) => {
+                return self.refuse(origin, op, ErrorCode::SYSTEM_ERROR);
+            }
             _ => {}
         }
         let header = self.header(session, origin.xid, now);
@@ -303,7 +306,7 @@ impl Quorum {
     }
 
     fn open_or_wait(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
-        if self.has_room() {
+        if self.has_room(CLOSE_BYTES_MIN) {
             self.open(origin, session, timeout_ms, now);
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
@@ -320,7 +323,7 @@ impl Quorum {
     /// Nobody may act for the session from here on, even while the closeSession waits for room.
     fn close_or_wait(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
         self.sessions.set_closing(session);
-        if self.has_room() {
+        if self.has_room(CLOSE_BYTES_MIN) {
             self.close(session, request, tree, now);
         } else {
             self.waiting.push_back(Waiting::Close { session, request });
@@ -329,7 +332,9 @@ impl Quorum {
 
     fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
         let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
-        let closing = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]).close_session(session);
+        let room = self.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
+        let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
         let answer = match request {
             Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
             None => Answer::Nobody,
@@ -349,12 +354,23 @@ impl Quorum {
         TxnHeader { session, cxid, zxid: self.last_zxid.next(), time_ms: now.wall_ms }
     }
 
-    fn has_room(&self) -> bool {
-        self.pipeline.has_room(self.config.record_bytes_max + ENTRY_BYTES_BESIDE)
+    /// Whether a record of so many bytes, or the longest there is, still fits the log.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.pipeline.has_room(bytes.min(self.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
+    }
+
+    /// At least what the transaction of a request takes up in the log. In a multi of the smallest operations each grows to
+    /// less than twice its size; ACL entries for `auth` become all the ids that the connection has proven.
+    fn bytes_needed(&self, record: &[u8], auth: &[Id]) -> usize {
+        let proven = auth.iter().filter(|id| &*id.scheme != "ip");
+        let expanded: usize = proven.map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
+        record.len().saturating_mul(2 + expanded / Acl::BYTES_MIN)
     }
 }
 
 /// New sessions that wait for room in the log.
 const WAITING_MAX: usize = 10_000;
+/// With so much room a session can be closed: its list of ephemerals is cut to what there is.
+const CLOSE_BYTES_MIN: usize = 64 << 10;
 /// What an entry takes up beside its record, counted generously.
 const ENTRY_BYTES_BESIDE: usize = 1024;

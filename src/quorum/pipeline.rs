@@ -150,6 +150,11 @@ impl Pipeline {
         !self.failed && self.room >= bytes as u64
     }
 
+    /// Bytes that the log still takes.
+    pub(super) fn room(&self) -> u64 {
+        self.room
+    }
+
     /// A flush that covers everything up to `upto` has ended.
     pub(super) fn on_flushed(&mut self, upto: Zxid) {
         if self.failed {

@@ -15,7 +15,7 @@ impl Prepare<'_> {
     /// Removes the session's ephemerals, those still to be made included. A closeSession can not be refused: where
     /// the list of them would grow too long for the log it is cut, and every server removes the rest from its own
     /// list.
-    pub(in super::super) fn close_session(&mut self, session: SessionId) -> Closing {
+    pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {
         let mut paths = self.outstanding.ephemerals_of(self.tree, session);
         for path in &paths {
             self.remove(path);
@@ -23,7 +23,7 @@ impl Prepare<'_> {
         if !self.config.close_session_txn {
             return Closing { txn: Txn::CloseSession { paths: None }, lists_all: paths.is_empty() };
         }
-        let mut left = self.bytes_left;
+        let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
         while let Some(rest) = paths.get(fitting).and_then(|path| left.checked_sub(4 + path.len())) {
             left = rest;

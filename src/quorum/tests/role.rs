@@ -127,6 +127,12 @@ fn room_shrinks_with_each_entry() {
         created += 1;
     }
     assert!((50..100).contains(&created), "{created}");
+    // A short one may still fit where a long one does not.
+    let mut world = World::new();
+    assert_eq!(world.create("/a"), 0);
+    world.quorum.on_log_room(10_000);
+    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 9000]), -1)), (-1, false));
+    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 900]), -1)), (0, true));
 }
 
 #[test]

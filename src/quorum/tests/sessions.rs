@@ -79,6 +79,22 @@ fn a_close_with_more_ephemerals_than_a_record_holds() {
     }
 }
 
+/// With little room in the log the list is cut to that.
+#[test]
+fn a_close_with_little_room() {
+    let mut world = World::new();
+    for node in 0..2000 {
+        let path = format!("/ephemeral-{node:050}");
+        assert_eq!(world.code(OpCode::CREATE, create(Some(&path), b"", 1)).0, 0);
+    }
+    world.quorum.on_log_room(70_000);
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    world.settle();
+    let Txn::CloseSession { paths: Some(paths) } = &world.log.last().unwrap().txn else { panic!() };
+    assert!((900..1100).contains(&paths.len()));
+    assert_eq!((world.tree.ephemeral_count(), world.quorum.report().outstanding_nodes), (0, 0));
+}
+
 #[test]
 fn expiry_is_never_early_and_closes() {
     let mut world = World::new();
