@@ -76,7 +76,7 @@ pub struct RingConfig {
 
 impl Default for RingConfig {
     fn default() -> Self {
-        RingConfig { submissions: 1024, receive_buffers: 256, receive_buffer_bytes: 16 << 10, spin: Duration::ZERO }
+        RingConfig { submissions: 1024, receive_buffers: 256, receive_buffer_bytes: 8 << 10, spin: Duration::ZERO }
     }
 }
 
