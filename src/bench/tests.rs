@@ -31,8 +31,8 @@ fn an_open_loop_counts_latency_from_the_schedule() {
     engine(server, 1).run(&mut work, 1, Some(100.0)).expect("the server serves in the end");
     // One request at a time: without the schedule only the first of them would have waited.
     let slow = work.latencies_ns.iter().filter(|&&ns| ns > stall.as_nanos() as u64 / 2).count();
-    assert!((15..=40).contains(&slow), "{slow} of 50 were kept waiting");
-    assert!(work.latencies_ns[49] < stall.as_nanos() as u64 / 4, "the schedule is caught up with in the end");
+    assert!(slow >= 15, "only {slow} of 50 were kept waiting");
+    assert!(work.latencies_ns[0] >= work.latencies_ns[15], "those that start later wait less");
 }
 
 #[test]
