@@ -51,41 +51,52 @@ impl Turn<'_> {
     /// watches miss what they miss.
     pub(super) fn set_watches(&mut self, header: RequestHeader, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let request = SetWatches::read(reader, header.op).map_err(malformed)?;
-        let seen = request.relative_zxid;
-        let [data, exist, child, persistent, recursive] =
-            [request.data, request.exist, request.child, request.persistent, request.recursive].map(paths);
-        let (data, exist, child, persistent, recursive) = (data?, exist?, child?, persistent?, recursive?);
-        for path in data {
-            let missed = match self.tree.get(&path) {
-                None => Some(EventType::NodeDeleted),
-                Some(node) => (node.persisted().mzxid > seen).then_some(EventType::NodeDataChanged),
-            };
-            self.tell_or_watch(&path, missed, Modes::DATA);
-        }
-        for path in exist {
-            let missed = self.tree.get(&path).map(|_| EventType::NodeCreated);
-            self.tell_or_watch(&path, missed, Modes::DATA);
-        }
-        for path in child {
-            let missed = match self.tree.get(&path) {
-                None => Some(EventType::NodeDeleted),
-                Some(node) => (node.persisted().pzxid > seen).then_some(EventType::NodeChildrenChanged),
-            };
-            self.tell_or_watch(&path, missed, Modes::CHILD);
-        }
-        for path in persistent {
-            self.tell_or_watch(&path, None, Modes::PERSISTENT);
-        }
-        for path in recursive {
-            self.tell_or_watch(&path, None, Modes::RECURSIVE);
-        }
+        let done = self.catch_up(request);
         let budget = self.shard.config.watches_per_connection_max;
         if budget != 0 && self.shard.watches.watches_of(self.conn.id.slot) > budget {
             // Half of its watches would be worse for a client than none: it goes elsewhere.
             self.close();
             return Ok(());
         }
+        if let Err(err) = done {
+            // What came before the null stands: its events go out, and its watches are set.
+            self.conn.reply_header(header.xid, self.tree.last_zxid().0, err);
+            return Ok(());
+        }
         self.reply(header.xid, |_| {})
+    }
+
+    /// List by list, path by path, up to the first that is null.
+    fn catch_up(&mut self, request: SetWatches<'_>) -> Result<(), ErrorCode> {
+        let seen = request.relative_zxid;
+        for path in given(request.data)? {
+            let path = given(path)?;
+            let missed = match self.tree.get(&path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => (node.persisted().mzxid > seen).then_some(EventType::NodeDataChanged),
+            };
+            self.tell_or_watch(&path, missed, Modes::DATA);
+        }
+        for path in given(request.exist)? {
+            let path = given(path)?;
+            let missed = self.tree.get(&path).map(|_| EventType::NodeCreated);
+            self.tell_or_watch(&path, missed, Modes::DATA);
+        }
+        for path in given(request.child)? {
+            let path = given(path)?;
+            let missed = match self.tree.get(&path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => (node.persisted().pzxid > seen).then_some(EventType::NodeChildrenChanged),
+            };
+            self.tell_or_watch(&path, missed, Modes::CHILD);
+        }
+        for path in given(request.persistent)? {
+            self.tell_or_watch(&given(path)?, None, Modes::PERSISTENT);
+        }
+        for path in given(request.recursive)? {
+            self.tell_or_watch(&given(path)?, None, Modes::RECURSIVE);
+        }
+        Ok(())
     }
 
     fn tell_or_watch(&mut self, path: &str, missed: Option<EventType>, modes: Modes) {
@@ -112,7 +123,7 @@ fn read_watch_type<'a>(reader: &mut Reader<'a>) -> Result<(Cow<'a, str>, Modes),
     Ok((request.path.ok_or(ErrorCode::NO_WATCHER)?, modes))
 }
 
-/// A list without nulls; null itself, or in it, makes the request malformed.
-fn paths<'a>(list: Option<Vec<Option<Cow<'a, str>>>>) -> Result<Vec<Cow<'a, str>>, ErrorCode> {
-    list.and_then(|paths| paths.into_iter().collect()).ok_or(ErrorCode::MARSHALLING_ERROR)
+/// A null in a request makes it malformed.
+fn given<T>(value: Option<T>) -> Result<T, ErrorCode> {
+    value.ok_or(ErrorCode::MARSHALLING_ERROR)
 }

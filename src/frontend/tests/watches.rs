@@ -168,6 +168,31 @@ fn set_watches_2_registers_persistent_ones_and_null_lists_are_malformed() {
 }
 
 #[test]
+fn set_watches_does_what_comes_before_a_null() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.create(conn, "/old");
+    let seen = zxid(&world);
+    let lists = record(|writer| {
+        writer.i64(seen);
+        writer.len(3);
+        writer.string("/old");
+        writer.string("/gone");
+        writer.i32(-1);
+        writer.i32(1);
+        writer.string("/later");
+        writer.i32(0);
+    });
+    world.send(conn, &request(-8, OpCode::SET_WATCHES, &lists));
+    let mut got = world.got(conn);
+    let reply = got.pop().unwrap();
+    assert_eq!((reply.xid, reply.zxid, reply.err), (-8, seen, -5));
+    assert_eq!(events(&got), [(DELETED, "/gone".into())]);
+    assert_eq!(step(&mut world, conn, OpCode::SET_DATA, &set_data("/old", b"")), [(CHANGED, "/old".into())]);
+    assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/later")), []);
+}
+
+#[test]
 fn watches_go_with_their_connection() {
     let mut world = World::new();
     let (conn, other) = (world.connect(), world.connect());
