@@ -11,7 +11,7 @@ use crate::jute::data::{Acl, CONTAINER_OWNER, Stat, StatPersisted, ttl_owner};
 use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
-use super::path::split;
+use super::path::{counted_len, split};
 use super::slab::{NONE, ROOT, Slot};
 use super::{Change, Place, Tree};
 
@@ -197,7 +197,7 @@ impl Tree {
         let record = self.slab.record(slot);
         let (acl, hash, len, crc) = (record.acl, record.hash, record.data_len(), record.crc);
         self.digest = self.digest.wrapping_sub(i64::from(crc));
-        self.data_size -= (path.len() + len) as u64;
+        self.data_size -= (counted_len(path) + len) as u64;
         self.acls.release(acl);
         self.disown(slot);
         self.index.remove(slot, hash);

@@ -160,7 +160,7 @@ impl Tree {
         self.slab.len() + 1
     }
 
-    /// Bytes of all paths and data, as `approximate_data_size`.
+    /// UTF-16 units of all paths and bytes of all data, as `approximate_data_size`.
     pub fn data_size(&self) -> u64 {
         // The root counts as "" and as "/".
         self.data_size + 1
@@ -326,7 +326,7 @@ impl Tree {
         record.acl = acl;
         record.hash = hash;
         self.index.insert(&self.slab, slot, hash);
-        self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.data_size += (path::counted_len(path) + data.map_or(0, <[u8]>::len)) as u64;
         self.set_stat(slot, stat);
         self.refresh_digest(slot, path);
         Some(slot)

@@ -10,6 +10,11 @@ pub fn validate_path(path: &str) -> bool {
     components.split('/').all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
 }
 
+/// What a path counts in `approximate_data_size`: its UTF-16 units, as in Apache.
+pub(super) fn counted_len(path: &str) -> usize {
+    if path.is_ascii() { path.len() } else { path.encode_utf16().count() }
+}
+
 /// The parent's path ("" for the root) and the name, if `path` has the form of a node's path.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     let (parent, name) = path.rsplit_once('/')?;
@@ -38,6 +43,13 @@ mod tests {
             ["/\0", "/\u{1}", "/\n", "/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{fff0}", "/\u{fffd}", "/\u{10000}"];
         for bad in bad.iter().chain(&characters) {
             assert!(!validate_path(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn counted_lengths() {
+        for (path, len) in [("/a", 2), ("/é/日本", 5), ("/\u{10000}", 3)] {
+            assert_eq!(counted_len(path), len, "{path:?}");
         }
     }
 

@@ -364,7 +364,7 @@ fn paths(tree: &Tree) -> Vec<String> {
 }
 
 fn size(tree: &Tree, path: &str) -> u64 {
-    (path.len() + tree.get(path).unwrap().data().map_or(0, <[u8]>::len)) as u64
+    (path.encode_utf16().count() + tree.get(path).unwrap().data().map_or(0, <[u8]>::len)) as u64
 }
 
 /// Paths of every sort, the system's and impossible ones among them.
