@@ -10,6 +10,7 @@ compared and what is not.
 """
 
 import argparse
+import base64
 import collections
 import contextlib
 import json
@@ -29,7 +30,8 @@ from zk.client import Client, four_letter_word  # noqa: E402
 from zk.server import Apache, Ringkeeper  # noqa: E402
 
 # mntr lines that describe the tree and the sessions, and so must be equal at the end.
-MNTR = ("zk_znode_count", "zk_watch_count", "zk_ephemerals_count", "zk_approximate_data_size")
+MNTR = ("zk_znode_count", "zk_watch_count", "zk_ephemerals_count")
+SIZE = "zk_approximate_data_size"
 
 
 def main():
@@ -174,21 +176,31 @@ def same_end(driver, a, b):
         if plain[0].get(path) != plain[1].get(path):
             raise Difference(f"at the end, node {path!r}", dumps[0].get(path), dumps[1].get(path))
     counters = [server_counters(address) for address in (a, b)]
+    sizes = [counter.pop(SIZE) for counter in counters]
     if counters[0] != counters[1]:
         raise Difference("at the end, srvr and mntr", *counters)
+    counted = str(data_size(dumps[1]))
+    if sizes[1] not in (sizes[0], counted):
+        raise Difference(f"at the end, {SIZE}, {counted} as counted", *sizes)
+
+
+def data_size(nodes):
+    """What the size should be: paths in UTF-16 units, data in bytes, the root both as "" and as "/"."""
+    data = sum(len(base64.b64decode(node.get("data") or "")) for node in nodes.values())
+    return data + sum(len(path.encode("utf-16-le", "surrogatepass")) // 2 for path in nodes)
 
 
 def server_counters(address):
     srvr = dict(line.split(": ", 1) for line in four_letter_word(address, "srvr").splitlines() if ": " in line)
     mntr = dict(line.split("\t", 1) for line in four_letter_word(address, "mntr").splitlines() if "\t" in line)
-    return {key: srvr.get(key) for key in ("Zxid", "Mode", "Node count")} | {key: mntr.get(key) for key in MNTR}
+    return {key: srvr.get(key) for key in ("Zxid", "Mode", "Node count")} | {key: mntr.get(key) for key in (*MNTR, SIZE)}
 
 
 def report(arguments, difference):
     step = arguments.trace[-1] if arguments.trace else ()
     print(f"DIFFERENCE, seed {arguments.seed}, step {len(arguments.trace) - 1} ({step[0]}, slot {step[1:2]}):")
     print(f"  what: {difference.what}")
-    if difference.index is not None:
+    if difference.index is not None and len(step) > 2:
         op, xid, record = step[2][difference.index]
         print(f"  operation {difference.index} of {len(step[2])}: {proto.NAMES.get(op, op)} xid {xid} {shown(record)}")
     for name, answer in (("A", difference.a), ("B", difference.b)):

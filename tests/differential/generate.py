@@ -284,7 +284,9 @@ class Generator:
         return (proto.SET_WATCHES, proto.XID_SET_WATCHES, record)
 
     def set_watches2(self):
-        record = proto.set_watches(self._relative(), *(self._paths() for _ in range(5)))
+        lists = [self._paths() for _ in range(5)]
+        lists[3:] = [paths and ["/" if path is None else path for path in paths] for paths in lists[3:]]
+        record = proto.set_watches(self._relative(), *lists)
         return (proto.SET_WATCHES2, proto.XID_SET_WATCHES, record)
 
     def _relative(self):
