@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn owners() {
         assert_eq!(owner_kind(0), Owner::None);
-        assert_eq!(owner_kind(0x1_0000_4945_3101_b8), Owner::Session);
+        assert_eq!(owner_kind(0x0100_0049_4531_01b8), Owner::Session);
         assert_eq!(owner_kind(CONTAINER_OWNER), Owner::Container);
         assert_eq!(owner_kind(ttl_owner(60_000)), Owner::Ttl(60_000));
         assert_eq!(ttl_owner(1), 0xff00_0000_0000_0001_u64 as i64);

@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 use log::{error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard};
+use crate::limits;
 use crate::quorum::{Effect, Quorum};
 use crate::zxid::{Now, Zxid};
 
@@ -77,6 +78,8 @@ pub struct Core {
     flush_warning: Duration,
     snapshots: Sender<()>,
     inspections: Arc<SegQueue<Inspection>>,
+    /// Requests wait for the next segment of the log.
+    stalled: bool,
     failure: Option<io::Error>,
 }
 
@@ -104,13 +107,14 @@ impl Core {
             flush_warning,
             snapshots,
             inspections,
+            stalled: false,
             failure: None,
         }
     }
 
-    /// Whether messages wait that this core has not looked at.
+    /// Whether messages wait that this core could look at.
     pub fn has_mail(&self) -> bool {
-        !self.backlog.is_empty() || self.shards.iter().any(|shard| !shard.to_quorum.is_empty())
+        !self.backlog.is_empty() || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
     }
 
     /// Whether a flush is with the kernel.
@@ -159,14 +163,22 @@ impl Core {
 
     /// Expiry, containers and TTLs, a few times a second.
     pub fn on_tick(&mut self, now: Now) {
-        let tree = self.tree.read();
-        self.quorum.on_tick(&tree, now);
+        // While touches wait unread, nobody's time is over.
+        if !self.stalled {
+            let tree = self.tree.read();
+            self.quorum.on_tick(&tree, now);
+        }
     }
 
     /// Takes in requests, logs and flushes them, and commits what has become durable.
     pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        while let Some(look) = self.inspections.pop() {
+            look(&mut self.quorum, &self.flushes, now);
+        }
         self.hear_the_log();
-        self.take_requests(now);
+        if !self.stalled {
+            self.take_requests(now);
+        }
         self.run_effects(ring)?;
         if self.quorum.has_committable() && self.lanes_have_room() {
             self.commit(ring)?;
@@ -186,17 +198,22 @@ impl Core {
                 ),
             }
         }
-        self.quorum.on_log_room(self.log.room());
+        let room = self.log.room();
+        // The next segment is on its way: requests wait for it, and its coming wakes this core. Only a full disk refuses.
+        self.stalled = room < ROOM_BYTES_LOW && !self.log.is_full();
+        self.quorum.on_log_room(room);
     }
 
+    /// Takes no more than what certainly fits the log: what is left waits for its next segment.
     fn take_requests(&mut self, now: Now) {
-        while let Some(look) = self.inspections.pop() {
-            look(&mut self.quorum, &self.flushes, now);
-        }
         let tree = self.tree.read();
+        let mut budget = if self.log.is_full() { u64::MAX } else { self.log.room() / 2 };
         for shard in &self.shards {
             for _ in 0..REQUESTS_PER_STEP {
-                let Some(message) = shard.to_quorum.pop() else { break };
+                let Some(message) = (if budget > 0 { shard.to_quorum.pop() } else { None }) else { break };
+                if let ToQuorum::Request(request) = &message {
+                    budget = budget.saturating_sub(request.record.len() as u64 + REQUEST_BYTES_BESIDE);
+                }
                 self.quorum.on_message(message, &tree, now);
             }
         }
@@ -286,6 +303,10 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
 /// The ring's name of the flush: there is at most one in flight.
 const FLUSH: Token = Token::new(0, 0);
 
+/// With less room than this, and a disk that is not full, requests wait.
+const ROOM_BYTES_LOW: u64 = 2 * limits::RECORD_BYTES_MAX as u64;
+/// What a request becomes in the log beside its record, generously.
+const REQUEST_BYTES_BESIDE: u64 = 1024;
 /// Requests taken from one shard between two looks at the ring.
 const REQUESTS_PER_STEP: usize = 1024;
 /// Transactions applied under one hold of the tree.

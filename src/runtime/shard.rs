@@ -93,6 +93,10 @@ pub struct Shard {
     /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its outstanding limit.
     backlog: std::collections::VecDeque<ToQuorum>,
     lingering: Vec<ConnId>,
+    /// Accepting is tried again at the next tick.
+    accept_later: bool,
+    /// It has been said that accepting fails.
+    accept_has_failed: bool,
     draining: bool,
 }
 
@@ -108,6 +112,8 @@ impl Shard {
             writable: Vec::new(),
             backlog: Default::default(),
             lingering: Vec::new(),
+            accept_later: false,
+            accept_has_failed: false,
             draining: false,
         }
     }
@@ -153,14 +159,13 @@ impl Shard {
             Event::ReceiveStopped { conn: from, cause } => self.on_receive_stopped(conn(from), cause, ring),
             Event::Sent { conn: to, buffer, sent } => self.on_sent(conn(to), buffer, sent, ring, now),
             Event::Accepted { socket, armed, .. } => {
+                self.accept_has_failed = false;
                 self.on_accepted(socket, ring, now)?;
                 self.accept_again(armed, ring)
             }
             Event::AcceptFailed { error, armed, .. } => {
-                if !self.draining {
-                    warn!("accept failed: {error}; raise the limit of open files (ulimit -n) if it is too many files");
-                }
-                self.accept_again(armed, ring)
+                self.on_accept_failed(error, armed);
+                Ok(())
             }
             Event::CloseFailed { error, .. } => {
                 debug!("closing a connection failed: {error}");
@@ -197,6 +202,9 @@ impl Shard {
     /// Deadlines, a few times a second.
     pub fn on_tick(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
         self.frontend.on_tick(tree, now);
+        if std::mem::take(&mut self.accept_later) {
+            self.accept_again(false, ring)?;
+        }
         let lingering = std::mem::take(&mut self.lingering);
         for late in lingering {
             match self.sockets.get(late).map(|socket| &socket.stage) {
@@ -306,6 +314,17 @@ impl Shard {
         self.frontend.on_accept(opened, peer, now);
         self.receive_again(opened, ring)?;
         Ok(opened)
+    }
+
+    /// Most likely there are too many open files: trying again at once would fail again, so the next tick does.
+    fn on_accept_failed(&mut self, error: rustix::io::Errno, armed: bool) {
+        if !self.draining && !self.accept_has_failed {
+            warn!(
+                "accepting connections fails: {error}; raise the limit of open files (ulimit -n) if there are too many"
+            );
+        }
+        self.accept_has_failed = true;
+        self.accept_later = !armed;
     }
 
     fn accept_again(&mut self, armed: bool, ring: &mut Ring) -> Result<(), RingError> {

@@ -250,7 +250,6 @@ fn acl_config(config: &Config) -> AclConfig {
         skip: config.skip_acl,
         digest: config.digest_scheme_enabled,
         super_digest: config.super_digest.as_ref().map(|secret| secret.expose().into()),
-        ..AclConfig::default()
     }
 }
 
