@@ -23,6 +23,8 @@ pub enum Defect {
     RecoveredNotFlushed,
     /// After a failed flush, a start takes what the page cache holds for what the disk holds.
     CachedPagesTrusted,
+    /// The mark that says what is durable is written along with it, so that a crash may leave the mark alone.
+    MarkBeforeFlush,
     /// After a start the last zxid is given out again.
     ZxidReused,
     /// An append that does not fit on the disk is taken for written.

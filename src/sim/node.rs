@@ -29,7 +29,7 @@ pub struct Node {
     pub tree: Tree,
     quorum: Quorum,
     shards: Vec<Shard>,
-    to_quorum: VecDeque<ToQuorum>,
+    for_quorum: VecDeque<ToQuorum>,
     /// What a defect hands over too late.
     held_back: Vec<(ShardId, ToShard)>,
     pub store: Store,
@@ -110,7 +110,7 @@ impl Node {
             quorum,
             tree,
             shards: (0..swarm.shards).map(shard).collect(),
-            to_quorum: VecDeque::new(),
+            for_quorum: VecDeque::new(),
             held_back: Vec::new(),
             store,
             snap: None,
@@ -172,11 +172,11 @@ impl Node {
         match (&message, self.defect) {
             (ToQuorum::Touch(_), Some(Defect::ExpiredEarly)) if turn.rng.chance(700) => return,
             (ToQuorum::Request(request), Some(Defect::RequestTwice)) if turn.rng.chance(20) => {
-                self.to_quorum.push_back(ToQuorum::Request(request.clone()));
+                self.for_quorum.push_back(ToQuorum::Request(request.clone()));
             }
             _ => {}
         }
-        self.to_quorum.push_back(message);
+        self.for_quorum.push_back(message);
         turn.out.push(Out::WakeQuorum);
     }
 
@@ -227,7 +227,7 @@ impl Node {
             self.shards[usize::from(shard.0)].inbox.push_back(message);
             turn.out.push(Out::WakeShard(usize::from(shard.0)));
         }
-        while let Some(message) = self.to_quorum.pop_front() {
+        while let Some(message) = self.for_quorum.pop_front() {
             self.quorum.on_message(self.bent(message, now), &self.tree, now);
         }
         if ticks && self.defect != Some(Defect::NeverExpired) {
@@ -280,7 +280,7 @@ impl Node {
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
-                quorum::Effect::ToShard(shard, message) => self.to_shard(shard, message, turn),
+                quorum::Effect::ToShard(shard, message) => self.tell_shard(shard, message, turn),
             }
         }
         Ok(())
@@ -311,7 +311,7 @@ impl Node {
         self.quorum.on_log_room(room);
     }
 
-    fn to_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut Turn<'_>) {
+    fn tell_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut Turn<'_>) {
         self.bend(&mut message, turn.rng);
         if self.defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
             self.held_back.push((shard, message));

@@ -117,20 +117,23 @@ impl Storage for Files<'_> {
             return Ok(());
         }
         let len = usize::try_from(len).map_err(|_| Refusal(DiskError::Failed))?;
-        let cut = self.disk.truncate(name, len).and_then(|()| self.disk.write(name, len, tail));
-        self.told(cut)?;
+        let mut cut = self.disk.truncate(name, len);
         // After a failed flush the page cache holds entries that the disk does not, on pages that count as clean: only what is
         // written anew is flushed.
         if self.defect != Some(Defect::CachedPagesTrusted) {
             let bytes = self.disk.read(name).map(<[u8]>::to_vec).unwrap_or_default();
-            let written = self.disk.write(name, 0, &bytes);
-            self.told(written)?;
+            cut = cut.and_then(|()| self.disk.write(name, 0, &bytes));
         }
         if self.defect == Some(Defect::RecoveredNotFlushed) {
-            return Ok(());
+            let marked = cut.and_then(|()| self.disk.write(name, len, tail));
+            return self.told(marked);
         }
-        let flushed = self.disk.flush(name);
-        self.told(flushed)
+        // The tail says that everything before it is durable, so it must not be there before that is true.
+        if self.defect != Some(Defect::MarkBeforeFlush) {
+            cut = cut.and_then(|()| self.disk.flush(name));
+        }
+        let marked = cut.and_then(|()| self.disk.write(name, len, tail)).and_then(|()| self.disk.flush(name));
+        self.told(marked)
     }
 
     fn remove(&mut self, _: Dir, name: &str) -> Result<(), Refusal> {

@@ -46,7 +46,8 @@ struct Job {
     upto: Zxid,
     steps: VecDeque<Step>,
     begun: Option<Begun>,
-    /// Where the current file ended when the flush began.
+    /// Which file was the current one when the flush began, by the name it must have, and where it ended.
+    file: String,
     end: usize,
 }
 
@@ -161,9 +162,9 @@ impl Store {
         {
             steps.push_back(Step::Sync(old.name));
         }
-        let mut end = 0;
-        if let Some(file) = &mut self.current {
-            end = file.end;
+        let (mut name, mut end) = (String::new(), 0);
+        if let Some(file) = &self.current {
+            (name, end) = (file.wanted.clone(), file.end);
             if file.name == file.wanted {
                 steps.push_back(Step::Sync(file.name.clone()));
             } else {
@@ -174,7 +175,7 @@ impl Store {
                 }
             }
         }
-        self.job = Some(Job { upto, steps, begun: None, end });
+        self.job = Some(Job { upto, steps, begun: None, file: name, end });
     }
 
     /// Does the next half step of the flush: begins an operation, or ends the one begun. `fails` makes the device fail.
@@ -197,7 +198,7 @@ impl Store {
             }
         };
         if job.steps.is_empty() && job.begun.is_none() {
-            if let Some(file) = &mut self.current {
+            if let Some(file) = self.current.as_mut().filter(|file| file.wanted == job.file) {
                 file.durable = file.durable.max(job.end);
             }
             return Ok(Progress::Done(job.upto));

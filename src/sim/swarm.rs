@@ -66,7 +66,7 @@ impl Swarm {
             close: on(rng, 600, 2, 30),
             crash_every: on(rng, 700, 100_000, 1_500_000),
             power: rng.between(300, 1000),
-            crash_in_recovery: on(rng, 400, 100, 700),
+            crash_in_recovery: on(rng, 500, 200, 900),
             full_every: on(rng, 250, 300_000, 1_500_000),
             jump_every: on(rng, 300, 100_000, 1_000_000),
         }

@@ -172,8 +172,8 @@ impl World {
     fn on_event(&mut self, event: Event) -> Checked {
         match event {
             Event::Wake(client) => self.wake(client),
-            Event::ToServer(link, bytes) => self.to_server(link, bytes),
-            Event::ToClient(link, bytes) => return self.to_client(link, bytes),
+            Event::ToServer(link, bytes) => self.reach_server(link, bytes),
+            Event::ToClient(link, bytes) => return self.reach_client(link, bytes),
             Event::EndAtServer(link) => self.end_at_server(link),
             Event::EndAtClient(link) => self.end_at_client(link),
             Event::Core(generation, core) if generation == self.generation => return self.core_turn(core, false),
@@ -223,7 +223,7 @@ impl World {
             return Ok(());
         }
         let interrupted = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
-        self.disk.set_fuse(interrupted.then(|| self.rng.below(12)));
+        self.disk.set_fuse(interrupted.then(|| self.rng.below(9)));
         let started = recover::start(&mut self.disk, self.defect);
         self.disk.set_fuse(None);
         let mut tree = match started {
@@ -476,7 +476,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, link: usize, bytes: Vec<u8>) {
+    fn reach_server(&mut self, link: usize, bytes: Vec<u8>) {
         if self.links[link].cut || self.links[link].server_gone {
             return;
         }
@@ -495,7 +495,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
+    fn reach_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
         if self.links[link].cut {
             return Ok(());
         }
