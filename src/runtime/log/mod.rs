@@ -129,6 +129,8 @@ pub struct Log {
     coming: VecDeque<u64>,
     /// How much is kept ready behind the current file.
     ahead: u64,
+    /// What [`Log::room`] said last, less what was appended since.
+    promised: u64,
     /// A new file is wanted for the next append.
     roll_wanted: bool,
     in_flight: Option<InFlight>,
@@ -194,6 +196,7 @@ impl Log {
             spares: VecDeque::new(),
             coming,
             ahead: 0,
+            promised: 0,
             roll_wanted: false,
             in_flight: None,
             failed: false,
@@ -211,10 +214,16 @@ impl Log {
     }
 
     /// Bytes of entries that are certain to fit, however they are split into entries and whether or not the log is rolled
-    /// in between.
+    /// in between. A promise: it holds until it is used up or asked for again.
     pub fn room(&mut self) -> u64 {
         self.collect();
-        if self.failed { 0 } else { self.rest().max(self.spare_room()) }
+        self.promised = match () {
+            () if self.failed => 0,
+            // The rest of the current file is about to be given up.
+            () if self.roll_wanted && !self.spares.is_empty() => self.spare_room(),
+            () => self.rest().max(self.spare_room()),
+        };
+        self.promised
     }
 
     /// Whether [`Log::room`] is small because the disk is full, rather than because the next segment is still being made.
@@ -228,17 +237,18 @@ impl Log {
         if self.failed {
             return Err(NoRoom);
         }
-        let rolls = self.roll_wanted && !self.spares.is_empty() && self.spare_room() >= self.rest();
+        let rolls = self.roll_wanted && !self.spares.is_empty() && self.spare_room() >= self.promised;
         if !rolls && self.rest() >= entries.len() as u64 && self.current.is_some() {
             self.write(entries);
         } else {
             self.append_over_files(entries, rolls)?;
         }
+        self.promised = self.promised.saturating_sub(entries.len() as u64);
         self.roll_wanted |= self.config.file_bytes_max.is_some_and(|max| self.file_bytes() > max);
         Ok(())
     }
 
-    /// The next append starts a new file, if there is one ready; else the one after it, and so on.
+    /// The next append starts a new file, if there is one ready that holds what was promised; else the one after it, and so on.
     pub fn roll(&mut self) {
         self.roll_wanted = self.current.is_some();
     }
@@ -494,7 +504,9 @@ impl LogConfig {
     /// Where files are rolled before they are full, at each snapshot, the next one is as large as the last has been used:
     /// what is zeroed beyond that is cut again.
     fn segment_bytes_like(&self, used: u64) -> u64 {
-        used.next_multiple_of(SEGMENT_BYTES_STEP).clamp(self.segment_bytes_min(), self.segment_bytes_whole())
+        let whole = self.segment_bytes_whole();
+        let least = self.segment_bytes_after(self.segment_bytes_min());
+        used.next_multiple_of(SEGMENT_BYTES_STEP).clamp(least, whole)
     }
 
     fn segment_bytes_whole(&self) -> u64 {
