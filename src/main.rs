@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ringkeeper::{bench, cli, sim};
+use ringkeeper::{bench, cli, sim, tools};
 
 /// Apache ZooKeeper's job, done by a thread-per-core server on io_uring.
 #[derive(Parser)]
@@ -19,6 +19,7 @@ enum Command {
     Server(cli::ServerArgs),
     Bench(Box<bench::BenchArgs>),
     Sim(sim::SimArgs),
+    Tools(tools::ToolsArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,5 +29,6 @@ fn main() -> ExitCode {
         Some(Command::Server(args)) => cli::server(args),
         Some(Command::Bench(args)) => bench::run(*args),
         Some(Command::Sim(args)) => sim::run(args),
+        Some(Command::Tools(args)) => tools::run(args),
     }
 }

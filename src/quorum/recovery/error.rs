@@ -47,8 +47,8 @@ impl fmt::Display for RecoveryError {
             Self::Storage(error) => error.fmt(f),
             Self::LogsOnly { file } => write!(
                 f,
-                "there is the log file {file} but no snapshot: the data directory is not complete. Bring back the snapshots; \
-                 if the data was written by ZooKeeper 3.4, which may run without any, start once with \
+                "there is the log file {file} but no snapshot: the data directory is not complete. Bring back the \
+                 snapshots; if the data was written by ZooKeeper 3.4, which may run without any, start once with \
                  snapshot.trust.empty=true"
             ),
             Self::NoWholeSnapshot(rejected) => no_whole_snapshot(f, rejected),
@@ -66,7 +66,7 @@ impl fmt::Display for RecoveryError {
                 f,
                 "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind it were acknowledged, so it is \
                  not cut. Bring the file back from a backup; in an ensemble, move the data directory aside and start empty; to \
-                 give up what is behind zxid {last}: ringkeeper log-cut {file} {offset}"
+                 give up what is behind zxid {last}: ringkeeper tools cut {file} {offset}"
             ),
             Self::Unreadable { file, offset, zxid, why } => write!(
                 f,
