@@ -31,6 +31,8 @@ pub struct Client {
     recursive: BTreeSet<String>,
     /// Whether it proves its user on each connection.
     pub has_user: bool,
+    /// Per mille of its data that are several sectors long.
+    bulk: u64,
     bytes: Vec<u8>,
     /// Sequential nodes that it has made.
     made: Vec<String>,
@@ -63,7 +65,7 @@ pub enum Told {
 
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
-    pub fn new(rng: Rng, asked_ms: i32, has_user: bool) -> Self {
+    pub fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64) -> Self {
         Self {
             rng,
             session: 0,
@@ -80,6 +82,7 @@ impl Client {
             persistent: BTreeSet::new(),
             recursive: BTreeSet::new(),
             has_user,
+            bulk,
             bytes: Vec::new(),
             made: Vec::new(),
             sent_ms: 0,
@@ -369,9 +372,9 @@ impl Client {
         if self.rng.chance(700) { -1 } else { self.rng.below(4) as i32 }
     }
 
-    /// Mostly short; now and then several sectors long.
+    /// Short, or several sectors long.
     fn any_data(&mut self) -> Fill {
-        let len = if self.rng.chance(60) { 400 + self.rng.index(3000) } else { self.rng.index(40) };
+        let len = if self.rng.chance(self.bulk) { 400 + self.rng.index(3000) } else { self.rng.index(40) };
         let byte = 1 + self.rng.below(255) as u8;
         Fill { byte, len }
     }

@@ -28,6 +28,8 @@ pub struct Swarm {
     pub cut: u64,
     pub silence: u64,
     pub close: u64,
+    /// Of data being several sectors long.
+    pub bulk: u64,
     /// Between two crashes; 0 for none.
     pub crash_every: u64,
     /// Of a crash being a power cut rather than a kill; of a start being interrupted.
@@ -64,8 +66,9 @@ impl Swarm {
             cut: on(rng, 700, 2, 40),
             silence: on(rng, 600, 2, 30),
             close: on(rng, 600, 2, 30),
+            bulk: if rng.chance(400) { 600 } else { 60 },
             crash_every: on(rng, 700, 100_000, 1_500_000),
-            power: rng.between(300, 1000),
+            power: rng.between(100, 1000),
             crash_in_recovery: on(rng, 500, 200, 900),
             full_every: on(rng, 250, 300_000, 1_500_000),
             jump_every: on(rng, 300, 100_000, 1_000_000),

@@ -96,7 +96,7 @@ impl World {
         let clients = (0..swarm.clients).map(|_| {
             let asked_ms = rng.between(1, 12) as i32 * 50;
             let has_user = rng.chance(300);
-            Client::new(rng.fork(), asked_ms.max(200), has_user)
+            Client::new(rng.fork(), asked_ms.max(200), has_user, swarm.bulk)
         });
         let clients: Vec<Client> = clients.collect();
         let mut world = Self {
@@ -223,14 +223,15 @@ impl World {
             return Ok(());
         }
         let interrupted = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
-        self.disk.set_fuse(interrupted.then(|| self.rng.below(9)));
+        self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
         let started = recover::start(&mut self.disk, self.defect);
         self.disk.set_fuse(None);
         let mut tree = match started {
             Start::Up(tree) => *tree,
             Start::Stopped => {
                 self.trace.say(format_args!("crash during the start"));
-                self.lose_power_maybe(false);
+                let power = self.rng.chance(700);
+                self.lose_power_maybe(power);
                 self.after(1000, Event::Start);
                 return Ok(());
             }
@@ -293,8 +294,8 @@ impl World {
         let survivors = *self.rng.pick(&all);
         self.trace.say(format_args!("the power goes, {survivors:?} of what was not flushed stays"));
         self.disk.cut_power(survivors, &mut self.rng);
-        // Names that come back take up space again.
-        let used = self.disk.used();
+        // Names that come back take up space again; a file system has a block left for the tail of a file that is there.
+        let used = self.disk.used() + BLOCK_BYTES;
         self.disk.set_capacity(self.disk.capacity().max(used));
     }
 
@@ -427,7 +428,7 @@ impl World {
             return;
         }
         let used = DISK_BYTES - self.disk.room().min(DISK_BYTES);
-        let spare = self.rng.index(SEGMENT_BYTES);
+        let spare = BLOCK_BYTES + self.rng.index(SEGMENT_BYTES);
         self.disk.set_capacity(if full { used + spare } else { DISK_BYTES });
         self.trace.say(format_args!("the disk is {}", if full { "nearly full" } else { "empty enough" }));
         let every = if full { 100_000 + self.swarm.full_every / 3 } else { self.swarm.full_every };
@@ -669,6 +670,8 @@ impl Link {
     }
 }
 
+/// What a full disk still gives to files that are there.
+const BLOCK_BYTES: usize = 4096;
 /// The longest that a slow flush takes.
 const SLOW_FLUSH_US: u64 = 400_000;
 const DISK_BYTES: usize = 8 << 20;
