@@ -117,6 +117,9 @@ pub struct Check {
     heard: BTreeMap<i64, i64>,
     /// When a session was heard of after its time was over.
     lapsed: BTreeMap<i64, i64>,
+    /// When a session was last renewed, as of the last turn of the quorum core.
+    renewed: BTreeMap<i64, i64>,
+    now_ms: i64,
     /// Until then no session could be ended.
     excused_ms: i64,
     /// What a true flush has covered.
@@ -142,6 +145,8 @@ impl Check {
             sessions_wanted: 0,
             heard: BTreeMap::new(),
             lapsed: BTreeMap::new(),
+            renewed: BTreeMap::new(),
+            now_ms: 0,
             excused_ms: 0,
             durable: 0,
             shown: 0,
@@ -252,6 +257,11 @@ impl Check {
         Ok(())
     }
 
+    /// A session goes on with another connection: its time starts afresh.
+    pub fn on_renewed(&mut self, session: i64) {
+        self.renewed.insert(session, self.now_ms);
+    }
+
     /// The quorum core has been away for so long that it gives every session its time afresh.
     pub fn on_stall(&mut self, mono_ms: i64) {
         self.excused_ms = mono_ms;
@@ -259,12 +269,15 @@ impl Check {
 
     /// No session may be left that nothing has been heard of for its timeout and `grace_ms`.
     pub fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
+        self.now_ms = mono_ms;
         if self.disk_full {
             self.excused_ms = mono_ms;
             return Ok(());
         }
         for (session, timeout_ms) in &self.head.sessions {
-            let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms).max(self.excused_ms);
+            let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
+            let renewed_ms = self.renewed.get(session).copied().unwrap_or(0);
+            let idle_ms = idle_ms.min(mono_ms - renewed_ms.max(self.excused_ms));
             let late = idle_ms > i64::from(*timeout_ms) + grace_ms;
             hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
         }

@@ -374,7 +374,7 @@ impl Client {
 
     /// Short, or several sectors long.
     fn any_data(&mut self) -> Fill {
-        let len = if self.rng.chance(self.bulk) { 400 + self.rng.index(3000) } else { self.rng.index(40) };
+        let len = if self.rng.chance(self.bulk) { 400 + self.rng.index(1200) } else { self.rng.index(40) };
         let byte = 1 + self.rng.below(255) as u8;
         Fill { byte, len }
     }

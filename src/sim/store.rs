@@ -241,7 +241,7 @@ fn end_step(disk: &mut Disk, begun: Begun) -> Result<(), DiskError> {
 
 /// Names that start so are no log files yet.
 pub const SPARE_PREFIX: &str = "spare.";
-/// The size of a log file; the largest batch of the simulated clients fits it.
-pub const SEGMENT_BYTES: usize = 64 << 10;
+/// The size of a log file; what the simulated clients can have under way fits it.
+pub const SEGMENT_BYTES: usize = 192 << 10;
 /// What snapshots may take up of a full disk.
 const RESERVE_BYTES: usize = 32 << 10;

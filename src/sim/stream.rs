@@ -160,6 +160,7 @@ impl Stream {
         } else {
             hold!(session == wanted, SessionState, "asked for {wanted:x}, got {session:x}");
             hold!(shown || logged, SessionState, "session {wanted:x} has ended, but was renewed");
+            check.on_renewed(session);
             self.upto = check.applied.zxid;
         }
         let due = self.timeout_ms;

@@ -336,9 +336,10 @@ impl World {
         if self.node.as_ref().is_some_and(|node| node.failed) {
             return Ok(());
         }
-        // A request that waits behind a write is heard of again when it is served.
+        // A request that waits behind a write, or for others, is heard of again when it is served.
         let flush_ms = if self.swarm.slow_flush > 0 { 3 * SLOW_FLUSH_US as i64 / 1000 } else { 0 };
-        self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms)
+        let queue_ms = if self.swarm.outstanding_max < 1000 { 5 * self.swarm.tick_ms } else { self.swarm.tick_ms };
+        self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms + queue_ms)
     }
 
     fn with_turn<T>(&mut self, run: impl FnOnce(&mut Turn<'_>) -> T) -> (T, Vec<Out>) {
