@@ -3,7 +3,7 @@
 import time
 
 from compare import Comparer, java_password
-from zk import proto
+from zk import proto, server
 from zk.client import Closed, Connection
 
 
@@ -187,6 +187,8 @@ class Driver:
         written, and the others only ping."""
         path = "/expiring"
         self._connect("silent", {"new": True, "timeout": 4000})
+        # The root may be closed to everyone else by now.
+        self._batch("silent", [(proto.AUTH, proto.XID_AUTH, proto.auth("digest", server.SUPER_AUTH))])
         self._batch("silent", [(proto.CREATE, 1, proto.create(path, b"", flags=proto.EPHEMERAL))])
         self._batch(0, [(proto.EXISTS, 1, proto.path_watch(path, True))])
         self._drop("silent")
