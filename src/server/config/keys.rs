@@ -144,6 +144,12 @@ const CACHE: &str = "replies are built from the tree directly; there is no respo
 const PAUSE: &str = "there is no JVM, hence no pause to watch for";
 const TRACKING: &str = "it is a diagnosis of Apache's own; use mntr";
 const KERBEROS: &str = "Kerberos is not in this version; use the digest scheme";
+const REQUEST_THROTTLE: &str =
+    "requests are not throttled in this version; globalOutstandingLimit bounds what is in process";
+const CONNECTION_THROTTLE: &str =
+    "new connections are not throttled in this version; maxCnxns and maxClientCnxns bound how many there are";
+const TTL_353: &str =
+    "TTL nodes as 3.5.3 wrote them are not told from ephemerals; delete them before the data comes here";
 const GROUP_COMMIT: &str = "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
 const TESTS: &str = "Apache's own tests set it; it has no place in a server";
 
@@ -156,7 +162,7 @@ pub const KEYS: &[Key] = &[
     key("dataDir", File, Text, Used),
     key("dataLogDir", File, Text, Used),
     key("datadir.autocreate", Property, Bool, Used),
-    key("db.autocreate", Property, Bool, Used),
+    key("db.autocreate", Property, Bool, Ensemble),
     key("tickTime", File, Int, Used),
     key("minSessionTimeout", File, Int, Used),
     key("maxSessionTimeout", File, Int, Used),
@@ -172,24 +178,24 @@ pub const KEYS: &[Key] = &[
     key("jute.maxbuffer.extrasize", Property, Int, Used),
     key("largeRequestMaxBytes", Property, Int, Used),
     key("largeRequestThreshold", Property, Int, Used),
-    key("request_throttle_max_requests", Property, Int, Used),
-    key("request_throttle_stall_time", Property, Int, Used),
-    key("request_throttle_drop_stale", Property, Bool, Used),
-    key("request_stale_latency_check", Property, Bool, Used),
-    key("request_stale_connection_check", Property, Bool, Used),
+    key("request_throttle_max_requests", Property, Int, NotYet(REQUEST_THROTTLE)),
+    key("request_throttle_stall_time", Property, Int, NotYet(REQUEST_THROTTLE)),
+    key("request_throttle_drop_stale", Property, Bool, NotYet(REQUEST_THROTTLE)),
+    key("request_stale_latency_check", Property, Bool, NotYet(REQUEST_THROTTLE)),
+    key("request_stale_connection_check", Property, Bool, NotYet(REQUEST_THROTTLE)),
     key("request_throttler.shutdownTimeout", Property, Int, Inert(PIPELINE)),
-    key("throttled_op_wait_time", Property, Int, Used),
-    key("connection_throttle_tokens", Property, Int, Used),
-    key("connection_throttle_fill_time", Property, Int, Used),
-    key("connection_throttle_fill_count", Property, Int, Used),
-    key("connection_throttle_freeze_time", Property, Int, Used),
-    key("connection_throttle_drop_increase", Property, Double, Used),
-    key("connection_throttle_drop_decrease", Property, Double, Used),
-    key("connection_throttle_decrease_ratio", Property, Double, Used),
-    key("connection_throttle_weight_enabled", Property, Bool, Used),
-    key("connection_throttle_global_session_weight", Property, Int, Used),
-    key("connection_throttle_local_session_weight", Property, Int, Used),
-    key("connection_throttle_renew_session_weight", Property, Int, Used),
+    key("throttled_op_wait_time", Property, Int, NotYet(REQUEST_THROTTLE)),
+    key("connection_throttle_tokens", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_fill_time", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_fill_count", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_freeze_time", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_drop_increase", Property, Double, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_drop_decrease", Property, Double, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_decrease_ratio", Property, Double, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_weight_enabled", Property, Bool, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_global_session_weight", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_local_session_weight", Property, Int, NotYet(CONNECTION_THROTTLE)),
+    key("connection_throttle_renew_session_weight", Property, Int, NotYet(CONNECTION_THROTTLE)),
     // Names in Apache's documentation that Apache's code does not read.
     key("connectionMaxTokens", Property, Int, Alias("connection_throttle_tokens")),
     key("connectionTokenFillTime", Property, Int, Alias("connection_throttle_fill_time")),
@@ -217,20 +223,20 @@ pub const KEYS: &[Key] = &[
     key("forceSync", Property, Text, Used),
     key("fsync.warningthresholdms", Property, Long, Used),
     key("flushDelay", Property, Long, Inert(GROUP_COMMIT)),
-    key("maxBatchSize", Property, Int, Used),
+    key("maxBatchSize", Property, Int, Inert(GROUP_COMMIT)),
     key("maxWriteQueuePollTime", Property, Long, Inert(GROUP_COMMIT)),
     key("snapshot.compression.method", Property, Text, Used),
     key("snapshot.trust.empty", Property, Bool, Used),
     key("serializeLastProcessedZxid.enabled", Property, Bool, Used),
     key("closeSessionTxn.enabled", Property, Bool, Used),
     key("digest.enabled", Property, Bool, Used),
-    key("commitLogCount", Property, Int, Used),
+    key("commitLogCount", Property, Int, Ensemble),
     key("snapshotSizeFactor", Property, Double, Ensemble),
     key("autopurge.snapRetainCount", File, Int, Used),
     key("autopurge.purgeInterval", File, Text, Used),
     // Znodes, quotas, access.
     key("extendedTypesEnabled", Property, Bool, Used),
-    key("emulate353TTLNodes", Property, Bool, Used),
+    key("emulate353TTLNodes", Property, Bool, NotYet(TTL_353)),
     key("znode.container.checkIntervalMs", Jvm, Int, Used),
     key("znode.container.maxPerMinute", Jvm, Int, Used),
     key("znode.container.maxNeverUsedIntervalMs", Jvm, Long, Used),

@@ -13,9 +13,7 @@ use super::notice::Notice;
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::settings::{
-    Autopurge, Compression, Config, ConnectionThrottle, Containers, CoreSettings, Placement, RequestThrottle, WordList,
-};
+use super::settings::{Autopurge, Compression, Config, Containers, CoreSettings, Placement, WordList};
 use super::sources::{FSYNC_WARNING, Flag, Sources};
 use super::values::{parse_int, parse_long};
 
@@ -238,7 +236,6 @@ fn purge_interval(reader: &Reader<'_>) -> Result<Option<u64>, ConfigError> {
 
 fn read_properties(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     read_limits(config, reader);
-    read_throttles(config, reader);
     read_storage(config, reader)?;
     read_znodes(config, reader);
     read_access(config, reader)?;
@@ -261,42 +258,8 @@ fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
     config.large_request_threshold = reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
 }
 
-fn read_throttles(config: &mut Config, reader: &mut Reader<'_>) {
-    let requests = RequestThrottle::default();
-    config.request_throttle = RequestThrottle {
-        max_requests: reader.count("request_throttle_max_requests", requests.max_requests),
-        stall_ms: reader.at_least("request_throttle_stall_time", requests.stall_ms, 1),
-        drop_stale: reader.bool("request_throttle_drop_stale", requests.drop_stale),
-        stale_latency_check: reader.bool("request_stale_latency_check", requests.stale_latency_check),
-        stale_connection_check: reader.bool("request_stale_connection_check", requests.stale_connection_check),
-    };
-    config.throttled_op_wait_ms = reader.count("throttled_op_wait_time", config.throttled_op_wait_ms);
-    let default = ConnectionThrottle::default();
-    let weighted = reader.bool("connection_throttle_weight_enabled", default.weighted);
-    let local_weight = reader.at_least("connection_throttle_local_session_weight", default.local_weight, 1);
-    let global_name = "connection_throttle_global_session_weight";
-    let global_weight = reader.at_least(global_name, default.global_weight.max(local_weight), local_weight);
-    let renew_name = "connection_throttle_renew_session_weight";
-    let renew_weight = reader.at_least(renew_name, default.renew_weight.max(local_weight), local_weight);
-    let factor = if weighted { global_weight } else { 1 };
-    config.connection_throttle = ConnectionThrottle {
-        tokens: reader.count("connection_throttle_tokens", default.tokens).saturating_mul(factor),
-        fill_ms: reader.at_least("connection_throttle_fill_time", default.fill_ms, 1),
-        fill_count: reader.count("connection_throttle_fill_count", default.fill_count).saturating_mul(factor),
-        freeze_ms: reader.count_or_off("connection_throttle_freeze_time"),
-        drop_increase: reader.fraction("connection_throttle_drop_increase", default.drop_increase),
-        drop_decrease: reader.fraction("connection_throttle_drop_decrease", default.drop_decrease),
-        decrease_ratio: reader.fraction("connection_throttle_decrease_ratio", default.decrease_ratio),
-        weighted,
-        global_weight,
-        local_weight,
-        renew_weight,
-    };
-}
-
 fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     config.data_dir_autocreate = reader.bool("datadir.autocreate", true);
-    config.db_autocreate = reader.bool("db.autocreate", true);
     config.snap_count = reader.at_least("snapCount", config.snap_count, 2);
     config.snap_size_limit_bytes = reader.kib("snapSizeLimitInKb", 4 << 20);
     config.pre_alloc_bytes =
@@ -305,12 +268,10 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     config.force_sync =
         read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed") != "no";
     config.fsync_warning_ms = u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
-    config.max_batch_size = reader.at_least("maxBatchSize", config.max_batch_size, 1);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
     config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
     config.close_session_txn = reader.bool("closeSessionTxn.enabled", true);
     config.digest_enabled = reader.bool("digest.enabled", true);
-    config.commit_log_count = reader.at_least("commitLogCount", config.commit_log_count, 500);
     config.snapshot_compression = read_compression(reader);
     Ok(())
 }
@@ -346,7 +307,6 @@ fn read_word<'a>(reader: &mut Reader<'a>, name: &str, word: &str, otherwise: &st
 
 fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
     config.extended_types = reader.bool("extendedTypesEnabled", false);
-    config.emulate_353_ttl = reader.bool("emulate353TTLNodes", false);
     config.containers = Containers {
         check_interval_ms: reader.at_least("znode.container.checkIntervalMs", config.containers.check_interval_ms, 1),
         max_per_minute: reader.at_least("znode.container.maxPerMinute", config.containers.max_per_minute, 1),

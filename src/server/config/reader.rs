@@ -87,13 +87,6 @@ impl<'a> Reader<'a> {
         (kib > 0).then(|| kib.saturating_mul(1024))
     }
 
-    /// A fraction from 0 to 1.
-    pub fn fraction(&mut self, name: &str, default: f64) -> f64 {
-        let Some(given) = self.given(name) else { return default };
-        let number = given.value.parse::<f64>().ok().filter(|n| (0.0..=1.0).contains(n));
-        number.unwrap_or_else(|| self.fall_back(given, "a number from 0 to 1", default))
-    }
-
     /// A truth value: `true` in any case is true, everything else false.
     pub fn bool(&mut self, name: &str, default: bool) -> bool {
         let Some(given) = self.given(name) else { return default };

@@ -27,9 +27,6 @@ pub struct Config {
     pub data_log_dir: PathBuf,
     /// `datadir.autocreate`: make missing directories. Default true.
     pub data_dir_autocreate: bool,
-    /// `db.autocreate`: begin an empty tree where there is none. When false, only beside a file `initialize`. Default
-    /// true.
-    pub db_autocreate: bool,
     /// `tickTime`, ms, above 0: the length of a session-expiry bucket. Default 3000, or 2000 without a configuration
     /// file.
     pub tick_ms: i32,
@@ -60,12 +57,6 @@ pub struct Config {
     pub large_request_max_bytes: u32,
     /// `largeRequestThreshold`, bytes: from where on a request is large; `None` is off. Default off (-1).
     pub large_request_threshold: Option<u32>,
-    /// The request throttler, held before a request is prepared.
-    pub request_throttle: RequestThrottle,
-    /// `throttled_op_wait_time`, ms: a request that waited longer is answered -127; 0 is off. Default 0.
-    pub throttled_op_wait_ms: u32,
-    /// The connection throttle.
-    pub connection_throttle: ConnectionThrottle,
     /// `snapCount`, at least 2: transactions after which a snapshot is due (half of it, and up to that again at
     /// random). Default 100000.
     pub snap_count: u32,
@@ -80,8 +71,6 @@ pub struct Config {
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: a flush that takes longer is reported. Default 1000.
     pub fsync_warning_ms: u64,
-    /// `maxBatchSize`: writes in one group at most. Default 1000.
-    pub max_batch_size: u32,
     /// `snapshot.compression.method`. Default none.
     pub snapshot_compression: Compression,
     /// `snapshot.trust.empty`: start from logs alone when no snapshot is there. Default false.
@@ -92,14 +81,10 @@ pub struct Config {
     pub close_session_txn: bool,
     /// `digest.enabled`: keep and write the tree's digest. Default true.
     pub digest_enabled: bool,
-    /// `commitLogCount`, at least 500: committed proposals kept in memory for learners. Default 500.
-    pub commit_log_count: u32,
     /// `autopurge.*`.
     pub autopurge: Autopurge,
     /// `extendedTypesEnabled`: allow TTL znodes. Default false.
     pub extended_types: bool,
-    /// `emulate353TTLNodes`: read TTL owners as 3.5.3 wrote them. Default false.
-    pub emulate_353_ttl: bool,
     /// `znode.container.*`: deletion of empty containers and expired TTL znodes.
     pub containers: Containers,
     /// `enforceQuota`: refuse what exceeds a hard quota. Default false.
@@ -161,49 +146,6 @@ pub enum Compression {
     Snappy,
 }
 
-/// `request_throttle_*` and `request_stale_*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestThrottle {
-    /// `request_throttle_max_requests`: requests in flight before the next waits; 0 is off. Default 0.
-    pub max_requests: u32,
-    /// `request_throttle_stall_time`, ms: how long it waits at a time. Default 100.
-    pub stall_ms: u32,
-    /// `request_throttle_drop_stale`: drop what has gone stale while it waited. Default true.
-    pub drop_stale: bool,
-    /// `request_stale_latency_check`: stale is what waited longer than its session's timeout. Default false.
-    pub stale_latency_check: bool,
-    /// `request_stale_connection_check`: stale is what lost its connection. Default true.
-    pub stale_connection_check: bool,
-}
-
-/// `connection_throttle_*`: a token bucket for new connections, with random drops while it runs dry.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConnectionThrottle {
-    /// `connection_throttle_tokens`: the bucket's size; 0 is off. Default 0. Multiplied by the global weight if weights
-    /// are on.
-    pub tokens: u32,
-    /// `connection_throttle_fill_time`, ms. Default 1.
-    pub fill_ms: u32,
-    /// `connection_throttle_fill_count`: tokens per fill. Default 1. Multiplied like `tokens`.
-    pub fill_count: u32,
-    /// `connection_throttle_freeze_time`, ms between changes of the drop probability; `None` is off. Default off (-1).
-    pub freeze_ms: Option<u32>,
-    /// `connection_throttle_drop_increase`: 0 to 1. Default 0.02.
-    pub drop_increase: f64,
-    /// `connection_throttle_drop_decrease`: 0 to 1. Default 0.002.
-    pub drop_decrease: f64,
-    /// `connection_throttle_decrease_ratio`: 0 to 1. Default 0.
-    pub decrease_ratio: f64,
-    /// `connection_throttle_weight_enabled`: a connection costs its session's weight, otherwise 1. Default false.
-    pub weighted: bool,
-    /// `connection_throttle_global_session_weight`, above 0. Default 3.
-    pub global_weight: u32,
-    /// `connection_throttle_local_session_weight`, above 0. Default 1.
-    pub local_weight: u32,
-    /// `connection_throttle_renew_session_weight`, above 0. Default 2.
-    pub renew_weight: u32,
-}
-
 /// `autopurge.*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Autopurge {
@@ -261,7 +203,6 @@ impl Config {
             data_log_dir: data_dir.clone(),
             data_dir,
             data_dir_autocreate: true,
-            db_autocreate: true,
             tick_ms,
             min_session_timeout_ms: tick_ms.saturating_mul(limits::SESSION_TIMEOUT_TICKS_MIN as i32),
             max_session_timeout_ms: tick_ms.saturating_mul(limits::SESSION_TIMEOUT_TICKS_MAX as i32),
@@ -276,25 +217,19 @@ impl Config {
             jute_extra_bytes: (limits::RECORD_BYTES_MAX - limits::FRAME_BYTES_MAX) as u32,
             large_request_max_bytes: 100 * 1024 * 1024,
             large_request_threshold: None,
-            request_throttle: RequestThrottle::default(),
-            throttled_op_wait_ms: 0,
-            connection_throttle: ConnectionThrottle::default(),
             snap_count: limits::SNAP_COUNT as u32,
             snap_size_limit_bytes: Some(4 << 30),
             pre_alloc_bytes: limits::LOG_PREALLOC_BYTES,
             txn_log_size_limit_bytes: None,
             force_sync: true,
             fsync_warning_ms: 1000,
-            max_batch_size: 1000,
             snapshot_compression: Compression::None,
             snapshot_trust_empty: false,
             serialize_last_processed_zxid: true,
             close_session_txn: true,
             digest_enabled: true,
-            commit_log_count: 500,
             autopurge: Autopurge { retain: 3, interval_s: None },
             extended_types: false,
-            emulate_353_ttl: false,
             containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
             enforce_quota: false,
             skip_acl: false,
@@ -302,36 +237,6 @@ impl Config {
             digest_scheme_enabled: true,
             required_auth_schemes: BTreeSet::new(),
             cores: CoreSettings { shards: 0, cores: Vec::new(), placement: Placement::Auto },
-        }
-    }
-}
-
-impl Default for RequestThrottle {
-    fn default() -> Self {
-        Self {
-            max_requests: 0,
-            stall_ms: 100,
-            drop_stale: true,
-            stale_latency_check: false,
-            stale_connection_check: true,
-        }
-    }
-}
-
-impl Default for ConnectionThrottle {
-    fn default() -> Self {
-        Self {
-            tokens: 0,
-            fill_ms: 1,
-            fill_count: 1,
-            freeze_ms: None,
-            drop_increase: 0.02,
-            drop_decrease: 0.002,
-            decrease_ratio: 0.0,
-            weighted: false,
-            global_weight: 3,
-            local_weight: 1,
-            renew_weight: 2,
         }
     }
 }

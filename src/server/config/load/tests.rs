@@ -91,13 +91,12 @@ fn values_reach_their_fields() {
          maxClientCnxns=-1\nmaxCnxns=9\nclientPortListenBacklog=7\n4lw.commands.whitelist=stat, mntr ,\n\
          snapCount=0x10\nsnapSizeLimitInKb=0\npreAllocSize=128\ntxnLogSizeLimitInKb=2\nforceSync=no\n\
          fsync.warningthresholdms=20\nautopurge.snapRetainCount=5\nautopurge.purgeInterval=2\n\
-         snapshot.compression.method=GZ\nsnapshot.trust.empty=true\ndigest.enabled=false\ncommitLogCount=900\n\
+         snapshot.compression.method=GZ\nsnapshot.trust.empty=true\ndigest.enabled=false\n\
          extendedTypesEnabled=TRUE\nenforceQuota=true\nskipACL=yes\nglobalOutstandingLimit=12\n\
          DigestAuthenticationProvider.superDigest=super:xyz\njute.maxbuffer.extrasize=2048\n\
-         connection_throttle_tokens=10\nconnection_throttle_weight_enabled=true\nrequest_throttle_max_requests=4\n\
-         throttled_op_wait_time=5\nlargeRequestThreshold=1000\nringkeeper.shards=3\nringkeeper.cores=0-2,5\n\
+         largeRequestThreshold=1000\nringkeeper.shards=3\nringkeeper.cores=0-2,5\n\
          ringkeeper.placement=dedicated\nclientTcpKeepAlive=true\ncloseSessionTxn.enabled=false\n\
-         serializeLastProcessedZxid.enabled=false\ndatadir.autocreate=false\ndb.autocreate=false\n",
+         serializeLastProcessedZxid.enabled=false\ndatadir.autocreate=false\n",
     );
     assert_eq!(config.data_log_dir, Path::new("/l"));
     assert_eq!(config.client_host.as_deref(), Some("10.0.0.1"));
@@ -111,15 +110,14 @@ fn values_reach_their_fields() {
     assert_eq!(config.autopurge, Autopurge { retain: 5, interval_s: Some(7200) });
     assert_eq!(config.snapshot_compression, Compression::Gzip);
     assert!(config.snapshot_trust_empty && !config.digest_enabled && config.extended_types && config.enforce_quota);
-    assert_eq!((config.commit_log_count, config.skip_acl, config.global_outstanding_limit), (900, true, 12));
+    assert_eq!((config.skip_acl, config.global_outstanding_limit), (true, 12));
     assert_eq!(config.super_digest, Some(Secret::new("super:xyz")));
     assert_eq!((config.jute_max_buffer, config.jute_extra_bytes), (0xf_ffff, 2048));
-    assert_eq!((config.connection_throttle.tokens, config.request_throttle.max_requests), (30, 4));
-    assert_eq!((config.throttled_op_wait_ms, config.large_request_threshold), (5, Some(1000)));
+    assert_eq!(config.large_request_threshold, Some(1000));
     let cores = CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: Placement::Dedicated };
     assert_eq!(config.cores, cores);
     assert!(config.client_tcp_keep_alive && !config.close_session_txn && !config.serialize_last_processed_zxid);
-    assert!(!config.data_dir_autocreate && !config.db_autocreate);
+    assert!(!config.data_dir_autocreate);
 }
 
 #[test]
@@ -206,10 +204,16 @@ fn keys_that_do_nothing_are_named_with_what_to_write() {
         ("readonlymode.enabled=true\n", &[], "write -Dreadonlymode.enabled=..."),
         ("znode.container.checkIntervalMs=5\n", &[], "write -Dznode.container.checkIntervalMs=..."),
         (
-            "requestThrottleLimit=5\n",
+            "request_throttle_max_requests=5\n",
             &[],
-            "Apache does not read this name; it is taken as request_throttle_max_requests",
+            "requests are not throttled in this version; globalOutstandingLimit",
         ),
+        ("throttled_op_wait_time=5\n", &[], "throttled_op_wait_time: requests are not throttled in this version"),
+        ("connection_throttle_tokens=5\n", &[], "new connections are not throttled in this version; maxCnxns"),
+        ("emulate353TTLNodes=true\n", &[], "emulate353TTLNodes: TTL nodes as 3.5.3 wrote them"),
+        ("maxBatchSize=5\n", &[], "maxBatchSize: has no effect: a group is flushed as soon as"),
+        ("commitLogCount=900\n", &[], "commitLogCount: counts in an ensemble only"),
+        ("db.autocreate=false\n", &[], "db.autocreate: counts in an ensemble only"),
         ("snapCount=5\nsnapCount=6\n", &[], "configuration line 4: snapCount: given twice"),
         ("secureClientPort=2281\n", &[], "secureClientPort: TLS is not in this version and its port stays closed"),
         ("ssl.keyStore.password=p4ss\n", &[], "ssl.keyStore.password: TLS is not in this version"),
@@ -270,11 +274,14 @@ fn a_key_not_built_yet_is_a_warning_and_a_harmless_one_is_not() {
 }
 
 #[test]
-fn documented_names_act_as_the_ones_that_are_read() {
-    let config = config("requestThrottleLimit=5\nconnectionMaxTokens=6\n");
-    assert_eq!((config.request_throttle.max_requests, config.connection_throttle.tokens), (5, 6));
-    let both = self::config("requestThrottleLimit=5\nrequest_throttle_max_requests=7\n");
-    assert_eq!(both.request_throttle.max_requests, 7);
+fn documented_names_are_taken_as_the_ones_that_are_read() {
+    let named = |text: &str| notices(text, &[]).join("\n");
+    for text in ["requestThrottleLimit=5\n", "requestThrottleLimit=5\nrequest_throttle_max_requests=7\n"] {
+        let named = named(text);
+        assert!(named.contains("requestThrottleLimit: Apache does not read this name"), "{named}");
+        assert!(named.contains("requests are not throttled in this version"), "{named}");
+    }
+    assert!(named("requestThrottleLimit=5\n").contains("it is taken as request_throttle_max_requests"));
 }
 
 #[test]
