@@ -92,7 +92,8 @@ pub struct Shard {
     writable: Vec<ConnId>,
     /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its outstanding limit.
     backlog: std::collections::VecDeque<ToQuorum>,
-    lingering: Vec<ConnId>,
+    /// Connections that are closing or lingering, until their time is over.
+    ending: Vec<ConnId>,
     /// Accepting is tried again at the next tick.
     accept_later: bool,
     /// It has been said that accepting fails.
@@ -111,7 +112,7 @@ impl Shard {
             links,
             writable: Vec::new(),
             backlog: Default::default(),
-            lingering: Vec::new(),
+            ending: Vec::new(),
             accept_later: false,
             accept_has_failed: false,
             draining: false,
@@ -151,10 +152,10 @@ impl Shard {
                 match &mut socket.stage {
                     Stage::Open => self.frontend.on_bytes(from, &chunk, tree, now),
                     Stage::Moving { bytes, .. } => bytes.extend_from_slice(&chunk),
-                    Stage::Closing | Stage::Lingering { .. } => {}
+                    Stage::Closing { .. } | Stage::Lingering { .. } | Stage::Gone => {}
                 }
                 drop(chunk);
-                if armed { Ok(()) } else { self.receive_again(from, ring) }
+                if armed { Ok(()) } else { self.on_receive_stopped(from, ReceiveStop::NoBuffers, ring) }
             }
             Event::ReceiveStopped { conn: from, cause } => self.on_receive_stopped(conn(from), cause, ring),
             Event::Sent { conn: to, buffer, sent } => self.on_sent(conn(to), buffer, sent, ring, now),
@@ -187,6 +188,8 @@ impl Shard {
     pub fn drain_controls(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
         while let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() {
             match control {
+                // The client goes to another server, as those do that are closed by the drain.
+                Control::Adopt { peer, .. } if self.draining => self.links.admission.leave(peer.ip()),
                 Control::Adopt { descriptor, peer, bytes } => {
                     let adopted = self.open(descriptor, peer, ring, now)?;
                     self.frontend.on_bytes(adopted, &bytes, tree, now);
@@ -205,11 +208,13 @@ impl Shard {
         if std::mem::take(&mut self.accept_later) {
             self.accept_again(false, ring)?;
         }
-        let lingering = std::mem::take(&mut self.lingering);
-        for late in lingering {
-            match self.sockets.get(late).map(|socket| &socket.stage) {
-                Some(Stage::Lingering { until_ms }) if *until_ms <= now.mono_ms => self.remove(late, ring)?,
-                Some(Stage::Lingering { .. }) => self.lingering.push(late),
+        for ending in std::mem::take(&mut self.ending) {
+            match self.sockets.get(ending).map(|socket| &socket.stage) {
+                Some(Stage::Closing { until_ms } | Stage::Lingering { until_ms }) if *until_ms <= now.mono_ms => {
+                    self.frontend.on_closed(ending);
+                    self.remove(ending, ring)?;
+                }
+                Some(Stage::Closing { .. } | Stage::Lingering { .. }) => self.ending.push(ending),
                 _ => {}
             }
         }
@@ -258,13 +263,13 @@ impl Shard {
 
     fn send(&mut self, to: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(to) else { return Ok(()) };
-        if socket.sending || !matches!(socket.stage, Stage::Open | Stage::Closing) {
+        if socket.sending || !matches!(socket.stage, Stage::Open | Stage::Closing { .. }) {
             return Ok(());
         }
         let output = self.frontend.output(to);
         if output.is_empty() {
             return match socket.stage {
-                Stage::Closing => self.linger(to, ring, now),
+                Stage::Closing { .. } => self.linger(to, ring, now),
                 _ => Ok(()),
             };
         }
@@ -284,7 +289,7 @@ impl Shard {
         let whole = sent == Ok(buffer.len());
         let Some(socket) = self.sockets.get(to) else { return Ok(()) };
         socket.sending = false;
-        if !whole {
+        if !whole || matches!(socket.stage, Stage::Gone) {
             self.frontend.on_closed(to);
             return self.remove(to, ring);
         }
@@ -333,7 +338,7 @@ impl Shard {
 
     fn receive_again(&mut self, from: ConnId, ring: &mut Ring) -> Result<(), RingError> {
         match self.sockets.get(from) {
-            Some(socket) if !socket.receiving && !socket.paused => {
+            Some(socket) if !socket.receiving && !socket.paused && socket.is_read() => {
                 socket.receiving = true;
                 ring.receive(token(from), socket.fd())
             }
@@ -345,10 +350,12 @@ impl Shard {
         let Some(socket) = self.sockets.get(from) else { return Ok(()) };
         socket.receiving = false;
         match (&socket.stage, cause) {
-            (Stage::Moving { .. }, ReceiveStop::Cancelled) => self.end_move(from),
+            (Stage::Gone, _) => Ok(()),
             (Stage::Moving { .. } | Stage::Lingering { .. }, ReceiveStop::Closed | ReceiveStop::Failed(_)) => {
                 self.remove(from, ring)
             }
+            // However the receive has ended, the cancellation finds it no more.
+            (Stage::Moving { .. }, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => self.end_move(from),
             (_, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => self.receive_again(from, ring),
             (Stage::Open, ReceiveStop::Closed) => {
                 self.frontend.on_eof(from);
@@ -358,7 +365,7 @@ impl Shard {
                 self.frontend.on_closed(from);
                 self.remove(from, ring)
             }
-            (Stage::Closing, _) => Ok(()),
+            (Stage::Closing { .. }, ReceiveStop::Closed | ReceiveStop::Failed(_)) => Ok(()),
         }
     }
 
@@ -371,7 +378,8 @@ impl Shard {
     fn close(&mut self, ending: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
         if socket.is_open() {
-            socket.stage = Stage::Closing;
+            socket.stage = Stage::Closing { until_ms: now.mono_ms + CLOSING_MS };
+            self.ending.push(ending);
         }
         self.send(ending, ring, now)
     }
@@ -388,14 +396,16 @@ impl Shard {
         socket.paused = false;
         // An error means that the peer has gone already.
         let _ = rustix::net::shutdown(&socket.descriptor, rustix::net::Shutdown::Write);
-        self.lingering.push(ending);
         self.receive_again(ending, ring)
     }
 
     fn remove(&mut self, gone: ConnId, ring: &mut Ring) -> Result<(), RingError> {
         match self.sockets.get(gone) {
-            // The ring holds a buffer of this slot: its completion, an error, comes here again.
-            Some(socket) if socket.sending => ring.cancel_all(token(gone), socket.fd()),
+            // The ring holds a buffer of this slot: its completion comes here again.
+            Some(socket) if socket.sending => {
+                socket.stage = Stage::Gone;
+                ring.cancel_all(token(gone), socket.fd())
+            }
             _ => {
                 let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else { return Ok(()) };
                 self.links.admission.leave(peer.ip());
@@ -456,8 +466,14 @@ impl Shard {
 /// The ring's name of the listening socket.
 const LISTENER: Token = Token::new(u32::MAX, 0);
 
+/// How long the peer of a closed connection may take to read what it still gets.
+const CLOSING_MS: i64 = 10_000;
+
 /// How long a closed connection may take to take note of it.
 const LINGER_MS: i64 = 1000;
 
 /// A send buffer above this size is given back after use.
 const SPARE_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,10 @@ pub struct Socket {
 #[derive(Debug)]
 pub enum Stage {
     Open,
-    /// What is queued is still sent, then our side is shut.
-    Closing,
+    /// What is queued is still sent, then our side is shut. A peer that does not read has until then.
+    Closing {
+        until_ms: i64,
+    },
     /// Our side is shut; what the peer still sends is thrown away until it shuts its own or the time is over. Closing
     /// with bytes unread would reset the connection and take the last replies with it.
     Lingering {
@@ -39,12 +41,19 @@ pub enum Stage {
         to: crate::handoff::ShardId,
         bytes: Vec<u8>,
     },
+    /// It goes as soon as the ring gives the buffer back that it is sending.
+    Gone,
 }
 
 impl Socket {
     /// The descriptor, for one operation.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+
+    /// Whether bytes of the peer are waited for, be it to throw them away.
+    pub fn is_read(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Closing { .. } | Stage::Lingering { .. })
     }
 
     /// Whether the frontend still hears of it.

@@ -1,0 +1,154 @@
+//! One shard on a real ring, its clients plain sockets of the same process.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::frontend::FrontendConfig;
+use crate::runtime::clock;
+use crate::runtime::ring::{RingConfig, Wait};
+
+struct World {
+    ring: Ring,
+    shard: Shard,
+    tree: Tree,
+    now: Now,
+    address: SocketAddr,
+    words: crossbeam::channel::Receiver<WordRequest>,
+}
+
+impl World {
+    fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (words, asked) = crossbeam::channel::unbounded();
+        let links = Links {
+            to_quorum: Arc::new(Lane::new(16)),
+            quorum_is_local: true,
+            from_quorum: Arc::new(Lane::new(16)),
+            controls: vec![Arc::default(), Arc::default()],
+            words,
+            admission: Arc::new(Admission::new(0, 0)),
+        };
+        let frontend = Frontend::new(FrontendConfig::default(), ShardId(0), 1, 0);
+        let shard = Shard::new(ShardId(0), frontend, listener.into(), links);
+        let ring = Ring::new(RingConfig::default()).unwrap();
+        let mut world = Self { ring, shard, tree: Tree::new(), now: clock::now(), address, words: asked };
+        world.shard.start(&mut world.ring).unwrap();
+        world
+    }
+
+    /// Runs the shard until `done`.
+    fn until(&mut self, what: &str, done: impl Fn(&mut Self) -> bool) {
+        for _ in 0..500 {
+            self.settle();
+            if done(self) {
+                return;
+            }
+            self.ring.turn(Wait::For(Duration::from_millis(10))).unwrap();
+            while let Some(event) = self.ring.next_event() {
+                self.feed(event);
+            }
+        }
+        panic!("{what}: it does not come");
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.shard.on_event(event, &mut self.ring, &self.tree, self.now).unwrap();
+    }
+
+    fn settle(&mut self) {
+        self.shard.drain_controls(&mut self.ring, &self.tree, self.now).unwrap();
+        self.shard.run_effects(&mut self.ring, self.now).unwrap();
+        self.shard.flush(&mut self.ring, self.now).unwrap();
+    }
+
+    fn tick(&mut self, ms: i64) {
+        self.now.mono_ms += ms;
+        self.shard.on_tick(&mut self.ring, &self.tree, self.now).unwrap();
+    }
+
+    /// A client that has asked `srvr`, which is not answered yet.
+    fn client(&mut self) -> (TcpStream, ConnId) {
+        let mut client = TcpStream::connect(self.address).unwrap();
+        client.write_all(b"srvr").unwrap();
+        self.until("the word", |world| !world.words.is_empty());
+        (client, self.words.recv().unwrap().conn)
+    }
+
+    fn answer(&mut self, conn: ConnId, bytes: usize) {
+        self.shard.links.controls[0].send(Control::WordAnswer { conn, bytes: vec![b'x'; bytes] });
+        self.settle();
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.shard.sockets.is_empty() && self.shard.links.admission.total() == 0
+    }
+}
+
+#[test]
+fn a_peer_that_reads_gets_everything_before_the_end() {
+    let mut world = World::new();
+    let (mut client, conn) = world.client();
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).map(|_| all.len())
+    });
+    world.answer(conn, 16 << 20);
+    world.until("the end", World::is_empty);
+    assert_eq!(reader.join().unwrap().unwrap(), 16 << 20);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_cut_off_after_a_while() {
+    let mut world = World::new();
+    let (_client, conn) = world.client();
+    world.answer(conn, 16 << 20);
+    world.tick(CLOSING_MS - 1);
+    world.settle();
+    assert!(!world.is_empty(), "it may still read");
+    world.tick(1);
+    world.until("the end", World::is_empty);
+}
+
+#[test]
+fn a_connection_that_breaks_while_its_send_succeeds_is_let_go() {
+    let mut world = World::new();
+    let (_client, conn) = world.client();
+    world.answer(conn, 4);
+    // The break is seen first, the send ends well behind it.
+    world.feed(Event::ReceiveStopped { conn: token(conn), cause: ReceiveStop::Failed(Errno::CONNRESET) });
+    world.until("the end", World::is_empty);
+}
+
+#[test]
+fn a_move_does_not_depend_on_how_the_receive_ends() {
+    for nth in 0..3 {
+        let mut world = World::new();
+        let (_client, conn) = world.client();
+        world.shard.begin_move(conn, ShardId(1), b"first".to_vec(), &mut world.ring).unwrap();
+        match nth {
+            0 => {}
+            1 => world.feed(Event::ReceiveStopped { conn: token(conn), cause: ReceiveStop::NoBuffers }),
+            _ => world.feed(Event::ReceiveStopped { conn: token(conn), cause: ReceiveStop::Cancelled }),
+        }
+        world.until("the move", |world| world.shard.sockets.is_empty());
+        let moved = world.shard.links.controls[1].queue.pop();
+        assert!(matches!(moved, Some(Control::Adopt { bytes, .. }) if bytes == b"first"), "{nth}");
+        assert_eq!(world.shard.links.admission.total(), 1, "it stays counted on its way");
+    }
+}
+
+#[test]
+fn a_shard_that_drains_takes_nobody_in() {
+    let mut world = World::new();
+    let (_client, conn) = world.client();
+    world.shard.begin_move(conn, ShardId(0), Vec::new(), &mut world.ring).unwrap();
+    world.shard.links.controls[0].send(Control::Drain);
+    world.until("the end", |world| world.shard.drained());
+    world.settle();
+    assert!(world.is_empty());
+}
