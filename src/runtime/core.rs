@@ -14,7 +14,6 @@ use hdrhistogram::Histogram;
 use log::{error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard};
-use crate::limits;
 use crate::quorum::{Effect, Quorum};
 use crate::zxid::{Now, Zxid};
 
@@ -112,9 +111,12 @@ impl Core {
         }
     }
 
-    /// Whether messages wait that this core could look at.
+    /// Whether there is something to do at once: messages, or commits that one step did not get through.
     pub fn has_mail(&self) -> bool {
-        !self.backlog.is_empty() || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
+        let has_commits = self.quorum.has_committable();
+        has_commits
+            || !self.backlog.is_empty()
+            || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
     }
 
     /// Whether a flush is with the kernel.
@@ -124,7 +126,7 @@ impl Core {
 
     /// Whether all that was accepted is durable and answered.
     pub fn idle(&self) -> bool {
-        self.flushing.is_none() && !self.quorum.has_committable() && !self.has_mail()
+        self.flushing.is_none() && !self.has_mail()
     }
 
     /// Ends the log: everything is flushed, the padding cut.
@@ -193,14 +195,14 @@ impl Core {
                 LogEvent::Flushed(result) => self.on_flushed(result),
                 LogEvent::Room => {}
                 LogEvent::NoSpace(err) => warn!(
-                    "no space for the transaction log: {err}; writes are refused until there is, reads go on. Free some \
-                     space in dataLogDir; autopurge.purgeInterval keeps it free"
+                    "no space for the transaction log: {err}; writes are refused until there is, reads go on. Free \
+                     some space in dataLogDir; autopurge.purgeInterval keeps it free"
                 ),
             }
         }
         let room = self.log.room();
         // The next segment is on its way: requests wait for it, and its coming wakes this core. Only a full disk refuses.
-        self.stalled = room < ROOM_BYTES_LOW && !self.log.is_full();
+        self.stalled = room < ROOM_RECORDS_LOW * self.log.record_bytes_max() && !self.log.is_full();
         self.quorum.on_log_room(room);
     }
 
@@ -303,8 +305,8 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
 /// The ring's name of the flush: there is at most one in flight.
 const FLUSH: Token = Token::new(0, 0);
 
-/// With less room than this, and a disk that is not full, requests wait.
-const ROOM_BYTES_LOW: u64 = 2 * limits::RECORD_BYTES_MAX as u64;
+/// With less room than for so many of the longest records, and a disk that is not full, requests wait.
+const ROOM_RECORDS_LOW: u64 = 2;
 /// What a request becomes in the log beside its record, generously.
 const REQUEST_BYTES_BESIDE: u64 = 1024;
 /// Requests taken from one shard between two looks at the ring.

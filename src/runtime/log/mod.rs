@@ -231,6 +231,11 @@ impl Log {
         self.full
     }
 
+    /// The longest record that may be appended, in bytes.
+    pub fn record_bytes_max(&self) -> u64 {
+        self.config.record_bytes_max
+    }
+
     /// Appends whole entries, in zxid order.
     pub fn append(&mut self, entries: &[u8]) -> Result<(), NoRoom> {
         self.collect();
