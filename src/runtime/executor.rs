@@ -1,6 +1,7 @@
 //! One executor: a pinned thread of glommio's that drives one raw ring for a shard, for the quorum core, or for both.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,6 +45,8 @@ pub enum ExecutorError {
     Ring(RingUnavailable),
     /// glommio could not start it.
     Start(String),
+    /// It has panicked; what it said is on standard error.
+    Panicked,
     /// The ring, the log or the disk failed.
     Io(io::Error),
 }
@@ -53,6 +56,9 @@ impl std::fmt::Display for ExecutorError {
         match self {
             Self::Ring(unavailable) => unavailable.fmt(f),
             Self::Start(why) => write!(f, "an executor could not start: {why}"),
+            Self::Panicked => {
+                f.write_str("an executor has panicked: a defect of Ringkeeper; please report what it said above")
+            }
             Self::Io(err) => err.fmt(f),
         }
     }
@@ -71,11 +77,16 @@ pub fn spawn(
     thread::Builder::new()
         .name(seat.name)
         .spawn(move || {
-            let made = LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
-            ended(match made {
-                Ok(executor) => executor.run(async move { run(load) }),
-                Err(err) => Err(ExecutorError::Start(err.to_string())),
-            });
+            // A server that has lost one of its threads must not go on without it: its end is told in any case.
+            let over = catch_unwind(AssertUnwindSafe(|| {
+                let made =
+                    LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
+                match made {
+                    Ok(executor) => executor.run(async move { run(load) }),
+                    Err(err) => Err(ExecutorError::Start(err.to_string())),
+                }
+            }));
+            ended(over.unwrap_or(Err(ExecutorError::Panicked)));
         })
         .map_err(|err| ExecutorError::Start(err.to_string()))
 }
@@ -196,3 +207,17 @@ const EVENTS_PER_HOLD: usize = 128;
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// glommio's own rings on these threads carry next to nothing.
 const RING_DEPTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_executor_is_told_even_if_it_panics() {
+        let (sender, ended) = crossbeam::channel::bounded(1);
+        let seat = Seat { name: "doomed".into(), cpu: None };
+        let thread = spawn(seat, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
+        assert!(matches!(ended.recv(), Ok(Err(ExecutorError::Panicked))));
+        thread.join().unwrap();
+    }
+}
