@@ -10,9 +10,7 @@ pub use ids::{add_id, digest_id, masked};
 pub use ip::ip_id;
 
 use std::borrow::Cow;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use std::collections::BTreeSet;
 
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::{Acl, Id};
@@ -100,7 +98,8 @@ pub fn permits(list: &[Acl], perm: i32, ids: &[Id]) -> bool {
 pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig) -> Result<Vec<Acl>, ErrorCode> {
     let request = request.unwrap_or_default();
     let mut list = Vec::with_capacity(request.len());
-    let mut seen = HashSet::with_hasher(FixedState::with_seed(0));
+    // Ordered, not hashed: nobody can choose entries that collide.
+    let mut seen = BTreeSet::new();
     for acl in request {
         if request.len() > 1 && !seen.insert((acl.perms, acl.scheme.as_deref(), acl.id.as_deref())) {
             continue;

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::super::outstanding::{ChangeRecord, Source};
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, parent_of, take_bytes};
-use crate::acl;
 use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::{CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
 use crate::limits::TTL_MS_MAX;
@@ -26,7 +25,7 @@ impl Prepare<'_> {
         let mode = self.mode(op, request)?;
         let asked = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(asked)?;
-        let list = acl::fixup(request.acl.as_deref(), self.auth, &self.config.acl)?;
+        let list = self.list(request.acl.as_deref())?;
         let parent = self.outstanding.view(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
         self.allow(&parent, perms::CREATE)?;
 

@@ -11,10 +11,11 @@ mod set;
 
 use bytes::Bytes;
 
+use crate::acl;
 use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::{Acl, Id};
 use crate::jute::{Malformed, Reader};
-use crate::proto::{CreateRequest, DeleteRequest, SetAclRequest, SetDataRequest};
+use crate::proto::{CreateRequest, DeleteRequest, RequestAcl, SetAclRequest, SetDataRequest};
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
 
@@ -91,6 +92,17 @@ impl<'a> Prepare<'a> {
         }
         reader.i64()?;
         Ok(if self.config.reconfig { ErrorCode::UNIMPLEMENTED } else { ErrorCode::RECONFIG_DISABLED })
+    }
+
+    /// The list to be stored for the one that was sent. Each `auth` in it becomes all ids that the connection has proven:
+    /// what no record can hold is refused before it takes up memory.
+    fn list(&self, request: Option<&[RequestAcl<'_>]>) -> Result<Vec<Acl>, Refusal> {
+        let proven: usize = self.auth.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
+        let auths = request.unwrap_or_default().iter().filter(|acl| acl.scheme.as_deref() == Some("auth")).count();
+        if auths.saturating_mul(proven) > self.config.record_bytes_max {
+            return Err(Refusal::Unlogged(ErrorCode::MARSHALLING_ERROR));
+        }
+        Ok(acl::fixup(request, self.auth, &self.config.acl)?)
     }
 
     fn allow(&self, view: &View<'_>, perm: i32) -> Result<(), ErrorCode> {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::super::outstanding::Source;
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, next_version, take_bytes};
-use crate::acl;
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::StatPersisted;
 use crate::proto::{CheckVersionRequest, SetAclRequest, SetDataRequest};
@@ -37,7 +36,7 @@ impl Prepare<'_> {
     /// Path, ACL, node, ADMIN, version of the ACL: in this order.
     pub(super) fn set_acl(&mut self, request: &SetAclRequest<'_>) -> Prepared {
         let path = valid(request.path.as_deref())?;
-        let list = acl::fixup(request.acl.as_deref(), self.auth, &self.config.acl)?;
+        let list = self.list(request.acl.as_deref())?;
         let node = self.outstanding.view(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         self.allow(&node, perms::ADMIN)?;
         let version = next_version(node.stat.aversion, request.version)?;

@@ -25,6 +25,19 @@ fn create_set_and_delete_end_to_end() {
     assert_eq!(world.log.last().unwrap().digest.unwrap().tree, world.tree.digest());
 }
 
+/// Each `auth` of a list stands for every id that the connection has proven: what would not fit a record is refused before
+/// it is made, hence before the parent is looked for.
+#[test]
+fn a_list_that_would_grow_beyond_a_record_is_refused_at_once() {
+    let mut world = World::new();
+    world.auth = (0..100).map(|nth| Id::new("digest", &format!("user{nth}:{}", "x".repeat(28)))).collect();
+    let auths: Vec<_> = (0..10_000).map(|perms| (perms, Some("auth"), Some(""))).collect();
+    let sent = |list| create_with(Some("/missing/a"), Some(b""), Some(list), 0);
+    assert_eq!(world.code(OpCode::CREATE, sent(&auths[..100])), (-101, true));
+    assert_eq!(world.code(OpCode::CREATE, sent(&auths)), (-5, false));
+    assert_eq!(world.code(OpCode::SET_ACL, set_acl(Some("/missing/a"), Some(&auths), -1)), (-5, false));
+}
+
 /// §4: flags by op, with extended types on.
 #[test]
 fn create_flags() {
