@@ -194,7 +194,7 @@ struct Turn<'a> {
 
 impl Frontend {
     /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out
-    /// those from there on that are its own. `seed` is for choices that tests may want to vary.
+    /// those from there on that are its own. Who can guess `seed` can find paths whose watches collide.
     pub fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
         let mut next_session = first_session;
         while ShardId::of(SessionId(next_session), config.shards) != shard {
@@ -205,7 +205,7 @@ impl Frontend {
             id: shard,
             next_session,
             sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
-            watches: WatchTable::new(),
+            watches: WatchTable::with_seed(seed),
             effects: VecDeque::new(),
             arena: BytesMut::new(),
             ready: Vec::new(),

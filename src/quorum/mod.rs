@@ -154,11 +154,11 @@ enum Waiting {
 
 impl Quorum {
     /// A standalone leader over a recovered tree; the sessions start their timers now. The same `seed` gives the same
-    /// snapshots at the same places.
+    /// snapshots at the same places; one that clients can guess lets them find paths that collide.
     pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
         let last_zxid = tree.last_zxid();
         Self {
-            outstanding: Outstanding::new(tree, config.digest),
+            outstanding: Outstanding::new(tree, config.digest, seed),
             pipeline: Pipeline::new(&config, last_zxid, seed),
             sessions: Sessions::new(tree, config.tick_ms, now),
             sweep: Sweep::new(&config, now),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use hashbrown::hash_map::EntryRef;
+use hashbrown::hash_map::{Entry, EntryRef};
 
 use crate::jute::data::{Acl, StatPersisted};
 use crate::tree::{Node, Tree, node_digest};
@@ -55,12 +55,18 @@ pub(super) struct View<'a> {
 #[derive(Debug)]
 pub(super) struct Outstanding {
     by_path: HashMap<Box<str>, ChangeRecord, FixedState>,
+    owners: Owners,
     digest: i64,
     digests: bool,
     open: Arc<[Acl]>,
     /// What to put back if the multi being prepared fails; outside a multi nothing is noted.
     undo: Option<Undo>,
 }
+
+/// How many of the nodes in the overlay each session owns: a session that ends looks for its own only if it has any, or
+/// thousands that end at once would each go through all that the others leave behind.
+#[derive(Debug)]
+struct Owners(HashMap<i64, u32, FixedState>);
 
 #[derive(Debug)]
 struct Undo {
@@ -69,10 +75,11 @@ struct Undo {
 }
 
 impl Outstanding {
-    /// Nothing outstanding over `tree`. Without `digests` none are computed.
-    pub(super) fn new(tree: &Tree, digests: bool) -> Self {
-        let by_path = HashMap::with_hasher(FixedState::with_seed(0));
-        Self { by_path, digest: tree.digest(), digests, open: Arc::from([Acl::open()]), undo: None }
+    /// Nothing outstanding over `tree`. Without `digests` none are computed. Who can guess `seed` can find paths that collide.
+    pub(super) fn new(tree: &Tree, digests: bool, seed: u64) -> Self {
+        let by_path = HashMap::with_hasher(FixedState::with_seed(seed));
+        let owners = Owners(HashMap::with_hasher(FixedState::with_seed(seed)));
+        Self { by_path, owners, digest: tree.digest(), digests, open: Arc::from([Acl::open()]), undo: None }
     }
 
     /// The digest of the tree after all that is outstanding.
@@ -112,6 +119,7 @@ impl Outstanding {
     /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was none.
     pub(super) fn put(&mut self, path: &str, next: ChangeRecord, before: u32) {
         self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
+        self.owners.enter(&next);
         let replaced = match self.by_path.entry_ref(key(path)) {
             EntryRef::Occupied(mut entry) => Some(entry.insert(next)),
             EntryRef::Vacant(entry) => {
@@ -119,6 +127,9 @@ impl Outstanding {
                 None
             }
         };
+        if let Some(replaced) = &replaced {
+            self.owners.leave(replaced);
+        }
         if let Some(undo) = &mut self.undo {
             undo.records.push((key(path).into(), replaced));
         }
@@ -135,7 +146,9 @@ impl Outstanding {
         let mut paths = tree.ephemerals_of(session);
         if !self.by_path.is_empty() {
             paths.retain(|path| self.record(path).is_none());
-            let owned = |change: &ChangeRecord| change.stat.is_some_and(|stat| stat.ephemeral_owner == session.0);
+        }
+        if self.owners.0.contains_key(&session.0) {
+            let owned = |change: &ChangeRecord| change.owner() == session.0;
             paths.extend(self.by_path.iter().filter(|(_, change)| owned(change)).map(|(path, _)| path.to_string()));
             paths.sort_unstable();
         }
@@ -157,10 +170,16 @@ impl Outstanding {
         let Some(undo) = self.undo.take() else { return };
         self.digest = undo.digest;
         for (path, record) in undo.records.into_iter().rev() {
-            match record {
-                Some(record) => self.by_path.insert(path, record),
+            let undone = match record {
+                Some(record) => {
+                    self.owners.enter(&record);
+                    self.by_path.insert(path, record)
+                }
                 None => self.by_path.remove(&path),
             };
+            if let Some(undone) = undone {
+                self.owners.leave(&undone);
+            }
         }
     }
 
@@ -172,9 +191,12 @@ impl Outstanding {
         if lists_all {
             self.forget_txn(zxid, txn);
         } else {
-            self.by_path.retain(|_, change| change.zxid != zxid);
+            for (_, change) in self.by_path.extract_if(|_, change| change.zxid == zxid) {
+                self.owners.leave(&change);
+            }
         }
         if self.by_path.is_empty() {
+            debug_assert!(self.owners.0.is_empty(), "every node that was counted has been counted out");
             self.digest = tree.digest();
         }
     }
@@ -204,12 +226,30 @@ impl Outstanding {
         if let EntryRef::Occupied(entry) = self.by_path.entry_ref(key(path))
             && entry.get().zxid == zxid
         {
-            entry.remove();
+            let change = entry.remove();
+            self.owners.leave(&change);
         }
     }
 
     fn record(&self, path: &str) -> Option<&ChangeRecord> {
         if self.by_path.is_empty() { None } else { self.by_path.get(key(path)) }
+    }
+}
+
+impl Owners {
+    fn enter(&mut self, change: &ChangeRecord) {
+        if change.owner() != 0 {
+            *self.0.entry(change.owner()).or_default() += 1;
+        }
+    }
+
+    fn leave(&mut self, change: &ChangeRecord) {
+        if let Entry::Occupied(mut count) = self.0.entry(change.owner()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -225,6 +265,11 @@ impl ChangeRecord {
             acl: Source::Own(Arc::from([])),
             data: Source::Own(None),
         }
+    }
+
+    /// The stored owner, 0 for none.
+    fn owner(&self) -> i64 {
+        self.stat.map_or(0, |stat| stat.ephemeral_owner)
     }
 
     fn is_all_own(&self) -> bool {

@@ -31,7 +31,7 @@ use super::desk::Desk;
 use super::life::Running;
 use super::listen;
 use super::placement::{Seats, place};
-use super::preflight::{Ground, StartError};
+use super::preflight::{Ground, StartError, unguessable};
 
 /// Starts every part of the server; the port is open when it returns.
 pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
@@ -39,7 +39,7 @@ pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
     let Ground { tree, log, log_bell, data, listener, address, started } = ground;
     let seats = seats(&config);
     let now = clock::now();
-    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree.read(), now.wall_ms as u64, now);
+    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree.read(), unguessable(), now);
     let wiring = Wiring::new(seats.shards.len(), seats.quorum.is_none(), log_bell);
     let background = Background::start(&config, data, tree.clone()).map_err(StartError::unexpected)?;
     let (words, word_requests) = unbounded();
@@ -167,7 +167,7 @@ fn spawn_all(
             admission: admission.clone(),
         };
         let id = ShardId(nth as u16);
-        let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, nth as u64);
+        let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
         let shard = Shard::new(id, frontend, listener.try_clone().map_err(StartError::unexpected)?, links);
         let core = core.take();
         let (core_bells, shard_bells) = (core.as_ref().map(|_| wiring.core_bells()), wiring.shard_bells(nth));

@@ -1,6 +1,7 @@
 //! Before the start: what the machine must have, what is on the disk, and what is said about both.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -95,11 +96,17 @@ pub fn prepare(config: &Config) -> Result<Ground, StartError> {
     Ok(Ground { tree, log, log_bell, data, listener, address, started })
 }
 
+/// A seed for hashes of what clients choose.
+pub fn unguessable() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
 fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartError> {
     let settings = RecoverySettings {
         trust_empty: config.snapshot_trust_empty,
         extended_types: config.extended_types,
         check_digests: config.digest_enabled,
+        seed: unguessable(),
     };
     recover(data, &settings).map_err(StartError::unexpected)
 }

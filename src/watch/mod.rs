@@ -15,6 +15,7 @@
 
 mod paths;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
@@ -81,6 +82,8 @@ impl Modes {
 #[derive(Debug)]
 pub struct WatchTable {
     paths: Paths,
+    /// For paths; what is numbered by this server has a hasher of its own.
+    hasher: FixedState,
     /// Path numbers by the hash of the path.
     index: HashTable<u32>,
     /// The numbers of the paths that each connection watches, by its slot.
@@ -118,7 +121,14 @@ impl Default for WatchTable {
 impl WatchTable {
     /// No watches.
     pub fn new() -> Self {
+        Self::with_seed(0)
+    }
+
+    /// As [`Self::new`], with a seed for the hashes of paths: one that clients can not guess keeps them from finding paths
+    /// that collide. Nothing that shows depends on it.
+    pub fn with_seed(seed: u64) -> Self {
         Self {
+            hasher: FixedState::with_seed(seed),
             paths: Paths::default(),
             index: HashTable::new(),
             connections: Vec::new(),
@@ -258,14 +268,14 @@ impl WatchTable {
     }
 
     fn find(&self, path: &str) -> Option<u32> {
-        let hash = HASHER.hash_one(path);
+        let hash = self.hasher.hash_one(path);
         self.index.find(hash, |id| *self.paths.get(*id).path == *path).copied()
     }
 
     fn insert(&mut self, path: &str) -> u32 {
         let id = self.paths.insert(path);
-        let paths = &self.paths;
-        self.index.insert_unique(HASHER.hash_one(path), id, |id| HASHER.hash_one(&*paths.get(*id).path));
+        let (paths, hasher) = (&self.paths, &self.hasher);
+        self.index.insert_unique(hasher.hash_one(path), id, |id| hasher.hash_one(&*paths.get(*id).path));
         id
     }
 
@@ -299,7 +309,7 @@ impl WatchTable {
         if !self.paths.get(id).watchers.is_empty() {
             return;
         }
-        let hash = HASHER.hash_one(&*self.paths.get(id).path);
+        let hash = self.hasher.hash_one(&*self.paths.get(id).path);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
@@ -309,8 +319,8 @@ impl WatchTable {
             self.paths = Paths::default();
             self.index = HashTable::new();
         } else if self.index.capacity() > SPARE_MIN && self.index.len() < self.index.capacity() / SPARE_FACTOR {
-            let paths = &self.paths;
-            self.index.shrink_to(2 * self.index.len(), |id| HASHER.hash_one(&*paths.get(*id).path));
+            let (paths, hasher) = (&self.paths, &self.hasher);
+            self.index.shrink_to(2 * self.index.len(), |id| hasher.hash_one(&*paths.get(*id).path));
         }
     }
 

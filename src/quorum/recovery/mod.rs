@@ -67,11 +67,13 @@ pub struct RecoverySettings {
     pub extended_types: bool,
     /// `digest.enabled`: compare the tree with the digests in log and snapshot.
     pub check_digests: bool,
+    /// For the hashes of the tree; see [`Tree::with_seed`].
+    pub seed: u64,
 }
 
 impl Default for RecoverySettings {
     fn default() -> Self {
-        Self { trust_empty: false, extended_types: false, check_digests: true }
+        Self { trust_empty: false, extended_types: false, check_digests: true, seed: 0 }
     }
 }
 
@@ -127,7 +129,7 @@ pub fn recover<S: Storage>(storage: &mut S, settings: &RecoverySettings) -> Resu
         None if !report.rejected.is_empty() => return Err(RecoveryError::NoWholeSnapshot(report.rejected)),
         None => match logs.first() {
             Some(log) if !settings.trust_empty => return Err(RecoveryError::LogsOnly { file: log.name.clone() }),
-            _ => snapshots::Start::empty(),
+            _ => snapshots::Start::empty(settings.seed),
         },
     };
     let mut replay = replay::Replay::new(start, settings, &mut report);

@@ -23,8 +23,8 @@ pub(super) struct Start {
 
 impl Start {
     /// The tree of a new server.
-    pub(super) fn empty() -> Self {
-        Self { tree: Tree::new(), zxid: Zxid::ZERO, expected: None, has_ttl: false }
+    pub(super) fn empty(seed: u64) -> Self {
+        Self { tree: Tree::with_seed(seed), zxid: Zxid::ZERO, expected: None, has_ttl: false }
     }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn newest<S: Storage>(
     files.sort_by(|(a, a_name), (b, b_name)| (b.zxid, b_name).cmp(&(a.zxid, a_name)));
     for (file, name) in files.into_iter().take(TRIED_MAX) {
         let bytes = storage.read(Dir::Snapshots, &name).map_err(RecoveryError::storage)?;
-        match load(file, bytes.as_ref()) {
+        match load(file, bytes.as_ref(), settings.seed) {
             Ok(mut start) => {
                 start.expected = start.expected.filter(|_| settings.check_digests);
                 report.snapshot = Some(name);
@@ -67,10 +67,10 @@ pub fn verify(name: &str, bytes: &[u8], rest: &mut dyn FnMut()) -> Result<(), Re
     Ok(())
 }
 
-fn load(file: FileName, bytes: &[u8]) -> Result<Start, Rejection> {
+fn load(file: FileName, bytes: &[u8], seed: u64) -> Result<Start, Rejection> {
     let plain = unpack(file, bytes)?;
     let mut reader = Reader::new(&plain).map_err(Rejection::Snapshot)?;
-    let mut loader = Loader::new();
+    let mut loader = Loader::with_seed(seed);
     let mut has_ttl = false;
     while let Some(part) = reader.next_part().map_err(Rejection::Snapshot)? {
         match part {
