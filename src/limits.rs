@@ -17,6 +17,10 @@ pub const SESSION_TIMEOUT_TICKS_MAX: i64 = 20;
 /// Queued reply bytes of one connection above which its requests are no longer read (B21); one reply may exceed it.
 pub const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
 
+/// The longest reply to one read, in bytes (B22): a list of children or the entries of a multiRead that would be longer
+/// answer MARSHALLINGERROR (-5).
+pub const REPLY_BYTES_MAX: usize = 256 << 20;
+
 /// Distinct ids that one connection may prove with `addauth` (B18).
 pub const AUTH_IDS_MAX: usize = 1024;
 /// Bytes of those ids (B18).

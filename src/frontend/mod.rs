@@ -237,7 +237,11 @@ impl Frontend {
     /// A client has sent something. Before this, the queue from the quorum core must have been emptied under the same
     /// hold on the tree.
     pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], tree: &Tree, now: Now) {
-        self.turn(conn, tree, now, |turn| turn.take_in(bytes));
+        if self.connections.get(conn).is_some() {
+            self.turn(conn, tree, now, |turn| turn.take_in(bytes));
+        } else {
+            self.shard.send_along(conn, bytes);
+        }
     }
 
     /// The queue from the quorum core is empty: what waited for its answers goes on. Cheap when nothing waits.
@@ -426,6 +430,16 @@ impl Shard {
         if conn.phase != Phase::Closed {
             conn.out.extend_from_slice(bytes);
             self.announce(conn, bytes.len());
+        }
+    }
+
+    /// Bytes of a connection whose move the shell has not heard of yet go with it.
+    fn send_along(&mut self, moving: ConnId, more: &[u8]) {
+        for effect in self.effects.iter_mut().rev() {
+            match effect {
+                Effect::MoveTo { conn, bytes, .. } if *conn == moving => return bytes.extend_from_slice(more),
+                _ => {}
+            }
         }
     }
 

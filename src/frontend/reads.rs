@@ -6,6 +6,7 @@ use crate::acl;
 use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::write_acls;
 use crate::jute::{Reader, Writer};
+use crate::limits;
 use crate::proto::{
     MultiOp, PathRequest, PathWatchRequest, RequestHeader, begin_reply, read_multi, write_multi_header, xid,
 };
@@ -95,12 +96,14 @@ impl<'t> Turn<'t> {
         if request.watch {
             self.watch(&path, Modes::CHILD)?;
         }
+        let mut fits = Ok(());
         self.reply(xid, |writer| {
-            write_children(writer, node);
+            fits = write_children(writer, node);
             if with_stat {
                 node.stat().write(writer);
             }
-        })
+        })?;
+        fits
     }
 
     fn get_acl(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
@@ -120,6 +123,9 @@ impl<'t> Turn<'t> {
         let trimmed = prefix.trim_matches(|c| c <= ' ');
         if !trimmed.is_empty() && trimmed != "/" {
             paths.retain(|path| path.starts_with(&*prefix));
+        }
+        if paths.iter().map(String::len).sum::<usize>() > limits::REPLY_BYTES_MAX {
+            return Err(ErrorCode::MARSHALLING_ERROR);
         }
         self.reply(xid, |writer| {
             writer.len(paths.len());
@@ -147,7 +153,11 @@ impl<'t> Turn<'t> {
         let mut body = Vec::new();
         let mut writer = Writer::new(&mut body);
         for op in ops {
-            if let Err(code) = self.sub_read(&mut writer, op) {
+            let outcome = self.sub_read(&mut writer, op);
+            if writer.position() > limits::REPLY_BYTES_MAX {
+                return Err(ErrorCode::MARSHALLING_ERROR);
+            }
+            if let Err(code) = outcome {
                 err = code;
                 break;
             }
@@ -180,7 +190,7 @@ impl<'t> Turn<'t> {
                     writer.buffer(node.data());
                     node.stat().write(writer);
                 } else {
-                    write_children(writer, node);
+                    return write_children(writer, node);
                 }
             }
         }
@@ -216,9 +226,17 @@ impl<'t> Turn<'t> {
     }
 }
 
-fn write_children(writer: &mut Writer<'_>, node: Node<'_>) {
+/// An error where the list grows too long: what has been written of it is to be thrown away.
+fn write_children(writer: &mut Writer<'_>, node: Node<'_>) -> Result<(), ErrorCode> {
+    let start = writer.position();
     writer.len(node.num_children() as usize);
-    node.children().for_each(|name| writer.string(name));
+    for name in node.children() {
+        writer.string(name);
+        if writer.position() - start > limits::REPLY_BYTES_MAX {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        }
+    }
+    Ok(())
 }
 
 /// A getData reply without its data: header, length, Stat.

@@ -38,7 +38,7 @@ impl Frontend {
         }
     }
 
-    /// Closes what has been accepted long ago and has not asked for a session, whatever bytes it drips.
+    /// Closes what has been accepted long ago and has no session yet, whatever bytes it drips.
     fn close_sessionless(&mut self, now: Now) {
         while let Some((conn, deadline_ms)) = self.shard.sessionless.front().copied() {
             if deadline_ms > now.mono_ms {
@@ -46,7 +46,7 @@ impl Frontend {
             }
             self.shard.sessionless.pop_front();
             if let Some(connection) = self.connections.get(conn)
-                && connection.phase == Phase::Fresh
+                && matches!(connection.phase, Phase::Fresh | Phase::Connecting)
             {
                 self.shard.stats.sessionless_expired += 1;
                 self.shard.close(connection);

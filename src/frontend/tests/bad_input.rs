@@ -91,6 +91,18 @@ fn b2_a_connection_without_a_session_has_20_seconds_however_it_drips() {
 }
 
 #[test]
+fn b2_the_deadline_counts_while_the_session_is_asked_for() {
+    let mut world = World::new();
+    world.commits_at_once = false;
+    let conn = world.accept();
+    world.send(conn, &connect_request(0, 5000, 0, &[0; 16], Some(false)));
+    world.tick(19_999);
+    assert!(!world.is_closed(conn));
+    world.tick(1);
+    assert!(world.is_closed(conn) && world.got(conn).is_empty());
+}
+
+#[test]
 fn b3_b4_b5_records_that_do_not_decode_are_answered_and_the_connection_stays() {
     with_witness(|world, conn| {
         let len = |len: i32, rest: &[u8]| [&len.to_be_bytes(), rest].concat();

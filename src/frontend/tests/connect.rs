@@ -144,6 +144,23 @@ fn a_session_of_another_shard_moves_with_all_its_bytes() {
 }
 
 #[test]
+fn what_comes_before_the_shell_hears_of_a_move_goes_with_the_connection() {
+    let config = FrontendConfig { shards: 2, ..FrontendConfig::default() };
+    let mut world = World::of_shard(config, ShardId(0));
+    let (conn, neighbour) = (world.accept(), world.accept());
+    let other = SessionId(FIRST_SESSION + 1);
+    let connect = connect_request(other.0, 5000, 0, &password(other), Some(false));
+    let (first, second) = (request(1, OpCode::PING, &[]), request(2, OpCode::PING, &[]));
+    // The completions of one turn: the effects are carried out behind them.
+    for (conn, bytes) in [(conn, &connect), (neighbour, &connect), (conn, &first), (conn, &second)] {
+        world.front.on_bytes(conn, bytes, &world.tree, world.now);
+    }
+    world.pump();
+    let all = [connect.clone(), first, second].concat();
+    assert_eq!(world.moved, [(ShardId(1), all), (ShardId(1), connect)]);
+}
+
+#[test]
 fn close_session_is_answered_then_closed_and_what_follows_is_dropped() {
     let mut world = World::new();
     let conn = world.connect();
