@@ -178,7 +178,11 @@ proptest! {
 
     /// A flipped bit before the last group is corruption, and never a clean or a torn end.
     #[test]
-    fn a_flipped_bit_before_the_last_group_is_corruption(groups in groups(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+    fn a_flipped_bit_before_the_last_group_is_corruption(
+        groups in groups(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
         prop_assume!(groups.len() > 1);
         for header in [file_header(), apache_header()] {
             let whole = write(header, &groups, 600);
@@ -196,7 +200,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_scanned_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000), keep_header in any::<bool>()) {
+    fn any_bytes_are_scanned_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..3000),
+        keep_header in any::<bool>(),
+    ) {
         let mut file = if keep_header { file_header().to_vec() } else { vec![] };
         file.extend(bytes);
         let (_, end) = scan(&file);

@@ -54,45 +54,46 @@ impl fmt::Display for RecoveryError {
             Self::NoWholeSnapshot(rejected) => no_whole_snapshot(f, rejected),
             Self::LogInSnapshotDir { file } => write!(
                 f,
-                "dataDir holds the log file {file} although dataLogDir is another directory: set dataLogDir to where the logs \
-                 are, or move all log.* files into its version-2"
+                "dataDir holds the log file {file} although dataLogDir is another directory: set dataLogDir to where \
+                 the logs are, or move all log.* files into its version-2"
             ),
             Self::SnapshotInLogDir { file } => write!(
                 f,
-                "dataLogDir holds the snapshot {file} although dataDir is another directory: set dataDir to where the snapshots \
-                 are, or move all snapshot.* files into its version-2"
+                "dataLogDir holds the snapshot {file} although dataDir is another directory: set dataDir to where the \
+                 snapshots are, or move all snapshot.* files into its version-2"
             ),
             Self::Corrupt { file, offset, last, why } => write!(
                 f,
-                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind it were acknowledged, so it is \
-                 not cut. Bring the file back from a backup; in an ensemble, move the data directory aside and start empty; to \
-                 give up what is behind zxid {last}: ringkeeper tools cut {file} {offset}"
+                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind it were \
+                 acknowledged, so it is not cut. Bring the file back from a backup; in an ensemble, move the data \
+                 directory aside and start empty; to give up what is behind zxid {last}: ringkeeper tools cut {file} \
+                 {offset}"
             ),
             Self::Unreadable { file, offset, zxid, why } => write!(
                 f,
-                "{file}: the record of zxid {zxid} at offset {offset} can not be read: {why}. Its checksum is right, so \
-                 another version of the software wrote it: start with that version"
+                "{file}: the record of zxid {zxid} at offset {offset} can not be read: {why}. Its checksum is right, \
+                 so another version of the software wrote it: start with that version"
             ),
             Self::Gap { file, offset, last, found } => write!(
                 f,
-                "{file}: the record at offset {offset} has zxid {found}, but the one before it is {last}: transactions are \
-                 missing. Bring back the log files or the snapshot between the two; in an ensemble, move the data \
-                 directory aside and start empty"
+                "{file}: the record at offset {offset} has zxid {found}, but the one before it is {last}: \
+                 transactions are missing. Bring back the log files or the snapshot between the two; in an ensemble, \
+                 move the data directory aside and start empty"
             ),
             Self::OutOfOrder { file, offset, last, found } => write!(
                 f,
-                "{file}: the record at offset {offset} has zxid {found}, lower than {last} before it: the file was put together \
-                 from others. Bring it back from a backup, or move it away if it does not belong here"
+                "{file}: the record at offset {offset} has zxid {found}, lower than {last} before it: the file was \
+                 put together from others. Bring it back from a backup, or move it away if it does not belong here"
             ),
             Self::Behind { snapshot, why, last } => write!(
                 f,
-                "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: transactions are missing. Bring \
-                 back the logs or the snapshot; if it never belonged here, move it away"
+                "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: transactions are \
+                 missing. Bring back the logs or the snapshot; if it never belonged here, move it away"
             ),
             Self::TtlNode { path } => write!(
                 f,
-                "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is not stored with the data. Start \
-                 with extendedTypesEnabled=true"
+                "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is not stored with the \
+                 data. Start with extendedTypesEnabled=true"
             ),
         }
     }

@@ -186,7 +186,8 @@ impl Tail {
     }
 
     /// Cuts the file and makes what stays durable: an earlier run may have written it without a flush, and from now on it
-    /// is shown to clients and built upon. Everything else has been read by now, so that a start that is refused changes nothing.
+    /// is shown to clients and built upon. Everything else has been read by now, so that a start that is refused
+    /// changes nothing.
     pub(super) fn apply<S: Storage>(self, storage: &mut S) -> Result<Option<Cut>, RecoveryError> {
         if self.empty {
             storage.remove(Dir::Logs, &self.file).map_err(RecoveryError::storage)?;
