@@ -313,3 +313,53 @@ const REQUEST_BYTES_BESIDE: u64 = 1024;
 const REQUESTS_PER_STEP: usize = 1024;
 /// Transactions applied under one hold of the tree.
 const COMMITS_PER_STEP: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::{ConnId, Item, Origin};
+    use crate::limits::HANDOFF_QUEUE_MAX;
+    use crate::quorum::QuorumConfig;
+    use crate::runtime::clock;
+    use crate::runtime::log::LogConfig;
+    use crate::runtime::ring::{Event, RingConfig, Wait};
+    use crate::tree::Tree;
+    use crate::zxid::SessionId;
+
+    /// More than one step commits: the rest needs no event from outside.
+    #[test]
+    fn what_one_step_does_not_commit_the_next_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(LogConfig::new(dir.path().to_owned()), Arc::new(|| {})).unwrap();
+        let (tree, now) = (Tree::new(), clock::now());
+        let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, now);
+        let (to_quorum, from_quorum) = (Arc::new(Lane::new(HANDOFF_QUEUE_MAX)), Arc::new(Lane::new(HANDOFF_QUEUE_MAX)));
+        let link = ShardLink { to_quorum, from_quorum, watching: Arc::default(), local: true };
+        let (snapshots, _requests) = crossbeam::channel::bounded(1);
+        let tree = SharedTree::new(tree);
+        let second = Duration::from_secs(1);
+        let mut core = Core::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
+        let mut ring = Ring::new(RingConfig::default()).unwrap();
+        let asked = 3 * COMMITS_PER_STEP;
+        for nth in 0..asked {
+            let origin = Origin { shard: ShardId(0), conn: ConnId { slot: nth as u32, generation: 0 }, xid: 0 };
+            let open = ToQuorum::CreateSession { origin, session: SessionId(nth as i64 + 1), timeout_ms: 10_000 };
+            assert!(link.to_quorum.push(open).is_ok());
+        }
+        while core.has_mail() || core.is_flushing() {
+            ring.turn(Wait::For(Duration::from_millis(1))).unwrap();
+            while let Some(event) = ring.next_event() {
+                let Event::Synced { result, .. } = event else { continue };
+                core.on_synced(result.map_err(io::Error::from));
+            }
+            core.step(&mut ring, now).unwrap();
+        }
+        let messages = std::iter::from_fn(|| link.from_quorum.pop());
+        let opened = messages.map(|message| match message {
+            ToShard::Commit(commit) => commit.items.iter().filter(|i| matches!(i, Item::SessionOpened { .. })).count(),
+            ToShard::Renewed { .. } => 0,
+        });
+        assert_eq!(opened.sum::<usize>(), asked);
+        core.close().unwrap();
+    }
+}

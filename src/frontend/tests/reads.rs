@@ -197,6 +197,21 @@ fn multi_read_empty_mixed_or_of_writes() {
     assert_eq!((got.err, got.body.len()), (-5, 0), "no end header");
 }
 
+/// B22: one request can ask for the same node again and again.
+#[test]
+fn a_multi_read_that_grows_too_long_is_refused() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let data = vec![7; 1_000_000];
+    assert_eq!(world.err(conn, OpCode::CREATE, &create("/a", &data, &[Acl::open()], 0)), 0);
+    let times = crate::limits::REPLY_BYTES_MAX / data.len();
+    let ops = vec![(OpCode::GET_DATA, path_watch("/a", false)); times + 1];
+    let got = world.ask(conn, OpCode::MULTI_READ, &multi(&ops));
+    assert_eq!((got.err, got.body.len()), (-5, 0));
+    let got = world.ask(conn, OpCode::MULTI_READ, &multi(&ops[..10]));
+    assert_eq!((got.err, got.body.len() > 10 * data.len()), (0, true));
+}
+
 #[test]
 fn null_strings_are_answered_op_by_op() {
     let mut world = World::new();
