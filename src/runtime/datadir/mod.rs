@@ -162,8 +162,11 @@ impl Storage for DataDir {
     fn cut(&mut self, dir: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), DataDirError> {
         let path = self.path(dir, name);
         let cut = || -> io::Result<()> {
-            let file = OpenOptions::new().write(true).open(&path)?;
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
             file.set_len(len)?;
+            write_anew(&file, len)?;
+            file.sync_all()?;
+            // The tail says that everything before it is durable, so it must not be there before that is true.
             file.write_all_at(tail, len)?;
             file.sync_all()
         };
@@ -180,6 +183,20 @@ impl Storage for DataDir {
         let synced = File::open(&path).and_then(|dir| dir.sync_all());
         synced.map_err(|error| DataDirError::new("the directory can not be flushed", &path, error))
     }
+}
+
+/// Writes what a file holds once more. After a flush that failed the page cache has bytes that the disk has not, on pages
+/// that count as clean: only what is written anew gets there.
+fn write_anew(file: &File, len: u64) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut at = 0;
+    while at < len {
+        let bytes = &mut piece[..PIECE_BYTES.min((len - at) as usize)];
+        file.read_exact_at(bytes, at)?;
+        file.write_all_at(bytes, at)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
 }
 
 /// All of a file: mapped if it is large.
@@ -250,6 +267,8 @@ fn size_of_files(dir: &Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).filter(|meta| meta.is_file()).map(|meta| meta.len()).sum()
 }
 
+/// Written anew at a time.
+const PIECE_BYTES: usize = 1 << 20;
 /// Below each of the configured directories.
 const VERSION_2: &str = "version-2";
 /// Smaller files are read, not mapped.
