@@ -6,9 +6,9 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It was asked to, or stopped cleanly after its log failed.
+    /// It was asked to.
     Finished = 0,
-    /// Anything at start that has no number of its own: the client port is taken, the data cannot be read.
+    /// Anything that has no number of its own: the client port is taken, the data cannot be read, the log has failed.
     UnexpectedError = 1,
     /// Usage or configuration.
     InvalidInvocation = 2,

@@ -22,8 +22,8 @@ impl fmt::Display for CutError {
             Self::Io { path, error } => write!(f, "{}: {error}; nothing was cut", path.display()),
             Self::NotTheEnd { path, offset, end } => write!(
                 f,
-                "{}: the whole records end at offset {end}, not at {offset}; nothing was cut. Give the offset that the server \
-                 has named",
+                "{}: the whole records end at offset {end}, not at {offset}; nothing was cut. Give the offset that \
+                 the server has named",
                 path.display()
             ),
         }
