@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 use log::info;
 
@@ -28,7 +27,7 @@ use crate::session;
 use super::background::Background;
 use super::config::Config;
 use super::desk::Desk;
-use super::life::Running;
+use super::life::{Crew, Running};
 use super::listen;
 use super::placement::{Seats, place};
 use super::preflight::{Ground, StartError, unguessable};
@@ -68,18 +67,6 @@ pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
     say_serving(&seats, address);
     let crew = spawn_all(&config, seats, &wiring, core, &tree, &listener, words)?;
     Ok(Running::new(crew, wiring.controls, background))
-}
-
-/// The running executors.
-pub struct Crew {
-    pub threads: Vec<JoinHandle<()>>,
-    /// One message from each executor when it ends.
-    pub ended: Receiver<Result<(), ExecutorError>>,
-    /// Tells the executors of shards to end when they are drained.
-    pub stop_shards: Arc<AtomicBool>,
-    /// Tells the quorum core's own executor, if it has one.
-    pub stop_core: Arc<AtomicBool>,
-    pub shard_executors: usize,
 }
 
 /// What lies between the executors.

@@ -1,7 +1,8 @@
 //! A server that serves, until something ends it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, select};
@@ -9,9 +10,20 @@ use crossbeam::channel::{Receiver, select};
 use crate::runtime::executor::ExecutorError;
 use crate::runtime::shard::{Control, ControlLane};
 
-use super::assembly::Crew;
 use super::background::Background;
 use super::preflight::StartError;
+
+/// The running executors.
+pub struct Crew {
+    pub threads: Vec<JoinHandle<()>>,
+    /// One message from each executor when it ends.
+    pub ended: Receiver<Result<(), ExecutorError>>,
+    /// Tells the executors of shards to end when they are drained.
+    pub stop_shards: Arc<AtomicBool>,
+    /// Tells the quorum core's own executor, if it has one.
+    pub stop_core: Arc<AtomicBool>,
+    pub shard_executors: usize,
+}
 
 /// See the module's head.
 pub struct Running {
