@@ -1,0 +1,192 @@
+//! A disk that is full: writes get an error, reads go on, writes resume once there is space, and nothing that was
+//! acknowledged is lost. On a small file system in memory, which only root may mount.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ringkeeper::codes::OpCode;
+use ringkeeper::jute::Writer;
+use support::{RawClient, Server, create_record, four_letters};
+
+/// A file system of its own. It is unmounted when dropped.
+struct SmallDisk {
+    directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// None where it can not be mounted.
+    fn mount(mebibytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "ringkeeper-test"]).arg(directory.path());
+        let done = mount.output().is_ok_and(|output| output.status.success());
+        // From inside the test harness only standard error of the process itself is seen without --nocapture.
+        if !done {
+            let note = "\nfull_disk: SKIPPED, no file system can be mounted here: it needs root\n";
+            fs::write("/dev/stderr", note).unwrap_or_else(|_| eprint!("{note}"));
+        }
+        done.then_some(Self { directory })
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.path().join("ballast");
+        let mut dd = Command::new("dd");
+        dd.arg("if=/dev/zero").arg(format!("of={}", ballast.display())).args(["bs=4k", "oflag=append", "conv=notrunc"]);
+        dd.output().expect("dd is on every machine");
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// Creates of 20 KiB until the first refusal; the paths that were acknowledged.
+fn write_until_refused(client: &mut RawClient, prefix: &str) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for nth in 0..10_000 {
+        let path = format!("/{prefix}{nth}");
+        match client.create(&path, &[b'x'; 20 << 10], 0).err {
+            0 => acknowledged.push(path),
+            err => {
+                assert_eq!(err, -1, "a full disk is a system error");
+                return acknowledged;
+            }
+        }
+    }
+    panic!("the disk never became full");
+}
+
+fn write_until_accepted(client: &mut RawClient, path: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while client.create(path, b"again", 0).err != 0 {
+        assert!(Instant::now() < deadline, "writes do not resume");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn all_there(client: &mut RawClient, paths: &[String]) {
+    for path in paths {
+        assert_eq!(client.get(path).map(|data| data.len()), Ok(20 << 10), "{path} was acknowledged");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let mut server = Server::start(disk.path(), &["preAllocSize=4096", "snapCount=1000000"]);
+    let mut client = RawClient::connect(server.address, 40_000);
+    let ballast = disk.fill();
+    let mut acknowledged = write_until_refused(&mut client, "a");
+    assert!(!acknowledged.is_empty(), "what was reserved is used");
+
+    // Full: reads of old and new connections go on, every kind of write is refused, and sessions live.
+    all_there(&mut client, &acknowledged);
+    for _ in 0..50 {
+        assert_eq!(client.create("/no", &[b'x'; 20 << 10], 0).err, -1);
+        assert_eq!(client.get("/no"), Err(-101), "what was refused is not there");
+    }
+    let refused = client.call(OpCode::SET_DATA, |writer| set_record(writer, &acknowledged[0]));
+    assert_eq!(refused.err, -1);
+    assert_eq!(client.call(OpCode::EXISTS, |writer| exists_record(writer, &acknowledged[0])).err, 0);
+    assert_eq!(four_letters(server.address, "ruok").as_deref(), Some("imok"));
+
+    fs::remove_file(&ballast).unwrap();
+    write_until_accepted(&mut client, "/resumed");
+    disk.fill();
+    acknowledged.extend(write_until_refused(&mut client, "b"));
+
+    // Killed while the disk is full, started while it still is: reads must do, writes may not.
+    server.kill();
+    fs::remove_file(&ballast).unwrap();
+    server.restart();
+    let mut client = RawClient::connect(server.address, 40_000);
+    all_there(&mut client, &acknowledged);
+    assert_eq!(client.get("/resumed"), Ok(b"again".to_vec()));
+    assert_eq!(client.get("/no"), Err(-101));
+    write_until_accepted(&mut client, "/after");
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
+}
+
+/// Many writes are under way when the disk fills: each is acknowledged and stays, or refused and never was.
+#[test]
+fn writes_under_way_are_each_done_or_refused() {
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let mut server = Server::start(disk.path(), &["preAllocSize=4096", "snapCount=1000000"]);
+    let mut client = RawClient::connect(server.address, 40_000);
+    disk.fill();
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
+    for round in 0..40 {
+        let paths: Vec<_> = (0..100).map(|nth| format!("/r{round}-{nth}")).collect();
+        for path in &paths {
+            client.request(OpCode::CREATE, |writer| create_record(writer, path, &[b'x'; 20 << 10], 0));
+        }
+        for path in paths {
+            match client.reply().expect("every write is answered").err {
+                0 => done.push(path),
+                -1 => refused.push(path),
+                err => panic!("{path} ended in {err}"),
+            }
+        }
+        if refused.len() > 200 {
+            break;
+        }
+    }
+    assert!(!done.is_empty() && refused.len() > 200, "{} done, {} refused", done.len(), refused.len());
+    for _ in 0..2 {
+        all_there(&mut client, &done);
+        for path in &refused {
+            assert_eq!(client.get(path), Err(-101), "{path} was refused");
+        }
+        server.kill();
+        let _ = fs::remove_file(disk.path().join("ballast"));
+        server.restart();
+        client = RawClient::connect(server.address, 40_000);
+    }
+}
+
+/// A snapshot that finds no space is given up, and the server goes on.
+#[test]
+fn a_snapshot_without_space_does_no_harm() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let mut server = Server::start(disk.path(), &["preAllocSize=8192", "snapCount=100"]);
+    let mut client = RawClient::connect(server.address, 40_000);
+    for nth in 0..50 {
+        assert_eq!(client.create(&format!("/s{nth}"), &[b'x'; 20 << 10], 0).err, 0);
+    }
+    disk.fill();
+    let small = (0..400).filter(|nth| client.create(&format!("/t{nth}"), b"", 0).err == 0).count();
+    assert!(small > 100, "only {small} writes found reserved room");
+    assert_eq!(client.get("/s49").map(|data| data.len()), Ok(20 << 10));
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    write_until_accepted(&mut client, "/resumed");
+    server.kill_and_restart();
+    let mut client = RawClient::connect(server.address, 40_000);
+    for nth in 0..50 {
+        assert_eq!(client.get(&format!("/s{nth}")).map(|data| data.len()), Ok(20 << 10));
+    }
+    assert_eq!(client.get("/resumed"), Ok(b"again".to_vec()));
+}
+
+fn set_record(writer: &mut Writer<'_>, path: &str) {
+    writer.string(path);
+    writer.buffer(Some(&[b'y'; 20 << 10]));
+    writer.i32(-1);
+}
+
+fn exists_record(writer: &mut Writer<'_>, path: &str) {
+    writer.string(path);
+    writer.bool(false);
+}
