@@ -1,0 +1,274 @@
+//! How a server starts and ends: what it says, what it refuses with which reason and exit code, what it recovers from
+//! and what not, and what it costs when nothing happens.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ringkeeper::codes::OpCode;
+use support::{RawClient, Server, create_record, four_letters, free_port};
+
+/// The exit code and what was said by a server that must not come up.
+fn refused(home: &Path, lines: &[&str]) -> (Option<i32>, String) {
+    let lines = lines.iter().map(|line| line.to_string()).collect();
+    let mut server = Server::spawn(home, free_port(), lines, &[]);
+    let code = server.wait();
+    (code, server.log())
+}
+
+#[test]
+fn the_start_says_what_where_and_how() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &["ringkeeper.shards=2", "snapcount=77", "secureClientPort=2281"]);
+    let log = server.log();
+    let version = format!("Ringkeeper {}, compatible with ZooKeeper 3.9", env!("CARGO_PKG_VERSION"));
+    let directory = home.path().join("data").display().to_string();
+    for said in [&version, &server.address.to_string(), &directory, "2 shards", "recovered", "znodes", " ms", "core"] {
+        assert!(log.contains(said), "{said:?} is not said:\n{log}");
+    }
+    for (key, remedy) in [("snapcount", "snapCount"), ("secureClientPort", "TLS")] {
+        let line = log.lines().find(|line| line.contains(&format!("{key}:"))).unwrap_or_default();
+        assert!(line.contains("WARN") && line.contains(remedy), "{key} is not named with {remedy}:\n{log}");
+    }
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
+    server.restart();
+    assert!(server.log().contains("recovered"), "{}", server.log());
+}
+
+#[test]
+fn several_voters_are_refused_with_the_reason() {
+    let home = tempfile::tempdir().unwrap();
+    let voters = ["server.1=a:2888:3888", "server.2=b:2888:3888", "server.3=c:2888:3888"];
+    let (code, log) = refused(home.path(), &voters);
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("3 voting servers"), "{log}");
+    assert!(!home.path().join("data").exists(), "nothing is made by a server that does not start");
+}
+
+#[test]
+fn values_that_make_no_sense_are_named() {
+    for (line, named) in
+        [("tickTime=soon", "tickTime"), ("maxClientCnxns=-x", "maxClientCnxns"), ("clientPort=99999", "clientPort")]
+    {
+        let home = tempfile::tempdir().unwrap();
+        let (code, log) = refused(home.path(), &[line]);
+        assert_eq!(code, Some(2), "{line}:\n{log}");
+        assert!(log.contains(named), "{line}:\n{log}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_shows_its_owner() {
+    let home = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = holder.local_addr().unwrap().port();
+    let mut server = Server::spawn(home.path(), port, Vec::new(), &[]);
+    assert_eq!(server.wait(), Some(1), "{}", server.log());
+    let log = server.log();
+    assert!(log.contains(&format!("127.0.0.1:{port} is in use")) && log.contains("ss -ltnp"), "{log}");
+}
+
+#[test]
+fn directories_that_can_not_be_had_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("data"), "a file").unwrap();
+    let (code, log) = refused(home.path(), &[]);
+    assert_eq!(code, Some(3), "{log}");
+    assert!(log.contains(&home.path().join("data").display().to_string()), "{log}");
+
+    let home = tempfile::tempdir().unwrap();
+    let (code, log) = refused(home.path(), &["datadir.autocreate=false"]);
+    assert_eq!(code, Some(3), "{log}");
+    assert!(log.contains("data"), "{log}");
+}
+
+/// Without root's rights a directory of somebody else's can not be entered.
+#[test]
+fn missing_permission_is_named_with_the_remedy() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let closed = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o500));
+    if fs::write(home.path().join("probe"), "").is_err() || !rustix::process::geteuid().is_root() {
+        fs::set_permissions(&data, closed).unwrap();
+        let (code, log) = refused(home.path(), &[]);
+        assert_eq!(code, Some(3), "{log}");
+        assert!(log.contains("chown"), "{log}");
+        return;
+    }
+    // Root may do everything: the server runs as nobody, who may read the configuration and enter no more.
+    let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    fs::set_permissions(home.path(), readable).unwrap();
+    let config = home.path().join("zoo.cfg");
+    let text = format!("clientPort={}\nclientPortAddress=127.0.0.1\ndataDir={}\n", free_port(), data.display());
+    fs::write(&config, text).unwrap();
+    let binary = home.path().join("ringkeeper");
+    fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    std::os::unix::process::CommandExt::uid(&mut command, 65534);
+    let output = command.arg("server").arg(&config).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("chown") && said.contains(&data.display().to_string()), "{said}");
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    let other = tempfile::tempdir().unwrap();
+    let (code, log) = refused(other.path(), &[&format!("dataDir={}", home.path().join("data").display())]);
+    assert_eq!(code, Some(3), "{log}");
+    assert!(log.contains(&server.pid().to_string()), "the holder is named:\n{log}");
+    assert_eq!(four_letters(server.address, "ruok").as_deref(), Some("imok"));
+}
+
+/// A server killed behind `writes` creates; its only log file.
+fn killed_after(home: &Path, writes: usize) -> (Server, PathBuf) {
+    let mut server = Server::start(home, &["preAllocSize=1024", "snapCount=1000000"]);
+    let mut client = RawClient::connect(server.address, 30_000);
+    for nth in 0..writes {
+        assert_eq!(client.create(&format!("/n{nth}"), b"data", 0).err, 0);
+    }
+    server.kill();
+    let files = fs::read_dir(home.join("data/version-2")).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> = files.filter(|path| is_log(path)).collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    (server, logs.remove(0))
+}
+
+fn is_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log."))
+}
+
+fn offset_of(bytes: &[u8], what: &[u8]) -> usize {
+    bytes.windows(what.len()).position(|window| window == what).expect("it was written")
+}
+
+#[test]
+fn a_log_that_is_corrupt_in_the_middle_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, log_file) = killed_after(home.path(), 200);
+    let mut bytes = fs::read(&log_file).unwrap();
+    let at = offset_of(&bytes, b"/n100");
+    bytes[at + 1] ^= 1;
+    fs::write(&log_file, &bytes).unwrap();
+    let mut second = Server::spawn(home.path(), server.address.port(), Vec::new(), &[]);
+    assert_eq!(second.wait(), Some(1), "{}", second.log());
+    let said = second.log();
+    let name = log_file.file_name().unwrap().to_string_lossy().into_owned();
+    // The session has zxid 1, /n0 zxid 2: the last good one is /n99's.
+    for wanted in [name.as_str(), "corrupt at offset ", "zxid 0x65", "backup", "ringkeeper tools cut"] {
+        assert!(said.contains(wanted), "{wanted:?} is not said:\n{said}");
+    }
+    assert_eq!(fs::read(&log_file).unwrap(), bytes, "nothing is cut unasked");
+
+    // The remedy that is named does what it says.
+    let remedy = said.split("ringkeeper tools cut ").nth(1).expect("it is there").lines().next().unwrap();
+    let (_, offset) = remedy.rsplit_once(' ').expect("file and offset");
+    let cut = Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
+        .args(["tools", "cut"])
+        .arg(&log_file)
+        .arg(offset)
+        .output()
+        .unwrap();
+    assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
+    server.restart();
+    let mut client = RawClient::connect(server.address, 30_000);
+    assert_eq!(client.get("/n99"), Ok(b"data".to_vec()));
+    assert_eq!(client.get("/n100"), Err(-101));
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_server_starts() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut server, log_file) = killed_after(home.path(), 50);
+    // The last record never became whole: its end, and what would follow it, is missing.
+    let mut bytes = fs::read(&log_file).unwrap();
+    let at = offset_of(&bytes, b"/n49");
+    bytes[at + 2..].fill(0);
+    fs::write(&log_file, &bytes).unwrap();
+    server.restart();
+    let said = server.log();
+    assert!(said.contains("torn tail was cut at offset"), "{said}");
+    let mut client = RawClient::connect(server.address, 30_000);
+    assert_eq!(client.get("/n48"), Ok(b"data".to_vec()));
+    assert_eq!(client.get("/n49"), Err(-101));
+    assert_eq!(client.create("/n49", b"again", 0).err, 0);
+    server.kill_and_restart();
+    assert_eq!(RawClient::connect(server.address, 30_000).get("/n49"), Ok(b"again".to_vec()));
+}
+
+#[test]
+fn sigterm_answers_the_writes_in_flight() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &["preAllocSize=4096"]);
+    let mut client = RawClient::connect(server.address, 30_000);
+    let asked = 3000;
+    for nth in 1..=asked {
+        client.request(OpCode::CREATE, |writer| create_record(writer, &format!("/f{nth}"), b"", 0));
+    }
+    assert_eq!(client.reply().map(|reply| reply.xid), Some(1), "the server is at it");
+    let reader = std::thread::spawn(move || {
+        let mut answered = 1;
+        while let Some(reply) = client.reply() {
+            answered += 1;
+            assert_eq!((reply.xid, reply.err), (answered, 0));
+        }
+        answered
+    });
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
+    let answered = reader.join().unwrap();
+    server.restart();
+    let mut client = RawClient::connect(server.address, 30_000);
+    for nth in 1..=asked {
+        // What was taken up is answered, what was not is not done: nothing is done in secret.
+        let expected = if nth <= answered { Ok(vec![]) } else { Err(-101) };
+        assert_eq!(client.get(&format!("/f{nth}")), expected, "{answered} were answered");
+    }
+}
+
+#[test]
+fn without_arguments_it_serves_on_2181_with_its_data_beside_it() {
+    if TcpListener::bind(("127.0.0.1", 2181)).is_err() || TcpListener::bind(("0.0.0.0", 2181)).is_err() {
+        fs::write("/dev/stderr", "\nstart: SKIPPED the start without arguments: port 2181 is in use\n").unwrap();
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let log = fs::File::create(home.path().join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
+    command.current_dir(home.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut child = command.spawn().unwrap();
+    let address = "127.0.0.1:2181".parse().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let serves = || four_letters(address, "srvr").is_some_and(|text| text.contains("Mode: standalone"));
+    let mut up = serves();
+    while !up && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+        up = serves();
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let status = child.wait().unwrap();
+    let said = fs::read_to_string(home.path().join("log")).unwrap();
+    assert!(up, "{said}");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(home.path().join("ringkeeper-data/version-2").is_dir());
+    assert!(said.contains("127.0.0.1:2181") && said.contains("ringkeeper-data"), "{said}");
+}
+
+/// The goal is below 1 % of a core; the bound leaves room for a machine that is busy and a build without optimization.
+#[test]
+fn a_thousand_idle_sessions_cost_next_to_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["maxClientCnxns=0"]);
+    let clients: Vec<_> = (0..1000).map(|_| RawClient::connect(server.address, 40_000)).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let (cpu, start) = (server.cpu_time(), Instant::now());
+    std::thread::sleep(Duration::from_secs(5));
+    let share = (server.cpu_time() - cpu).as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(share < 0.03, "{:.1} % of a core for {} idle sessions", share * 100.0, clients.len());
+}
