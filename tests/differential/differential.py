@@ -58,6 +58,7 @@ def parse():
     parser.add_argument("--b", help="host:port of the server under test")
     parser.add_argument("--start", action="store_true", help="start both, on fresh directories")
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
+    parser.add_argument("--flag", action="append", default=[], help="with --start: key=value for Ringkeeper alone")
     parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
     parser.add_argument("--no-expiry", action="store_true", help="leave out the session that expires (about 6 s)")
     parser.add_argument("--coverage", action="store_true", help="print how often each operation met each error code")
@@ -88,6 +89,7 @@ def servers(arguments, home):
         "znode.container.checkIntervalMs": 24 * 3600 * 1000,
     }
     quick = {**flags, "zookeeper.forceSync": "no"}
+    flags.update(flag.split("=", 1) for flag in arguments.flag)
     a = Apache(home / "a", flags=quick)
     return a, Apache(home / "b", flags=quick) if arguments.control else Ringkeeper(home / "b", flags=flags)
 
