@@ -1,8 +1,14 @@
-//! Who may connect: connections counted over all shards, in all and by source address (`maxCnxns`, `maxClientCnxns`).
+//! Who may connect, and to which shard: connections counted over all shards, in all, by source address (`maxCnxns`,
+//! `maxClientCnxns`) and by shard.
+//!
+//! The kernel gives new connections to one of the rings that accept, and always to the same one while nobody is busy.
+//! So the shard that accepts is not the one that serves: that is the one with the fewest connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::handoff::ShardId;
 
 /// The count of live connections. Touched when a connection comes and goes, never in between.
 #[derive(Debug)]
@@ -12,37 +18,50 @@ pub struct Admission {
     live: Mutex<Live>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Live {
     total: u32,
+    by_shard: Vec<u32>,
     by_address: HashMap<IpAddr, u32>,
 }
 
 impl Admission {
     /// Limits of 0 are no limits.
-    pub fn new(per_address_max: u32, total_max: u32) -> Self {
-        Self { per_address_max, total_max, live: Mutex::default() }
+    pub fn new(per_address_max: u32, total_max: u32, shards: u16) -> Self {
+        let live = Live { total: 0, by_shard: vec![0; usize::from(shards)], by_address: HashMap::new() };
+        Self { per_address_max, total_max, live: Mutex::new(live) }
     }
 
-    /// Counts a connection in, unless a limit is reached.
-    pub fn enter(&self, address: IpAddr) -> bool {
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a connection in that was accepted on shard `here`, unless a limit is reached; the shard that serves it.
+    pub fn enter(&self, address: IpAddr, here: ShardId) -> Option<ShardId> {
+        let mut live = self.live();
         if self.total_max != 0 && live.total >= self.total_max {
-            return false;
+            return None;
         }
-        let count = live.by_address.entry(address).or_default();
-        if self.per_address_max != 0 && *count >= self.per_address_max {
-            return false;
+        let count = live.by_address.get(&address).copied().unwrap_or(0);
+        if self.per_address_max != 0 && count >= self.per_address_max {
+            return None;
         }
-        *count += 1;
+        let shards = (0..).map(ShardId).zip(&live.by_shard);
+        let (shard, _) = shards.min_by_key(|(shard, count)| (**count, *shard != here))?;
+        live.by_address.insert(address, count + 1);
+        live.by_shard[usize::from(shard.0)] += 1;
         live.total += 1;
-        true
+        Some(shard)
     }
 
-    /// Counts a connection out.
-    pub fn leave(&self, address: IpAddr) {
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts a connection from one shard to another.
+    pub fn moved(&self, from: ShardId, to: ShardId) {
+        let mut live = self.live();
+        live.by_shard[usize::from(from.0)] -= 1;
+        live.by_shard[usize::from(to.0)] += 1;
+    }
+
+    /// Counts a connection of `shard` out.
+    pub fn leave(&self, address: IpAddr, shard: ShardId) {
+        let mut live = self.live();
         live.total -= 1;
+        live.by_shard[usize::from(shard.0)] -= 1;
         if let Some(count) = live.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -53,7 +72,11 @@ impl Admission {
 
     /// Live connections over all shards.
     pub fn total(&self) -> u32 {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.live().total
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,13 +89,25 @@ mod tests {
     fn limits_hold_and_are_given_back() {
         let one = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-        let admission = Admission::new(2, 3);
-        assert!(admission.enter(one) && admission.enter(one));
-        assert!(!admission.enter(one));
-        assert!(admission.enter(other));
-        assert!(!admission.enter(other), "the total is reached");
-        admission.leave(one);
-        assert!(admission.enter(other));
+        let admission = Admission::new(2, 3, 1);
+        let enter = |address| admission.enter(address, ShardId(0)).is_some();
+        assert!(enter(one) && enter(one));
+        assert!(!enter(one));
+        assert!(enter(other));
+        assert!(!enter(other), "the total is reached");
+        admission.leave(one, ShardId(0));
+        assert!(enter(other));
         assert_eq!(admission.total(), 3);
+    }
+
+    #[test]
+    fn connections_go_where_there_are_fewest() {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let admission = Admission::new(0, 0, 3);
+        let enter = |here| admission.enter(address, ShardId(here)).map(|shard| shard.0);
+        assert_eq!([enter(2), enter(2), enter(2), enter(2)], [Some(2), Some(0), Some(1), Some(2)]);
+        admission.leave(address, ShardId(1));
+        admission.moved(ShardId(0), ShardId(2));
+        assert_eq!([enter(2), enter(2), enter(1)], [Some(0), Some(1), Some(1)]);
     }
 }

@@ -22,7 +22,8 @@ use super::sockets::{Socket, Sockets, Stage, conn, token};
 
 /// What reaches a shard besides committed batches.
 pub enum Control {
-    /// A connection whose session this shard owns, with the bytes that nobody has decoded yet.
+    /// A connection that another shard has accepted, or whose session this shard owns, with the bytes that nobody has
+    /// decoded yet.
     Adopt { descriptor: OwnedFd, peer: SocketAddr, bytes: Vec<u8> },
     /// The answer to a four-letter word.
     WordAnswer { conn: ConnId, bytes: Vec<u8> },
@@ -189,10 +190,12 @@ impl Shard {
         while let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() {
             match control {
                 // The client goes to another server, as those do that are closed by the drain.
-                Control::Adopt { peer, .. } if self.draining => self.links.admission.leave(peer.ip()),
+                Control::Adopt { peer, .. } if self.draining => self.links.admission.leave(peer.ip(), self.id),
                 Control::Adopt { descriptor, peer, bytes } => {
                     let adopted = self.open(descriptor, peer, ring, now)?;
-                    self.frontend.on_bytes(adopted, &bytes, tree, now);
+                    if !bytes.is_empty() {
+                        self.frontend.on_bytes(adopted, &bytes, tree, now);
+                    }
                 }
                 Control::WordAnswer { conn, bytes } => self.frontend.on_word_answer(conn, &bytes),
                 Control::Inspect(look) => look(&mut self.frontend, now),
@@ -307,11 +310,21 @@ impl Shard {
             rustix::net::getpeername(&descriptor).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
         // Without a peer it has gone already.
         let Some(peer) = peer else { return Ok(()) };
-        if self.draining || !self.links.admission.enter(peer.ip()) {
-            debug!("connection from {peer} refused: too many connections (maxClientCnxns, maxCnxns)");
+        if self.draining {
             return Ok(());
         }
-        self.open(descriptor, peer, ring, now).map(drop)
+        match self.links.admission.enter(peer.ip(), self.id) {
+            Some(shard) if shard == self.id => self.open(descriptor, peer, ring, now).map(drop),
+            Some(shard) => {
+                let bytes = Vec::new();
+                self.links.controls[usize::from(shard.0)].send(Control::Adopt { descriptor, peer, bytes });
+                Ok(())
+            }
+            None => {
+                debug!("connection from {peer} refused: too many connections (maxClientCnxns, maxCnxns)");
+                Ok(())
+            }
+        }
     }
 
     fn open(&mut self, fd: OwnedFd, peer: SocketAddr, ring: &mut Ring, now: Now) -> Result<ConnId, RingError> {
@@ -408,7 +421,7 @@ impl Shard {
             }
             _ => {
                 let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else { return Ok(()) };
-                self.links.admission.leave(peer.ip());
+                self.links.admission.leave(peer.ip(), self.id);
                 ring.cancel_all(token(gone), descriptor.as_fd())?;
                 ring.close(token(gone), descriptor)
             }
@@ -430,6 +443,7 @@ impl Shard {
         else {
             return Ok(());
         };
+        self.links.admission.moved(self.id, to);
         self.links.controls[usize::from(to.0)].send(Control::Adopt { descriptor, peer, bytes });
         Ok(())
     }

@@ -130,7 +130,7 @@ fn spawn_all(
     let (ended_sender, ended) = unbounded();
     let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let shard_count = seats.shards.len();
-    let admission = Arc::new(Admission::new(config.max_client_cnxns, config.max_cnxns));
+    let admission = Arc::new(Admission::new(config.max_client_cnxns, config.max_cnxns, shard_count as u16));
     let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);

@@ -31,7 +31,7 @@ impl World {
             from_quorum: Arc::new(Lane::new(16)),
             controls: vec![Arc::default(), Arc::default()],
             words,
-            admission: Arc::new(Admission::new(0, 0)),
+            admission: Arc::new(Admission::new(0, 0, 2)),
         };
         let frontend = Frontend::new(FrontendConfig::default(), ShardId(0), 1, 0);
         let shard = Shard::new(ShardId(0), frontend, listener.into(), links);
