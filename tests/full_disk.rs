@@ -37,6 +37,11 @@ impl SmallDisk {
         self.directory.path()
     }
 
+    /// The setting that puts the data on it; configuration and what the server says are elsewhere.
+    fn data_dir(&self) -> String {
+        format!("dataDir={}", self.path().join("data").display())
+    }
+
     /// Takes all the space that is left.
     fn fill(&self) -> PathBuf {
         let ballast = self.path().join("ballast");
@@ -86,7 +91,8 @@ fn all_there(client: &mut RawClient, paths: &[String]) {
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let mut server = Server::start(disk.path(), &["preAllocSize=4096", "snapCount=1000000"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
     let mut client = RawClient::connect(server.address, 40_000);
     let ballast = disk.fill();
     let mut acknowledged = write_until_refused(&mut client, "a");
@@ -108,14 +114,14 @@ fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     disk.fill();
     acknowledged.extend(write_until_refused(&mut client, "b"));
 
-    // Killed while the disk is full, started while it still is: reads must do, writes may not.
-    server.kill();
-    fs::remove_file(&ballast).unwrap();
-    server.restart();
-    let mut client = RawClient::connect(server.address, 40_000);
+    // Killed while the disk is full, started while it still is: a session is renewed and reads. A new one would write.
+    server.kill_and_restart();
+    let mut client = RawClient::renew(server.address, 40_000, client.session, &client.password);
+    assert_ne!(client.session, 0, "{}", server.log());
     all_there(&mut client, &acknowledged);
     assert_eq!(client.get("/resumed"), Ok(b"again".to_vec()));
     assert_eq!(client.get("/no"), Err(-101));
+    fs::remove_file(&ballast).unwrap();
     write_until_accepted(&mut client, "/after");
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
@@ -124,7 +130,8 @@ fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
 #[test]
 fn writes_under_way_are_each_done_or_refused() {
     let Some(disk) = SmallDisk::mount(32) else { return };
-    let mut server = Server::start(disk.path(), &["preAllocSize=4096", "snapCount=1000000"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
     let mut client = RawClient::connect(server.address, 40_000);
     disk.fill();
     let (mut done, mut refused) = (Vec::new(), Vec::new());
@@ -161,7 +168,8 @@ fn writes_under_way_are_each_done_or_refused() {
 #[test]
 fn a_snapshot_without_space_does_no_harm() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let mut server = Server::start(disk.path(), &["preAllocSize=8192", "snapCount=100"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=8192", "snapCount=100"]);
     let mut client = RawClient::connect(server.address, 40_000);
     for nth in 0..50 {
         assert_eq!(client.create(&format!("/s{nth}"), &[b'x'; 20 << 10], 0).err, 0);
