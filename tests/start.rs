@@ -3,8 +3,10 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,25 +94,22 @@ fn missing_permission_is_named_with_the_remedy() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
-    let closed = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o500));
-    if fs::write(home.path().join("probe"), "").is_err() || !rustix::process::geteuid().is_root() {
-        fs::set_permissions(&data, closed).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
         let (code, log) = refused(home.path(), &[]);
         assert_eq!(code, Some(3), "{log}");
         assert!(log.contains("chown"), "{log}");
         return;
     }
     // Root may do everything: the server runs as nobody, who may read the configuration and enter no more.
-    let readable = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-    fs::set_permissions(home.path(), readable).unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let config = home.path().join("zoo.cfg");
     let text = format!("clientPort={}\nclientPortAddress=127.0.0.1\ndataDir={}\n", free_port(), data.display());
     fs::write(&config, text).unwrap();
     let binary = home.path().join("ringkeeper");
     fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary).unwrap();
     let mut command = Command::new(&binary);
-    std::os::unix::process::CommandExt::uid(&mut command, 65534);
-    let output = command.arg("server").arg(&config).output().expect("it runs");
+    let output = command.uid(65534).arg("server").arg(&config).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("chown") && said.contains(&data.display().to_string()), "{said}");
