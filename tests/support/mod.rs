@@ -31,8 +31,22 @@ impl Server {
         server
     }
 
+    /// As [`Self::start`], by a shell that runs `before` first: a limit of the process, say.
+    pub fn start_behind(before: &str, home: &Path, more_lines: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_ringkeeper")]);
+        let lines = more_lines.iter().map(|line| line.to_string()).collect();
+        let mut server = Self::spawn_by(shell, home, free_port(), lines, &[]);
+        server.wait_until_it_answers();
+        server
+    }
+
     /// Starts a process without waiting for it; `flags` stand before the configuration file.
     pub fn spawn(home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_ringkeeper")), home, port, lines, flags)
+    }
+
+    fn spawn_by(mut command: Command, home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
         let config = home.join("zoo.cfg");
         let mut text = format!(
             "tickTime=2000\nclientPort={port}\nclientPortAddress=127.0.0.1\ndataDir={}\n4lw.commands.whitelist=*\n",
@@ -41,7 +55,7 @@ impl Server {
         lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         fs::write(&config, text).expect("the test's own directory can be written");
         let log = fs::File::create(home.join("server.log")).expect("the test's own directory can be written");
-        let child = Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
+        let child = command
             .arg("server")
             .args(flags)
             .arg(&config)
@@ -61,6 +75,28 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        line.trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
+    /// Open descriptors.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count()
+    }
+
+    /// Time on a core since it started, user's and system's.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        let (_, behind_name) = stat.rsplit_once(')').expect("the name stands in parentheses");
+        let ticks: u64 =
+            behind_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        // Linux tells user space 100 ticks a second everywhere.
+        Duration::from_millis(ticks * 10)
     }
 
     /// Waits for `imok`.
@@ -194,6 +230,20 @@ impl RawClient {
         self.timeout_ms = reader.i32().unwrap();
         self.session = reader.i64().unwrap();
         self.password = reader.buffer().unwrap().unwrap().to_vec();
+    }
+
+    /// Sends bytes as they are. That the server has closed meanwhile is no error.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Whether the server ends the connection without one more byte.
+    pub fn is_closed_silently(&mut self) -> bool {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(read) => read == 0,
+            Err(err) => err.kind() == ErrorKind::ConnectionReset,
+        }
     }
 
     /// Sends one frame.
