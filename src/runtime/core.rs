@@ -119,11 +119,6 @@ impl Core {
             || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
     }
 
-    /// Whether a flush is with the kernel.
-    pub fn is_flushing(&self) -> bool {
-        self.flushing.is_some()
-    }
-
     /// Whether all that was accepted is durable and answered.
     pub fn idle(&self) -> bool {
         self.flushing.is_none() && !self.has_mail()

@@ -32,8 +32,6 @@ pub struct Load {
     pub watching: Option<Arc<AtomicBool>>,
     pub core: Option<Core>,
     pub tree: SharedTree,
-    /// How long to look out for the end of a flush before sleeping; see [`FLUSH_SPIN`].
-    pub flush_spin: Duration,
     /// Set when the server is to stop; the executor ends once nothing is in flight.
     pub stopping: Arc<AtomicBool>,
 }
@@ -110,8 +108,6 @@ impl Executor {
         }
         let mut now = clock::now();
         while !self.finished() {
-            let flushing = self.load.core.as_ref().is_some_and(Core::is_flushing);
-            self.ring.set_spin(if flushing { self.load.flush_spin } else { Duration::ZERO });
             self.ring.turn(self.wait(now))?;
             now = clock::now();
             self.turn(now)?;
@@ -192,10 +188,6 @@ impl Executor {
             && self.load.core.as_ref().is_none_or(Core::idle)
     }
 }
-
-/// A flush of a fast disk ends sooner than a sleeping thread is woken in a virtual machine. Not for machines with one core:
-/// the kernel's worker needs it.
-pub const FLUSH_SPIN: Duration = Duration::from_micros(150);
 
 /// How often deadlines are looked at, in milliseconds.
 const TICK_MS: i64 = 100;

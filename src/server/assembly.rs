@@ -134,13 +134,11 @@ fn spawn_all(
     let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let flush_spin = if cores > 1 { executor::FLUSH_SPIN } else { Duration::ZERO };
     if let Some(seat) = seats.quorum {
         let (core, bells, tree, stopping) = (core.take(), wiring.core_bells(), tree.clone(), stop_core.clone());
         let load = move |waker: Waker| {
             bells(&waker);
-            Load { shard: None, watching: None, core, tree, flush_spin, stopping }
+            Load { shard: None, watching: None, core, tree, stopping }
         };
         threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
     }
@@ -164,7 +162,7 @@ fn spawn_all(
             if let Some(core_bells) = core_bells {
                 core_bells(&waker);
             }
-            Load { shard: Some(shard), watching: Some(watching), core, tree, flush_spin, stopping }
+            Load { shard: Some(shard), watching: Some(watching), core, tree, stopping }
         };
         threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
     }

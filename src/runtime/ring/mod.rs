@@ -131,11 +131,6 @@ impl Ring {
         self.waker.clone()
     }
 
-    /// Changes how long the next turns look out for completions before they sleep; see [`RingConfig::spin`].
-    pub fn set_spin(&mut self, window: Duration) {
-        self.spin.window = window;
-    }
-
     /// Submits what is queued, sleeps as `wait` allows if nothing has completed, and collects completions: one system
     /// call. Returns early where another thread has called [`Waker::wake`] since the last turn, so whoever pushes to a
     /// queue of this loop and then wakes it will be noticed after this call.
