@@ -341,7 +341,7 @@ mod tests {
             let open = ToQuorum::CreateSession { origin, session: SessionId(nth as i64 + 1), timeout_ms: 10_000 };
             assert!(link.to_quorum.push(open).is_ok());
         }
-        while core.has_mail() || core.is_flushing() {
+        while core.has_mail() || core.flushing.is_some() {
             ring.turn(Wait::For(Duration::from_millis(1))).unwrap();
             while let Some(event) = ring.next_event() {
                 let Event::Synced { result, .. } = event else { continue };
