@@ -186,7 +186,8 @@ fn say_serving(seats: &Seats, address: SocketAddr) {
     let cpu = |seat: &Seat| seat.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
     let shards: Vec<_> = seats.shards.iter().map(cpu).collect();
     let quorum = seats.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
-    info!("{} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    info!("{cores} cores, {} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
     info!("clients: {address}; nothing else is listened on");
 }
 
