@@ -56,10 +56,6 @@ pub struct FrontendConfig {
     pub frame_bytes_max: usize,
     /// `globalOutstandingLimit`, for all shards together; 0 is no limit.
     pub outstanding_max: usize,
-    /// `maxClientCnxns`, connections of one address; 0 is no limit.
-    pub connections_per_address_max: u32,
-    /// `maxCnxns`, connections of the whole server; 0 is no limit.
-    pub connections_max: u32,
     /// `zookeeper.largeRequestThreshold`: larger requests count as large; `None` is none.
     pub large_request_bytes: Option<usize>,
     /// `zookeeper.largeRequestMaxBytes`: bytes of large requests in process above which one more is refused.
@@ -90,8 +86,6 @@ impl Default for FrontendConfig {
             session_timeout_ms_max: (limits::TICK_MS * limits::SESSION_TIMEOUT_TICKS_MAX) as i32,
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             outstanding_max: limits::OUTSTANDING_REQUESTS_MAX,
-            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
-            connections_max: 0,
             large_request_bytes: None,
             large_request_bytes_max: 100 << 20,
             out_bytes_max: limits::CONNECTION_OUT_BYTES_MAX,
@@ -103,15 +97,6 @@ impl Default for FrontendConfig {
             enforce_auth: None,
             acl: AclConfig::default(),
         }
-    }
-}
-
-impl FrontendConfig {
-    /// Whether one more connection is accepted when there are so many of its address, and in all (B23). The counts are
-    /// the shell's, over all shards; a connection that is refused is closed without a word.
-    pub fn admits(&self, of_address: u32, in_all: u32) -> bool {
-        let below = |count, max| max == 0 || count < max;
-        below(of_address, self.connections_per_address_max) && below(in_all, self.connections_max)
     }
 }
 

@@ -83,6 +83,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CONNECTIONS_PER_ADDRESS_MAX;
     use std::net::Ipv4Addr;
 
     #[test]
@@ -98,6 +99,19 @@ mod tests {
         admission.leave(one, ShardId(0));
         assert!(enter(other));
         assert_eq!(admission.total(), 3);
+    }
+
+    #[test]
+    fn b23_connection_limits() {
+        let address = |nth: u32| IpAddr::V4(Ipv4Addr::from(0x7f00_0001 + nth));
+        let admission = Admission::new(CONNECTIONS_PER_ADDRESS_MAX, 100, 1);
+        let enter = |nth| admission.enter(address(nth), ShardId(0)).is_some();
+        assert!((0..60).all(|_| enter(0)), "59 are there: one more is taken");
+        assert!(!enter(0), "maxClientCnxns is 60 by default");
+        assert!((1..=40).all(enter), "99 are there: one more is taken");
+        assert!(!enter(41), "the total of 100 is reached");
+        let unlimited = Admission::new(0, 0, 1);
+        assert!((0..100_000).all(|_| unlimited.enter(address(0), ShardId(0)).is_some()));
     }
 
     #[test]

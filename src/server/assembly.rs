@@ -220,8 +220,6 @@ fn frontend_config(config: &Config, shards: usize) -> FrontendConfig {
         session_timeout_ms_max: config.max_session_timeout_ms,
         frame_bytes_max: config.jute_max_buffer as usize,
         outstanding_max: config.global_outstanding_limit as usize,
-        connections_per_address_max: config.max_client_cnxns,
-        connections_max: config.max_cnxns,
         large_request_bytes: config.large_request_threshold.map(|bytes| bytes as usize),
         large_request_bytes_max: config.large_request_max_bytes as usize,
         sessionless_ms_max: 2 * i64::from(config.sessionless_timeout_ms),

@@ -469,7 +469,6 @@ fn frontend_config(swarm: &Swarm) -> FrontendConfig {
         session_timeout_ms_max: (20 * swarm.tick_ms) as i32,
         outstanding_max: swarm.outstanding_max,
         out_bytes_max: swarm.out_bytes_max,
-        connections_per_address_max: 0,
         sessionless_ms_max: 10 * swarm.tick_ms,
         ..FrontendConfig::default()
     }

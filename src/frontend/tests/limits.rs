@@ -7,16 +7,6 @@ fn make(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn b23_connection_limits() {
-    let config = FrontendConfig { connections_max: 100, ..FrontendConfig::default() };
-    assert!(config.admits(59, 99));
-    assert!(!config.admits(60, 60), "maxClientCnxns is 60 by default");
-    assert!(!config.admits(0, 100));
-    let unlimited = FrontendConfig { connections_per_address_max: 0, ..FrontendConfig::default() };
-    assert!(unlimited.admits(1_000_000, 1_000_000));
-}
-
-#[test]
 fn b18_auth_ids_are_bounded_and_repeats_are_free() {
     let mut world = World::new();
     let conn = world.connect();
