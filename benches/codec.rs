@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use ringkeeper::codes::{ErrorCode, EventType, OpCode};
 use ringkeeper::frontend::{Effect, Frontend, FrontendConfig};
-use ringkeeper::handoff::{Commit, ConnId, Item, Reply, ReplyBody, ShardId, ToQuorum, ToShard};
+use ringkeeper::handoff::{BatchItem, CommitBatch, ConnId, Reply, ReplyBody, ShardId, ToQuorum, ToShard};
 use ringkeeper::jute::data::{Acl, Stat};
 use ringkeeper::jute::{Reader, Writer};
 use ringkeeper::proto::{PathWatchRequest, RequestHeader, begin_reply};
@@ -72,8 +72,8 @@ fn frontend(tree: &Tree) -> Frontend {
     let Some(Effect::ToQuorum(ToQuorum::CreateSession { origin, session, timeout_ms })) = front.poll() else {
         panic!("a connect request asks for a session");
     };
-    let opened = Item::SessionOpened { origin, session, timeout_ms };
-    front.on_message(ToShard::Commit(Commit { zxid: Zxid(0), items: vec![opened] }), tree, NOW);
+    let opened = BatchItem::SessionOpened { origin, session, timeout_ms };
+    front.on_message(ToShard::Commit(CommitBatch { zxid: Zxid(0), items: vec![opened] }), tree, NOW);
     front.on_drained(tree, NOW);
     drain(&mut front);
     front
@@ -151,8 +151,8 @@ fn writes(c: &mut Criterion) {
             while let Some(effect) = front.poll() {
                 black_box(effect);
             }
-            let items = vec![Item::Reply(reply.clone()); 16];
-            front.on_message(ToShard::Commit(Commit { zxid: tree.last_zxid(), items }), &tree, NOW);
+            let items = vec![BatchItem::Reply(reply.clone()); 16];
+            front.on_message(ToShard::Commit(CommitBatch { zxid: tree.last_zxid(), items }), &tree, NOW);
             front.on_drained(&tree, NOW);
             drain(&mut front)
         })

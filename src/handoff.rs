@@ -3,7 +3,7 @@
 //! A shard owns connections and the sessions whose id maps to it; the quorum core owns the order of writes and the tree's
 //! writing side. Both sides see the other only through these messages, carried by bounded queues of the shell.
 //!
-//! The rule that watches rest on: a [`Commit`] is put into every shard's queue before the tree shows its changes to readers.
+//! The rule that watches rest on: a [`CommitBatch`] is put into every shard's queue before the tree shows its changes to readers.
 //! A shard that takes the tree for reading and then drains its queue has therefore seen every event that its reads could
 //! reveal.
 
@@ -69,24 +69,24 @@ pub struct Request {
 #[derive(Debug)]
 pub enum ToShard {
     /// What a batch of committed transactions means to this shard, in zxid order.
-    Commit(Commit),
+    Commit(CommitBatch),
     /// The answer to [`ToQuorum::Renew`].
     Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },
 }
 
 /// One batch of committed transactions, as one shard sees it.
 #[derive(Debug, Default)]
-pub struct Commit {
+pub struct CommitBatch {
     /// The last zxid of the batch.
     pub zxid: Zxid,
     /// Events and replies in the order in which the shard must act on them: an event stands before the reply of the write
     /// that fired it.
-    pub items: Vec<Item>,
+    pub items: Vec<BatchItem>,
 }
 
 /// One thing that a committed batch asks of a shard.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub enum BatchItem {
     /// Fire the watches that this change concerns.
     Event(Arc<Event>),
     /// Answer the oldest request that the connection has with the quorum core.

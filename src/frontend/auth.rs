@@ -8,9 +8,9 @@ use crate::jute::data::Id;
 use crate::jute::{Reader, Writer};
 use crate::proto::{AuthPacket, begin_reply};
 
-use super::Turn;
+use super::ConnContext;
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the connection.
     pub(super) fn add_auth(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let Ok(packet) = AuthPacket::read(reader) else {

@@ -8,33 +8,32 @@ use crate::session;
 use crate::zxid::{Now, SessionId};
 
 use super::connection::{Connection, Phase};
-use super::fifo::Step;
-use super::{Effect, Frontend, Turn};
+use super::serve::Served;
+use super::{ConnContext, Effect, Frontend};
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the
     /// client has seen, then the password; only the last is answered.
-    pub(super) fn connect(&mut self, frame: &[u8]) -> Step {
+    pub(super) fn connect(&mut self, frame: &[u8]) -> Served {
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             self.close();
-            return Step::Done;
+            return Served::Done;
         };
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             self.close();
-            return Step::Done;
+            return Served::Done;
         }
         let session = SessionId(request.session_id);
         let owner = ShardId::of(session, self.shard.config.shards);
         if session != SessionId::NONE && owner != self.shard.id {
-            return Step::MoveTo(owner);
+            return Served::MoveTo(owner);
         }
-        // Only who guesses at living sessions is told nothing for a while: it may be a neighbour of the one it guesses
-        // at.
+        // Only wrong passwords for live sessions are rate-limited; the owner may share the attacker's address.
         let lives = session != SessionId::NONE && self.tree.session_timeout(session).is_some();
         let address = self.conn.peer.ip();
-        if lives && !self.shard.guesses.may_try(address, self.now.mono_ms) {
+        if lives && !self.shard.password_limiter.may_try(address, self.now.mono_ms) {
             self.close();
-            return Step::Done;
+            return Served::Done;
         }
         self.shard.stats.received += 1;
         self.conn.tally.received += 1;
@@ -49,14 +48,14 @@ impl Turn<'_> {
             ToQuorum::Renew { origin, session, timeout_ms }
         } else {
             if lives {
-                self.shard.guesses.count(address, self.now.mono_ms);
+                self.shard.password_limiter.count(address, self.now.mono_ms);
             }
             self.refuse();
-            return Step::Done;
+            return Served::Done;
         };
         self.conn.phase = Phase::Connecting;
         self.shard.effects.push_back(Effect::ToQuorum(ask));
-        Step::Done
+        Served::Done
     }
 
     /// An id of this shard that no session has: after a reboot the clock that they come from may have gone back.

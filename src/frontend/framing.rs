@@ -3,8 +3,8 @@
 use crate::handoff::ShardId;
 
 use super::connection::{Phase, Wait};
-use super::fifo::Step;
-use super::{Effect, Turn};
+use super::serve::Served;
+use super::{ConnContext, Effect};
 
 /// Bytes of a connection that wait: a cut frame, or requests behind one that is not answered yet. It grows as bytes
 /// arrive, never by a length that a frame announces (B2).
@@ -94,7 +94,7 @@ pub(super) struct Ran {
     pub(super) moves_to: Option<ShardId>,
 }
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Takes in what was received. If the connection moves to another shard: where to, and all bytes not used up.
     pub(super) fn take_in(&mut self, bytes: &[u8]) -> Option<(ShardId, Vec<u8>)> {
         let mut bytes = bytes;
@@ -171,15 +171,15 @@ impl Turn<'_> {
             let step = match self.conn.phase {
                 Phase::Serving => self.serve(frame),
                 Phase::Fresh => self.connect(frame),
-                Phase::Connecting | Phase::Ending | Phase::Closed => Step::Wait(Wait::Order),
+                Phase::Connecting | Phase::Ending | Phase::Closed => Served::Wait(Wait::Order),
             };
             match step {
-                Step::Done => used += len,
-                Step::Wait(wait) => {
+                Served::Done => used += len,
+                Served::Wait(wait) => {
                     self.conn.wait = Some(wait);
                     return Ran { used, moves_to: None };
                 }
-                Step::MoveTo(shard) => return Ran { used, moves_to: Some(shard) },
+                Served::MoveTo(shard) => return Ran { used, moves_to: Some(shard) },
             }
         }
         self.conn.wait = None;

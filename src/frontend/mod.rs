@@ -13,12 +13,12 @@
 mod auth;
 mod connect;
 mod connection;
-mod fifo;
 mod framing;
-mod guesses;
+mod password_limiter;
 mod reads;
 mod replies;
 mod report;
+mod serve;
 mod tick;
 mod watches;
 
@@ -125,12 +125,12 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Frontend {
     connections: Connections,
-    shard: Shard,
+    shard: ShardState,
 }
 
 /// What the connections of a shard share.
 #[derive(Debug)]
-struct Shard {
+struct ShardState {
     config: FrontendConfig,
     id: ShardId,
     /// The next session id to give out.
@@ -152,25 +152,25 @@ struct Shard {
     /// Connections whose session is to be reported as heard of.
     touched: Vec<ConnId>,
     /// The same of connections that are gone.
-    touched_before: Vec<(SessionId, i64)>,
+    touched_closed: Vec<(SessionId, i64)>,
     touches_reported_ms: i64,
     /// Requests of open connections that the quorum core has, and the bytes of the large ones.
     outstanding: usize,
     large_bytes: usize,
     stats: report::Stats,
-    guesses: guesses::Guesses,
+    password_limiter: password_limiter::PasswordLimiter,
     /// The address of the last accept and the ids that it proves, to share them.
     last_address: Option<(std::net::IpAddr, std::sync::Arc<[crate::jute::data::Id]>)>,
     /// Kept for its capacity: the frame of the event at hand.
     event: Vec<u8>,
     /// What is lent out as the output of a connection that is gone.
-    nowhere: Vec<u8>,
+    discard: Vec<u8>,
 }
 
 /// One connection's turn: everything that serving it takes.
-struct Turn<'a> {
+struct ConnContext<'a> {
     conn: &'a mut Connection,
-    shard: &'a mut Shard,
+    shard: &'a mut ShardState,
     tree: &'a Tree,
     now: Now,
     /// Bytes of output when the turn began.
@@ -185,7 +185,7 @@ impl Frontend {
         while ShardId::of(SessionId(next_session), config.shards) != shard {
             next_session = next_session.wrapping_add(1);
         }
-        let shard = Shard {
+        let shard = ShardState {
             config,
             id: shard,
             next_session,
@@ -198,15 +198,15 @@ impl Frontend {
             slow: Vec::new(),
             sessionless: VecDeque::new(),
             touched: Vec::new(),
-            touched_before: Vec::new(),
+            touched_closed: Vec::new(),
             touches_reported_ms: 0,
             outstanding: 0,
             large_bytes: 0,
             stats: report::Stats::default(),
-            guesses: guesses::Guesses::new(seed),
+            password_limiter: password_limiter::PasswordLimiter::new(seed),
             last_address: None,
             event: Vec::new(),
-            nowhere: Vec::new(),
+            discard: Vec::new(),
         };
         Self { connections: Connections::default(), shard }
     }
@@ -287,8 +287,8 @@ impl Frontend {
                 &mut connection.out
             }
             None => {
-                self.shard.nowhere.clear();
-                &mut self.shard.nowhere
+                self.shard.discard.clear();
+                &mut self.shard.discard
             }
         }
     }
@@ -334,14 +334,14 @@ impl Frontend {
         conn: ConnId,
         tree: &Tree,
         now: Now,
-        take: impl FnOnce(&mut Turn<'_>) -> Option<(ShardId, Vec<u8>)>,
+        take: impl FnOnce(&mut ConnContext<'_>) -> Option<(ShardId, Vec<u8>)>,
     ) {
         let Some(connection) = self.connections.get(conn) else { return };
         if connection.is_over() {
             return;
         }
         let out_before = connection.out.len();
-        let mut turn = Turn { conn: connection, shard: &mut self.shard, tree, now, out_before };
+        let mut turn = ConnContext { conn: connection, shard: &mut self.shard, tree, now, out_before };
         let moves = take(&mut turn);
         turn.settle();
         if let Some((shard, bytes)) = moves {
@@ -351,7 +351,7 @@ impl Frontend {
     }
 }
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Counts what was written in this turn and tells the shell.
     #[inline]
     fn settle(&mut self) {
@@ -384,7 +384,7 @@ impl Turn<'_> {
     }
 }
 
-impl Shard {
+impl ShardState {
     /// The ids that an address proves by itself.
     fn ids_of(&mut self, peer: SocketAddr) -> std::sync::Arc<[crate::jute::data::Id]> {
         match &self.last_address {
@@ -459,7 +459,7 @@ impl Shard {
         if self.sessions.get(&conn.session) == Some(&conn.id) {
             self.sessions.remove(&conn.session);
             if conn.touch_listed {
-                self.touched_before.push((conn.session, conn.touched_ms));
+                self.touched_closed.push((conn.session, conn.touched_ms));
             }
         }
         conn.touch_listed = false;

@@ -13,9 +13,9 @@ use crate::proto::{
 use crate::tree::Node;
 use crate::watch::Modes;
 
-use super::{Turn, malformed};
+use super::{ConnContext, malformed};
 
-impl<'t> Turn<'t> {
+impl<'t> ConnContext<'t> {
     /// Answers a request that is not the quorum core's. All earlier ones have been answered.
     #[inline]
     pub(super) fn answer(&mut self, header: RequestHeader, mut reader: Reader<'_>) {

@@ -1,7 +1,7 @@
 //! What comes back from the quorum core: replies in order, sessions, and events for the watches.
 
 use crate::codes::perms;
-use crate::handoff::{Commit, Event, Item, Reply, ReplyBody, ToShard};
+use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ReplyBody, ToShard};
 use crate::jute::Writer;
 use crate::proto::{begin_reply, write_event};
 use crate::tree::Tree;
@@ -23,15 +23,15 @@ impl Frontend {
         }
     }
 
-    fn on_commit(&mut self, commit: Commit, now: Now) {
+    fn on_commit(&mut self, commit: CommitBatch, now: Now) {
         for item in commit.items {
             match item {
-                Item::Event(event) => self.on_event(&event),
-                Item::Reply(reply) => self.on_reply(reply, now),
-                Item::SessionOpened { origin, session, timeout_ms } => {
+                BatchItem::Event(event) => self.on_event(&event),
+                BatchItem::Reply(reply) => self.on_reply(reply, now),
+                BatchItem::SessionOpened { origin, session, timeout_ms } => {
                     self.on_session_opened(origin, session, timeout_ms, now);
                 }
-                Item::SessionClosed { session } => self.on_session_closed(session),
+                BatchItem::SessionClosed { session } => self.on_session_closed(session),
             }
         }
     }

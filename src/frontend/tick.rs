@@ -5,7 +5,7 @@ use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
 use super::connection::{Connection, Phase};
-use super::{Effect, Frontend, Shard};
+use super::{Effect, Frontend, ShardState};
 
 impl Frontend {
     /// To be called several times in a tick. Nothing here walks all connections.
@@ -22,7 +22,7 @@ impl Frontend {
             return;
         }
         self.shard.touches_reported_ms = now.mono_ms;
-        let mut touches: Vec<(SessionId, i64)> = std::mem::take(&mut self.shard.touched_before);
+        let mut touches: Vec<(SessionId, i64)> = std::mem::take(&mut self.shard.touched_closed);
         let mut touched = std::mem::take(&mut self.shard.touched);
         for conn in touched.drain(..) {
             if let Some(connection) = self.connections.get(conn)
@@ -79,7 +79,7 @@ impl Frontend {
     }
 }
 
-impl Shard {
+impl ShardState {
     /// Starts to keep an eye on a connection whose client does not read.
     pub(super) fn watch_slow_reader(&mut self, conn: &mut Connection, now: Now) {
         if !conn.slow_listed {

@@ -8,9 +8,9 @@ use crate::proto::{AddWatchRequest, RequestHeader, SetWatches, WatchTypeRequest,
 use crate::watch::Modes;
 use crate::zxid::Zxid;
 
-use super::{Turn, malformed};
+use super::{ConnContext, malformed};
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Sets a watch of this connection.
     pub(super) fn watch(&mut self, path: &str, modes: Modes) -> Result<(), ErrorCode> {
         let config = &self.shard.config;

@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 
 use crate::acl::AclConfig;
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{Commit, Origin, Request, ShardId, ToQuorum, ToShard};
+use crate::handoff::{CommitBatch, Origin, Request, ShardId, ToQuorum, ToShard};
 use crate::jute::Reader;
 use crate::jute::data::{Acl, Id};
 use crate::limits;
@@ -48,7 +48,7 @@ use prepare::{Prepare, Refusal};
 use sessions::Sessions;
 use sweep::Sweep;
 
-pub use report::Report;
+pub use report::QuorumStats;
 
 /// What the machine needs to know of the server's configuration. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ pub struct Quorum {
     last_zxid: Zxid,
     /// Kept for its memory: what one transaction makes known, and what one batch means to each shard.
     changes: Vec<Change>,
-    batches: Vec<Commit>,
+    batches: Vec<CommitBatch>,
     digest_mismatches: u64,
 }
 
@@ -166,7 +166,7 @@ impl Quorum {
             effects: VecDeque::new(),
             last_zxid,
             changes: Vec::new(),
-            batches: (0..config.shards.max(1)).map(|_| Commit::default()).collect(),
+            batches: (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect(),
             digest_mismatches: 0,
             config,
         }
@@ -339,13 +339,13 @@ impl Quorum {
             Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
             None => Answer::Nobody,
         };
-        self.propose(header, closing.txn, answer, closing.lists_all);
+        self.propose(header, closing.txn, answer, closing.names_all_paths);
     }
 
-    fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer, lists_all: bool) {
+    fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer, names_all_paths: bool) {
         self.last_zxid = header.zxid;
         let digest = self.config.digest.then(|| self.outstanding.digest());
-        let proposal = Proposal { header, txn, digest, answer, lists_all };
+        let proposal = Proposal { header, txn, digest, answer, names_all_paths };
         self.pipeline.propose(proposal, &mut self.effects);
     }
 

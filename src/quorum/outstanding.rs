@@ -28,16 +28,16 @@ pub(super) struct ChangeRecord {
     /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored
     /// cversion does not.
     pub(super) counter: i32,
-    pub(super) acl: Source<Arc<[Acl]>>,
-    pub(super) data: Source<Option<Bytes>>,
+    pub(super) acl: Overlaid<Arc<[Acl]>>,
+    pub(super) data: Overlaid<Option<Bytes>>,
 }
 
 /// Whether a part of a node is outstanding too.
 #[derive(Clone, Debug)]
-pub(super) enum Source<T> {
+pub(super) enum Overlaid<T> {
     /// As the tree has it.
-    Tree,
-    Own(T),
+    Unchanged,
+    Changed(T),
 }
 
 /// A node seen through the overlay.
@@ -100,8 +100,8 @@ impl Outstanding {
                 let stat = change.stat?;
                 let node = if change.is_all_own() { None } else { tree.get(path) };
                 let data = match &change.data {
-                    Source::Own(data) => data.as_deref(),
-                    Source::Tree => node.and_then(|node| node.data()),
+                    Overlaid::Changed(data) => data.as_deref(),
+                    Overlaid::Unchanged => node.and_then(|node| node.data()),
                 };
                 let (children, digest) = (change.children, change.digest);
                 Some(View { stat, children, digest, data, node, change: Some(change) })
@@ -110,7 +110,7 @@ impl Outstanding {
     }
 
     /// Fills in the digest of what the node at `path` becomes, which will hold `data`.
-    pub(super) fn seal(&self, path: &str, next: &mut ChangeRecord, data: Option<&[u8]>) {
+    pub(super) fn set_digest(&self, path: &str, next: &mut ChangeRecord, data: Option<&[u8]>) {
         if self.digests {
             next.digest = next.stat.as_ref().map_or(0, |stat| node_digest(path, data, stat));
         }
@@ -184,11 +184,11 @@ impl Outstanding {
     }
 
     /// `txn` is applied: nodes that nothing later changes are forgotten. `tree` shows it already.
-    pub(super) fn applied(&mut self, tree: &Tree, zxid: Zxid, txn: &Txn, lists_all: bool) {
+    pub(super) fn applied(&mut self, tree: &Tree, zxid: Zxid, txn: &Txn, names_all_paths: bool) {
         if self.by_path.is_empty() {
             return;
         }
-        if lists_all {
+        if names_all_paths {
             self.forget_txn(zxid, txn);
         } else {
             for (_, change) in self.by_path.extract_if(|_, change| change.zxid == zxid) {
@@ -262,8 +262,8 @@ impl ChangeRecord {
             children: 0,
             digest: 0,
             counter: 0,
-            acl: Source::Own(Arc::from([])),
-            data: Source::Own(None),
+            acl: Overlaid::Changed(Arc::from([])),
+            data: Overlaid::Changed(None),
         }
     }
 
@@ -273,7 +273,7 @@ impl ChangeRecord {
     }
 
     fn is_all_own(&self) -> bool {
-        matches!((&self.acl, &self.data), (Source::Own(_), Source::Own(_)))
+        matches!((&self.acl, &self.data), (Overlaid::Changed(_), Overlaid::Changed(_)))
     }
 }
 
@@ -292,7 +292,7 @@ impl<'a> View<'a> {
     /// The ACL; `None` if it is the open one.
     pub(super) fn acl(&self) -> Option<&'a [Acl]> {
         match (self.change, self.node) {
-            (Some(ChangeRecord { acl: Source::Own(acl), .. }), _) => Some(acl),
+            (Some(ChangeRecord { acl: Overlaid::Changed(acl), .. }), _) => Some(acl),
             (_, Some(node)) if node.is_open() => None,
             (_, Some(node)) => Some(node.acl()),
             (_, None) => Some(&[]),
@@ -311,7 +311,7 @@ impl<'a> View<'a> {
     pub(super) fn next(&self, zxid: Zxid) -> ChangeRecord {
         let (acl, data) = match self.change {
             Some(change) => (change.acl.clone(), change.data.clone()),
-            None => (Source::Tree, Source::Tree),
+            None => (Overlaid::Unchanged, Overlaid::Unchanged),
         };
         ChangeRecord {
             zxid,

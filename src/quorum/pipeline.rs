@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::report::Report;
+use super::report::QuorumStats;
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
@@ -22,7 +22,7 @@ pub(super) struct Proposal {
     pub(super) digest: Option<i64>,
     pub(super) answer: Answer,
     /// Whether `txn` names every node that it changes; a closeSession may not.
-    pub(super) lists_all: bool,
+    pub(super) names_all_paths: bool,
 }
 
 /// Who waits for a proposal.
@@ -42,7 +42,7 @@ pub(super) enum Answer {
 
 /// One place in the order of commits.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PipelineEntry {
     Proposal(Proposal),
     /// An answer that is decided, and only waits for its turn.
     Answer {
@@ -55,7 +55,7 @@ pub(super) enum Step {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    steps: VecDeque<Step>,
+    entries: VecDeque<PipelineEntry>,
     /// Encoded entries not yet handed to the shell, and the first of them.
     bytes: Vec<u8>,
     first: Zxid,
@@ -67,7 +67,7 @@ pub(super) struct Pipeline {
     /// Bytes that the log still takes.
     room: u64,
     roll: Roll,
-    sizes: Report,
+    sizes: QuorumStats,
     /// Buffers that came back.
     spare: Vec<Vec<u8>>,
 }
@@ -75,10 +75,14 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Everything up to `last` is durable.
     pub(super) fn new(config: &QuorumConfig, last: Zxid, seed: u64) -> Self {
-        let sizes =
-            Report { proposal_bytes_last: -1, proposal_bytes_min: -1, proposal_bytes_max: -1, ..Report::default() };
+        let sizes = QuorumStats {
+            proposal_bytes_last: -1,
+            proposal_bytes_min: -1,
+            proposal_bytes_max: -1,
+            ..QuorumStats::default()
+        };
         Self {
-            steps: VecDeque::new(),
+            entries: VecDeque::new(),
             bytes: Vec::new(),
             first: last,
             proposed: last,
@@ -109,7 +113,7 @@ impl Pipeline {
         self.proposed = proposal.header.zxid;
         self.room = self.room.saturating_sub(len);
         self.note_size(len as i64);
-        self.steps.push_back(Step::Proposal(proposal));
+        self.entries.push_back(PipelineEntry::Proposal(proposal));
         let due = self.roll.note(len);
         if due != Due::Nothing {
             effects.extend(self.take_append());
@@ -122,22 +126,26 @@ impl Pipeline {
 
     /// An answer that goes out once everything proposed so far is committed.
     pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
-        self.steps.push_back(Step::Answer { after: self.proposed, shard, reply });
+        self.entries.push_back(PipelineEntry::Answer { after: self.proposed, shard, reply });
     }
 
-    /// The next step whose turn has come.
-    pub(super) fn next_committable(&mut self) -> Option<Step> {
-        if self.steps.front().is_some_and(|step| self.is_committable(step)) { self.steps.pop_front() } else { None }
+    /// The next entry whose turn has come.
+    pub(super) fn next_committable(&mut self) -> Option<PipelineEntry> {
+        if self.entries.front().is_some_and(|entry| self.is_committable(entry)) {
+            self.entries.pop_front()
+        } else {
+            None
+        }
     }
 
-    /// Whether there is such a step.
+    /// Whether there is such a entry.
     pub(super) fn has_committable(&self) -> bool {
-        self.steps.front().is_some_and(|step| self.is_committable(step))
+        self.entries.front().is_some_and(|entry| self.is_committable(entry))
     }
 
     /// How many there are.
     pub(super) fn committable(&self) -> usize {
-        if self.failed { 0 } else { self.steps.partition_point(|step| step.zxid() <= self.durable) }
+        if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable) }
     }
 
     /// The shell may append so many bytes more than it was given so far.
@@ -170,7 +178,7 @@ impl Pipeline {
     /// A flush has failed: what is on the disk is unknown from here on, so nothing more is ever answered.
     pub(super) fn fail(&mut self) {
         self.failed = true;
-        self.steps.clear();
+        self.entries.clear();
         self.bytes.clear();
     }
 
@@ -198,7 +206,7 @@ impl Pipeline {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.steps.len()
+        self.entries.len()
     }
 
     pub(super) fn durable(&self) -> Zxid {
@@ -210,12 +218,12 @@ impl Pipeline {
     }
 
     /// A report of which only the sizes are filled in.
-    pub(super) fn sizes(&self) -> Report {
+    pub(super) fn sizes(&self) -> QuorumStats {
         self.sizes
     }
 
-    fn is_committable(&self, step: &Step) -> bool {
-        !self.failed && step.zxid() <= self.durable
+    fn is_committable(&self, entry: &PipelineEntry) -> bool {
+        !self.failed && entry.zxid() <= self.durable
     }
 
     fn take_append(&mut self) -> Option<Effect> {
@@ -237,7 +245,7 @@ impl Pipeline {
     }
 }
 
-impl Step {
+impl PipelineEntry {
     fn zxid(&self) -> Zxid {
         match self {
             Self::Proposal(proposal) => proposal.header.zxid,

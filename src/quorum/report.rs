@@ -5,7 +5,7 @@ use crate::zxid::{SessionId, Zxid};
 
 /// A snapshot of the machine's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct QuorumStats {
     /// The last zxid given out; the tree's may be behind it.
     pub proposed: Zxid,
     /// The last zxid known to be on the disk.
@@ -30,8 +30,8 @@ pub struct Report {
 
 impl Quorum {
     /// The counters now.
-    pub fn report(&self) -> Report {
-        Report {
+    pub fn report(&self) -> QuorumStats {
+        QuorumStats {
             proposed: self.last_zxid,
             durable: self.pipeline.durable(),
             outstanding: self.pipeline.len(),

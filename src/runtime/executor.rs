@@ -11,14 +11,14 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::zxid::Now;
 
-use super::core::Core;
+use super::quorum_core::QuorumCore;
 use super::ring::{Event, Ring, RingConfig, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
 use super::{SharedTree, clock};
 
 /// Where an executor runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct ExecutorSpec {
     /// The thread's name.
     pub name: String,
     /// The core it is pinned to; `None` leaves it to the kernel.
@@ -26,11 +26,11 @@ pub struct Seat {
 }
 
 /// What an executor carries. Made on the executor's own thread.
-pub struct Load {
+pub struct Workload {
     pub shard: Option<Shard>,
     /// Written while the tree is held for reading, read by the quorum core while it holds the tree for writing.
     pub watching: Option<Arc<AtomicBool>>,
-    pub core: Option<Core>,
+    pub core: Option<QuorumCore>,
     pub tree: SharedTree,
     /// Set when the server is to stop; the executor ends once nothing is in flight.
     pub stopping: Arc<AtomicBool>,
@@ -64,16 +64,16 @@ impl std::fmt::Display for ExecutorError {
 
 impl std::error::Error for ExecutorError {}
 
-/// Starts an executor on `seat`. `load` is called on its thread with the waker of its ring; `ended` when it is over.
+/// Starts an executor on `spec`. `load` is called on its thread with the waker of its ring; `ended` when it is over.
 pub fn spawn(
-    seat: Seat,
-    load: impl FnOnce(Waker) -> Load + Send + 'static,
+    spec: ExecutorSpec,
+    load: impl FnOnce(Waker) -> Workload + Send + 'static,
     ended: impl FnOnce(Result<(), ExecutorError>) + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, ExecutorError> {
     // glommio pins the thread and stays at hand for timers and files; sockets and the log are on the raw ring.
-    let placement = seat.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let placement = spec.cpu.map_or(Placement::Unbound, Placement::Fixed);
     thread::Builder::new()
-        .name(seat.name)
+        .name(spec.name)
         .spawn(move || {
             // A server that has lost one of its threads must not go on without it: its end is told in any case.
             let over = catch_unwind(AssertUnwindSafe(|| {
@@ -89,7 +89,7 @@ pub fn spawn(
         .map_err(|err| ExecutorError::Start(err.to_string()))
 }
 
-fn run(load: impl FnOnce(Waker) -> Load) -> Result<(), ExecutorError> {
+fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {
     let ring = Ring::new(RingConfig::default()).map_err(ExecutorError::Ring)?;
     let load = load(ring.waker());
     Executor { ring, load, next_tick_ms: 0 }.run().map_err(ExecutorError::Io)
@@ -97,7 +97,7 @@ fn run(load: impl FnOnce(Waker) -> Load) -> Result<(), ExecutorError> {
 
 struct Executor {
     ring: Ring,
-    load: Load,
+    load: Workload,
     next_tick_ms: i64,
 }
 
@@ -111,11 +111,11 @@ impl Executor {
             self.ring.turn(self.wait(now))?;
             now = clock::now();
             self.turn(now)?;
-            if let Some(err) = self.load.core.as_mut().and_then(Core::take_failure) {
+            if let Some(err) = self.load.core.as_mut().and_then(QuorumCore::take_failure) {
                 return Err(err);
             }
         }
-        self.load.core.map_or(Ok(()), Core::close)
+        self.load.core.map_or(Ok(()), QuorumCore::close)
     }
 
     /// One round: completions, requests, commits, replies, sends.
@@ -173,8 +173,8 @@ impl Executor {
     }
 
     fn wait(&self, now: Now) -> Wait {
-        let mail = self.load.shard.as_ref().is_some_and(Shard::has_mail)
-            || self.load.core.as_ref().is_some_and(Core::has_mail);
+        let mail = self.load.shard.as_ref().is_some_and(Shard::has_work)
+            || self.load.core.as_ref().is_some_and(QuorumCore::has_work);
         match self.next_tick_ms - now.mono_ms {
             _ if mail => Wait::Poll,
             left @ 1.. => Wait::For(Duration::from_millis(left as u64)),
@@ -185,7 +185,7 @@ impl Executor {
     fn finished(&self) -> bool {
         self.load.stopping.load(Ordering::Acquire)
             && self.load.shard.as_ref().is_none_or(Shard::drained)
-            && self.load.core.as_ref().is_none_or(Core::idle)
+            && self.load.core.as_ref().is_none_or(QuorumCore::idle)
     }
 }
 
@@ -207,8 +207,8 @@ mod tests {
     #[test]
     fn the_end_of_an_executor_is_told_even_if_it_panics() {
         let (sender, ended) = crossbeam::channel::bounded(1);
-        let seat = Seat { name: "doomed".into(), cpu: None };
-        let thread = spawn(seat, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
+        let spec = ExecutorSpec { name: "doomed".into(), cpu: None };
+        let thread = spawn(spec, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
         assert!(matches!(ended.recv(), Ok(Err(ExecutorError::Panicked))));
         thread.join().unwrap();
     }

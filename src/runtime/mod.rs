@@ -6,11 +6,11 @@
 
 pub mod admission;
 pub mod clock;
-pub mod core;
 pub mod datadir;
 pub mod executor;
 pub mod lane;
 pub mod log;
+pub mod quorum_core;
 pub mod ring;
 pub mod shard;
 pub mod snapshotter;

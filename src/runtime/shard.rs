@@ -16,7 +16,7 @@ use crate::tree::Tree;
 use crate::zxid::Now;
 
 use super::admission::Admission;
-use super::lane::Lane;
+use super::lane::{Lane, WakeHandle};
 use super::ring::{Event, OpKind, ReceiveStop, Ring, RingError, Token, UserData};
 use super::sockets::{Socket, Sockets, Stage, conn, token};
 
@@ -60,12 +60,12 @@ pub struct Links {
 /// The rarely used way into a shard; unbounded, as connections and words are counted elsewhere.
 pub struct ControlLane {
     queue: SegQueue<Control>,
-    doorbell: Lane<()>,
+    waker: WakeHandle,
 }
 
 impl Default for ControlLane {
     fn default() -> Self {
-        Self { queue: SegQueue::new(), doorbell: Lane::new(1) }
+        Self { queue: SegQueue::new(), waker: WakeHandle::default() }
     }
 }
 
@@ -73,12 +73,12 @@ impl ControlLane {
     /// Puts a message in and wakes the shard.
     pub fn send(&self, control: Control) {
         self.queue.push(control);
-        self.doorbell.wake();
+        self.waker.wake();
     }
 
     /// Names the ring to be woken.
     pub fn wake_with(&self, waker: super::ring::Waker) {
-        self.doorbell.wake_with(waker);
+        self.waker.wake_with(waker);
     }
 }
 
@@ -139,7 +139,7 @@ impl Shard {
     }
 
     /// Whether messages wait that this shard has not looked at.
-    pub fn has_mail(&self) -> bool {
+    pub fn has_work(&self) -> bool {
         !self.links.from_quorum.is_empty() || !self.backlog.is_empty() || self.frontend.has_ready()
     }
 

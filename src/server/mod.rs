@@ -2,17 +2,17 @@
 //!
 //! [`run`] is the whole life of a standalone server, in a straight line: preflight, recovery, start, serve, drain.
 
-mod assembly;
 mod background;
 pub mod config;
-mod desk;
 pub mod exit;
-mod life;
 mod listen;
 mod placement;
 mod preflight;
 pub mod process;
+mod running;
 mod signals;
+mod start;
+mod stats;
 pub mod words;
 
 use std::process::ExitCode;
@@ -32,9 +32,9 @@ pub fn run(config: config::Config) -> ExitCode {
 }
 
 fn serve(config: config::Config) -> Result<(), StartError> {
-    let endings = signals::endings().map_err(StartError::unexpected)?;
-    let ground = preflight::prepare(&config)?;
-    let running = assembly::start(config, ground)?;
-    let why = running.wait(&endings);
+    let stop_causes = signals::stop_causes().map_err(StartError::unexpected)?;
+    let startup = preflight::prepare(&config)?;
+    let running = start::start(config, startup)?;
+    let why = running.wait(&stop_causes);
     running.stop(why)
 }

@@ -1,34 +1,34 @@
 //! Which core does what: how many shards there are, and whether the quorum core has a thread of its own.
 
-use crate::runtime::executor::Seat;
+use crate::runtime::executor::ExecutorSpec;
 
-use super::config::Placement as Wish;
+use super::config::PlacementPolicy;
 
-/// The seats of a server.
+/// The executors of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seats {
-    /// One per shard. Where the quorum core has no seat of its own it sits with shard 0.
-    pub shards: Vec<Seat>,
-    /// The quorum core's own seat.
-    pub quorum: Option<Seat>,
+pub struct Placement {
+    /// One per shard. Where the quorum core has no executor of its own it shares that of shard 0.
+    pub shards: Vec<ExecutorSpec>,
+    /// The quorum core's own executor.
+    pub quorum: Option<ExecutorSpec>,
 }
 
-/// Seats `shards` shards (0 chooses) on the cores `cpus`.
+/// Places `shards` shards (0 chooses) on the cores `cpus`.
 ///
 /// With one or two cores everything that is hot shares one executor, which the kernel may move: there is a client, a disk and
 /// an operating system beside it. From three cores on the quorum core has a core to itself, one is left to the background,
 /// and each shard is pinned to one of the rest.
-pub fn place(cpus: &[usize], shards: usize, wish: Wish) -> Seats {
+pub fn place(cpus: &[usize], shards: usize, policy: PlacementPolicy) -> Placement {
     let small = cpus.len() <= CORES_SHARED_MAX;
-    let shared = match wish {
-        Wish::Shared => true,
-        Wish::Dedicated => false,
-        Wish::Auto | Wish::Unpinned => small && shards <= 1,
+    let shared = match policy {
+        PlacementPolicy::Shared => true,
+        PlacementPolicy::Dedicated => false,
+        PlacementPolicy::Auto | PlacementPolicy::Unpinned => small && shards <= 1,
     };
-    let pinned = match wish {
-        Wish::Unpinned => false,
-        Wish::Auto => !small,
-        Wish::Shared | Wish::Dedicated => true,
+    let pinned = match policy {
+        PlacementPolicy::Unpinned => false,
+        PlacementPolicy::Auto => !small,
+        PlacementPolicy::Shared | PlacementPolicy::Dedicated => true,
     };
     let count = match shards {
         0 if shared => 1,
@@ -37,10 +37,10 @@ pub fn place(cpus: &[usize], shards: usize, wish: Wish) -> Seats {
     };
     let cpu = |nth: usize| cpus.get(nth).copied().filter(|_| pinned);
     let first_shard = usize::from(!shared);
-    let seat = |shard| Seat { name: format!("shard-{shard}"), cpu: cpu(first_shard + shard) };
-    Seats {
-        shards: (0..count).map(seat).collect(),
-        quorum: (!shared).then(|| Seat { name: "quorum".into(), cpu: cpu(0) }),
+    let spec = |shard| ExecutorSpec { name: format!("shard-{shard}"), cpu: cpu(first_shard + shard) };
+    Placement {
+        shards: (0..count).map(spec).collect(),
+        quorum: (!shared).then(|| ExecutorSpec { name: "quorum".into(), cpu: cpu(0) }),
     }
 }
 
@@ -54,26 +54,26 @@ mod tests {
     #[test]
     fn small_machines_share_one_executor() {
         for cores in [1, 2] {
-            let seats = place(&(0..cores).collect::<Vec<_>>(), 0, Wish::Auto);
-            assert_eq!((seats.shards.len(), seats.quorum), (1, None));
-            assert_eq!(seats.shards[0].cpu, None);
+            let placement = place(&(0..cores).collect::<Vec<_>>(), 0, PlacementPolicy::Auto);
+            assert_eq!((placement.shards.len(), placement.quorum), (1, None));
+            assert_eq!(placement.shards[0].cpu, None);
         }
     }
 
     #[test]
     fn larger_ones_pin_the_quorum_core_and_leave_one_core_free() {
-        let seats = place(&[0, 1, 2, 3, 4, 5, 6, 7], 0, Wish::Auto);
-        assert_eq!(seats.quorum.unwrap().cpu, Some(0));
-        assert_eq!(seats.shards.iter().map(|seat| seat.cpu.unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(place(&[0, 1, 2], 0, Wish::Auto).shards.len(), 1);
+        let placement = place(&[0, 1, 2, 3, 4, 5, 6, 7], 0, PlacementPolicy::Auto);
+        assert_eq!(placement.quorum.unwrap().cpu, Some(0));
+        assert_eq!(placement.shards.iter().map(|spec| spec.cpu.unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(place(&[0, 1, 2], 0, PlacementPolicy::Auto).shards.len(), 1);
     }
 
     #[test]
     fn a_shard_count_that_is_asked_for_is_kept() {
-        let seats = place(&[0, 1], 3, Wish::Dedicated);
-        assert_eq!(seats.shards.len(), 3);
-        assert_eq!(seats.quorum.unwrap().cpu, Some(0));
-        assert_eq!(seats.shards[2].cpu, None, "more shards than cores: the kernel spreads them");
-        assert_eq!(place(&[0, 1], 2, Wish::Shared).quorum, None);
+        let placement = place(&[0, 1], 3, PlacementPolicy::Dedicated);
+        assert_eq!(placement.shards.len(), 3);
+        assert_eq!(placement.quorum.unwrap().cpu, Some(0));
+        assert_eq!(placement.shards[2].cpu, None, "more shards than cores: the kernel spreads them");
+        assert_eq!(place(&[0, 1], 2, PlacementPolicy::Shared).quorum, None);
     }
 }

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use crate::quorum::recovery::{Recovered, RecoverySettings, Report, recover};
+use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recover};
 use crate::runtime::SharedTree;
 use crate::runtime::datadir::DataDir;
 use crate::runtime::executor::ExecutorError;
-use crate::runtime::lane::Lane;
+use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
 use crate::runtime::snapshotter::take_snapshot;
@@ -24,11 +24,11 @@ use super::exit::Exit;
 use super::{listen, words};
 
 /// What a server starts from.
-pub struct Ground {
+pub struct Startup {
     pub tree: SharedTree,
     pub log: Log,
     /// Wakes whoever drives the log.
-    pub log_bell: Arc<Lane<()>>,
+    pub log_waker: Arc<WakeHandle>,
     pub data: DataDir,
     pub listener: OwnedFd,
     pub address: SocketAddr,
@@ -74,7 +74,7 @@ impl fmt::Display for StartError {
 }
 
 /// Looks at the machine, takes the port and the data directory, recovers.
-pub fn prepare(config: &Config) -> Result<Ground, StartError> {
+pub fn prepare(config: &Config) -> Result<Startup, StartError> {
     let started = Instant::now();
     info!("Ringkeeper {}, compatible with ZooKeeper {}", env!("CARGO_PKG_VERSION"), words::version::COMPATIBLE_WITH);
     ring::probe().map_err(StartError::unexpected)?;
@@ -82,18 +82,18 @@ pub fn prepare(config: &Config) -> Result<Ground, StartError> {
     let listener = listen::reserve(address, config.client_tcp_keep_alive).map_err(StartError::unexpected)?;
     let mut data = DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
         .map_err(StartError::data_dir)?;
-    say_where(&data);
+    log_place(&data);
     let Recovered { tree, report, .. } = recovered(config, &mut data)?;
     let tree = SharedTree::new(tree);
-    say_recovered(&report, &tree, started);
+    log_recovered(&report, &tree, started);
     if report.snapshot.is_none() {
         // Logs without a snapshot are not started from: it must be there before anything is acknowledged.
         take_snapshot(&snapshotter_config(config, &data), &tree, true).map_err(StartError::snapshot)?;
     }
     data.take_initialize().map_err(StartError::data_dir)?;
-    let log_bell = Arc::new(Lane::new(1));
-    let log = open_log(config, &data, log_bell.clone())?;
-    Ok(Ground { tree, log, log_bell, data, listener, address, started })
+    let log_waker = Arc::new(WakeHandle::default());
+    let log = open_log(config, &data, log_waker.clone())?;
+    Ok(Startup { tree, log, log_waker, data, listener, address, started })
 }
 
 /// A seed for hashes of what clients choose.
@@ -111,7 +111,7 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
     recover(data, &settings).map_err(StartError::unexpected)
 }
 
-fn open_log(config: &Config, data: &DataDir, bell: Arc<Lane<()>>) -> Result<Log, StartError> {
+fn open_log(config: &Config, data: &DataDir, waker: Arc<WakeHandle>) -> Result<Log, StartError> {
     let log_config = LogConfig {
         segment_bytes: config.pre_alloc_bytes,
         record_bytes_max: u64::from(config.jute_max_buffer) + u64::from(config.jute_extra_bytes),
@@ -122,10 +122,10 @@ fn open_log(config: &Config, data: &DataDir, bell: Arc<Lane<()>>) -> Result<Log,
     if !config.force_sync {
         warn!("forceSync=no: no write waits for the disk, and a power failure loses writes that were acknowledged");
     }
-    Log::open(log_config, Arc::new(move || bell.wake())).map_err(StartError::data_dir)
+    Log::open(log_config, Arc::new(move || waker.wake())).map_err(StartError::data_dir)
 }
 
-fn say_where(data: &DataDir) {
+fn log_place(data: &DataDir) {
     match data.snapshots() == data.logs() {
         true => info!("data: {}", data.snapshots().display()),
         false => info!("data: {}, transaction log: {}", data.snapshots().display(), data.logs().display()),
@@ -137,7 +137,7 @@ fn say_where(data: &DataDir) {
     }
 }
 
-fn say_recovered(report: &Report, tree: &SharedTree, started: Instant) {
+fn log_recovered(report: &RecoveryReport, tree: &SharedTree, started: Instant) {
     for (name, why) in &report.rejected {
         warn!("{name} is passed over: {why}");
     }

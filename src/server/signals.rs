@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// A channel that says which signal asks the server to end. A second signal does not wait for anything.
-pub fn endings() -> io::Result<Receiver<&'static str>> {
+pub fn stop_causes() -> io::Result<Receiver<&'static str>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = bounded(1);
     std::thread::Builder::new().name("signals".into()).spawn(move || {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::frontend::{self, Frontend, FrontendConfig};
-use crate::handoff::{ConnId, Item, ShardId, ToQuorum, ToShard};
+use crate::handoff::{BatchItem, ConnId, ShardId, ToQuorum, ToShard};
 use crate::quorum::{self, Quorum, QuorumConfig};
 use crate::session;
 use crate::tree::Tree;
@@ -28,7 +28,7 @@ use super::trace::Trace;
 pub struct Node {
     pub tree: Tree,
     quorum: Quorum,
-    shards: Vec<Shard>,
+    shards: Vec<SimShard>,
     for_quorum: VecDeque<ToQuorum>,
     /// What a defect hands over too late.
     held_back: Vec<(ShardId, ToShard)>,
@@ -42,7 +42,7 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-struct Shard {
+struct SimShard {
     front: Frontend,
     inbox: VecDeque<ToShard>,
     inputs: VecDeque<(usize, Input)>,
@@ -83,7 +83,7 @@ pub enum Out {
 }
 
 /// What the turns share with the world.
-pub struct Turn<'a> {
+pub struct TurnContext<'a> {
     pub now: Now,
     pub check: &'a mut Check,
     pub disk: &'a mut Disk,
@@ -99,7 +99,7 @@ impl Node {
     pub fn new(swarm: &Swarm, tree: Tree, store: Store, defect: Option<Defect>, now: Now, seed: u64) -> Self {
         let quorum = Quorum::new(quorum_config(swarm), &tree, seed, now);
         let first = session::first_id(now.wall_ms, 1);
-        let shard = |id| Shard {
+        let shard = |id| SimShard {
             front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
             inbox: VecDeque::new(),
             inputs: VecDeque::new(),
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// One turn of a shard.
-    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut Turn<'_>) {
+    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut TurnContext<'_>) {
         let (now, tree) = (turn.now, &self.tree);
         let shard = &mut self.shards[index];
         if self.defect == Some(Defect::ReadBeforeDrain) {
@@ -146,7 +146,7 @@ impl Node {
         self.shard_effects(index, turn);
     }
 
-    fn shard_effects(&mut self, index: usize, turn: &mut Turn<'_>) {
+    fn shard_effects(&mut self, index: usize, turn: &mut TurnContext<'_>) {
         while let Some(effect) = self.shards[index].front.poll() {
             match effect {
                 frontend::Effect::Writable(conn) => self.fetch(index, conn, turn),
@@ -168,7 +168,7 @@ impl Node {
         }
     }
 
-    fn hand_over(&mut self, message: ToQuorum, turn: &mut Turn<'_>) {
+    fn hand_over(&mut self, message: ToQuorum, turn: &mut TurnContext<'_>) {
         match (&message, self.defect) {
             (ToQuorum::Touch(_), Some(Defect::ExpiredEarly)) if turn.rng.chance(700) => return,
             (ToQuorum::Request(request), Some(Defect::RequestTwice)) if turn.rng.chance(20) => {
@@ -180,7 +180,7 @@ impl Node {
         turn.out.push(Out::WakeQuorum);
     }
 
-    fn fetch(&mut self, index: usize, conn: ConnId, turn: &mut Turn<'_>) {
+    fn fetch(&mut self, index: usize, conn: ConnId, turn: &mut TurnContext<'_>) {
         let bytes = std::mem::take(self.shards[index].front.output(conn));
         if let Some(link) = self.link(index, conn)
             && !bytes.is_empty()
@@ -193,7 +193,7 @@ impl Node {
         self.links.get(&(index as u16, conn.slot, conn.generation)).copied()
     }
 
-    fn pause(&mut self, index: usize, conn: ConnId, paused: bool, turn: &mut Turn<'_>) {
+    fn pause(&mut self, index: usize, conn: ConnId, paused: bool, turn: &mut TurnContext<'_>) {
         if let Some(link) = self.link(index, conn)
             && let Some(place) = &mut turn.places[link]
         {
@@ -202,7 +202,7 @@ impl Node {
         }
     }
 
-    fn move_to(&mut self, index: usize, conn: ConnId, shard: ShardId, bytes: Vec<u8>, turn: &mut Turn<'_>) {
+    fn move_to(&mut self, index: usize, conn: ConnId, shard: ShardId, bytes: Vec<u8>, turn: &mut TurnContext<'_>) {
         let Some(link) = self.links.remove(&(index as u16, conn.slot, conn.generation)) else { return };
         turn.trace.say(format_args!("c{link} moves to shard {}", shard.0));
         // What this shard has not taken in yet goes along, in order.
@@ -218,7 +218,7 @@ impl Node {
     }
 
     /// One turn of the quorum core.
-    pub fn quorum_turn(&mut self, ticks: bool, turn: &mut Turn<'_>) -> Checked {
+    pub fn quorum_turn(&mut self, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
         let mut now = turn.now;
         if self.defect == Some(Defect::WallClockExpiry) {
             now.mono_ms = now.wall_ms;
@@ -234,7 +234,7 @@ impl Node {
             self.quorum.on_tick(&self.tree, now);
         }
         if ticks {
-            self.tell_room(turn);
+            self.set_room(turn);
         }
         self.quorum_effects(turn)?;
         if self.quorum.has_committable() {
@@ -260,7 +260,7 @@ impl Node {
         }
     }
 
-    fn quorum_effects(&mut self, turn: &mut Turn<'_>) -> Checked {
+    fn quorum_effects(&mut self, turn: &mut TurnContext<'_>) -> Checked {
         while let Some(effect) = self.quorum.poll() {
             match effect {
                 quorum::Effect::Append { first, last, bytes } => {
@@ -280,13 +280,13 @@ impl Node {
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
-                quorum::Effect::ToShard(shard, message) => self.tell_shard(shard, message, turn),
+                quorum::Effect::ToShard(shard, message) => self.push_to_shard(shard, message, turn),
             }
         }
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Checked {
+    fn append(&mut self, bytes: &[u8], turn: &mut TurnContext<'_>) -> Checked {
         let done = self.store.append(turn.disk, bytes);
         match done {
             Ok(()) | Err(DiskError::Stopped) => {}
@@ -295,12 +295,12 @@ impl Node {
                 hold!(ignored, Shell, "an append of {} bytes beyond its room: {error:?}", bytes.len());
             }
         }
-        self.tell_room(turn);
+        self.set_room(turn);
         Ok(())
     }
 
     /// Tells the quorum core how much the log can take, and the judge whether that is nothing.
-    pub fn tell_room(&mut self, turn: &mut Turn<'_>) {
+    pub fn set_room(&mut self, turn: &mut TurnContext<'_>) {
         // Without space there is no next file, and the room says so.
         let _ = self.store.prepare(turn.disk);
         let room = match self.defect {
@@ -311,7 +311,7 @@ impl Node {
         self.quorum.on_log_room(room);
     }
 
-    fn tell_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut Turn<'_>) {
+    fn push_to_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut TurnContext<'_>) {
         self.bend(&mut message, turn.rng);
         if self.defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
             self.held_back.push((shard, message));
@@ -333,23 +333,25 @@ impl Node {
         };
         let items = &mut commit.items;
         match self.defect {
-            Some(Defect::LostEvent) => items.retain(|item| !matches!(item, Item::Event(_)) || !rng.chance(50)),
-            Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, Item::SessionClosed { .. })),
+            Some(Defect::LostEvent) => items.retain(|item| !matches!(item, BatchItem::Event(_)) || !rng.chance(50)),
+            Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, BatchItem::SessionClosed { .. })),
             Some(Defect::EventTwice) => {
-                if let Some(at) = items.iter().position(|item| matches!(item, Item::Event(_))) {
+                if let Some(at) = items.iter().position(|item| matches!(item, BatchItem::Event(_))) {
                     items.insert(at, items[at].clone());
                 }
             }
-            Some(Defect::EventAfterReply) => swap(items, |a, b| matches!((a, b), (Item::Event(_), Item::Reply(_)))),
+            Some(Defect::EventAfterReply) => {
+                swap(items, |a, b| matches!((a, b), (BatchItem::Event(_), BatchItem::Reply(_))))
+            }
             Some(Defect::ReplyReorder) => swap(items, |a, b| match (a, b) {
-                (Item::Reply(a), Item::Reply(b)) => a.conn == b.conn,
+                (BatchItem::Reply(a), BatchItem::Reply(b)) => a.conn == b.conn,
                 _ => false,
             }),
             _ => {}
         }
     }
 
-    fn begin_snapshot(&mut self, turn: &mut Turn<'_>) {
+    fn begin_snapshot(&mut self, turn: &mut TurnContext<'_>) {
         if self.snap.is_none() {
             self.snapshots_wanted += 1;
             turn.trace.say(format_args!("snapshot of {}", self.tree.last_zxid()));
@@ -359,7 +361,7 @@ impl Node {
     }
 
     /// The next step of the flush under way. True when there are more.
-    pub fn flush_step(&mut self, fails: bool, turn: &mut Turn<'_>) -> Result<bool, DiskError> {
+    pub fn flush_step(&mut self, fails: bool, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
         match self.store.step(turn.disk, fails, turn.rng)? {
             Progress::Goes => return Ok(true),
             Progress::Done(upto) => {
@@ -382,7 +384,7 @@ impl Node {
     }
 
     /// The next step of the snapshot under way. True when there are more.
-    pub fn snap_step(&mut self, turn: &mut Turn<'_>) -> Result<bool, DiskError> {
+    pub fn snap_step(&mut self, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
         let Some(mut snap) = self.snap.take() else { return Ok(false) };
         let log = self.store.current_name().map(str::to_owned);
         match snap.step(&mut self.tree, turn.disk, log.as_deref()) {
@@ -394,19 +396,19 @@ impl Node {
                 snap.give_up(&mut self.tree, turn.disk)?;
             }
         }
-        self.tell_room(turn);
+        self.set_room(turn);
         Ok(self.snap.is_some())
     }
 }
 
-impl Shard {
+impl SimShard {
     fn take_in(
         &mut self,
         index: usize,
         link: usize,
         input: Input,
         tree: &Tree,
-        turn: &mut Turn<'_>,
+        turn: &mut TurnContext<'_>,
         links: &mut BTreeMap<(u16, u32, u32), usize>,
     ) {
         let key = |conn: ConnId| (index as u16, conn.slot, conn.generation);
@@ -442,7 +444,7 @@ impl Shard {
     }
 }
 
-fn swap(items: &mut [Item], wrong: impl Fn(&Item, &Item) -> bool) {
+fn swap(items: &mut [BatchItem], wrong: impl Fn(&BatchItem, &BatchItem) -> bool) {
     if let Some(at) = items.windows(2).position(|pair| wrong(&pair[0], &pair[1])) {
         items.swap(at, at + 1);
     }

@@ -44,7 +44,7 @@ struct LogFile {
 #[derive(Debug)]
 struct Job {
     upto: Zxid,
-    steps: VecDeque<Step>,
+    steps: VecDeque<StoreStep>,
     begun: Option<Begun>,
     /// Which file was the current one when the flush began, by the name it must have, and where it ended.
     file: String,
@@ -52,7 +52,7 @@ struct Job {
 }
 
 #[derive(Debug)]
-enum Step {
+enum StoreStep {
     Sync(String),
     Rename(String, String),
     SyncDir,
@@ -160,18 +160,18 @@ impl Store {
         if let Some(old) = self.retired.take()
             && self.defect != Some(Defect::RollWithoutFlush)
         {
-            steps.push_back(Step::Sync(old.name));
+            steps.push_back(StoreStep::Sync(old.name));
         }
         let (mut name, mut end) = (String::new(), 0);
         if let Some(file) = &self.current {
             (name, end) = (file.wanted.clone(), file.end);
             if file.name == file.wanted {
-                steps.push_back(Step::Sync(file.name.clone()));
+                steps.push_back(StoreStep::Sync(file.name.clone()));
             } else {
-                steps.push_back(Step::Rename(file.name.clone(), file.wanted.clone()));
-                steps.push_back(Step::Sync(file.wanted.clone()));
+                steps.push_back(StoreStep::Rename(file.name.clone(), file.wanted.clone()));
+                steps.push_back(StoreStep::Sync(file.wanted.clone()));
                 if self.defect != Some(Defect::LostDirectoryEntry) {
-                    steps.push_back(Step::SyncDir);
+                    steps.push_back(StoreStep::SyncDir);
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Store {
                     self.failed_upto = job.upto;
                     return Ok(Progress::Failed);
                 }
-                job.steps.push_front(Step::Sync(name));
+                job.steps.push_front(StoreStep::Sync(name));
                 Progress::Goes
             }
             Some(begun) => {
@@ -209,9 +209,9 @@ impl Store {
 
     fn begin_step(&mut self, disk: &mut Disk, job: &mut Job) -> Result<Progress, DiskError> {
         job.begun = Some(match job.steps.pop_front() {
-            Some(Step::Sync(name)) => Begun::Sync(disk.begin_flush(&name)?, name),
-            Some(Step::SyncDir) => Begun::SyncDir(disk.begin_dir_flush()?),
-            Some(Step::Rename(from, to)) => {
+            Some(StoreStep::Sync(name)) => Begun::Sync(disk.begin_flush(&name)?, name),
+            Some(StoreStep::SyncDir) => Begun::SyncDir(disk.begin_dir_flush()?),
+            Some(StoreStep::Rename(from, to)) => {
                 disk.rename(&from, &to)?;
                 for file in self.current.iter_mut().chain(self.retired.iter_mut()).filter(|file| file.name == from) {
                     file.name.clone_from(&to);

@@ -13,7 +13,7 @@ use super::check::{Check, Checked, Property};
 use super::client::{Client, Phase, Told};
 use super::defect::Defect;
 use super::disk::{Disk, Survivors};
-use super::node::{Input, Node, Out, Place, Turn};
+use super::node::{Input, Node, Out, Place, TurnContext};
 use super::op::{Op, USER_PASSWORD};
 use super::recover::{self, Start};
 use super::rng::Rng;
@@ -248,7 +248,7 @@ impl World {
         let store = Store::new(self.defect, u64::from(self.generation) * 1_000_000);
         let seed = self.rng.next();
         let mut node = Node::new(&self.swarm, tree, store, self.defect, now, seed);
-        self.with_turn(|turn| node.tell_room(turn));
+        self.with_turn(|turn| node.set_room(turn));
         self.node = Some(node);
         self.quorum_turn_ms = now.mono_ms;
         for core in 0..=usize::from(self.swarm.shards) {
@@ -342,8 +342,8 @@ impl World {
         self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms + queue_ms)
     }
 
-    fn with_turn<T>(&mut self, run: impl FnOnce(&mut Turn<'_>) -> T) -> (T, Vec<Out>) {
-        let mut turn = Turn {
+    fn with_turn<T>(&mut self, run: impl FnOnce(&mut TurnContext<'_>) -> T) -> (T, Vec<Out>) {
+        let mut turn = TurnContext {
             now: self.now(),
             check: &mut self.check,
             disk: &mut self.disk,

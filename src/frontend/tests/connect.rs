@@ -182,8 +182,8 @@ fn an_expired_session_loses_its_connection() {
     let session = world.session(conn);
     let mut items = Vec::new();
     world.apply(session, 0, &Txn::CloseSession { paths: None }, &mut items);
-    items.push(Item::SessionClosed { session });
-    let commit = Commit { zxid: world.tree.last_zxid(), items };
+    items.push(BatchItem::SessionClosed { session });
+    let commit = CommitBatch { zxid: world.tree.last_zxid(), items };
     world.front.on_message(ToShard::Commit(commit), &world.tree, world.now);
     world.pump();
     assert!(world.is_closed(conn) && world.got(conn).is_empty());

@@ -147,7 +147,7 @@ fn b20_events_that_are_not_read_close_the_connection_and_are_never_dropped_alone
         let mut items = Vec::new();
         let Some(ToQuorum::Request(request)) = world.queue.pop_front() else { panic!("it is a request") };
         world.commit_request(request, &mut items);
-        let commit = Commit { zxid: world.tree.last_zxid(), items };
+        let commit = CommitBatch { zxid: world.tree.last_zxid(), items };
         world.front.on_message(ToShard::Commit(commit), &world.tree, world.now);
         world.drain(writer);
         events += 1;

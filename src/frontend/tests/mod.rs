@@ -2,15 +2,15 @@
 
 mod bad_input;
 mod connect;
-mod fifo;
 mod limits;
 mod reads;
+mod serve;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::codes::{ErrorCode, EventType, OpCode};
-use crate::handoff::{Commit, ConnId, Event, Item, Reply, ReplyBody, Request, ShardId, ToQuorum, ToShard};
+use crate::handoff::{BatchItem, CommitBatch, ConnId, Event, Reply, ReplyBody, Request, ShardId, ToQuorum, ToShard};
 use crate::jute::data::{Acl, Id, Stat, read_acls};
 use crate::jute::{Reader, Writer};
 use crate::proto::{CreateRequest, DeleteRequest, PathRequest, SetDataRequest};
@@ -157,13 +157,13 @@ impl World {
 
     /// Commits up to `max` queued messages as one batch.
     fn commit(&mut self, max: usize) {
-        let mut commit = Commit { zxid: self.tree.last_zxid(), items: Vec::new() };
+        let mut commit = CommitBatch { zxid: self.tree.last_zxid(), items: Vec::new() };
         let mut renewals = Vec::new();
         for _ in 0..max.min(self.queue.len()) {
             match self.queue.pop_front().unwrap() {
                 ToQuorum::CreateSession { origin, session, timeout_ms } => {
                     self.apply(session, 0, &Txn::CreateSession { timeout_ms }, &mut commit.items);
-                    commit.items.push(Item::SessionOpened { origin, session, timeout_ms });
+                    commit.items.push(BatchItem::SessionOpened { origin, session, timeout_ms });
                 }
                 ToQuorum::Renew { origin, session, timeout_ms } => {
                     let valid = self.tree.session_timeout(session).is_some();
@@ -183,18 +183,24 @@ impl World {
         self.commits_at_once = commits_at_once;
     }
 
-    fn apply(&mut self, session: SessionId, cxid: i32, txn: &Txn, items: &mut Vec<Item>) -> (ErrorCode, TxnResult) {
+    fn apply(
+        &mut self,
+        session: SessionId,
+        cxid: i32,
+        txn: &Txn,
+        items: &mut Vec<BatchItem>,
+    ) -> (ErrorCode, TxnResult) {
         let header = TxnHeader { session, cxid, zxid: self.tree.last_zxid().next(), time_ms: self.now.wall_ms };
         let mut changes = Vec::new();
         let applied = self.tree.apply(&header, txn, Some(&mut changes));
         items.extend(changes.into_iter().map(|change| {
             let event = Event { zxid: change.zxid, kind: change.kind, path: change.path, acl: change.acl };
-            Item::Event(event.into())
+            BatchItem::Event(event.into())
         }));
         (applied.err, applied.result)
     }
 
-    fn commit_request(&mut self, request: Request, items: &mut Vec<Item>) {
+    fn commit_request(&mut self, request: Request, items: &mut Vec<BatchItem>) {
         self.auth_seen.push(request.auth.len());
         let (session, xid) = (request.session, request.origin.xid);
         let (err, body) = match request.op {
@@ -207,9 +213,9 @@ impl World {
         };
         let close = request.op == OpCode::CLOSE_SESSION;
         let zxid = self.tree.last_zxid();
-        items.push(Item::Reply(Reply { conn: request.origin.conn, xid, op: request.op, zxid, err, body, close }));
+        items.push(BatchItem::Reply(Reply { conn: request.origin.conn, xid, op: request.op, zxid, err, body, close }));
         if close {
-            items.push(Item::SessionClosed { session });
+            items.push(BatchItem::SessionClosed { session });
         }
     }
 

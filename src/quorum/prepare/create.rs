@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::outstanding::{ChangeRecord, Source};
+use super::super::outstanding::{ChangeRecord, Overlaid};
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, parent_of, take_bytes};
 use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::{CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
@@ -54,7 +54,7 @@ impl Prepare<'_> {
             next_parent.stat = Some(StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat });
         }
         let before = parent.digest;
-        self.outstanding.seal(parent_path, &mut next_parent, parent.data);
+        self.outstanding.set_digest(parent_path, &mut next_parent, parent.data);
         let data = request.data.map(|data| record.slice_ref(data));
         let mut node = ChangeRecord {
             zxid,
@@ -62,10 +62,10 @@ impl Prepare<'_> {
             children: 0,
             digest: 0,
             counter: 0,
-            acl: Source::Own(self.outstanding.shared(&list)),
-            data: Source::Own(data.clone()),
+            acl: Overlaid::Changed(self.outstanding.shared(&list)),
+            data: Overlaid::Changed(data.clone()),
         };
-        self.outstanding.seal(&path, &mut node, request.data);
+        self.outstanding.set_digest(&path, &mut node, request.data);
         self.outstanding.put(parent_path, next_parent, before);
         self.outstanding.put(&path, node, 0);
         let with_stat = op != OpCode::CREATE || !matches!(mode.kind, CreateKind::Persistent | CreateKind::Ephemeral);

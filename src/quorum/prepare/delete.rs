@@ -47,7 +47,7 @@ impl Prepare<'_> {
             next.children = next.children.saturating_sub(1);
             next.stat = Some(StatPersisted { pzxid: parent.stat.pzxid.max(zxid.0), ..parent.stat });
             let before = parent.digest;
-            self.outstanding.seal(parent_path, &mut next, parent.data);
+            self.outstanding.set_digest(parent_path, &mut next, parent.data);
             self.outstanding.put(parent_path, next, before);
         }
         let before = self.outstanding.view(self.tree, path).map_or(0, |node| node.digest);

@@ -8,7 +8,7 @@ use crate::zxid::SessionId;
 pub(in super::super) struct Closing {
     pub(in super::super) txn: Txn,
     /// Whether the transaction lists all that it deletes.
-    pub(in super::super) lists_all: bool,
+    pub(in super::super) names_all_paths: bool,
 }
 
 impl Prepare<'_> {
@@ -21,7 +21,7 @@ impl Prepare<'_> {
             self.remove(path);
         }
         if !self.config.close_session_txn {
-            return Closing { txn: Txn::CloseSession { paths: None }, lists_all: paths.is_empty() };
+            return Closing { txn: Txn::CloseSession { paths: None }, names_all_paths: paths.is_empty() };
         }
         let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
@@ -29,8 +29,8 @@ impl Prepare<'_> {
             left = rest;
             fitting += 1;
         }
-        let lists_all = fitting == paths.len();
+        let names_all_paths = fitting == paths.len();
         paths.truncate(fitting);
-        Closing { txn: Txn::CloseSession { paths: Some(paths) }, lists_all }
+        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths }
     }
 }

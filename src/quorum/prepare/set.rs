@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::outstanding::Source;
+use super::super::outstanding::Overlaid;
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, next_version, take_bytes};
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::StatPersisted;
@@ -26,9 +26,9 @@ impl Prepare<'_> {
         let mut next = node.next(self.header.zxid);
         let (mzxid, mtime) = (self.header.zxid.0, self.header.time_ms);
         next.stat = Some(StatPersisted { version, mtime, mzxid, ..node.stat });
-        next.data = Source::Own(data.clone());
+        next.data = Overlaid::Changed(data.clone());
         let before = node.digest;
-        self.outstanding.seal(path, &mut next, request.data);
+        self.outstanding.set_digest(path, &mut next, request.data);
         self.outstanding.put(path, next, before);
         Ok(Txn::SetData(SetDataTxn { path: path.into(), data, version }))
     }
@@ -44,9 +44,9 @@ impl Prepare<'_> {
 
         let mut next = node.next(self.header.zxid);
         next.stat = Some(StatPersisted { aversion: version, ..node.stat });
-        next.acl = Source::Own(self.outstanding.shared(&list));
+        next.acl = Overlaid::Changed(self.outstanding.shared(&list));
         let before = node.digest;
-        self.outstanding.seal(path, &mut next, node.data);
+        self.outstanding.set_digest(path, &mut next, node.data);
         self.outstanding.put(path, next, before);
         Ok(Txn::SetAcl { path: path.into(), acl: list, version })
     }

@@ -83,12 +83,12 @@ pub struct Recovered {
     pub tree: Tree,
     /// The last transaction; the next one gets the next zxid.
     pub last_zxid: Zxid,
-    pub report: Report,
+    pub report: RecoveryReport,
 }
 
 /// What was found and done, for the start's banner and log.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct RecoveryReport {
     /// The snapshot that was loaded; none in an empty directory, or with `snapshot.trust.empty`. A snapshot must then be made
     /// durable before the first write is acknowledged: logs without one are not started from.
     pub snapshot: Option<String>,
@@ -123,7 +123,7 @@ pub struct Cut {
 /// Recovers a server from its files.
 pub fn recover<S: Storage>(storage: &mut S, settings: &RecoverySettings) -> Result<Recovered, RecoveryError> {
     let logs = list_logs(storage)?;
-    let mut report = Report::default();
+    let mut report = RecoveryReport::default();
     let start = match snapshots::newest(storage, settings, &mut report)? {
         Some(start) => start,
         None if !report.rejected.is_empty() => return Err(RecoveryError::NoWholeSnapshot(report.rejected)),
@@ -171,7 +171,7 @@ fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError>
 
 /// Removes ephemerals whose session is not in the session table, without a transaction, as a standalone Apache does after
 /// every load.
-fn remove_orphans(tree: &mut Tree, report: &mut Report) {
+fn remove_orphans(tree: &mut Tree, report: &mut RecoveryReport) {
     let before = tree.ephemeral_count();
     let zxid = tree.last_zxid();
     for session in tree.ephemeral_owners() {

@@ -6,7 +6,7 @@ use crate::txnlog::{Entry, FILE_HEADER_BYTES, ScanEnd, Scanner, tail_mark};
 use crate::zxid::Zxid;
 
 use super::snapshots::{Start, is_ttl};
-use super::{Cut, Dir, LogFile, RecoveryError, RecoverySettings, Report, Storage};
+use super::{Cut, Dir, LogFile, RecoveryError, RecoveryReport, RecoverySettings, Storage};
 
 /// A replay under way.
 pub(super) struct Replay<'a> {
@@ -18,7 +18,7 @@ pub(super) struct Replay<'a> {
     expected: Option<(Zxid, i64)>,
     has_ttl: bool,
     settings: &'a RecoverySettings,
-    report: &'a mut Report,
+    report: &'a mut RecoveryReport,
 }
 
 /// How the newest log file is made to end.
@@ -36,7 +36,7 @@ pub(super) struct Tail {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(start: Start, settings: &'a RecoverySettings, report: &'a mut Report) -> Self {
+    pub(super) fn new(start: Start, settings: &'a RecoverySettings, report: &'a mut RecoveryReport) -> Self {
         let Start { tree, zxid, expected, has_ttl } = start;
         let mut replay = Self { tree, base: zxid, last: zxid, expected, has_ttl, settings, report };
         replay.check_snapshot_digest();

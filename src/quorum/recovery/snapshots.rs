@@ -8,7 +8,7 @@ use crate::tree::{Loader, Tree};
 use crate::zxid::Zxid;
 
 use super::error::Rejection;
-use super::{Dir, RecoveryError, RecoverySettings, Report, Storage};
+use super::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Storage};
 
 /// Where the replay starts.
 pub(super) struct Start {
@@ -32,7 +32,7 @@ impl Start {
 pub(super) fn newest<S: Storage>(
     storage: &mut S,
     settings: &RecoverySettings,
-    report: &mut Report,
+    report: &mut RecoveryReport,
 ) -> Result<Option<Start>, RecoveryError> {
     let names = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
     let mut files: Vec<_> = names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect();

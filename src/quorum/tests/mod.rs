@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::handoff::{ConnId, Item, Reply, ReplyBody};
+use crate::handoff::{BatchItem, ConnId, Reply, ReplyBody};
 use crate::jute::Writer;
 use crate::jute::data::{Acl, Id};
 use crate::txn::{LogRecord, read_log_record};
@@ -129,7 +129,7 @@ impl World {
         assert_eq!(self.quorum.report().digest_mismatches, 0);
     }
 
-    fn items(&mut self) -> Vec<Item> {
+    fn items(&mut self) -> Vec<BatchItem> {
         let mut items = Vec::new();
         for (_, message) in self.told.drain(..) {
             if let ToShard::Commit(commit) = message {
@@ -140,7 +140,7 @@ impl World {
     }
 
     fn replies(&mut self) -> Vec<Reply> {
-        let reply = |item| if let Item::Reply(reply) = item { Some(reply) } else { None };
+        let reply = |item| if let BatchItem::Reply(reply) = item { Some(reply) } else { None };
         self.items().into_iter().filter_map(reply).collect()
     }
 

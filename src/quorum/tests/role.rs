@@ -112,9 +112,9 @@ fn a_full_log_refuses_writes_and_makes_sessions_wait() {
     world.quorum.on_log_room(u64::MAX);
     world.advance(100);
     let items = world.items();
-    assert!(matches!(items[0], Item::SessionOpened { .. }));
-    assert!(matches!(&items[1], Item::Reply(reply) if reply.close));
-    assert!(matches!(items[2], Item::SessionClosed { .. }));
+    assert!(matches!(items[0], BatchItem::SessionOpened { .. }));
+    assert!(matches!(&items[1], BatchItem::Reply(reply) if reply.close));
+    assert!(matches!(items[2], BatchItem::SessionClosed { .. }));
 }
 
 /// Room is used up by what is appended, the shell need not say so each time.
@@ -172,11 +172,13 @@ fn events_and_replies_by_shard() {
     assert_eq!(told.len(), 2);
     let (ShardId(0), ToShard::Commit(own)) = &told[0] else { panic!("{told:?}") };
     let (ShardId(1), ToShard::Commit(watcher)) = &told[1] else { panic!("{told:?}") };
-    assert!(own.items.iter().all(|item| matches!(item, Item::Reply(_))) && own.items.len() == 3);
+    assert!(own.items.iter().all(|item| matches!(item, BatchItem::Reply(_))) && own.items.len() == 3);
     let events: Vec<(EventType, &str, i64)> = watcher
         .items
         .iter()
-        .map(|item| if let Item::Event(event) = item { (event.kind, &*event.path, event.zxid.0) } else { panic!() })
+        .map(
+            |item| if let BatchItem::Event(event) = item { (event.kind, &*event.path, event.zxid.0) } else { panic!() },
+        )
         .collect();
     let expected = [
         (EventType::NodeCreated, "/a/b", 3),
@@ -192,7 +194,7 @@ fn events_and_replies_by_shard() {
     world.submit(OpCode::CREATE, create(Some("/a/c"), b"", 0));
     world.settle();
     let items = world.items();
-    assert!(matches!(items[..], [Item::Event(_), Item::Event(_), Item::Reply(_)]), "{items:?}");
+    assert!(matches!(items[..], [BatchItem::Event(_), BatchItem::Event(_), BatchItem::Reply(_)]), "{items:?}");
 }
 
 /// A session's end is told to the shard that owns its id.
@@ -203,7 +205,7 @@ fn an_expired_session_is_told_to_its_own_shard() {
     let owner = ShardId::of(world.session, 3);
     assert_ne!(owner, ShardId(0));
     let says_so = |message: &ToShard| match message {
-        ToShard::Commit(commit) => matches!(commit.items.last(), Some(Item::SessionClosed { .. })),
+        ToShard::Commit(commit) => matches!(commit.items.last(), Some(BatchItem::SessionClosed { .. })),
         ToShard::Renewed { .. } => false,
     };
     assert!(world.told.iter().any(|(shard, message)| *shard == owner && says_so(message)));

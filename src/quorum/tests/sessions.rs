@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn closed(items: &[Item]) -> Vec<i64> {
+fn closed(items: &[BatchItem]) -> Vec<i64> {
     items
         .iter()
-        .filter_map(|item| if let Item::SessionClosed { session } = item { Some(session.0) } else { None })
+        .filter_map(|item| if let BatchItem::SessionClosed { session } = item { Some(session.0) } else { None })
         .collect()
 }
 
@@ -15,7 +15,7 @@ fn open_and_close() {
     world.open(0x200);
     world.settle();
     let items = world.items();
-    let [Item::SessionOpened { session, timeout_ms, .. }] = items[..] else { panic!("{items:?}") };
+    let [BatchItem::SessionOpened { session, timeout_ms, .. }] = items[..] else { panic!("{items:?}") };
     assert_eq!((session, timeout_ms), (SessionId(0x200), 10_000));
     assert_eq!(world.tree.session_timeout(session), Some(10_000));
     assert_eq!(world.code(OpCode::CREATE, create(Some("/e"), b"", 1)).0, 0);
@@ -25,9 +25,9 @@ fn open_and_close() {
     world.settle();
     let items = world.items();
     // Events, then the reply, then the end of the session.
-    let events = items.iter().take_while(|item| matches!(item, Item::Event(_))).count();
+    let events = items.iter().take_while(|item| matches!(item, BatchItem::Event(_))).count();
     assert_eq!(events, 4);
-    let [Item::Reply(reply), Item::SessionClosed { session }] = &items[events..] else { panic!("{items:?}") };
+    let [BatchItem::Reply(reply), BatchItem::SessionClosed { session }] = &items[events..] else { panic!("{items:?}") };
     assert_eq!((reply.err, reply.close, *session), (ErrorCode::OK, true, SessionId(0x100)));
     assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec!["/e".into(), "/p/e".into()]) });
     assert_eq!(world.tree.sessions().count(), 1);

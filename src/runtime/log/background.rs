@@ -31,7 +31,7 @@ pub(super) enum Job {
 }
 
 /// What the appending thread hears.
-pub(super) enum Report {
+pub(super) enum Completion {
     Spare(Segment),
     Flushed(io::Result<()>),
     /// A spare file could not be made; it is tried again every second. Said once until one is made.
@@ -44,7 +44,7 @@ pub(super) struct Background {
     pub(super) force_sync: bool,
     pub(super) segment_bytes_min: u64,
     pub(super) jobs: Receiver<Job>,
-    pub(super) reports: Sender<Report>,
+    pub(super) reports: Sender<Completion>,
     pub(super) wake: Arc<dyn Fn() + Send + Sync>,
     /// The appending thread is running out of room: no pauses while zeroing.
     pub(super) urgent: Arc<AtomicBool>,
@@ -119,7 +119,7 @@ impl Background {
             None => Ok(()),
             Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        self.report(Report::Flushed(outcome));
+        self.report(Completion::Flushed(outcome));
     }
 
     /// Cuts the zeros of retired files that nobody uses any more.
@@ -168,7 +168,7 @@ impl Background {
         self.spares_made += 1;
         self.wanted.pop_front();
         self.attempt = None;
-        self.report(Report::Spare(segment));
+        self.report(Completion::Spare(segment));
         Ok(())
     }
 
@@ -184,11 +184,11 @@ impl Background {
         }
         self.attempt = None;
         self.retry_at = Some(Instant::now() + RETRY);
-        self.report(Report::NoSpare(error));
+        self.report(Completion::NoSpare(error));
         RETRY
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: Completion) {
         // The log is gone: nobody needs to hear it.
         let _ = self.reports.send(report);
         (self.wake)();

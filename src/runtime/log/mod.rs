@@ -30,7 +30,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 
 use crate::txnlog::{ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, file_name, first_entry, tail_mark};
 
-use background::{Background, Job, Report, SPARE_PREFIX, sync_dir};
+use background::{Background, Completion, Job, SPARE_PREFIX, sync_dir};
 use segment::{Segment, WINDOW_BYTES};
 
 /// What a log is like.
@@ -138,7 +138,7 @@ pub struct Log {
     full: bool,
     events: VecDeque<LogEvent>,
     jobs: Sender<Job>,
-    reports: Receiver<Report>,
+    reports: Receiver<Completion>,
     urgent: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -208,7 +208,7 @@ impl Log {
             thread: Some(thread),
         };
         if let Ok(report) = log.reports.recv() {
-            log.on_report(report);
+            log.on_completion(report);
         }
         Ok(log)
     }
@@ -325,7 +325,7 @@ impl Log {
         self.join();
         // The background thread has ended, so a spare that it made meanwhile is among the reports.
         for report in self.reports.try_iter() {
-            if let Report::Spare(spare) = report {
+            if let Completion::Spare(spare) = report {
                 std::fs::remove_file(&spare.path)?;
             }
         }
@@ -339,7 +339,7 @@ impl Log {
     fn wait_for_flush(&mut self) -> io::Result<()> {
         loop {
             let report = self.reports.recv().map_err(|_| io::Error::other("the log's thread has ended"))?;
-            self.on_report(report);
+            self.on_completion(report);
             if let Some(LogEvent::Flushed(_)) = self.events.back()
                 && let Some(LogEvent::Flushed(result)) = self.events.pop_back()
             {
@@ -452,13 +452,13 @@ impl Log {
 
     fn collect(&mut self) {
         while let Ok(report) = self.reports.try_recv() {
-            self.on_report(report);
+            self.on_completion(report);
         }
     }
 
-    fn on_report(&mut self, report: Report) {
+    fn on_completion(&mut self, report: Completion) {
         match report {
-            Report::Spare(segment) => {
+            Completion::Spare(segment) => {
                 self.spares.push_back(segment);
                 self.coming.pop_front();
                 self.ask_for_spares();
@@ -466,15 +466,15 @@ impl Log {
                 self.urgent.store(false, Ordering::Relaxed);
                 self.events.push_back(LogEvent::Room);
             }
-            Report::Flushed(result) => {
+            Completion::Flushed(result) => {
                 self.on_flushed(&result);
                 self.events.push_back(LogEvent::Flushed(result));
             }
-            Report::NoSpare(error) if !self.full => {
+            Completion::NoSpare(error) if !self.full => {
                 self.full = true;
                 self.events.push_back(LogEvent::NoSpace(error));
             }
-            Report::NoSpare(_) => {}
+            Completion::NoSpare(_) => {}
         }
     }
 

@@ -13,7 +13,7 @@ use super::notice::Notice;
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::settings::{Autopurge, Compression, Config, Containers, CoreSettings, Placement, WordList};
+use super::settings::{Autopurge, Compression, Config, Containers, CoreSettings, PlacementPolicy, WordList};
 use super::sources::{FSYNC_WARNING, Flag, Sources};
 use super::values::{parse_int, parse_long};
 
@@ -352,10 +352,10 @@ fn required_schemes(reader: &mut Reader<'_>, digest_enabled: bool) -> Result<BTr
 
 fn read_cores(reader: &mut Reader<'_>) -> Result<CoreSettings, ConfigError> {
     let placement = match reader.text("ringkeeper.placement").unwrap_or("auto") {
-        "auto" => Placement::Auto,
-        "shared" => Placement::Shared,
-        "dedicated" => Placement::Dedicated,
-        "unpinned" => Placement::Unpinned,
+        "auto" => PlacementPolicy::Auto,
+        "shared" => PlacementPolicy::Shared,
+        "dedicated" => PlacementPolicy::Dedicated,
+        "unpinned" => PlacementPolicy::Unpinned,
         other => {
             let known = "auto, shared, dedicated or unpinned";
             return Err(ConfigError::UnknownWord { key: "ringkeeper.placement", value: other.to_owned(), known });

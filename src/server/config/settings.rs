@@ -176,12 +176,12 @@ pub struct CoreSettings {
     /// `ringkeeper.cores`: the cores to use, as `0-3,6`; empty is every core the process may run on. Default empty.
     pub cores: Vec<u32>,
     /// `ringkeeper.placement`. Default `auto`.
-    pub placement: Placement,
+    pub placement: PlacementPolicy,
 }
 
 /// `ringkeeper.placement`: who shares a core with whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
+pub enum PlacementPolicy {
     /// `auto`: `shared` on one or two cores, else `dedicated`.
     Auto,
     /// `shared`: the quorum core and one shard are on the same executor.
@@ -236,7 +236,7 @@ impl Config {
             super_digest: None,
             digest_scheme_enabled: true,
             required_auth_schemes: BTreeSet::new(),
-            cores: CoreSettings { shards: 0, cores: Vec::new(), placement: Placement::Auto },
+            cores: CoreSettings { shards: 0, cores: Vec::new(), placement: PlacementPolicy::Auto },
         }
     }
 }

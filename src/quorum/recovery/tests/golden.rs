@@ -20,7 +20,7 @@ fn hex(value: &Value) -> i64 {
     u64::from_str_radix(value.as_str().unwrap(), 16).unwrap() as i64
 }
 
-fn check(name: &str, settings: RecoverySettings) -> Report {
+fn check(name: &str, settings: RecoverySettings) -> RecoveryReport {
     let (mut files, oracle) = golden(name);
     let recovered = recover(&mut files, &settings).unwrap_or_else(|error| panic!("{name}: {error}"));
     let tree = &recovered.tree;

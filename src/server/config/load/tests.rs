@@ -114,7 +114,7 @@ fn values_reach_their_fields() {
     assert_eq!(config.super_digest, Some(Secret::new("super:xyz")));
     assert_eq!((config.jute_max_buffer, config.jute_extra_bytes), (0xf_ffff, 2048));
     assert_eq!(config.large_request_threshold, Some(1000));
-    let cores = CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: Placement::Dedicated };
+    let cores = CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: PlacementPolicy::Dedicated };
     assert_eq!(config.cores, cores);
     assert!(config.client_tcp_keep_alive && !config.close_session_txn && !config.serialize_last_processed_zxid);
     assert!(!config.data_dir_autocreate);

@@ -64,7 +64,7 @@ impl FlushReport {
 }
 
 /// See the module's head.
-pub struct Core {
+pub struct QuorumCore {
     quorum: Quorum,
     log: Log,
     tree: SharedTree,
@@ -82,7 +82,7 @@ pub struct Core {
     failure: Option<io::Error>,
 }
 
-impl Core {
+impl QuorumCore {
     /// A core over a recovered tree. `snapshots` asks the background for one.
     pub fn new(
         quorum: Quorum,
@@ -112,7 +112,7 @@ impl Core {
     }
 
     /// Whether there is something to do at once: messages, or commits that one step did not get through.
-    pub fn has_mail(&self) -> bool {
+    pub fn has_work(&self) -> bool {
         let has_commits = self.quorum.has_committable();
         has_commits
             || !self.backlog.is_empty()
@@ -121,7 +121,7 @@ impl Core {
 
     /// Whether all that was accepted is durable and answered.
     pub fn idle(&self) -> bool {
-        self.flushing.is_none() && !self.has_mail()
+        self.flushing.is_none() && !self.has_work()
     }
 
     /// Ends the log: everything is flushed, the padding cut.
@@ -172,7 +172,7 @@ impl Core {
         while let Some(look) = self.inspections.pop() {
             look(&mut self.quorum, &self.flushes, now);
         }
-        self.hear_the_log();
+        self.poll_log();
         if !self.stalled {
             self.take_requests(now);
         }
@@ -184,7 +184,7 @@ impl Core {
         Ok(())
     }
 
-    fn hear_the_log(&mut self) {
+    fn poll_log(&mut self) {
         while let Some(event) = self.log.poll() {
             match event {
                 LogEvent::Flushed(result) => self.on_flushed(result),
@@ -312,7 +312,7 @@ const COMMITS_PER_STEP: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::{ConnId, Item, Origin};
+    use crate::handoff::{BatchItem, ConnId, Origin};
     use crate::limits::HANDOFF_QUEUE_MAX;
     use crate::quorum::QuorumConfig;
     use crate::runtime::clock;
@@ -333,7 +333,7 @@ mod tests {
         let (snapshots, _requests) = crossbeam::channel::bounded(1);
         let tree = SharedTree::new(tree);
         let second = Duration::from_secs(1);
-        let mut core = Core::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
+        let mut core = QuorumCore::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
         let mut ring = Ring::new(RingConfig::default()).unwrap();
         let asked = 3 * COMMITS_PER_STEP;
         for nth in 0..asked {
@@ -341,7 +341,7 @@ mod tests {
             let open = ToQuorum::CreateSession { origin, session: SessionId(nth as i64 + 1), timeout_ms: 10_000 };
             assert!(link.to_quorum.push(open).is_ok());
         }
-        while core.has_mail() || core.flushing.is_some() {
+        while core.has_work() || core.flushing.is_some() {
             ring.turn(Wait::For(Duration::from_millis(1))).unwrap();
             while let Some(event) = ring.next_event() {
                 let Event::Synced { result, .. } = event else { continue };
@@ -351,7 +351,9 @@ mod tests {
         }
         let messages = std::iter::from_fn(|| link.from_quorum.pop());
         let opened = messages.map(|message| match message {
-            ToShard::Commit(commit) => commit.items.iter().filter(|i| matches!(i, Item::SessionOpened { .. })).count(),
+            ToShard::Commit(commit) => {
+                commit.items.iter().filter(|i| matches!(i, BatchItem::SessionOpened { .. })).count()
+            }
             ToShard::Renewed { .. } => 0,
         });
         assert_eq!(opened.sum::<usize>(), asked);

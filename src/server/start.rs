@@ -16,9 +16,9 @@ use crate::handoff::{ShardId, ToQuorum, ToShard};
 use crate::limits;
 use crate::quorum::{Quorum, QuorumConfig};
 use crate::runtime::admission::Admission;
-use crate::runtime::core::{Core, ShardLink};
-use crate::runtime::executor::{self, ExecutorError, Load, Seat};
-use crate::runtime::lane::Lane;
+use crate::runtime::executor::{self, ExecutorError, ExecutorSpec, Workload};
+use crate::runtime::lane::{Lane, WakeHandle};
+use crate::runtime::quorum_core::{QuorumCore, ShardLink};
 use crate::runtime::ring::Waker;
 use crate::runtime::shard::{ControlLane, Links, Shard, WordRequest};
 use crate::runtime::{SharedTree, clock};
@@ -26,34 +26,34 @@ use crate::session;
 
 use super::background::Background;
 use super::config::Config;
-use super::desk::Desk;
-use super::life::{Crew, Running};
 use super::listen;
-use super::placement::{Seats, place};
-use super::preflight::{Ground, StartError, unguessable};
+use super::placement::{Placement, place};
+use super::preflight::{StartError, Startup, unguessable};
+use super::running::{Executors, Running};
+use super::stats::StatsCollector;
 
 /// Starts every part of the server; the port is open when it returns.
-pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
+pub fn start(config: Config, startup: Startup) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let Ground { tree, log, log_bell, data, listener, address, started } = ground;
-    let seats = seats(&config);
+    let Startup { tree, log, log_waker, data, listener, address, started } = startup;
+    let placement = placement(&config);
     let now = clock::now();
-    let quorum = Quorum::new(quorum_config(&config, seats.shards.len()), &tree.read(), unguessable(), now);
-    let wiring = Wiring::new(seats.shards.len(), seats.quorum.is_none(), log_bell);
+    let quorum = Quorum::new(quorum_config(&config, placement.shards.len()), &tree.read(), unguessable(), now);
+    let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
     let background = Background::start(&config, data, tree.clone()).map_err(StartError::unexpected)?;
     let (words, word_requests) = unbounded();
-    let desk = Desk {
+    let stats = StatsCollector {
         config: config.clone(),
         port: address.port(),
         tree: tree.clone(),
         shards: wiring.controls.clone(),
         inspections: wiring.inspections.clone(),
-        core_bell: wiring.log_bell.clone(),
+        core_waker: wiring.log_waker.clone(),
         started,
-        trace_mask: Desk::default_mask(),
+        trace_mask: StatsCollector::default_mask(),
     };
-    desk.open(word_requests).map_err(StartError::unexpected)?;
-    let core = Core::new(
+    stats.open(word_requests).map_err(StartError::unexpected)?;
+    let core = QuorumCore::new(
         quorum,
         log,
         tree.clone(),
@@ -64,22 +64,22 @@ pub fn start(config: Config, ground: Ground) -> Result<Running, StartError> {
     );
     listen::open(&listener, address, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::unexpected)?;
-    say_serving(&seats, address);
-    let crew = spawn_all(&config, seats, &wiring, core, &tree, &listener, words)?;
-    Ok(Running::new(crew, wiring.controls, background))
+    log_serving(&placement, address);
+    let executors = spawn_all(&config, placement, &wiring, core, &tree, &listener, words)?;
+    Ok(Running::new(executors, wiring.controls, background))
 }
 
 /// What lies between the executors.
 struct Wiring {
     lanes: Vec<ShardLink>,
     controls: Vec<Arc<ControlLane>>,
-    inspections: Arc<SegQueue<crate::runtime::core::Inspection>>,
+    inspections: Arc<SegQueue<crate::runtime::quorum_core::Inspection>>,
     /// Wakes the quorum core for what is in no lane: events of the log, inspections.
-    log_bell: Arc<Lane<()>>,
+    log_waker: Arc<WakeHandle>,
 }
 
 impl Wiring {
-    fn new(shards: usize, shared: bool, log_bell: Arc<Lane<()>>) -> Self {
+    fn new(shards: usize, shared: bool, log_waker: Arc<WakeHandle>) -> Self {
         let link = |shard| ShardLink {
             to_quorum: Arc::new(Lane::<ToQuorum>::new(limits::HANDOFF_QUEUE_MAX)),
             from_quorum: Arc::new(Lane::<ToShard>::new(limits::HANDOFF_QUEUE_MAX)),
@@ -90,7 +90,7 @@ impl Wiring {
             lanes: (0..shards).map(link).collect(),
             controls: (0..shards).map(|_| Arc::default()).collect(),
             inspections: Arc::default(),
-            log_bell,
+            log_waker,
         }
     }
 
@@ -99,17 +99,17 @@ impl Wiring {
     }
 
     /// The quorum core's ring is known: whoever has something for it wakes that ring.
-    fn core_bells(&self) -> impl FnOnce(&Waker) + Send + use<> {
+    fn core_wakers(&self) -> impl FnOnce(&Waker) + Send + use<> {
         let lanes: Vec<_> = self.lanes.iter().map(|link| link.to_quorum.clone()).collect();
-        let log_bell = self.log_bell.clone();
+        let log_waker = self.log_waker.clone();
         move |waker| {
             lanes.iter().for_each(|lane| lane.wake_with(waker.clone()));
-            log_bell.wake_with(waker.clone());
+            log_waker.wake_with(waker.clone());
         }
     }
 
     /// The same of a shard's ring.
-    fn shard_bells(&self, shard: usize) -> impl FnOnce(&Waker) + Send + use<> {
+    fn shard_wakers(&self, shard: usize) -> impl FnOnce(&Waker) + Send + use<> {
         let (lane, control) = (self.lanes[shard].from_quorum.clone(), self.controls[shard].clone());
         move |waker| {
             lane.wake_with(waker.clone());
@@ -120,29 +120,29 @@ impl Wiring {
 
 fn spawn_all(
     config: &Config,
-    seats: Seats,
+    placement: Placement,
     wiring: &Wiring,
-    core: Core,
+    core: QuorumCore,
     tree: &SharedTree,
     listener: &OwnedFd,
     words: Sender<WordRequest>,
-) -> Result<Crew, StartError> {
+) -> Result<Executors, StartError> {
     let (ended_sender, ended) = unbounded();
     let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let shard_count = seats.shards.len();
+    let shard_count = placement.shards.len();
     let admission = Arc::new(Admission::new(config.max_client_cnxns, config.max_cnxns, shard_count as u16));
     let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);
-    if let Some(seat) = seats.quorum {
-        let (core, bells, tree, stopping) = (core.take(), wiring.core_bells(), tree.clone(), stop_core.clone());
+    if let Some(spec) = placement.quorum {
+        let (core, wakers, tree, stopping) = (core.take(), wiring.core_wakers(), tree.clone(), stop_core.clone());
         let load = move |waker: Waker| {
-            bells(&waker);
-            Load { shard: None, watching: None, core, tree, stopping }
+            wakers(&waker);
+            Workload { shard: None, watching: None, core, tree, stopping }
         };
-        threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+        threads.push(executor::spawn(spec, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
     }
-    for (nth, seat) in seats.shards.into_iter().enumerate() {
+    for (nth, spec) in placement.shards.into_iter().enumerate() {
         let links = Links {
             to_quorum: wiring.lanes[nth].to_quorum.clone(),
             quorum_is_local: wiring.lanes[nth].local,
@@ -155,18 +155,18 @@ fn spawn_all(
         let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
         let shard = Shard::new(id, frontend, listener.try_clone().map_err(StartError::unexpected)?, links);
         let core = core.take();
-        let (core_bells, shard_bells) = (core.as_ref().map(|_| wiring.core_bells()), wiring.shard_bells(nth));
+        let (core_wakers, shard_wakers) = (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
         let (watching, tree, stopping) = (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
         let load = move |waker: Waker| {
-            shard_bells(&waker);
-            if let Some(core_bells) = core_bells {
-                core_bells(&waker);
+            shard_wakers(&waker);
+            if let Some(core_wakers) = core_wakers {
+                core_wakers(&waker);
             }
-            Load { shard: Some(shard), watching: Some(watching), core, tree, stopping }
+            Workload { shard: Some(shard), watching: Some(watching), core, tree, stopping }
         };
-        threads.push(executor::spawn(seat, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+        threads.push(executor::spawn(spec, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
     }
-    Ok(Crew { threads, ended, stop_shards, stop_core, shard_executors: shard_count })
+    Ok(Executors { threads, ended, stop_shards, stop_core, shard_executors: shard_count })
 }
 
 fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<(), ExecutorError>) + Send + use<> {
@@ -175,17 +175,17 @@ fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<()
     move |result| drop(ended.send(result))
 }
 
-fn seats(config: &Config) -> Seats {
+fn placement(config: &Config) -> Placement {
     let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
     let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
     let cpus: Vec<usize> = all.filter(wanted).collect();
     place(&cpus, config.cores.shards as usize, config.cores.placement)
 }
 
-fn say_serving(seats: &Seats, address: SocketAddr) {
-    let cpu = |seat: &Seat| seat.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
-    let shards: Vec<_> = seats.shards.iter().map(cpu).collect();
-    let quorum = seats.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
+fn log_serving(placement: &Placement, address: SocketAddr) {
+    let cpu = |spec: &ExecutorSpec| spec.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
+    let shards: Vec<_> = placement.shards.iter().map(cpu).collect();
+    let quorum = placement.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     info!("{cores} cores, {} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
     info!("clients: {address}; nothing else is listened on");

@@ -8,18 +8,18 @@ use hashbrown::HashMap;
 
 /// How many more wrong passwords each address may try.
 #[derive(Debug)]
-pub(super) struct Guesses {
-    addresses: HashMap<IpAddr, Bucket, FixedState>,
+pub(super) struct PasswordLimiter {
+    addresses: HashMap<IpAddr, TokenBucket, FixedState>,
 }
 
 /// Tokens left, and the monotonic milliseconds up to which they have been filled.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+struct TokenBucket {
     tokens: u32,
     filled_ms: i64,
 }
 
-impl Guesses {
+impl PasswordLimiter {
     pub(super) fn new(seed: u64) -> Self {
         Self { addresses: HashMap::with_hasher(FixedState::with_seed(seed)) }
     }
@@ -41,13 +41,13 @@ impl Guesses {
             });
         }
         if self.addresses.len() < ADDRESSES_MAX || self.addresses.contains_key(&address) {
-            let bucket = self.addresses.entry(address).or_insert(Bucket { tokens: TOKENS, filled_ms: now_ms });
+            let bucket = self.addresses.entry(address).or_insert(TokenBucket { tokens: TOKENS, filled_ms: now_ms });
             bucket.tokens = bucket.tokens.saturating_sub(1);
         }
     }
 }
 
-impl Bucket {
+impl TokenBucket {
     fn fill(&mut self, now_ms: i64) {
         let tokens = (now_ms - self.filled_ms).max(0) / TOKEN_MS;
         if tokens > 0 {
@@ -70,27 +70,27 @@ mod tests {
 
     #[test]
     fn an_address_waits_after_its_tokens_and_others_do_not() {
-        let mut guesses = Guesses::new(0);
+        let mut password_limiter = PasswordLimiter::new(0);
         let [bad, good]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
         for _ in 0..TOKENS {
-            assert!(guesses.may_try(bad, 5));
-            guesses.count(bad, 5);
+            assert!(password_limiter.may_try(bad, 5));
+            password_limiter.count(bad, 5);
         }
-        assert!(!guesses.may_try(bad, 5 + TOKEN_MS - 1) && guesses.may_try(good, 5));
-        assert!(guesses.may_try(bad, 5 + TOKEN_MS));
-        guesses.count(bad, 5 + TOKEN_MS);
-        assert!(!guesses.may_try(bad, 5 + TOKEN_MS));
-        assert!(guesses.may_try(bad, i64::MAX / 2));
+        assert!(!password_limiter.may_try(bad, 5 + TOKEN_MS - 1) && password_limiter.may_try(good, 5));
+        assert!(password_limiter.may_try(bad, 5 + TOKEN_MS));
+        password_limiter.count(bad, 5 + TOKEN_MS);
+        assert!(!password_limiter.may_try(bad, 5 + TOKEN_MS));
+        assert!(password_limiter.may_try(bad, i64::MAX / 2));
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let mut guesses = Guesses::new(0);
+        let mut password_limiter = PasswordLimiter::new(0);
         for i in 0..2 * ADDRESSES_MAX as u32 {
-            guesses.count(IpAddr::from(i.to_be_bytes()), 0);
+            password_limiter.count(IpAddr::from(i.to_be_bytes()), 0);
         }
-        assert_eq!(guesses.addresses.len(), ADDRESSES_MAX);
-        guesses.count(IpAddr::from([9, 9, 9, 9]), 1_000_000);
-        assert_eq!(guesses.addresses.len(), 1, "the quiet ones are forgotten");
+        assert_eq!(password_limiter.addresses.len(), ADDRESSES_MAX);
+        password_limiter.count(IpAddr::from([9, 9, 9, 9]), 1_000_000);
+        assert_eq!(password_limiter.addresses.len(), 1, "the quiet ones are forgotten");
     }
 }

@@ -6,11 +6,11 @@ use crate::jute::Reader;
 use crate::proto::RequestHeader;
 
 use super::connection::{Connection, Pending, Phase, Wait};
-use super::{Effect, Shard, Turn, is_for_quorum};
+use super::{ConnContext, Effect, ShardState, is_for_quorum};
 
 /// What came of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Served {
     Done,
     /// It can not be taken up yet, and nothing has been done with it.
     Wait(Wait),
@@ -18,17 +18,17 @@ pub(super) enum Step {
     MoveTo(ShardId),
 }
 
-impl Turn<'_> {
+impl ConnContext<'_> {
     /// Serves one request, or finds that it must wait.
     #[inline]
-    pub(super) fn serve(&mut self, frame: &[u8]) -> Step {
+    pub(super) fn serve(&mut self, frame: &[u8]) -> Served {
         let mut reader = Reader::new(frame);
         let Ok(header) = RequestHeader::read(&mut reader) else {
             self.close();
-            return Step::Done;
+            return Served::Done;
         };
         if let Some(wait) = self.must_wait(header.op) {
-            return Step::Wait(wait);
+            return Served::Wait(wait);
         }
         self.touch();
         self.conn.tally.received += 1;
@@ -41,7 +41,7 @@ impl Turn<'_> {
                 false => self.answer(header, reader),
             }
         }
-        Step::Done
+        Served::Done
     }
 
     #[inline]
@@ -97,7 +97,7 @@ impl Turn<'_> {
     }
 }
 
-impl Shard {
+impl ShardState {
     /// Whether the quorum core has as many requests of this shard as it may have.
     #[inline]
     pub(super) fn core_is_full(&self) -> bool {

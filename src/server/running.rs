@@ -14,7 +14,7 @@ use super::background::Background;
 use super::preflight::StartError;
 
 /// The running executors.
-pub struct Crew {
+pub struct Executors {
     pub threads: Vec<JoinHandle<()>>,
     /// One message from each executor when it ends.
     pub ended: Receiver<Result<(), ExecutorError>>,
@@ -27,43 +27,43 @@ pub struct Crew {
 
 /// See the module's head.
 pub struct Running {
-    crew: Crew,
+    executors: Executors,
     shards: Vec<Arc<ControlLane>>,
     // Snapshots, purge and the lock on the data live as long as the server.
     _background: Background,
 }
 
 /// Why a server ends.
-pub enum Ending {
+pub enum StopCause {
     Signal(&'static str),
     Failure(Result<(), ExecutorError>),
 }
 
 impl Running {
     /// Takes over what has been started.
-    pub fn new(crew: Crew, shards: Vec<Arc<ControlLane>>, background: Background) -> Self {
-        Self { crew, shards, _background: background }
+    pub fn new(executors: Executors, shards: Vec<Arc<ControlLane>>, background: Background) -> Self {
+        Self { executors, shards, _background: background }
     }
 
     /// Waits for a signal, or for an executor that fails.
-    pub fn wait(&self, signals: &Receiver<&'static str>) -> Ending {
+    pub fn wait(&self, signals: &Receiver<&'static str>) -> StopCause {
         select! {
-            recv(signals) -> signal => Ending::Signal(signal.unwrap_or("signal")),
-            recv(self.crew.ended) -> ended => Ending::Failure(ended.unwrap_or(Ok(()))),
+            recv(signals) -> signal => StopCause::Signal(signal.unwrap_or("signal")),
+            recv(self.executors.ended) -> ended => StopCause::Failure(ended.unwrap_or(Ok(()))),
         }
     }
 
     /// Ends the server: after a signal what is in flight is finished, after a failure nothing is tried any more.
-    pub fn stop(self, why: Ending) -> Result<(), StartError> {
+    pub fn stop(self, why: StopCause) -> Result<(), StartError> {
         match why {
-            Ending::Failure(failure) => Err(StartError::failed(failure)),
-            Ending::Signal(signal) => {
+            StopCause::Failure(failure) => Err(StartError::failed(failure)),
+            StopCause::Signal(signal) => {
                 log::info!("{signal}: finishing what is in flight");
                 self.shards.iter().for_each(|shard| shard.send(Control::Drain));
-                self.crew.stop_shards.store(true, Ordering::Release);
-                self.await_ends(self.crew.shard_executors)?;
-                self.crew.stop_core.store(true, Ordering::Release);
-                self.await_ends(self.crew.threads.len() - self.crew.shard_executors)?;
+                self.executors.stop_shards.store(true, Ordering::Release);
+                self.await_ends(self.executors.shard_executors)?;
+                self.executors.stop_core.store(true, Ordering::Release);
+                self.await_ends(self.executors.threads.len() - self.executors.shard_executors)?;
                 log::info!("stopped");
                 Ok(())
             }
@@ -72,7 +72,7 @@ impl Running {
 
     fn await_ends(&self, count: usize) -> Result<(), StartError> {
         for _ in 0..count {
-            match self.crew.ended.recv_timeout(DRAIN_TIME) {
+            match self.executors.ended.recv_timeout(DRAIN_TIME) {
                 Ok(Ok(())) => {}
                 Ok(failure) => return Err(StartError::failed(failure)),
                 Err(_) => log::warn!("clients take too long to end: closing their connections"),

@@ -1,4 +1,4 @@
-//! The desk that answers four-letter words: a thread that asks every core for its part, and never keeps one from its work.
+//! Gathers what the four-letter words report, and answers them: a thread that asks every core for its part and blocks none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,9 +9,9 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
-use crate::quorum::{Quorum, Report as QuorumReport};
-use crate::runtime::core::{FlushReport, Inspection};
-use crate::runtime::lane::Lane;
+use crate::quorum::{Quorum, QuorumStats};
+use crate::runtime::lane::WakeHandle;
+use crate::runtime::quorum_core::{FlushReport, Inspection};
 use crate::runtime::shard::{Control, ControlLane, WordRequest};
 use crate::runtime::{SharedTree, clock};
 use crate::zxid::Now;
@@ -23,20 +23,20 @@ use super::words::report::{
 };
 use super::words::{Needs, Reports, TRACE_MASK_DEFAULT, Word, answer, refusal};
 
-/// Everything the desk asks.
-pub struct Desk {
+/// Everything that it asks.
+pub struct StatsCollector {
     pub config: Arc<Config>,
     pub port: u16,
     pub tree: SharedTree,
     pub shards: Vec<Arc<ControlLane>>,
     pub inspections: Arc<SegQueue<Inspection>>,
     /// Wakes the quorum core after an inspection was queued.
-    pub core_bell: Arc<Lane<()>>,
+    pub core_waker: Arc<WakeHandle>,
     pub started: Instant,
     pub trace_mask: AtomicI64,
 }
 
-impl Desk {
+impl StatsCollector {
     /// Answers words on a thread of its own, until the shards are gone.
     pub fn open(self, requests: Receiver<WordRequest>) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("words".into()).spawn(move || {
@@ -114,7 +114,7 @@ impl Desk {
     fn server(&self, with_monitor: bool) -> (ServerReport, MonitorReport) {
         let shards = self.ask_shards(|frontend, _| frontend.report());
         let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
-        let (quorum, flushes): (QuorumReport, FlushReport) = core.unwrap_or_default();
+        let (quorum, flushes): (QuorumStats, FlushReport) = core.unwrap_or_default();
         let sum = |field: fn(&ShardReport) -> u64| shards.iter().map(field).sum();
         let tree = self.tree.read();
         let server = ServerReport {
@@ -193,7 +193,7 @@ impl Desk {
         let (sender, answers) = unbounded();
         for shard in &self.shards {
             let sender: Sender<T> = sender.clone();
-            // The desk may have stopped waiting.
+            // The stats may have stopped waiting.
             shard.send(Control::Inspect(Box::new(move |frontend, now| drop(sender.send(look(frontend, now))))));
         }
         drop(sender);
@@ -205,7 +205,7 @@ impl Desk {
         let (sender, answers) = unbounded();
         let ask = move |quorum: &mut Quorum, flushes: &FlushReport, now| drop(sender.send(look(quorum, flushes, now)));
         self.inspections.push(Box::new(ask));
-        self.core_bell.wake();
+        self.core_waker.wake();
         answers.recv_timeout(ANSWER_TIME).ok()
     }
 }
