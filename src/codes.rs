@@ -42,43 +42,44 @@ impl OpCode {
     /// The type of a transaction that failed; never sent by a client.
     pub const ERROR: Self = Self(-1);
 
-    /// The four-letter name that `cons` shows as `lop=` (`Request.op2String` cut to four).
-    pub fn short_name(self) -> &'static str {
+    /// The short name that `cons` shows as `lop=` (what Apache's `FinalRequestProcessor` keeps as its last operation);
+    /// `NA` for what it keeps no name of.
+    pub const fn short_name(self) -> &'static str {
         match self {
-            Self::CREATE => "CREA",
-            Self::DELETE => "DELE",
+            Self::CREATE | Self::CREATE2 | Self::CREATE_CONTAINER | Self::CREATE_TTL => "CREA",
+            Self::DELETE | Self::DELETE_CONTAINER => "DELE",
             Self::EXISTS => "EXIS",
             Self::GET_DATA => "GETD",
             Self::SET_DATA => "SETD",
             Self::GET_ACL => "GETA",
             Self::SET_ACL => "SETA",
-            Self::GET_CHILDREN => "GETC",
+            Self::GET_CHILDREN | Self::GET_CHILDREN2 => "GETC",
             Self::SYNC => "SYNC",
             Self::PING => "PING",
-            Self::GET_CHILDREN2 => "GETC",
             Self::CHECK => "CHEC",
             Self::MULTI => "MULT",
-            Self::CREATE2 => "CREA",
             Self::RECONFIG => "RECO",
-            Self::CHECK_WATCHES => "CHEW",
+            Self::CHECK_WATCHES => "CHKW",
             Self::REMOVE_WATCHES => "REMW",
-            Self::CREATE_CONTAINER => "CREC",
-            Self::CREATE_TTL => "CRET",
-            Self::MULTI_READ => "MULR",
-            Self::AUTH => "AUTH",
+            Self::MULTI_READ => "MLTR",
             Self::SET_WATCHES => "SETW",
-            Self::SASL => "SASL",
+            Self::SET_WATCHES2 => "STW2",
             Self::GET_EPHEMERALS => "GETE",
-            Self::GET_ALL_CHILDREN_NUMBER => "GETN",
-            Self::SET_WATCHES2 => "SETW",
+            Self::GET_ALL_CHILDREN_NUMBER => "GETACN",
             Self::ADD_WATCH => "ADDW",
-            Self::WHO_AM_I => "WHOA",
+            Self::WHO_AM_I => "HOMI",
             Self::CREATE_SESSION => "SESS",
             Self::CLOSE_SESSION => "CLOS",
-            _ => "UNKN",
+            _ => "NA",
         }
     }
 }
+
+/// The four-letter words, in order. The frontend tells them from frame lengths; the server answers them.
+pub const FOUR_LETTER_WORDS: [&str; 18] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat",
+    "stmk", "wchc", "wchp", "wchs",
+];
 
 /// The outcome of a request (`KeeperException.Code`); 0 is success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -138,4 +139,51 @@ pub mod perms {
     pub const DELETE: i32 = 8;
     pub const ADMIN: i32 = 16;
     pub const ALL: i32 = 31;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Apache 3.9.5 prints after `lop=`, by the request's number.
+    #[test]
+    fn short_names_are_those_that_cons_prints() {
+        const NAMES: [(&str, &[i32]); 24] = [
+            ("CREA", &[1, 15, 19, 21]),
+            ("DELE", &[2, 20]),
+            ("EXIS", &[3]),
+            ("GETD", &[4]),
+            ("SETD", &[5]),
+            ("GETA", &[6]),
+            ("SETA", &[7]),
+            ("GETC", &[8, 12]),
+            ("SYNC", &[9]),
+            ("PING", &[11]),
+            ("CHEC", &[13]),
+            ("MULT", &[14]),
+            ("RECO", &[16]),
+            ("CHKW", &[17]),
+            ("REMW", &[18]),
+            ("MLTR", &[22]),
+            ("SETW", &[101]),
+            ("GETE", &[103]),
+            ("GETACN", &[104]),
+            ("STW2", &[105]),
+            ("ADDW", &[106]),
+            ("HOMI", &[107]),
+            ("SESS", &[-10]),
+            ("CLOS", &[-11]),
+        ];
+        for number in -200..=200 {
+            let named = NAMES.iter().find(|(_, numbers)| numbers.contains(&number));
+            let wanted = named.map_or("NA", |(name, _)| name);
+            assert_eq!(OpCode(number).short_name(), wanted, "request type {number}");
+        }
+    }
+
+    #[test]
+    fn the_words_are_in_order() {
+        assert!(FOUR_LETTER_WORDS.is_sorted());
+        assert!(FOUR_LETTER_WORDS.iter().all(|word| word.len() == 4));
+    }
 }

@@ -167,13 +167,19 @@ impl Connection {
         writer.end_frame(frame);
     }
 
-    /// Counts a reply.
+    /// Counts a reply. As with Apache, a write that was refused is told as [`OpCode::ERROR`], a ping does not hide the
+    /// xid before it, and replies to addauth and SASL count as sent alone.
     #[inline]
     pub(super) fn count_reply(&mut self, op: OpCode, xid: i32, zxid: i64, latency_ms: u32, now: Now) {
         let tally = &mut self.tally;
         tally.sent += 1;
+        if matches!(op, OpCode::AUTH | OpCode::SASL) {
+            return;
+        }
         tally.last_op = Some(op);
-        tally.last_xid = xid;
+        if xid >= 0 {
+            tally.last_xid = xid;
+        }
         tally.last_zxid = zxid;
         tally.last_reply_ms = now.mono_ms;
         tally.latency.add(latency_ms);

@@ -1,5 +1,6 @@
 //! From bytes to frames: served straight from where the shell received them, only what can not be served yet is copied.
 
+use crate::codes::FOUR_LETTER_WORDS;
 use crate::handoff::ShardId;
 
 use super::connection::{Phase, Wait};
@@ -211,7 +212,7 @@ impl ConnContext<'_> {
     /// which must have come along.
     fn take_word(&mut self, bytes: &[u8]) -> bool {
         let Some((word, rest)) = bytes.split_first_chunk::<4>() else { return false };
-        if !WORDS.contains(&word) {
+        if !FOUR_LETTER_WORDS.iter().any(|known| known.as_bytes() == word) {
             return false;
         }
         self.conn.tally.received += 1;
@@ -240,8 +241,3 @@ const LENGTH_BYTES: usize = size_of::<i32>();
 const INPUT_BYTES_HELD_MAX: usize = 128 << 10;
 /// Capacity that an empty input buffer may keep.
 const INPUT_BYTES_KEPT: usize = 2 << 10;
-/// The words that are told from lengths. Which of them are answered is the server's business.
-const WORDS: [&[u8; 4]; 18] = [
-    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr", b"ruok", b"srst",
-    b"srvr", b"stat", b"stmk", b"wchc", b"wchp", b"wchs",
-];

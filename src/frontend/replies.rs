@@ -1,6 +1,6 @@
 //! What comes back from the quorum core: replies in order, sessions, and events for the watches.
 
-use crate::codes::perms;
+use crate::codes::{OpCode, perms};
 use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ReplyBody, ToShard};
 use crate::jute::Writer;
 use crate::proto::{begin_reply, write_event};
@@ -82,7 +82,8 @@ impl Frontend {
         write_reply(&mut Writer::new(&mut connection.out), &reply);
         shard.announce(connection, connection.out.len() - before);
         let latency_ms = u32::try_from((now.mono_ms - pending.since_ms).max(0)).unwrap_or(u32::MAX);
-        connection.count_reply(reply.op, reply.xid, reply.zxid.0, latency_ms, now);
+        let op = if reply.err.is_ok() { reply.op } else { OpCode::ERROR };
+        connection.count_reply(op, reply.xid, reply.zxid.0, latency_ms, now);
         shard.stats.sent += 1;
         shard.stats.latency.add(latency_ms);
         let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();

@@ -253,6 +253,24 @@ fn b15_who_guesses_passwords_is_answered_ever_more_slowly_and_leaves_nothing_beh
     assert_eq!(world.err(living, OpCode::PING, &[]), 0);
 }
 
+/// What `cons` shows as `lop=` and `lcxid=`.
+#[test]
+fn the_last_operation_is_told_as_apache_tells_it() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let mut last = |xid, op, record: &[u8]| {
+        world.send(conn, &request(xid, op, record));
+        let report = world.front.connections().remove(0);
+        (report.last_op, report.last_xid)
+    };
+    assert_eq!(last(1, OpCode::CREATE, &make("/a")), ("CREA", 1));
+    assert_eq!(last(-2, OpCode::PING, &[]), ("PING", 1));
+    assert_eq!(last(2, OpCode::WHO_AM_I, &[]), ("HOMI", 2));
+    assert_eq!(last(-4, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))), ("HOMI", 2));
+    assert_eq!(last(3, OpCode::GET_DATA, &path_watch("/absent", false)), ("GETD", 3));
+    assert_eq!(last(4, OpCode::CREATE, &make("/a")), ("NA", 4), "a write that was refused has no name");
+}
+
 #[test]
 fn reports_count_requests_and_latencies() {
     let mut world = World::new();

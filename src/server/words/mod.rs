@@ -27,6 +27,8 @@ mod tables;
 mod text;
 pub mod version;
 
+use crate::codes::FOUR_LETTER_WORDS;
+
 pub use report::{Mode, Reports};
 
 /// A four-letter word.
@@ -95,7 +97,7 @@ pub struct Needs {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; FOUR_LETTER_WORDS.len()] = [
         Self::Conf,
         Self::Cons,
         Self::Crst,
@@ -121,28 +123,9 @@ impl Word {
         Self::ALL.into_iter().find(|word| word.name().as_bytes() == bytes)
     }
 
-    /// The word as it is sent.
+    /// The word as it is sent. The variants stand in the order of the table.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Conf => "conf",
-            Self::Cons => "cons",
-            Self::Crst => "crst",
-            Self::Dirs => "dirs",
-            Self::Dump => "dump",
-            Self::Envi => "envi",
-            Self::Gtmk => "gtmk",
-            Self::Hash => "hash",
-            Self::Isro => "isro",
-            Self::Mntr => "mntr",
-            Self::Ruok => "ruok",
-            Self::Srst => "srst",
-            Self::Srvr => "srvr",
-            Self::Stat => "stat",
-            Self::Stmk => "stmk",
-            Self::Wchc => "wchc",
-            Self::Wchp => "wchp",
-            Self::Wchs => "wchs",
-        }
+        FOUR_LETTER_WORDS[self as usize]
     }
 
     /// What its answer is made of.
@@ -201,37 +184,6 @@ pub fn answer(word: Word, reports: &Reports) -> Vec<u8> {
 /// What a word that is not in the whitelist is told.
 pub fn refusal(word: Word) -> Vec<u8> {
     format!("{} is not executed because it is not in the whitelist.\n", word.name()).into_bytes()
-}
-
-/// The short name that `cons` shows for an operation, by its number on the wire; `NA` for none yet.
-pub fn operation_name(opcode: i32) -> &'static str {
-    match opcode {
-        1 | 15 | 19 | 21 => "CREA",
-        2 | 20 => "DELE",
-        3 => "EXIS",
-        4 => "GETD",
-        5 => "SETD",
-        6 => "GETA",
-        7 => "SETA",
-        8 | 12 => "GETC",
-        9 => "SYNC",
-        11 => "PING",
-        13 => "CHEC",
-        14 => "MULT",
-        16 => "RECO",
-        17 => "CHKW",
-        18 => "REMW",
-        22 => "MLTR",
-        101 => "SETW",
-        103 => "GETE",
-        104 => "GETACN",
-        105 => "STW2",
-        106 => "ADDW",
-        107 => "HOMI",
-        -10 => "SESS",
-        -11 => "CLOS",
-        _ => "NA",
-    }
 }
 
 /// Apache's trace mask until `stmk` changes it. Nothing is traced by it here; it is kept and told.

@@ -178,7 +178,7 @@ pub struct ConnReport {
 pub struct ConnSession {
     /// The session.
     pub id: i64,
-    /// The last operation's short name, from [`super::operation_name`].
+    /// The last operation's short name, from [`crate::codes::OpCode::short_name`].
     pub last_operation: &'static str,
     /// Wall clock when the connection was accepted.
     pub established_ms: i64,

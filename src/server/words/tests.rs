@@ -1,5 +1,7 @@
 //! Every word against the text that a running 3.9.5 sent for the same state; only the version line is our own.
 
+use crate::codes::OpCode;
+
 use super::report::*;
 use super::*;
 
@@ -61,8 +63,8 @@ fn busy() -> Reports {
         last_latency_ms: 0,
         latency_ms: Summary { count: 4, sum: 1, max, ..Summary::default() },
     };
-    let getd = session(B8, operation_name(4), 1_795_327_833_104, 1, 0x4f8, 5_198_807, 0);
-    let addw = session(B7, operation_name(106), 1_795_327_833_100, 5, 0x4f7, 5_198_806, 1);
+    let getd = session(B8, OpCode::GET_DATA.short_name(), 1_795_327_833_104, 1, 0x4f8, 5_198_807, 0);
+    let addw = session(B7, OpCode::ADD_WATCH.short_name(), 1_795_327_833_100, 5, 0x4f7, 5_198_806, 1);
     let server = ServerReport { connections: 3, last_zxid: 0x4f8, node_count: 112, ..fresh().server };
     Reports {
         server,
@@ -122,7 +124,7 @@ fn cons() {
 fn cons_of_a_connection_that_was_reset_has_no_cxid() {
     let mut reports = busy();
     let session = reports.connections[0].session.as_mut().expect("a session");
-    (session.last_cxid, session.last_zxid, session.last_operation) = (-1, -1, operation_name(0));
+    (session.last_cxid, session.last_zxid, session.last_operation) = (-1, -1, "NA");
     let cons = text(Word::Cons, &reports);
     assert!(cons.contains(",lop=NA,est=1795327833104,to=30000,lzxid=0xffffffffffffffff,lresp="), "{cons}");
 }
@@ -293,6 +295,7 @@ fn words_are_recognised_in_lower_case_only() {
     for word in Word::ALL {
         let bytes: [u8; 4] = word.name().as_bytes().try_into().expect("four letters");
         assert_eq!(Word::from_bytes(bytes), Some(word));
+        assert_eq!(format!("{word:?}").to_ascii_lowercase(), word.name());
         assert_eq!(Word::from_bytes(bytes.map(|b| b.to_ascii_uppercase())), None);
     }
     assert_eq!(Word::from_bytes(*b"ruo\n"), None);
