@@ -8,7 +8,7 @@
 //! | `world` | virtual time, events, connections, faults |
 //! | `client` `op` | who asks for what |
 //! | `node` | the machines and the queues between them |
-//! | `store` `snap` `recover` | the server's files |
+//! | `store` `snap` `purge` `recover` | the server's files |
 //! | `disk` | what survives a crash |
 //! | `model` | what ZooKeeper's state means, independently of the production tree |
 //! | `check` `stream` | the judges: of transactions, and of each connection |
@@ -31,6 +31,7 @@ mod disk;
 mod model;
 mod node;
 mod op;
+mod purge;
 mod recover;
 mod rng;
 mod run;

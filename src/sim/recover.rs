@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::quorum::recovery::{
-    Dir, RecoveryError, RecoverySettings, SnapshotFile, Storage, recover, superseded, verify,
-};
+use crate::quorum::recovery::{Dir, RecoveryError, RecoverySettings, Storage, recover};
 use crate::tree::Tree;
 
 use super::defect::Defect;
@@ -45,28 +43,6 @@ fn settle(disk: &mut Disk, tree: &mut Tree, is_fresh: bool) -> Result<(), DiskEr
         }
     }
     if is_fresh { write_whole(disk, tree) } else { Ok(()) }
-}
-
-/// Removes what the newest whole snapshot replaces.
-pub fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
-    let names = disk.list();
-    let (snapshots, logs): (Vec<String>, Vec<String>) =
-        names.into_iter().filter(|name| is_data(name)).partition(|name| name.starts_with("snapshot."));
-    let files = snapshots.into_iter().map(|name| {
-        let verified = disk.read(&name).is_some_and(|bytes| verify(&name, bytes, &mut || {}).is_ok());
-        SnapshotFile { name, verified }
-    });
-    let files: Vec<SnapshotFile> = files.collect();
-    for (_, name) in superseded(&files, &logs, keep) {
-        if Some(name.as_str()) != current {
-            disk.unlink(&name)?;
-        }
-    }
-    Ok(())
-}
-
-fn is_data(name: &str) -> bool {
-    name.starts_with("snapshot.") || name.starts_with("log.")
 }
 
 /// The simulated disk as recovery sees it: one directory for both.

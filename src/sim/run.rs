@@ -1,6 +1,7 @@
 //! `ringkeeper sim`: many seeds on many threads, one seed with its trace, or all defects with the seeds it takes to find them.
 
 use std::any::Any;
+use std::backtrace::Backtrace;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -16,28 +17,28 @@ use super::world::World;
 /// Run the server in a simulated world and check what it promises.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
-    /// How many seeds to run, each a world of its own.
+    /// Number of seeds to run; each seed is a world of its own.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first of them.
+    /// First seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Run this seed alone and print its trace hash.
+    /// Run this seed only and print its trace hash; a panic shows its place and backtrace.
     #[arg(long, conflicts_with_all = ["seeds", "from", "defects"])]
     seed: Option<u64>,
-    /// Threads to run on; one per core if not given.
+    /// Number of threads; one per core by default.
     #[arg(long)]
     threads: Option<usize>,
-    /// Switch one mistake on: the run must then find it.
+    /// Switch on one defect; the run is expected to find it.
     #[arg(long, value_enum)]
     defect: Option<Defect>,
-    /// Switch every mistake on in turn, and print how many seeds it took to find each.
+    /// Switch on every defect in turn and print the seed that found it.
     #[arg(long)]
     defects: bool,
-    /// Every so many seeds, run one a second time and compare the traces; 0 for never.
+    /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
     twice: u64,
-    /// Lines of the trace to print of a failure.
+    /// Lines of the trace to print for a failure.
     #[arg(long, default_value_t = 60)]
     tail: usize,
 }
@@ -63,12 +64,14 @@ struct Failure {
 /// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not the same twice, 9 for a panic,
 /// and from 10 on the property that does not hold.
 pub fn run(args: SimArgs) -> ExitCode {
+    // One seed is run to see where it panics; of many, only the first failure is reported.
+    panic::set_hook(Box::new(|info| eprintln!("{info}\n{}", Backtrace::force_capture())));
+    if let Some(seed) = args.seed {
+        return run_one(&args, seed);
+    }
     panic::set_hook(Box::new(|_| {}));
     if args.defects {
         return run_defects(&args);
-    }
-    if let Some(seed) = args.seed {
-        return run_one(&args, seed);
     }
     let began = Instant::now();
     let outcomes = run_many(&args, args.defect, args.from, args.seeds);

@@ -6,7 +6,7 @@ use crate::tree::{SnapshotHead, Tree};
 
 use super::defect::Defect;
 use super::disk::{DirFlush, Disk, DiskError, Flush};
-use super::recover::purge;
+use super::purge::purge;
 
 /// A snapshot being taken.
 pub struct Snap {
