@@ -7,12 +7,14 @@
 //! A shard that takes the tree for reading and then drains its queue has therefore seen every event that its reads could
 //! reveal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::jute::data::{Acl, Id, Stat};
+use crate::limits;
 use crate::zxid::{SessionId, Zxid};
 
 /// One of the cores that serve clients, counted from 0.
@@ -50,8 +52,47 @@ pub enum ToQuorum {
     CreateSession { origin: Origin, session: SessionId, timeout_ms: i32 },
     /// A client came back with the right password: does its session live? The timeout is the newly negotiated one.
     Renew { origin: Origin, session: SessionId, timeout_ms: i32 },
-    /// Sessions heard of since the last such message, each with the monotonic time of the last time.
-    Touch(Vec<(SessionId, i64)>),
+}
+
+/// Sessions that a shard has heard of, each with the monotonic time of the last time: at most
+/// [`limits::TOUCHES_PER_REPORT`]. Reports have a way of their own to the quorum core, which takes
+/// them whatever requests wait for: no session expires because its pings stand in a queue.
+pub type TouchReport = Vec<(SessionId, i64)>;
+
+/// The reports of a shard that found their way to the quorum core full.
+#[derive(Debug, Default)]
+pub struct LateTouches {
+    /// One entry per session, however often it was heard of: it grows with the sessions of the
+    /// shard and not with the time for which the core takes nothing.
+    latest: BTreeMap<SessionId, i64>,
+}
+
+impl LateTouches {
+    /// Whether nothing is late.
+    pub fn is_empty(&self) -> bool {
+        self.latest.is_empty()
+    }
+
+    /// Sends a report by `push`, or keeps it for [`Self::resend`] if `push` gives it back.
+    pub fn send(&mut self, report: TouchReport, push: impl FnOnce(TouchReport) -> Result<(), TouchReport>) {
+        let refused = if self.is_empty() { push(report).err() } else { Some(report) };
+        for (session, at_ms) in refused.into_iter().flatten() {
+            let latest = self.latest.entry(session).or_insert(at_ms);
+            *latest = at_ms.max(*latest);
+        }
+    }
+
+    /// Sends what is late, until `push` gives a report back.
+    pub fn resend(&mut self, mut push: impl FnMut(TouchReport) -> Result<(), TouchReport>) {
+        while !self.is_empty() {
+            let next = std::iter::from_fn(|| self.latest.pop_first());
+            let report = next.take(limits::TOUCHES_PER_REPORT).collect();
+            if let Err(refused) = push(report) {
+                self.latest.extend(refused);
+                break;
+            }
+        }
+    }
 }
 
 /// One request for the quorum core.
@@ -134,4 +175,31 @@ pub enum ReplyBody {
     Stat(Stat),
     /// multi: its encoded results.
     Bytes(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While nothing is taken, memory grows with the sessions and not with the reports.
+    #[test]
+    fn late_touches_are_kept_once_per_session() {
+        let mut late = LateTouches::default();
+        let sessions = 3 * limits::TOUCHES_PER_REPORT as i64;
+        for at_ms in 0..100 {
+            let report = (0..sessions).map(|session| (SessionId(session), at_ms)).collect();
+            late.send(report, Err);
+        }
+        assert_eq!(late.latest.len() as i64, sessions);
+        late.send(vec![(SessionId(0), 50)], |_| panic!("a report overtakes those before it"));
+        let mut sent = Vec::new();
+        late.resend(Err);
+        late.resend(|report| {
+            assert!(report.len() <= limits::TOUCHES_PER_REPORT);
+            sent.extend(report);
+            Ok(())
+        });
+        assert!(late.is_empty());
+        assert_eq!(sent, (0..sessions).map(|id| (SessionId(id), 99)).collect::<Vec<_>>());
+    }
 }

@@ -41,6 +41,14 @@ pub const TTL_MS_MAX: i64 = (1 << 40) - 1;
 /// Messages in one hand-off queue between a shard and the quorum core.
 pub const HANDOFF_QUEUE_MAX: usize = 4096;
 
+/// How often in a tick a shard reports the sessions that it has heard of. The quorum core gives every
+/// session this part of a tick more than its timeout, so both sides must mean the same number.
+pub const TOUCH_REPORTS_PER_TICK: i64 = 4;
+/// Sessions in one such report.
+pub const TOUCHES_PER_REPORT: usize = 512;
+/// Reports in the queue between a shard and the quorum core.
+pub const TOUCH_REPORTS_MAX: usize = 2048;
+
 /// `snapCount`: transactions after which a snapshot is due (half of it, plus a random half).
 pub const SNAP_COUNT: u64 = 100_000;
 
@@ -50,3 +58,4 @@ pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 const _: () = assert!(FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX, "a full-size reply must fit the out budget");
 const _: () = assert!(RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8, "one record must fit a preallocated stretch");
 const _: () = assert!(SESSION_TIMEOUT_TICKS_MIN < SESSION_TIMEOUT_TICKS_MAX);
+const _: () = assert!(TOUCH_REPORTS_PER_TICK > 1, "a report must come well within what expiry rounds up");

@@ -31,7 +31,7 @@ use hashbrown::HashMap;
 
 use crate::acl::{self, AclConfig};
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{ConnId, ShardId, ToQuorum};
+use crate::handoff::{ConnId, ShardId, ToQuorum, TouchReport};
 use crate::limits;
 use crate::tree::Tree;
 use crate::watch::WatchTable;
@@ -114,6 +114,8 @@ pub enum Effect {
     ResumeReading(ConnId),
     /// Put this into the queue to the quorum core.
     ToQuorum(ToQuorum),
+    /// Put this into the queue of touches to the quorum core.
+    Touches(TouchReport),
     /// A four-letter word to be answered by [`Frontend::on_word_answer`]; the argument is the mask of `stmk`.
     Word { conn: ConnId, word: [u8; 4], argument: Option<i64> },
     /// The client's session is owned by another shard: the connection is forgotten here and goes there, where `bytes`

@@ -1,6 +1,6 @@
 //! What happens as time goes by: touches are reported, connections that are stuck are closed.
 
-use crate::handoff::ToQuorum;
+use crate::limits::{TOUCH_REPORTS_PER_TICK, TOUCHES_PER_REPORT};
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
@@ -33,9 +33,8 @@ impl Frontend {
             }
         }
         self.shard.touched = touched;
-        if !touches.is_empty() {
-            self.shard.effects.push_back(Effect::ToQuorum(ToQuorum::Touch(touches)));
-        }
+        let reports = touches.chunks(TOUCHES_PER_REPORT).map(|report| Effect::Touches(report.to_vec()));
+        self.shard.effects.extend(reports);
     }
 
     /// Closes what has been accepted long ago and has no session yet, whatever bytes it drips.
@@ -96,6 +95,3 @@ impl ShardState {
         self.close(conn);
     }
 }
-
-/// Touches come late by this part of a tick at most, which is well within what expiry rounds up.
-const TOUCH_REPORTS_PER_TICK: i64 = 4;

@@ -190,11 +190,14 @@ impl Quorum {
                 let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
                 self.effects.push_back(Effect::ToShard(origin.shard, answer));
             }
-            ToQuorum::Touch(sessions) => {
-                for (session, at_ms) in sessions {
-                    self.sessions.touch(session, at_ms);
-                }
-            }
+        }
+    }
+
+    /// A shard reports the sessions that it has heard of. To be called before [`Self::on_tick`] for
+    /// every report that waits, or sessions end whose clients are well.
+    pub fn on_touches(&mut self, report: &[(SessionId, i64)]) {
+        for (session, at_ms) in report {
+            self.sessions.touch(*session, *at_ms);
         }
     }
 

@@ -3,6 +3,7 @@
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
+use crate::limits;
 use crate::session::ExpiryQueue;
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
@@ -67,7 +68,7 @@ impl Sessions {
             self.queue.touch_all(now.mono_ms);
             return Vec::new();
         }
-        let mut expired = self.queue.expired(before_ms - self.tick_ms / TOUCH_REPORTS_PER_TICK);
+        let mut expired = self.queue.expired(before_ms - self.tick_ms / limits::TOUCH_REPORTS_PER_TICK);
         expired.retain(|session| !self.closing.contains(session));
         self.closing.extend(&expired);
         expired
@@ -87,6 +88,3 @@ impl Sessions {
         !self.closing.is_empty() && self.closing.contains(&session)
     }
 }
-
-/// How often a shard reports, see [`Sessions::expire`].
-pub(super) const TOUCH_REPORTS_PER_TICK: i64 = 4;

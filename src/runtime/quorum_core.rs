@@ -13,7 +13,7 @@ use crossbeam::queue::SegQueue;
 use hdrhistogram::Histogram;
 use log::{error, warn};
 
-use crate::handoff::{ShardId, ToQuorum, ToShard};
+use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{Effect, Quorum};
 use crate::zxid::{Now, Zxid};
 
@@ -26,6 +26,8 @@ use super::ring::{Ring, RingError, Token};
 #[derive(Clone)]
 pub struct ShardLink {
     pub to_quorum: Arc<Lane<ToQuorum>>,
+    /// Whom the shard has heard of. Always taken, whatever requests wait for.
+    pub touches: Arc<Lane<TouchReport>>,
     pub from_quorum: Arc<Lane<ToShard>>,
     /// Whether the shard holds any watch; written by the shard while it holds the tree for reading.
     pub watching: Arc<AtomicBool>,
@@ -116,6 +118,7 @@ impl QuorumCore {
         let has_commits = self.quorum.has_committable();
         has_commits
             || !self.backlog.is_empty()
+            || self.touches_wait()
             || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
     }
 
@@ -160,8 +163,9 @@ impl QuorumCore {
 
     /// Expiry, containers and TTLs, a few times a second.
     pub fn on_tick(&mut self, now: Now) {
+        self.take_touches();
         // While touches wait unread, nobody's time is over.
-        if !self.stalled {
+        if !self.stalled && !self.touches_wait() {
             let tree = self.tree.read();
             self.quorum.on_tick(&tree, now);
         }
@@ -173,6 +177,7 @@ impl QuorumCore {
             look(&mut self.quorum, &self.flushes, now);
         }
         self.poll_log();
+        self.take_touches();
         if !self.stalled {
             self.take_requests(now);
         }
@@ -199,6 +204,21 @@ impl QuorumCore {
         // The next segment is on its way: requests wait for it, and its coming wakes this core. Only a full disk refuses.
         self.stalled = room < ROOM_RECORDS_LOW * self.log.record_bytes_max() && !self.log.is_full();
         self.quorum.on_log_room(room);
+    }
+
+    /// Takes reports of touches from each shard in turn.
+    fn take_touches(&mut self) {
+        for _ in 0..TOUCH_REPORTS_PER_STEP {
+            for shard in &self.shards {
+                if let Some(report) = shard.touches.pop() {
+                    self.quorum.on_touches(&report);
+                }
+            }
+        }
+    }
+
+    fn touches_wait(&self) -> bool {
+        self.shards.iter().any(|shard| !shard.touches.is_empty())
     }
 
     /// Takes no more than what certainly fits the log: what is left waits for its next segment.
@@ -306,6 +326,8 @@ const ROOM_RECORDS_LOW: u64 = 2;
 const REQUEST_BYTES_BESIDE: u64 = 1024;
 /// Requests taken from one shard between two looks at the ring.
 const REQUESTS_PER_STEP: usize = 1024;
+/// Reports of touches taken from one shard in one step.
+const TOUCH_REPORTS_PER_STEP: usize = 4;
 /// Transactions applied under one hold of the tree.
 const COMMITS_PER_STEP: usize = 1024;
 
@@ -313,7 +335,7 @@ const COMMITS_PER_STEP: usize = 1024;
 mod tests {
     use super::*;
     use crate::handoff::{BatchItem, ConnId, Origin};
-    use crate::limits::HANDOFF_QUEUE_MAX;
+    use crate::limits::{HANDOFF_QUEUE_MAX, TOUCH_REPORTS_MAX};
     use crate::quorum::QuorumConfig;
     use crate::runtime::clock;
     use crate::runtime::log::LogConfig;
@@ -321,26 +343,33 @@ mod tests {
     use crate::tree::Tree;
     use crate::zxid::SessionId;
 
-    /// More than one step commits: the rest needs no event from outside.
-    #[test]
-    fn what_one_step_does_not_commit_the_next_one_does() {
-        let dir = tempfile::tempdir().unwrap();
+    /// A core with one shard, over a log in `dir`.
+    fn core(dir: &tempfile::TempDir, now: Now) -> (QuorumCore, ShardLink) {
         let log = Log::open(LogConfig::new(dir.path().to_owned()), Arc::new(|| {})).unwrap();
-        let (tree, now) = (Tree::new(), clock::now());
+        let tree = Tree::new();
         let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, now);
-        let (to_quorum, from_quorum) = (Arc::new(Lane::new(HANDOFF_QUEUE_MAX)), Arc::new(Lane::new(HANDOFF_QUEUE_MAX)));
-        let link = ShardLink { to_quorum, from_quorum, watching: Arc::default(), local: true };
+        let link = ShardLink {
+            to_quorum: Arc::new(Lane::new(HANDOFF_QUEUE_MAX)),
+            touches: Arc::new(Lane::new(TOUCH_REPORTS_MAX)),
+            from_quorum: Arc::new(Lane::new(HANDOFF_QUEUE_MAX)),
+            watching: Arc::default(),
+            local: true,
+        };
         let (snapshots, _requests) = crossbeam::channel::bounded(1);
-        let tree = SharedTree::new(tree);
-        let second = Duration::from_secs(1);
-        let mut core = QuorumCore::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
+        let (tree, second) = (SharedTree::new(tree), Duration::from_secs(1));
+        let core = QuorumCore::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
+        (core, link)
+    }
+
+    fn open(nth: i64) -> ToQuorum {
+        let origin = Origin { shard: ShardId(0), conn: ConnId { slot: nth as u32, generation: 0 }, xid: 0 };
+        ToQuorum::CreateSession { origin, session: SessionId(nth + 1), timeout_ms: 10_000 }
+    }
+
+    /// Steps until nothing is left to do.
+    fn settle(core: &mut QuorumCore, now: Now) {
         let mut ring = Ring::new(RingConfig::default()).unwrap();
-        let asked = 3 * COMMITS_PER_STEP;
-        for nth in 0..asked {
-            let origin = Origin { shard: ShardId(0), conn: ConnId { slot: nth as u32, generation: 0 }, xid: 0 };
-            let open = ToQuorum::CreateSession { origin, session: SessionId(nth as i64 + 1), timeout_ms: 10_000 };
-            assert!(link.to_quorum.push(open).is_ok());
-        }
+        core.step(&mut ring, now).unwrap();
         while core.has_work() || core.flushing.is_some() {
             ring.turn(Wait::For(Duration::from_millis(1))).unwrap();
             while let Some(event) = ring.next_event() {
@@ -349,6 +378,18 @@ mod tests {
             }
             core.step(&mut ring, now).unwrap();
         }
+    }
+
+    /// More than one step commits: the rest needs no event from outside.
+    #[test]
+    fn what_one_step_does_not_commit_the_next_one_does() {
+        let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
+        let (mut core, link) = core(&dir, now);
+        let asked = 3 * COMMITS_PER_STEP;
+        for nth in 0..asked {
+            assert!(link.to_quorum.push(open(nth as i64)).is_ok());
+        }
+        settle(&mut core, now);
         let messages = std::iter::from_fn(|| link.from_quorum.pop());
         let opened = messages.map(|message| match message {
             ToShard::Commit(commit) => {
@@ -358,5 +399,34 @@ mod tests {
         });
         assert_eq!(opened.sum::<usize>(), asked);
         core.close().unwrap();
+    }
+
+    /// The lane of requests is full and nothing is taken from it, as when the log waits for its next
+    /// segment: a session whose shard hears of it lives on, the other one ends.
+    #[test]
+    fn touches_are_taken_whatever_requests_wait_for() {
+        let (dir, mut now) = (tempfile::tempdir().unwrap(), clock::now());
+        let (mut core, link) = core(&dir, now);
+        (0..2).for_each(|nth| assert!(link.to_quorum.push(open(nth)).is_ok()));
+        settle(&mut core, now);
+        while link.to_quorum.push(open(2)).is_ok() {}
+        for _ in 0..200 {
+            now.mono_ms += 100;
+            core.stalled = true;
+            assert!(link.touches.push(vec![(SessionId(1), now.mono_ms)]).is_ok());
+            core.on_tick(now);
+            assert!(link.touches.is_empty());
+        }
+        while link.to_quorum.pop().is_some() {}
+        for _ in 0..200 {
+            now.mono_ms += 100;
+            core.stalled = false;
+            assert!(link.touches.push(vec![(SessionId(1), now.mono_ms)]).is_ok());
+            core.on_tick(now);
+        }
+        settle(&mut core, now);
+        let tree = core.tree.read();
+        let lives = [SessionId(1), SessionId(2)].map(|session| tree.session_timeout(session).is_some());
+        assert_eq!(lives, [true, false]);
     }
 }

@@ -11,7 +11,7 @@ use crossbeam::queue::SegQueue;
 use log::{debug, warn};
 
 use crate::frontend::{Effect, Frontend};
-use crate::handoff::{ConnId, ShardId, ToQuorum, ToShard};
+use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::tree::Tree;
 use crate::zxid::Now;
 
@@ -48,6 +48,8 @@ pub struct WordRequest {
 /// How a shard reaches the others.
 pub struct Links {
     pub to_quorum: Arc<Lane<ToQuorum>>,
+    /// Whom the shard has heard of; the waking goes by `to_quorum`.
+    pub touches: Arc<Lane<TouchReport>>,
     /// The quorum core runs on this very executor and needs no waking.
     pub quorum_is_local: bool,
     pub from_quorum: Arc<Lane<ToShard>>,
@@ -93,6 +95,7 @@ pub struct Shard {
     writable: Vec<ConnId>,
     /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its outstanding limit.
     backlog: std::collections::VecDeque<ToQuorum>,
+    late_touches: LateTouches,
     /// Connections that are closing or lingering, until their time is over.
     ending: Vec<ConnId>,
     /// Accepting is tried again at the next tick.
@@ -113,6 +116,7 @@ impl Shard {
             links,
             writable: Vec::new(),
             backlog: Default::default(),
+            late_touches: LateTouches::default(),
             ending: Vec::new(),
             accept_later: false,
             accept_has_failed: false,
@@ -140,7 +144,10 @@ impl Shard {
 
     /// Whether messages wait that this shard has not looked at.
     pub fn has_work(&self) -> bool {
-        !self.links.from_quorum.is_empty() || !self.backlog.is_empty() || self.frontend.has_ready()
+        !self.links.from_quorum.is_empty()
+            || !self.backlog.is_empty()
+            || !self.late_touches.is_empty()
+            || self.frontend.has_ready()
     }
 
     /// Handles one completion.
@@ -230,6 +237,7 @@ impl Shard {
             match effect {
                 Effect::Writable(conn) => self.writable.push(conn),
                 Effect::ToQuorum(message) => self.hand_off(message),
+                Effect::Touches(report) => self.late_touches.send(report, |report| self.links.touches.push(report)),
                 Effect::Close(conn) => self.close(conn, ring, now)?,
                 Effect::PauseReading(conn) => self.pause(conn, ring)?,
                 Effect::ResumeReading(conn) => {
@@ -248,7 +256,9 @@ impl Shard {
         if !self.backlog.is_empty() {
             self.push_backlog();
         }
-        if !self.links.quorum_is_local && !self.links.to_quorum.is_empty() {
+        self.late_touches.resend(|report| self.links.touches.push(report));
+        let sent = !self.links.to_quorum.is_empty() || !self.links.touches.is_empty();
+        if sent && !self.links.quorum_is_local {
             self.links.to_quorum.wake();
         }
         Ok(())

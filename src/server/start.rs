@@ -82,6 +82,7 @@ impl Wiring {
     fn new(shards: usize, shared: bool, log_waker: Arc<WakeHandle>) -> Self {
         let link = |shard| ShardLink {
             to_quorum: Arc::new(Lane::<ToQuorum>::new(limits::HANDOFF_QUEUE_MAX)),
+            touches: Arc::new(Lane::new(limits::TOUCH_REPORTS_MAX)),
             from_quorum: Arc::new(Lane::<ToShard>::new(limits::HANDOFF_QUEUE_MAX)),
             watching: Arc::default(),
             local: shared && shard == 0,
@@ -145,6 +146,7 @@ fn spawn_all(
     for (nth, spec) in placement.shards.into_iter().enumerate() {
         let links = Links {
             to_quorum: wiring.lanes[nth].to_quorum.clone(),
+            touches: wiring.lanes[nth].touches.clone(),
             quorum_is_local: wiring.lanes[nth].local,
             from_quorum: wiring.lanes[nth].from_quorum.clone(),
             controls: wiring.controls.clone(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::frontend::{self, Frontend, FrontendConfig};
-use crate::handoff::{BatchItem, ConnId, ShardId, ToQuorum, ToShard};
+use crate::handoff::{BatchItem, ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{self, Quorum, QuorumConfig};
 use crate::session;
 use crate::tree::Tree;
@@ -30,6 +30,7 @@ pub struct Node {
     quorum: Quorum,
     shards: Vec<SimShard>,
     for_quorum: VecDeque<ToQuorum>,
+    touches: VecDeque<TouchReport>,
     /// What a defect hands over too late.
     held_back: Vec<(ShardId, ToShard)>,
     pub store: Store,
@@ -44,6 +45,7 @@ pub struct Node {
 #[derive(Debug)]
 struct SimShard {
     front: Frontend,
+    late_touches: LateTouches,
     inbox: VecDeque<ToShard>,
     inputs: VecDeque<(usize, Input)>,
     free_slots: Vec<u32>,
@@ -101,6 +103,7 @@ impl Node {
         let first = session::first_id(now.wall_ms, 1);
         let shard = |id| SimShard {
             front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
+            late_touches: LateTouches::default(),
             inbox: VecDeque::new(),
             inputs: VecDeque::new(),
             free_slots: Vec::new(),
@@ -111,6 +114,7 @@ impl Node {
             tree,
             shards: (0..swarm.shards).map(shard).collect(),
             for_quorum: VecDeque::new(),
+            touches: VecDeque::new(),
             held_back: Vec::new(),
             store,
             snap: None,
@@ -160,6 +164,7 @@ impl Node {
                 frontend::Effect::PauseReading(conn) => self.pause(index, conn, true, turn),
                 frontend::Effect::ResumeReading(conn) => self.pause(index, conn, false, turn),
                 frontend::Effect::ToQuorum(message) => self.hand_over(message, turn),
+                frontend::Effect::Touches(report) => self.report_touches(index, report, turn),
                 frontend::Effect::Word { conn, .. } => {
                     self.shards[index].front.on_word_answer(conn, b"");
                 }
@@ -169,15 +174,42 @@ impl Node {
     }
 
     fn hand_over(&mut self, message: ToQuorum, turn: &mut TurnContext<'_>) {
-        match (&message, self.defect) {
-            (ToQuorum::Touch(_), Some(Defect::ExpiredEarly)) if turn.rng.chance(700) => return,
-            (ToQuorum::Request(request), Some(Defect::RequestTwice)) if turn.rng.chance(20) => {
-                self.for_quorum.push_back(ToQuorum::Request(request.clone()));
-            }
-            _ => {}
+        if let ToQuorum::Request(request) = &message
+            && self.defect == Some(Defect::RequestTwice)
+            && turn.rng.chance(20)
+        {
+            self.for_quorum.push_back(ToQuorum::Request(request.clone()));
         }
         self.for_quorum.push_back(message);
         turn.out.push(Out::WakeQuorum);
+    }
+
+    fn report_touches(&mut self, index: usize, report: TouchReport, turn: &mut TurnContext<'_>) {
+        if self.defect == Some(Defect::ExpiredEarly) && turn.rng.chance(700) {
+            return;
+        }
+        let touches = &mut self.touches;
+        self.shards[index].late_touches.send(report, |report| push_touches(touches, report));
+        turn.out.push(Out::WakeQuorum);
+    }
+
+    /// Takes in all reports, those included that found the queue full.
+    fn take_touches(&mut self, now: Now) {
+        loop {
+            let touches = &mut self.touches;
+            for shard in &mut self.shards {
+                shard.late_touches.resend(|report| push_touches(touches, report));
+            }
+            if self.touches.is_empty() {
+                break;
+            }
+            for mut report in std::mem::take(&mut self.touches) {
+                if self.defect == Some(Defect::WallClockExpiry) {
+                    report.iter_mut().for_each(|(_, at_ms)| *at_ms = now.mono_ms);
+                }
+                self.quorum.on_touches(&report);
+            }
+        }
     }
 
     fn fetch(&mut self, index: usize, conn: ConnId, turn: &mut TurnContext<'_>) {
@@ -227,8 +259,9 @@ impl Node {
             self.shards[usize::from(shard.0)].inbox.push_back(message);
             turn.out.push(Out::WakeShard(usize::from(shard.0)));
         }
+        self.take_touches(now);
         while let Some(message) = self.for_quorum.pop_front() {
-            self.quorum.on_message(self.bent(message, now), &self.tree, now);
+            self.quorum.on_message(message, &self.tree, now);
         }
         if ticks && self.defect != Some(Defect::NeverExpired) {
             self.quorum.on_tick(&self.tree, now);
@@ -249,15 +282,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    fn bent(&self, message: ToQuorum, now: Now) -> ToQuorum {
-        match (message, self.defect) {
-            (ToQuorum::Touch(touches), Some(Defect::WallClockExpiry)) => {
-                ToQuorum::Touch(touches.into_iter().map(|(session, _)| (session, now.mono_ms)).collect())
-            }
-            (message, _) => message,
-        }
     }
 
     fn quorum_effects(&mut self, turn: &mut TurnContext<'_>) -> Checked {
@@ -444,6 +468,15 @@ impl SimShard {
     }
 }
 
+/// The queue of touches holds so few reports that some find it full.
+fn push_touches(queue: &mut VecDeque<TouchReport>, report: TouchReport) -> Result<(), TouchReport> {
+    if queue.len() == TOUCH_REPORTS_MAX {
+        return Err(report);
+    }
+    queue.push_back(report);
+    Ok(())
+}
+
 fn swap(items: &mut [BatchItem], wrong: impl Fn(&BatchItem, &BatchItem) -> bool) {
     if let Some(at) = items.windows(2).position(|pair| wrong(&pair[0], &pair[1])) {
         items.swap(at, at + 1);
@@ -477,5 +510,6 @@ fn frontend_config(swarm: &Swarm) -> FrontendConfig {
 }
 
 const RECORD_BYTES_MAX: usize = 24 << 10;
+const TOUCH_REPORTS_MAX: usize = 1;
 /// Below this room the quorum core refuses writes.
 const ROOM_WANTED: u64 = RECORD_BYTES_MAX as u64 + 1024;

@@ -139,7 +139,7 @@ impl World {
             }
             Effect::PauseReading(conn) => self.paused.push(conn),
             Effect::ResumeReading(conn) => self.paused.retain(|other| *other != conn),
-            Effect::ToQuorum(ToQuorum::Touch(touches)) => self.touches.extend(touches),
+            Effect::Touches(touches) => self.touches.extend(touches),
             Effect::ToQuorum(message) => self.queue.push_back(message),
             Effect::Word { conn, word, argument } => {
                 self.words.push((word, argument));
@@ -170,7 +170,6 @@ impl World {
                     renewals.push(ToShard::Renewed { origin, session, timeout_ms, valid });
                 }
                 ToQuorum::Request(request) => self.commit_request(request, &mut commit.items),
-                ToQuorum::Touch(_) => unreachable!("touches are kept apart"),
             }
         }
         commit.zxid = self.tree.last_zxid();

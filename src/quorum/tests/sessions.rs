@@ -124,7 +124,7 @@ fn touches_and_requests_keep_a_session() {
             // The report comes late, as it may by a quarter of a tick.
             let heard = world.now.mono_ms;
             world.advance(500);
-            world.quorum.on_message(ToQuorum::Touch(vec![(world.session, heard)]), &world.tree, world.now);
+            world.quorum.on_touches(&[(world.session, heard)]);
         } else {
             assert_eq!(world.code(OpCode::SYNC, record(|w| text(w, Some("/")))).0, 0);
         }
@@ -140,7 +140,7 @@ fn a_report_in_the_queue_counts() {
     let heard = world.now.mono_ms;
     // The core is away for less than a tick and looks at the clock before it looks at its queue.
     world.advance(1900);
-    world.quorum.on_message(ToQuorum::Touch(vec![(world.session, heard - 5000)]), &world.tree, world.now);
+    world.quorum.on_touches(&[(world.session, heard - 5000)]);
     (0..20).for_each(|_| world.advance(100));
     assert!(closed(&world.items()).is_empty());
 }
@@ -215,7 +215,7 @@ fn containers_and_ttl_nodes_go_when_they_are_due() {
     assert_eq!(world.create("/busy/child"), 0);
     assert_eq!(world.code(OpCode::DELETE, delete(Some("/used/child"), -1)).0, 0);
     let step = |world: &mut World| {
-        world.quorum.on_message(ToQuorum::Touch(vec![(world.session, world.now.mono_ms)]), &world.tree, world.now);
+        world.quorum.on_touches(&[(world.session, world.now.mono_ms)]);
         world.advance(500);
     };
     (0..119).for_each(|_| step(&mut world));

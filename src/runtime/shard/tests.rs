@@ -27,6 +27,7 @@ impl World {
         let (words, asked) = crossbeam::channel::unbounded();
         let links = Links {
             to_quorum: Arc::new(Lane::new(16)),
+            touches: Arc::new(Lane::new(16)),
             quorum_is_local: true,
             from_quorum: Arc::new(Lane::new(16)),
             controls: vec![Arc::default(), Arc::default()],
