@@ -7,6 +7,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "house/circles.rs"]
+mod circles;
+#[path = "house/unused.rs"]
+mod unused;
+
 #[test]
 fn modules_use_only_the_rows_above_them() {
     report("a module uses only rows above its own and no sibling", |file, out| {
@@ -166,20 +171,40 @@ struct Source {
 }
 
 impl Source {
+    fn new(path: &str, text: String) -> Self {
+        let mut segments: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
+        if segments.len() > 1 && segments.last() == Some(&"mod") {
+            segments.pop();
+        }
+        let code = blank(&text);
+        let tests = test_ranges(&code);
+        Self { path: path.to_owned(), module: segments[0].to_owned(), depth: segments.len(), text, code, tests }
+    }
+
     fn is_test_line(&self, line: usize) -> bool {
         let file_of_tests = self.path.ends_with("tests.rs") || self.path.contains("/tests/");
         file_of_tests || self.tests.iter().any(|(from, to)| (*from..=*to).contains(&line))
     }
 }
 
+/// The package's folder.
+fn root() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
 fn sources() -> Vec<Source> {
-    let root =
-        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let files = rust_files("src");
+    assert!(!files.is_empty(), "no sources found under {}", root().display());
+    files
+}
+
+/// All Rust files below a folder of the package.
+fn rust_files(folder: &str) -> Vec<Source> {
+    let folder = root().join(folder);
     let mut paths = Vec::new();
-    collect(&root.join("src"), &mut paths);
+    collect(&folder, &mut paths);
     paths.sort();
-    assert!(!paths.is_empty(), "no sources found under {}", root.display());
-    paths.iter().map(|path| load(&root.join("src"), path)).collect()
+    paths.iter().map(|path| load(&folder, path)).collect()
 }
 
 fn collect(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -196,13 +221,7 @@ fn collect(folder: &Path, out: &mut Vec<PathBuf>) {
 fn load(root: &Path, path: &Path) -> Source {
     let text = fs::read_to_string(path).expect("sources are UTF-8");
     let relative = path.strip_prefix(root).expect("collected below the root").to_str().expect("paths are UTF-8");
-    let mut segments: Vec<&str> = relative.trim_end_matches(".rs").split('/').collect();
-    if segments.len() > 1 && segments.last() == Some(&"mod") {
-        segments.pop();
-    }
-    let code = blank(&text);
-    let tests = test_ranges(&code);
-    Source { path: relative.to_owned(), module: segments[0].to_owned(), depth: segments.len(), text, code, tests }
+    Source::new(relative, text)
 }
 
 /// Runs a check over all sources and fails with every finding.

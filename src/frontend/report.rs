@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::watch::{Counts, Summary};
+use crate::watch::Counts;
 use crate::zxid::SessionId;
 
 use super::Frontend;
@@ -112,11 +112,6 @@ impl Frontend {
             }
         };
         open.map(report).collect()
-    }
-
-    /// The data table in three numbers (`wchs`). A path that is watched on two shards counts on both.
-    pub fn watch_summary(&self) -> Summary {
-        self.shard.watches.summary()
     }
 
     /// The data table by path (`wchp`; turned around, `wchc`).

@@ -444,11 +444,6 @@ impl<'a> Node<'a> {
         self.record.crc
     }
 
-    /// Whether it is a plain ephemeral, which can not have children. Containers and TTL nodes are not.
-    pub fn is_ephemeral(&self) -> bool {
-        self.record.is_owned() && owner_kind(self.tree.owner(self.slot)) == Owner::Session
-    }
-
     /// The path, "" for the root.
     pub fn path(&self) -> String {
         self.tree.path(self.slot)

@@ -105,11 +105,6 @@ impl Tree {
         self.walk = None;
     }
 
-    /// Nodes put aside because they have changed since the snapshot began: copies that cost memory.
-    pub fn snapshot_images(&self) -> usize {
-        self.walk.as_ref().map_or(0, |walk| walk.images.len())
-    }
-
     /// To be called before anything of a node that a snapshot holds is changed, and before it is removed.
     pub(super) fn touch(&mut self, slot: Slot) {
         if !self.walk.as_ref().is_some_and(|walk| walk.lacks(slot)) {

@@ -104,14 +104,6 @@ pub struct Counts {
     pub recursive: usize,
 }
 
-/// What `wchs` prints: the data table in three numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub connections: usize,
-    pub paths: usize,
-    pub watches: usize,
-}
-
 impl Default for WatchTable {
     fn default() -> Self {
         Self::new()
@@ -223,22 +215,6 @@ impl WatchTable {
     /// How many watches there are, by table.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    /// The data table in three numbers. It walks the table.
-    pub fn summary(&self) -> Summary {
-        let mut watching = vec![false; self.connections.len()];
-        let mut paths = 0;
-        for entry in self.paths.iter() {
-            let mut any = false;
-            for (connection, _) in entry.watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE)) {
-                any = true;
-                watching[connection as usize] = true;
-            }
-            paths += usize::from(any);
-        }
-        let connections = watching.into_iter().filter(|watches| *watches).count();
-        Summary { connections, paths, watches: self.counts.data }
     }
 
     /// The data table: each watched path with its connections, in order. It copies every path.

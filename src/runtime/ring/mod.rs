@@ -163,7 +163,8 @@ impl Ring {
 
     /// Whether completions are waiting in the kernel because the queue was full. They are not lost; the loop is too
     /// slow, or its queue too small.
-    pub fn overflowed(&mut self) -> bool {
+    #[cfg(test)]
+    fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
     }
 
