@@ -8,7 +8,7 @@ use crate::jute::data::Id;
 use crate::jute::{Reader, Writer};
 use crate::proto::{AuthPacket, begin_reply};
 
-use super::ConnContext;
+use super::context::ConnContext;
 
 impl ConnContext<'_> {
     /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the connection.

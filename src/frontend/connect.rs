@@ -8,8 +8,9 @@ use crate::session;
 use crate::zxid::{Now, SessionId};
 
 use super::connection::{Connection, Phase};
+use super::context::ConnContext;
 use super::serve::Served;
-use super::{ConnContext, Effect, Frontend};
+use super::{Effect, Frontend};
 
 impl ConnContext<'_> {
     /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the

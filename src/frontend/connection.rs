@@ -11,7 +11,7 @@ use crate::jute::data::Id;
 use crate::proto::begin_reply;
 use crate::zxid::{Now, SessionId};
 
-use super::framing::Input;
+use super::input::Input;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,47 @@ pub(super) enum Wait {
     Reader,
     /// For the quorum core, which has enough to do (`globalOutstandingLimit`).
     Core,
+}
+
+/// The lists that a connection may stand in, each at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum ListMark {
+    /// Its waiting requests can be taken up.
+    Ready = 1,
+    /// It waits for the quorum core.
+    Throttled = 2,
+    /// It has more output than it may have.
+    Slow = 4,
+    /// Its session is to be reported as heard of.
+    Touched = 8,
+}
+
+/// A set of [`ListMark`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListMarks(u8);
+
+impl ListMarks {
+    /// Adds a mark; false if it was there.
+    #[inline]
+    pub(super) fn set(&mut self, mark: ListMark) -> bool {
+        let is_new = !self.has(mark);
+        self.0 |= mark as u8;
+        is_new
+    }
+
+    /// Takes a mark away; false if it was not there.
+    pub(super) fn take(&mut self, mark: ListMark) -> bool {
+        let was_there = self.has(mark);
+        self.0 &= !(mark as u8);
+        was_there
+    }
+
+    /// Whether the mark is set.
+    #[inline]
+    pub(super) fn has(self, mark: ListMark) -> bool {
+        self.0 & mark as u8 != 0
+    }
 }
 
 /// A request that the quorum core has.
@@ -94,10 +135,8 @@ pub(super) struct Connection {
     pub(super) announced: bool,
     /// Whether the shell has been told not to read.
     pub(super) paused: bool,
-    /// Whether it stands in the list of sessions to report, of connections to go on with, of slow readers.
-    pub(super) touch_listed: bool,
-    pub(super) ready_listed: bool,
-    pub(super) slow_listed: bool,
+    /// The lists in which it stands; the lists alone change them.
+    pub(super) marks: ListMarks,
     /// Whether the client has read anything since the last look at slow readers.
     pub(super) drained: bool,
     /// What its connect request said in its last byte, if it was there.
@@ -135,9 +174,7 @@ impl Connection {
             wait: None,
             announced: false,
             paused: false,
-            touch_listed: false,
-            ready_listed: false,
-            slow_listed: false,
+            marks: ListMarks::default(),
             drained: false,
             read_only: None,
             timeout_ms: 0,

@@ -9,37 +9,51 @@
 //! ([`Frontend::on_message`]), calls [`Frontend::on_drained`], and only then [`Frontend::on_bytes`], all with the same
 //! hold on the tree. So all events up to the tree's zxid have fired before a read registers its watch or shows their
 //! data.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `state` | what the connections of the shard share |
+//! | `connection`, `conn_list` | one connection, the slab of all, and lists of them |
+//! | `context` | one connection's turn |
+//! | `input`, `framing` | from bytes to frames |
+//! | `connect`, `auth` | sessions and identities |
+//! | `serve` | what is answered here, what goes to the quorum core, what waits |
+//! | `reads`, `watches` | the requests answered here |
+//! | `replies` | what comes back from the quorum core |
+//! | `tick` | what happens as time goes by |
+//! | `report` | what words and metrics show |
+//! | `password_limiter` | wrong passwords by address |
 
 mod auth;
+mod conn_list;
 mod connect;
 mod connection;
+mod context;
 mod framing;
+mod input;
 mod password_limiter;
 mod reads;
 mod replies;
 mod report;
 mod serve;
+mod state;
 mod tick;
 mod watches;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-
-use crate::acl::{self, AclConfig};
+use crate::acl::AclConfig;
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{ConnId, ShardId, ToQuorum, TouchReport};
 use crate::limits;
 use crate::tree::Tree;
-use crate::watch::WatchTable;
-use crate::zxid::{Now, SessionId};
+use crate::zxid::Now;
 
 pub use connection::Latency;
 use connection::{Connection, Connections, Phase, Wait};
+use context::ConnContext;
 pub use report::{ConnectionReport, ShardReport, WatchReport};
+use state::ShardState;
 
 /// What one shard must know of the configuration.
 #[derive(Clone, Debug)]
@@ -130,86 +144,11 @@ pub struct Frontend {
     shard: ShardState,
 }
 
-/// What the connections of a shard share.
-#[derive(Debug)]
-struct ShardState {
-    config: FrontendConfig,
-    id: ShardId,
-    /// The next session id to give out.
-    next_session: i64,
-    /// Which connection serves a session.
-    sessions: HashMap<SessionId, ConnId, FixedState>,
-    watches: WatchTable,
-    effects: VecDeque<Effect>,
-    /// Where the records of writes are copied to, many into one allocation.
-    arena: BytesMut,
-    /// Connections whose waiting requests can be taken up.
-    ready: Vec<ConnId>,
-    /// Connections that wait for the quorum core, in the order in which they came.
-    throttled: VecDeque<ConnId>,
-    /// Connections with more output than they may have.
-    slow: Vec<ConnId>,
-    /// Connections without a session and when they must have one, in order.
-    sessionless: VecDeque<(ConnId, i64)>,
-    /// Connections whose session is to be reported as heard of.
-    touched: Vec<ConnId>,
-    /// The same of connections that are gone.
-    touched_closed: Vec<(SessionId, i64)>,
-    touches_reported_ms: i64,
-    /// Requests of open connections that the quorum core has, and the bytes of the large ones.
-    outstanding: usize,
-    large_bytes: usize,
-    stats: report::Stats,
-    password_limiter: password_limiter::PasswordLimiter,
-    /// The address of the last accept and the ids that it proves, to share them.
-    last_address: Option<(std::net::IpAddr, std::sync::Arc<[crate::jute::data::Id]>)>,
-    /// Kept for its capacity: the frame of the event at hand.
-    event: Vec<u8>,
-    /// What is lent out as the output of a connection that is gone.
-    discard: Vec<u8>,
-}
-
-/// One connection's turn: everything that serving it takes.
-struct ConnContext<'a> {
-    conn: &'a mut Connection,
-    shard: &'a mut ShardState,
-    tree: &'a Tree,
-    now: Now,
-    /// Bytes of output when the turn began.
-    out_before: usize,
-}
-
 impl Frontend {
     /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out
     /// those from there on that are its own. Who can guess `seed` can find paths whose watches collide.
     pub fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
-        let mut next_session = first_session;
-        while ShardId::of(SessionId(next_session), config.shards) != shard {
-            next_session = next_session.wrapping_add(1);
-        }
-        let shard = ShardState {
-            config,
-            id: shard,
-            next_session,
-            sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
-            watches: WatchTable::with_seed(seed),
-            effects: VecDeque::new(),
-            arena: BytesMut::new(),
-            ready: Vec::new(),
-            throttled: VecDeque::new(),
-            slow: Vec::new(),
-            sessionless: VecDeque::new(),
-            touched: Vec::new(),
-            touched_closed: Vec::new(),
-            touches_reported_ms: 0,
-            outstanding: 0,
-            large_bytes: 0,
-            stats: report::Stats::default(),
-            password_limiter: password_limiter::PasswordLimiter::new(seed),
-            last_address: None,
-            event: Vec::new(),
-            discard: Vec::new(),
-        };
+        let shard = ShardState::new(config, shard, first_session, seed);
         Self { connections: Connections::default(), shard }
     }
 
@@ -235,9 +174,8 @@ impl Frontend {
     pub fn on_drained(&mut self, tree: &Tree, now: Now) {
         self.shard.wake_throttled(&mut self.connections);
         while !self.shard.ready.is_empty() {
-            for conn in std::mem::take(&mut self.shard.ready) {
-                if let Some(connection) = self.connections.get(conn) {
-                    connection.ready_listed = false;
+            for _ in 0..self.shard.ready.len() {
+                if let Some(conn) = self.shard.ready.pop(&mut self.connections).map(|conn| conn.id) {
                     self.turn(conn, tree, now, |turn| turn.serve_input());
                 }
             }
@@ -353,133 +291,6 @@ impl Frontend {
     }
 }
 
-impl ConnContext<'_> {
-    /// Counts what was written in this turn and tells the shell.
-    #[inline]
-    fn settle(&mut self) {
-        let written = self.conn.out.len() - self.out_before;
-        self.shard.announce(self.conn, written);
-    }
-
-    /// Bytes that the client has still to read, those of this turn included.
-    #[inline]
-    fn unsent(&self) -> usize {
-        self.conn.unsent + (self.conn.out.len() - self.out_before)
-    }
-
-    /// Ends the connection behind what has been written.
-    fn close(&mut self) {
-        // The turn's output counts before the shell hears of the end.
-        self.settle();
-        self.out_before = self.conn.out.len();
-        self.shard.close(self.conn);
-    }
-
-    /// The session has been heard of.
-    #[inline]
-    fn touch(&mut self) {
-        self.conn.touched_ms = self.now.mono_ms;
-        if !self.conn.touch_listed {
-            self.conn.touch_listed = true;
-            self.shard.touched.push(self.conn.id);
-        }
-    }
-}
-
-impl ShardState {
-    /// The ids that an address proves by itself.
-    fn ids_of(&mut self, peer: SocketAddr) -> std::sync::Arc<[crate::jute::data::Id]> {
-        match &self.last_address {
-            Some((address, ids)) if *address == peer.ip() => ids.clone(),
-            _ => {
-                let ids: std::sync::Arc<[_]> = [acl::ip_id(peer.ip())].into();
-                self.last_address = Some((peer.ip(), ids.clone()));
-                ids
-            }
-        }
-    }
-
-    /// Counts output and announces it, once until the shell fetches it.
-    #[inline]
-    fn announce(&mut self, conn: &mut Connection, written: usize) {
-        if written == 0 {
-            return;
-        }
-        conn.unsent += written;
-        if !conn.announced {
-            conn.announced = true;
-            self.effects.push_back(Effect::Writable(conn.id));
-        }
-    }
-
-    /// Output outside of a turn.
-    fn append(&mut self, conn: &mut Connection, bytes: &[u8]) {
-        if conn.phase != Phase::Closed {
-            conn.out.extend_from_slice(bytes);
-            self.announce(conn, bytes.len());
-        }
-    }
-
-    /// Bytes of a connection whose move the shell has not heard of yet go with it.
-    fn send_along(&mut self, moving: ConnId, more: &[u8]) {
-        for effect in self.effects.iter_mut().rev() {
-            match effect {
-                Effect::MoveTo { conn, bytes, .. } if *conn == moving => return bytes.extend_from_slice(more),
-                _ => {}
-            }
-        }
-    }
-
-    fn make_ready(&mut self, conn: &mut Connection) {
-        if !conn.ready_listed {
-            conn.ready_listed = true;
-            self.ready.push(conn.id);
-        }
-    }
-
-    /// Ends a connection: its output still goes out, its input and its watches are gone.
-    fn close(&mut self, conn: &mut Connection) {
-        if conn.phase == Phase::Closed {
-            return;
-        }
-        self.let_go(conn);
-        self.effects.push_back(Effect::Close(conn.id));
-    }
-
-    /// Takes a connection out of everything that knows it.
-    fn let_go(&mut self, conn: &mut Connection) {
-        if conn.phase == Phase::Closed {
-            return;
-        }
-        conn.phase = Phase::Closed;
-        conn.wait = None;
-        conn.input.clear();
-        self.watches.remove_connection(conn.id.slot);
-        self.outstanding -= conn.pending.len();
-        self.large_bytes -= conn.pending.iter().map(|pending| pending.large_bytes as usize).sum::<usize>();
-        conn.pending = VecDeque::new();
-        if self.sessions.get(&conn.session) == Some(&conn.id) {
-            self.sessions.remove(&conn.session);
-            if conn.touch_listed {
-                self.touched_closed.push((conn.session, conn.touched_ms));
-            }
-        }
-        conn.touch_listed = false;
-    }
-
-    /// Copies a record to where the quorum core can keep it: small ones share an allocation.
-    fn keep_record(&mut self, record: &[u8]) -> Bytes {
-        if record.len() > ARENA_BYTES / 8 {
-            return Bytes::copy_from_slice(record);
-        }
-        if self.arena.capacity() < record.len() {
-            self.arena = BytesMut::with_capacity(ARENA_BYTES);
-        }
-        self.arena.extend_from_slice(record);
-        self.arena.split().freeze()
-    }
-}
-
 /// What an error of decoding is to the client.
 fn malformed(_: crate::jute::Malformed) -> ErrorCode {
     ErrorCode::MARSHALLING_ERROR
@@ -505,8 +316,6 @@ fn is_for_quorum(op: OpCode) -> bool {
 
 /// Capacity that an empty output may keep.
 const OUT_BYTES_KEPT: usize = 64 << 10;
-/// Records of writes are copied into allocations of this size.
-const ARENA_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

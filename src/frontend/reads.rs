@@ -13,7 +13,8 @@ use crate::proto::{
 use crate::tree::Node;
 use crate::watch::Modes;
 
-use super::{ConnContext, malformed};
+use super::context::ConnContext;
+use super::malformed;
 
 impl<'t> ConnContext<'t> {
     /// Answers a request that is not the quorum core's. All earlier ones have been answered.

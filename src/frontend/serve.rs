@@ -5,8 +5,9 @@ use crate::handoff::{Origin, Request, ShardId, ToQuorum};
 use crate::jute::Reader;
 use crate::proto::RequestHeader;
 
-use super::connection::{Connection, Pending, Phase, Wait};
-use super::{ConnContext, Effect, ShardState, is_for_quorum};
+use super::connection::{Pending, Phase, Wait};
+use super::context::ConnContext;
+use super::{Effect, is_for_quorum};
 
 /// What came of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,38 +94,6 @@ impl ConnContext<'_> {
         self.shard.effects.push_back(Effect::ToQuorum(ToQuorum::Request(request)));
         if header.op == OpCode::CLOSE_SESSION {
             self.conn.phase = Phase::Ending;
-        }
-    }
-}
-
-impl ShardState {
-    /// Whether the quorum core has as many requests of this shard as it may have.
-    #[inline]
-    pub(super) fn core_is_full(&self) -> bool {
-        let max = self.config.outstanding_max;
-        max > 0 && self.outstanding >= (max / usize::from(self.config.shards.max(1))).max(1)
-    }
-
-    /// Has a connection go on when the quorum core has room again.
-    pub(super) fn wait_for_core(&mut self, conn: &mut Connection) {
-        if !conn.ready_listed {
-            conn.ready_listed = true;
-            self.throttled.push_back(conn.id);
-        }
-    }
-
-    /// Lets as many connections go on as the quorum core has room for, in the order in which they came.
-    pub(super) fn wake_throttled(&mut self, connections: &mut super::Connections) {
-        if self.throttled.is_empty() || self.core_is_full() {
-            return;
-        }
-        let max = self.config.outstanding_max / usize::from(self.config.shards.max(1));
-        let room = max.saturating_sub(self.outstanding).max(1);
-        for _ in 0..room.min(self.throttled.len()) {
-            let conn = self.throttled.pop_front().expect("no more are taken than there are");
-            if connections.get(conn).is_some() {
-                self.ready.push(conn);
-            }
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::limits::{TOUCH_REPORTS_PER_TICK, TOUCHES_PER_REPORT};
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
-use super::connection::{Connection, Phase};
-use super::{Effect, Frontend, ShardState};
+use super::connection::Phase;
+use super::{Effect, Frontend};
 
 impl Frontend {
     /// To be called several times in a tick. Nothing here walks all connections.
@@ -23,16 +23,12 @@ impl Frontend {
         }
         self.shard.touches_reported_ms = now.mono_ms;
         let mut touches: Vec<(SessionId, i64)> = std::mem::take(&mut self.shard.touched_closed);
-        let mut touched = std::mem::take(&mut self.shard.touched);
-        for conn in touched.drain(..) {
-            if let Some(connection) = self.connections.get(conn)
-                && connection.touch_listed
-            {
-                connection.touch_listed = false;
+        while let Some(connection) = self.shard.touched.pop(&mut self.connections) {
+            // Those of closed connections stand in `touched_closed`.
+            if connection.phase != Phase::Closed {
                 touches.push((connection.session, connection.touched_ms));
             }
         }
-        self.shard.touched = touched;
         let reports = touches.chunks(TOUCHES_PER_REPORT).map(|report| Effect::Touches(report.to_vec()));
         self.shard.effects.extend(reports);
     }
@@ -56,42 +52,21 @@ impl Frontend {
     /// Closes connections that have had too much to read for a session timeout, and have read nothing of it (B21).
     fn close_slow_readers(&mut self, now: Now) {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
-        let mut slow = std::mem::take(&mut shard.slow);
-        slow.retain(|conn| {
-            let Some(connection) = connections.get(*conn) else { return false };
+        for _ in 0..shard.slow.len() {
+            let Some(connection) = shard.slow.pop(connections) else { break };
             if connection.unsent <= shard.config.out_bytes_max || connection.phase == Phase::Closed {
-                connection.slow_listed = false;
-                return false;
+                continue;
             }
             if std::mem::take(&mut connection.drained) {
                 connection.slow_since_ms = now.mono_ms;
             }
             let patience_ms = i64::from(connection.timeout_ms.max(shard.config.session_timeout_ms_min));
-            let is_stuck = now.mono_ms - connection.slow_since_ms >= patience_ms;
-            if is_stuck {
+            if now.mono_ms - connection.slow_since_ms >= patience_ms {
                 shard.stats.slow_readers_closed += 1;
                 shard.cut_off(connection);
+            } else {
+                shard.slow.push(connection);
             }
-            !is_stuck
-        });
-        shard.slow = slow;
-    }
-}
-
-impl ShardState {
-    /// Starts to keep an eye on a connection whose client does not read.
-    pub(super) fn watch_slow_reader(&mut self, conn: &mut Connection, now: Now) {
-        if !conn.slow_listed {
-            conn.slow_listed = true;
-            conn.drained = false;
-            conn.slow_since_ms = now.mono_ms;
-            self.slow.push(conn.id);
         }
-    }
-
-    /// Ends a connection whose client would not read its output anyway.
-    pub(super) fn cut_off(&mut self, conn: &mut Connection) {
-        conn.out = Vec::new();
-        self.close(conn);
     }
 }

@@ -8,7 +8,8 @@ use crate::proto::{AddWatchRequest, RequestHeader, SetWatches, WatchTypeRequest,
 use crate::watch::Modes;
 use crate::zxid::Zxid;
 
-use super::{ConnContext, malformed};
+use super::context::ConnContext;
+use super::malformed;
 
 impl ConnContext<'_> {
     /// Sets a watch of this connection.

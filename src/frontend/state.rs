@@ -1,0 +1,225 @@
+//! What the connections of a shard share, and everything that is done to it.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::acl;
+use crate::handoff::{ConnId, ShardId};
+use crate::jute::data::Id;
+use crate::watch::WatchTable;
+use crate::zxid::{Now, SessionId};
+
+use super::conn_list::ConnList;
+use super::connection::{Connection, Connections, ListMark, Phase};
+use super::password_limiter::PasswordLimiter;
+use super::report::Stats;
+use super::{Effect, FrontendConfig};
+
+/// What the connections of a shard share.
+#[derive(Debug)]
+pub(super) struct ShardState {
+    pub(super) config: FrontendConfig,
+    pub(super) id: ShardId,
+    /// The next session id to give out.
+    pub(super) next_session: i64,
+    /// Which connection serves a session.
+    pub(super) sessions: HashMap<SessionId, ConnId, FixedState>,
+    pub(super) watches: WatchTable,
+    pub(super) effects: VecDeque<Effect>,
+    /// Where the records of writes are copied to, many into one allocation.
+    pub(super) arena: BytesMut,
+    /// Connections whose waiting requests can be taken up.
+    pub(super) ready: ConnList,
+    /// Connections that wait for the quorum core, in the order in which they came.
+    pub(super) throttled: ConnList,
+    /// Connections with more output than they may have.
+    pub(super) slow: ConnList,
+    /// Connections without a session and when they must have one, in order.
+    pub(super) sessionless: VecDeque<(ConnId, i64)>,
+    /// Connections whose session is to be reported as heard of.
+    pub(super) touched: ConnList,
+    /// The same of connections that are gone.
+    pub(super) touched_closed: Vec<(SessionId, i64)>,
+    pub(super) touches_reported_ms: i64,
+    /// Requests of open connections that the quorum core has, and the bytes of the large ones.
+    pub(super) outstanding: usize,
+    pub(super) large_bytes: usize,
+    pub(super) stats: Stats,
+    pub(super) password_limiter: PasswordLimiter,
+    /// The address of the last accept and the ids that it proves, to share them.
+    pub(super) last_address: Option<(IpAddr, Arc<[Id]>)>,
+    /// Kept for its capacity: the frame of the event at hand.
+    pub(super) event: Vec<u8>,
+    /// The empty buffer that `Frontend::output` returns for an unknown connection.
+    pub(super) discard: Vec<u8>,
+}
+
+impl ShardState {
+    /// The state of a shard without connections. See `Frontend::new`.
+    pub(super) fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
+        let mut next_session = first_session;
+        while ShardId::of(SessionId(next_session), config.shards) != shard {
+            next_session = next_session.wrapping_add(1);
+        }
+        Self {
+            config,
+            id: shard,
+            next_session,
+            sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            watches: WatchTable::with_seed(seed),
+            effects: VecDeque::new(),
+            arena: BytesMut::new(),
+            ready: ConnList::new(ListMark::Ready),
+            throttled: ConnList::new(ListMark::Throttled),
+            slow: ConnList::new(ListMark::Slow),
+            sessionless: VecDeque::new(),
+            touched: ConnList::new(ListMark::Touched),
+            touched_closed: Vec::new(),
+            touches_reported_ms: 0,
+            outstanding: 0,
+            large_bytes: 0,
+            stats: Stats::default(),
+            password_limiter: PasswordLimiter::new(seed),
+            last_address: None,
+            event: Vec::new(),
+            discard: Vec::new(),
+        }
+    }
+
+    /// The ids that an address proves by itself.
+    pub(super) fn ids_of(&mut self, peer: SocketAddr) -> Arc<[Id]> {
+        match &self.last_address {
+            Some((address, ids)) if *address == peer.ip() => ids.clone(),
+            _ => {
+                let ids: Arc<[_]> = [acl::ip_id(peer.ip())].into();
+                self.last_address = Some((peer.ip(), ids.clone()));
+                ids
+            }
+        }
+    }
+
+    /// Counts output and announces it, once until the shell fetches it.
+    #[inline]
+    pub(super) fn announce(&mut self, conn: &mut Connection, written: usize) {
+        if written == 0 {
+            return;
+        }
+        conn.unsent += written;
+        if !conn.announced {
+            conn.announced = true;
+            self.effects.push_back(Effect::Writable(conn.id));
+        }
+    }
+
+    /// Output outside of a turn.
+    pub(super) fn append(&mut self, conn: &mut Connection, bytes: &[u8]) {
+        if conn.phase != Phase::Closed {
+            conn.out.extend_from_slice(bytes);
+            self.announce(conn, bytes.len());
+        }
+    }
+
+    /// Bytes of a connection whose move the shell has not heard of yet go with it.
+    pub(super) fn send_along(&mut self, moving: ConnId, more: &[u8]) {
+        for effect in self.effects.iter_mut().rev() {
+            match effect {
+                Effect::MoveTo { conn, bytes, .. } if *conn == moving => return bytes.extend_from_slice(more),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn make_ready(&mut self, conn: &mut Connection) {
+        self.ready.push(conn);
+    }
+
+    /// Ends a connection: its output still goes out, its input and its watches are gone.
+    pub(super) fn close(&mut self, conn: &mut Connection) {
+        if conn.phase == Phase::Closed {
+            return;
+        }
+        self.let_go(conn);
+        self.effects.push_back(Effect::Close(conn.id));
+    }
+
+    /// Takes a connection out of everything that knows it.
+    pub(super) fn let_go(&mut self, conn: &mut Connection) {
+        if conn.phase == Phase::Closed {
+            return;
+        }
+        conn.phase = Phase::Closed;
+        conn.wait = None;
+        conn.input.clear();
+        self.watches.remove_connection(conn.id.slot);
+        self.outstanding -= conn.pending.len();
+        self.large_bytes -= conn.pending.iter().map(|pending| pending.large_bytes as usize).sum::<usize>();
+        conn.pending = VecDeque::new();
+        if self.sessions.get(&conn.session) == Some(&conn.id) {
+            self.sessions.remove(&conn.session);
+            if conn.marks.has(ListMark::Touched) {
+                self.touched_closed.push((conn.session, conn.touched_ms));
+            }
+        }
+    }
+
+    /// Copies a record to where the quorum core can keep it: small ones share an allocation.
+    pub(super) fn keep_record(&mut self, record: &[u8]) -> Bytes {
+        if record.len() > ARENA_BYTES / 8 {
+            return Bytes::copy_from_slice(record);
+        }
+        if self.arena.capacity() < record.len() {
+            self.arena = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        self.arena.extend_from_slice(record);
+        self.arena.split().freeze()
+    }
+
+    /// Whether the quorum core has as many requests of this shard as it may have.
+    #[inline]
+    pub(super) fn core_is_full(&self) -> bool {
+        let max = self.config.outstanding_max;
+        max > 0 && self.outstanding >= (max / usize::from(self.config.shards.max(1))).max(1)
+    }
+
+    /// Has a connection go on when the quorum core has room again.
+    pub(super) fn wait_for_core(&mut self, conn: &mut Connection) {
+        self.throttled.push(conn);
+    }
+
+    /// Lets as many connections go on as the quorum core has room for, in the order in which they came.
+    pub(super) fn wake_throttled(&mut self, connections: &mut Connections) {
+        if self.throttled.is_empty() || self.core_is_full() {
+            return;
+        }
+        let max = self.config.outstanding_max / usize::from(self.config.shards.max(1));
+        let room = max.saturating_sub(self.outstanding).max(1);
+        for _ in 0..room.min(self.throttled.len()) {
+            if let Some(conn) = self.throttled.pop(connections) {
+                self.ready.push(conn);
+            }
+        }
+    }
+
+    /// Starts to keep an eye on a connection whose client does not read.
+    pub(super) fn watch_slow_reader(&mut self, conn: &mut Connection, now: Now) {
+        if !conn.marks.has(ListMark::Slow) {
+            conn.drained = false;
+            conn.slow_since_ms = now.mono_ms;
+            self.slow.push(conn);
+        }
+    }
+
+    /// Ends a connection whose client would not read its output anyway.
+    pub(super) fn cut_off(&mut self, conn: &mut Connection) {
+        conn.out = Vec::new();
+        self.close(conn);
+    }
+}
+
+/// Records of writes are copied into allocations of this size.
+const ARENA_BYTES: usize = 64 << 10;
