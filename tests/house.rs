@@ -9,6 +9,8 @@ use std::{env, fs};
 
 #[path = "house/circles.rs"]
 mod circles;
+#[path = "house/cites.rs"]
+mod cites;
 #[path = "house/unused.rs"]
 mod unused;
 

@@ -1,4 +1,4 @@
-//! The judgement of lists, by the tables of observed facts.
+//! The judgement of lists, by the tables of docs/observed.md §9.
 
 use super::*;
 

@@ -20,7 +20,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// What is promised; the names are those of the catalogue of properties.
+/// What is promised; the numbers are those of docs/properties.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
     /// C1: a write that was acknowledged, or shown to anyone, is never lost.

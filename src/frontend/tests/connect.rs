@@ -1,4 +1,4 @@
-//! Sessions: made, renewed, moved, refused and ended (observed facts, section 3).
+//! Sessions: made, renewed, moved, refused and ended (docs/observed.md §3).
 
 use super::*;
 use crate::session::password;

@@ -1,4 +1,4 @@
-//! Every read that a client may ask for, its zxid and its errors (observed facts, sections 1 to 9).
+//! Every read that a client may ask for, its zxid and its errors (docs/observed.md §1 to §9).
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Watches and events on connections (observed facts, section 7).
+//! Watches and events on connections (docs/observed.md §7).
 
 use super::*;
 

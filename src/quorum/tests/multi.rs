@@ -1,4 +1,4 @@
-//! multi: results, atomicity, what is logged, which requests use up a zxid (§6 of the observed facts).
+//! multi: results, atomicity, what is logged, which requests use up a zxid (docs/observed.md §6).
 
 use super::*;
 
@@ -93,7 +93,7 @@ fn failures() {
     }
 }
 
-/// §1.6: what stands before the failure is logged as it was prepared.
+/// §6: what stands before the failure is logged as it was prepared.
 #[test]
 fn what_is_logged_of_a_failed_multi() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! One request at a time: codes, order of checks, zxids (the tables of observed facts, by number).
+//! One request at a time: codes, order of checks, zxids (docs/observed.md, by section).
 
 use super::*;
 use crate::codes::perms;
