@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ringkeeper::runtime::log::{Log, LogConfig};
-use ringkeeper::txnlog::{Scanner, append_entry, file_header};
+use ringkeeper::txnlog::{Nonce, Scanner, append_entry, file_header};
 
 /// A payload like that of setData with 128 bytes.
 fn payload(zxid: i64) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn formats(c: &mut Criterion) {
             append_entry(&mut out, black_box(&payload));
         });
     });
-    let mut file = file_header().to_vec();
+    let mut file = file_header(Nonce::new(1)).to_vec();
     (1..=10_000).for_each(|zxid| append_entry(&mut file, &self::payload(zxid)));
     file.resize(file.len() + (1 << 20), 0);
     group.throughput(Throughput::Elements(10_000));

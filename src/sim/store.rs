@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::txnlog::{FILE_HEADER_BYTES, file_header, file_name, first_entry, tail_mark};
+use crate::txnlog::{FILE_HEADER_BYTES, Nonce, file_header, file_name, first_entry, tail_mark};
 use crate::zxid::Zxid;
 
 use super::defect::Defect;
@@ -104,7 +104,7 @@ impl Store {
             let name = format!("{SPARE_PREFIX}{}", self.spares_made);
             disk.create(&name)?;
             disk.write(&name, 0, &vec![0; SEGMENT_BYTES])?;
-            disk.write(&name, 0, &file_header())?;
+            disk.write(&name, 0, &file_header(NONCE))?;
             disk.flush(&name)?;
             self.spare = Some(name);
         }
@@ -135,7 +135,7 @@ impl Store {
         let file = self.current.as_mut().expect("a file was started");
         disk.write(&file.name, file.end, entries)?;
         file.end += entries.len();
-        if let Some(mark) = tail_mark(file.end as u64, file.durable as u64)
+        if let Some(mark) = tail_mark(NONCE, file.end as u64, file.durable as u64)
             && file.end + mark.len() <= file.bytes
         {
             disk.write(&file.name, file.end, &mark)?;
@@ -245,3 +245,5 @@ pub const SPARE_PREFIX: &str = "spare.";
 pub const SEGMENT_BYTES: usize = 192 << 10;
 /// What snapshots may take up of a full disk.
 const RESERVE_BYTES: usize = 32 << 10;
+/// Nobody in the simulated world guesses at it.
+const NONCE: Nonce = Nonce::new(0x5eed);

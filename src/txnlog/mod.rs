@@ -7,12 +7,21 @@
 //! padding zeros to the preallocated length; an entry of length 0 ends the file for every reader
 //! ```
 //!
-//! Apache's readers check the magic only. Two fields that no reader looks at are used, so that after a crash what was never
-//! promised can be told from what was damaged:
+//! Apache's readers check the magic only. Bytes that no reader looks at are used, so that after a
+//! crash what was never promised can be told from what was damaged:
 //!
-//! * dbid [`DBID`] says that every block of the file was written with zeros before the first entry.
-//! * A tail mark ([`tail_mark`]) stands behind the last entry: its length 0 ends the file, its checksum field says up to which
-//!   offset the file was durable when the mark was written. The next entry overwrites it.
+//! * The dbid of a file of ours is the tag "RK" and a [`Nonce`], 48 random bits of this file alone.
+//!   It says that every block of the file was written with zeros before the first entry.
+//! * A tail mark ([`tail_mark`]) follows the last entry. The next entry overwrites it.
+//!
+//! ```text
+//! mark    short tag 0x524b, 48 bits: the offset up to which the file was durable
+//!         · int length 0, where every reader stops · long seal                             20 bytes
+//! ```
+//!
+//! The seal binds the mark to the file's nonce, to the offset at which it stands and to the offset
+//! that it claims ([`read_tail_mark`]). No client sees a nonce, so none can write bytes into its
+//! data that count as a mark, and a mark copied from elsewhere or damaged is none.
 //!
 //! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a content that it had at some
 //! moment since the last flush, in any combination; a flushed sector stays. So of a file of ours, a sector that was
@@ -30,8 +39,6 @@ pub use scanner::{Damage, Entry, ScanEnd, Scanner};
 pub const MAGIC: u32 = 0x5a4b_4c47;
 /// The format's version; no reader looks at it.
 pub const VERSION: u32 = 2;
-/// The dbid of files that were zeroed in full before their first entry ("RKEEPER1"). Apache writes 0.
-pub const DBID: u64 = u64::from_be_bytes(*b"RKEEPER1");
 
 /// Bytes of the file header.
 pub const FILE_HEADER_BYTES: usize = 16;
@@ -39,20 +46,52 @@ pub const FILE_HEADER_BYTES: usize = 16;
 pub const ENTRY_HEADER_BYTES: usize = 12;
 /// Bytes that an entry takes up beside its payload.
 pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
-/// Bytes of a tail mark.
-pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES;
+/// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it whole.
+pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES + 8;
+const _: () = assert!(TAIL_MARK_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
 /// What a disk writes whole or not at all. A tail mark never crosses the end of a sector: an old sector then still ends in
 /// zeros.
 pub const SECTOR_BYTES: usize = 512;
 /// Bytes of the smallest payload: a transaction header.
 pub const PAYLOAD_BYTES_MIN: usize = 32;
 
+/// 48 random bits of one file, which its header holds and its tail marks are sealed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nonce(u64);
+
+impl Nonce {
+    /// The low 48 bits of `random`, which the shell draws for each file so that nobody can guess it.
+    pub const fn new(random: u64) -> Self {
+        Self(random & NONCE_BITS)
+    }
+
+    /// The nonce in a file's header; none where the file was not zeroed by us before its first entry.
+    pub fn of_header(header: &[u8; FILE_HEADER_BYTES]) -> Option<Self> {
+        let [.., d0, d1, d2, d3, d4, d5, d6, d7] = *header;
+        let dbid = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, d6, d7]);
+        (dbid >> NONCE_SHIFT == DBID_TAG).then_some(Self(dbid & NONCE_BITS))
+    }
+
+    /// What a tail mark at `offset` ends with that claims `durable`.
+    fn seal(self, offset: u64, durable: u64) -> u64 {
+        [offset, durable].into_iter().fold(mix(self.0), |seal, word| mix(seal ^ word))
+    }
+}
+
+/// The finalizer of SplitMix64: every bit of `bits` changes half of the bits of the result.
+fn mix(bits: u64) -> u64 {
+    let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
 /// The header of a file that is zeroed in full beyond it.
-pub fn file_header() -> [u8; FILE_HEADER_BYTES] {
+pub fn file_header(nonce: Nonce) -> [u8; FILE_HEADER_BYTES] {
     let mut header = [0; FILE_HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC.to_be_bytes());
     header[4..8].copy_from_slice(&VERSION.to_be_bytes());
-    header[8..].copy_from_slice(&DBID.to_be_bytes());
+    header[8..].copy_from_slice(&(DBID_TAG << NONCE_SHIFT | nonce.0).to_be_bytes());
     header
 }
 
@@ -80,15 +119,26 @@ pub fn end_entry(out: &mut Vec<u8>, start: usize) {
     out.push(END_MARK);
 }
 
-/// What stands behind the last entry of a file of ours, which ends at `offset`: the file is durable up to `durable`. None
-/// where it would cross the end of a sector.
-pub fn tail_mark(offset: u64, durable: u64) -> Option<[u8; TAIL_MARK_BYTES]> {
+/// The tail mark written after the last entry, which ends at `offset`: the file of this nonce is
+/// durable up to `durable`. None where it would cross the end of a sector.
+pub fn tail_mark(nonce: Nonce, offset: u64, durable: u64) -> Option<[u8; TAIL_MARK_BYTES]> {
+    debug_assert!(durable <= offset, "a mark at {offset} claims {durable}");
     if offset % SECTOR_BYTES as u64 + TAIL_MARK_BYTES as u64 > SECTOR_BYTES as u64 {
         return None;
     }
     let mut mark = [0; TAIL_MARK_BYTES];
-    mark[..8].copy_from_slice(&(TAIL_MARK_TAG << TAIL_MARK_SHIFT | durable & TAIL_MARK_OFFSET).to_be_bytes());
+    let field = TAIL_MARK_TAG << TAIL_MARK_SHIFT | durable & TAIL_MARK_OFFSET;
+    mark[..8].copy_from_slice(&field.to_be_bytes());
+    mark[ENTRY_HEADER_BYTES..].copy_from_slice(&nonce.seal(offset, durable).to_be_bytes());
     Some(mark)
+}
+
+/// What the tail mark at `offset` claims, if the bytes there begin with one of the file of this nonce.
+pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<u64> {
+    let mark: &[u8; TAIL_MARK_BYTES] = bytes.first_chunk()?;
+    let field = u64::from_be_bytes(*mark.first_chunk()?);
+    let durable = field & TAIL_MARK_OFFSET;
+    (durable <= offset && Some(*mark) == tail_mark(nonce, offset, durable)).then_some(durable)
 }
 
 /// The zxid in an entry's payload; none if it is too short to hold a transaction header.
@@ -129,6 +179,10 @@ pub fn adler32(bytes: &[u8]) -> u32 {
 const END_MARK: u8 = b'B';
 /// Where the zxid stands in a payload: behind client id and cxid.
 const ZXID_OFFSET: usize = 12;
+/// The high 16 bits of the dbid of a file of ours, "RK"; Apache writes a dbid of 0.
+const DBID_TAG: u64 = 0x524b;
+const NONCE_SHIFT: u32 = 48;
+const NONCE_BITS: u64 = (1 << NONCE_SHIFT) - 1;
 /// The high 16 bits of a tail mark's checksum field; those of an entry are 0.
 const TAIL_MARK_TAG: u64 = 0x524b;
 const TAIL_MARK_SHIFT: u32 = 48;

@@ -75,15 +75,15 @@ pub struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     last: Option<Zxid>,
-    /// Zeroed in full before use, with tail marks: [`DBID`].
-    ours: bool,
+    /// Of a file that was zeroed in full before use, and has tail marks.
+    nonce: Option<Nonce>,
     end: Option<ScanEnd>,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner over a whole file.
     pub fn new(bytes: &'a [u8]) -> Self {
-        let mut scanner = Self { bytes, at: FILE_HEADER_BYTES, last: None, ours: false, end: None };
+        let mut scanner = Self { bytes, at: FILE_HEADER_BYTES, last: None, nonce: None, end: None };
         match bytes.first_chunk::<FILE_HEADER_BYTES>() {
             None => scanner.end = Some(ScanEnd::TornTail { offset: 0, why: Damage::NoHeader }),
             Some(header) => scanner.read_header(*header),
@@ -91,9 +91,9 @@ impl<'a> Scanner<'a> {
         scanner
     }
 
-    /// Whether a server of ours wrote the file.
-    pub fn is_ours(&self) -> bool {
-        self.ours
+    /// The file's nonce, if a server of ours wrote it: what its tail marks are sealed with.
+    pub fn nonce(&self) -> Option<Nonce> {
+        self.nonce
     }
 
     /// How the file ends; the remaining entries are passed over.
@@ -115,7 +115,7 @@ impl<'a> Scanner<'a> {
                 ScanEnd::Corrupt { offset: 0, why }
             });
         }
-        self.ours = header[8..] == DBID.to_be_bytes();
+        self.nonce = Nonce::of_header(&header);
     }
 
     fn finish(&mut self, why: Option<Damage>) {
@@ -130,13 +130,13 @@ impl<'a> Scanner<'a> {
     /// Whether the bad entry at `offset` can be a crash's doing.
     fn is_torn(&self, offset: usize) -> bool {
         let beyond = self.resync(offset);
-        if self.ours && beyond.durable > offset as u64 {
+        if self.nonce.is_some() && beyond.durable > offset as u64 {
             return false;
         }
         match beyond.first_valid {
             None => true,
             // Entries of one flush may have arrived without those before them, but then a sector before them is missing.
-            Some(valid) => self.ours && has_lost_sector(self.bytes, offset, valid),
+            Some(valid) => self.nonce.is_some() && has_lost_sector(self.bytes, offset, valid),
         }
     }
 
@@ -150,7 +150,7 @@ impl<'a> Scanner<'a> {
                 at += RESYNC_STEP_BYTES / 2;
                 continue;
             }
-            match parse(self.bytes, at, |len| checksummed += len) {
+            match parse(self.bytes, at, self.nonce, |len| checksummed += len) {
                 Parsed::Entry(entry) if self.last.is_none_or(|last| entry.zxid > last) => {
                     beyond.first_valid.get_or_insert(at);
                     at += entry.payload.len() + ENTRY_OVERHEAD_BYTES;
@@ -177,7 +177,7 @@ impl<'a> Iterator for Scanner<'a> {
         if self.end.is_some() {
             return None;
         }
-        match parse(self.bytes, self.at, |_| {}) {
+        match parse(self.bytes, self.at, self.nonce, |_| {}) {
             Parsed::Entry(entry) => {
                 self.at += entry.payload.len() + ENTRY_OVERHEAD_BYTES;
                 self.last = Some(entry.zxid);
@@ -209,7 +209,7 @@ enum Parsed<'a> {
 }
 
 /// What stands at `at`; `on_checksum` hears how many bytes were summed up.
-fn parse<'a>(bytes: &'a [u8], at: usize, mut on_checksum: impl FnMut(usize)) -> Parsed<'a> {
+fn parse<'a>(bytes: &'a [u8], at: usize, nonce: Option<Nonce>, mut on_checksum: impl FnMut(usize)) -> Parsed<'a> {
     let rest = bytes.get(at..).unwrap_or_default();
     let Some((header, body)) = rest.split_first_chunk::<ENTRY_HEADER_BYTES>() else {
         return if is_zero(rest) { Parsed::Padding } else { Parsed::Bad(Damage::NotPadding) };
@@ -218,10 +218,10 @@ fn parse<'a>(bytes: &'a [u8], at: usize, mut on_checksum: impl FnMut(usize)) -> 
     let checksum = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
     let len = i32::from_be_bytes([l0, l1, l2, l3]);
     if len == 0 {
-        return match checksum >> TAIL_MARK_SHIFT {
-            TAIL_MARK_TAG => Parsed::Mark(checksum & TAIL_MARK_OFFSET),
-            _ if checksum == 0 => Parsed::Padding,
-            _ => Parsed::Bad(Damage::NotPadding),
+        return match nonce.and_then(|nonce| read_tail_mark(nonce, at as u64, rest)) {
+            Some(durable) => Parsed::Mark(durable),
+            None if checksum == 0 => Parsed::Padding,
+            None => Parsed::Bad(Damage::NotPadding),
         };
     }
     let split = usize::try_from(len).ok().and_then(|len| body.split_at_checked(len));

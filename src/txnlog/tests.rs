@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const NONCE: Nonce = Nonce::new(0xfeed_5eed_cafe);
+
 /// A payload of `len` bytes with this zxid; its other bytes are never 0, so that a lost sector shows.
 fn payload(zxid: i64, len: usize) -> Vec<u8> {
     let mut payload: Vec<u8> = (0..len.max(PAYLOAD_BYTES_MIN)).map(|at| (at % 251 + 1) as u8).collect();
@@ -28,19 +30,19 @@ fn write(header: [u8; FILE_HEADER_BYTES], groups: &[Vec<usize>], padding: usize)
             append_entry(&mut bytes, &payload(zxid, *len));
             ends.push(bytes.len());
         }
-        mark = tail_mark(bytes.len() as u64, durable);
+        mark = tail_mark(NONCE, bytes.len() as u64, durable);
         durable = bytes.len() as u64;
     }
     let end = bytes.len();
     bytes.resize(end + padding, 0);
-    if let Some(mark) = mark.filter(|mark| header == file_header() && mark.len() <= padding) {
+    if let Some(mark) = mark.filter(|mark| header == file_header(NONCE) && mark.len() <= padding) {
         bytes[end..end + mark.len()].copy_from_slice(&mark);
     }
     Written { bytes, ends }
 }
 
 fn apache_header() -> [u8; FILE_HEADER_BYTES] {
-    let mut header = file_header();
+    let mut header = file_header(NONCE);
     header[8..].fill(0);
     header
 }
@@ -84,9 +86,9 @@ fn an_entry_has_apaches_bytes() {
 
 #[test]
 fn a_header_alone_is_a_clean_file_and_less_is_torn() {
-    assert_eq!(scan(&file_header()), (vec![], ScanEnd::Clean { offset: 16 }));
+    assert_eq!(scan(&file_header(NONCE)), (vec![], ScanEnd::Clean { offset: 16 }));
     for len in 0..16 {
-        assert_eq!(scan(&file_header()[..len]).1, ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
+        assert_eq!(scan(&file_header(NONCE)[..len]).1, ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
     }
     assert_eq!(scan(&[0; 4096]).1, ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
     let foreign = scan(b"ZKSN 0123456789 and more").1;
@@ -95,15 +97,55 @@ fn a_header_alone_is_a_clean_file_and_less_is_torn() {
 
 #[test]
 fn a_lost_header_before_whole_entries_is_corruption() {
-    let mut file = write(file_header(), &[vec![100, 100]], 512).bytes;
+    let mut file = write(file_header(NONCE), &[vec![100, 100]], 512).bytes;
     file[..16].fill(0);
     assert_eq!(scan(&file).1, ScanEnd::Corrupt { offset: 0, why: Damage::NoHeader });
+}
+
+/// A client fills its data with what would be marks, if it knew the file's nonce.
+#[test]
+fn marks_inside_of_data_count_only_with_the_nonce() {
+    let first = write(file_header(NONCE), &[vec![300]], 0).bytes;
+    for (guess, is_known) in [(Nonce::new(0), false), (NONCE, true)] {
+        // Behind the first entry's durable end: were it believed, the torn entry would count as durable.
+        let durable = first.len() as u64 + 200;
+        let mut entry = Vec::new();
+        append_entry(&mut entry, &payload(2, 2000));
+        let at = 1000;
+        let offset = (first.len() + at) as u64;
+        entry[at..at + TAIL_MARK_BYTES].copy_from_slice(&tail_mark(guess, offset, durable).unwrap());
+        // The end of the entry did not arrive.
+        let len = entry.len();
+        entry[len - 600..].fill(0);
+        let file = [&first[..], &entry, &[0; 512]].concat();
+        let (zxids, end) = scan(&file);
+        assert_eq!(zxids, [1]);
+        assert_eq!(matches!(end, ScanEnd::Corrupt { .. }), is_known, "{end:?}");
+    }
+}
+
+#[test]
+fn a_mark_counts_where_it_stands_and_as_it_was_written() {
+    let mark = tail_mark(NONCE, 4100, 3000).unwrap();
+    assert_eq!(read_tail_mark(NONCE, 4100, &mark), Some(3000));
+    assert_eq!(read_tail_mark(NONCE, 4100, &mark[..TAIL_MARK_BYTES - 1]), None);
+    assert_eq!(read_tail_mark(NONCE, 4101, &mark), None);
+    assert_eq!(read_tail_mark(Nonce::new(1), 4100, &mark), None);
+    for bit in 0..TAIL_MARK_BYTES * 8 {
+        let mut bent = mark;
+        bent[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(read_tail_mark(NONCE, 4100, &bent), None, "bit {bit}");
+    }
+    let crosses: Vec<u64> = (0..1024).filter(|at| tail_mark(NONCE, *at, 0).is_none()).collect();
+    assert_eq!(crosses, (493..512).chain(1005..1024).collect::<Vec<u64>>());
+    assert_eq!(Nonce::of_header(&file_header(NONCE)), Some(NONCE));
+    assert_eq!(Nonce::of_header(&apache_header()), None);
 }
 
 #[test]
 fn impossible_lengths_do_not_reach_beyond_the_file() {
     for len in [-1, i32::MIN, i32::MAX, 1000] {
-        let mut file = write(file_header(), &[vec![100]], 512).bytes;
+        let mut file = write(file_header(NONCE), &[vec![100]], 512).bytes;
         file[16 + 8..16 + 12].copy_from_slice(&i32::to_be_bytes(len));
         let (zxids, end) = scan(&file);
         assert!(zxids.is_empty());
@@ -119,7 +161,7 @@ fn a_record_as_long_as_the_file_is_taken() {
 
 #[test]
 fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
-    for header in [file_header(), apache_header()] {
+    for header in [file_header(NONCE), apache_header()] {
         let file = write(header, &[vec![40, 33], vec![700], vec![90, 64, 32]], 0);
         for cut in FILE_HEADER_BYTES..=file.bytes.len() {
             let whole = file.ends.iter().filter(|end| **end <= cut).count();
@@ -143,7 +185,7 @@ fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
 proptest! {
     #[test]
     fn what_is_written_is_read(groups in groups(), padding in 0..2000_usize) {
-        let file = write(file_header(), &groups, padding);
+        let file = write(file_header(NONCE), &groups, padding);
         let (zxids, end) = scan(&file.bytes);
         prop_assert_eq!(zxids.len(), file.ends.len());
         prop_assert_eq!(end, ScanEnd::Clean { offset: *file.ends.last().unwrap() });
@@ -152,14 +194,14 @@ proptest! {
     /// Of what was not flushed, any sectors may be missing: the file never counts as corrupt, and what was flushed stays.
     #[test]
     fn lost_sectors_of_the_last_group_are_a_torn_tail(groups in groups(), lost in any::<u64>()) {
-        let whole = write(file_header(), &groups, 4096);
-        let flushed = write(file_header(), &groups[..groups.len() - 1], 0);
+        let whole = write(file_header(NONCE), &groups, 4096);
+        let flushed = write(file_header(NONCE), &groups[..groups.len() - 1], 0);
         let mut before = flushed.bytes.clone();
         before.resize(whole.bytes.len(), 0);
         // The mark behind the flushed entries is on disk as well.
         if groups.len() > 1 {
-            let durable = write(file_header(), &groups[..groups.len() - 2], 0).bytes.len() as u64;
-            if let Some(mark) = tail_mark(flushed.bytes.len() as u64, durable) {
+            let durable = write(file_header(NONCE), &groups[..groups.len() - 2], 0).bytes.len() as u64;
+            if let Some(mark) = tail_mark(NONCE, flushed.bytes.len() as u64, durable) {
                 before[flushed.bytes.len()..flushed.bytes.len() + mark.len()].copy_from_slice(&mark);
             }
         }
@@ -184,11 +226,11 @@ proptest! {
         bit in 0..8_u8,
     ) {
         prop_assume!(groups.len() > 1);
-        for header in [file_header(), apache_header()] {
+        for header in [file_header(NONCE), apache_header()] {
             let whole = write(header, &groups, 600);
             let flushed = write(header, &groups[..groups.len() - 1], 0).bytes.len();
             // Where a mark would cross a sector there is none, and only what ends in no zero can be told.
-            prop_assume!(tail_mark(*whole.ends.last().unwrap() as u64, 0).is_some());
+            prop_assume!(tail_mark(NONCE, *whole.ends.last().unwrap() as u64, 0).is_some());
             let mut image = whole.bytes.clone();
             let at = FILE_HEADER_BYTES + at.index(flushed - FILE_HEADER_BYTES);
             image[at] ^= 1_u8 << bit;
@@ -204,7 +246,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..3000),
         keep_header in any::<bool>(),
     ) {
-        let mut file = if keep_header { file_header().to_vec() } else { vec![] };
+        let mut file = if keep_header { file_header(NONCE).to_vec() } else { vec![] };
         file.extend(bytes);
         let (_, end) = scan(&file);
         prop_assert!(end.offset() <= file.len());

@@ -2,7 +2,7 @@
 
 use crate::tree::Tree;
 use crate::txn::{CreateKind, LogRecord, Txn, read_log_record};
-use crate::txnlog::{Entry, FILE_HEADER_BYTES, ScanEnd, Scanner, tail_mark};
+use crate::txnlog::{Entry, FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, tail_mark};
 use crate::zxid::Zxid;
 
 use super::snapshots::{Start, is_ttl};
@@ -104,7 +104,7 @@ impl<'a> Replay<'a> {
             // when the next file's first record follows.
             _ if !is_last => Ok(None),
             ScanEnd::Clean { .. } | ScanEnd::TornTail { .. } => {
-                Ok(Some(Tail::new(log, end, scanner.is_ours(), bytes.len())))
+                Ok(Some(Tail::new(log, end, scanner.nonce(), bytes.len())))
             }
         }
     }
@@ -169,17 +169,17 @@ impl<'a> Replay<'a> {
 }
 
 impl Tail {
-    fn new(log: &LogFile, end: ScanEnd, is_ours: bool, file_bytes: usize) -> Self {
+    fn new(log: &LogFile, end: ScanEnd, nonce: Option<Nonce>, file_bytes: usize) -> Self {
         let offset = end.offset() as u64;
         let (mut len, mut mark, mut why) = (offset, Vec::new(), None);
         match end {
             ScanEnd::TornTail { why: damage, .. } => why = Some(damage.to_string()),
             // The padding of others stays: a reader may come to it through a name that it keeps.
-            _ if !is_ours => len = file_bytes as u64,
+            _ if nonce.is_none() => len = file_bytes as u64,
             _ => {}
         }
-        if is_ours {
-            mark.extend(tail_mark(offset, offset).into_iter().flatten());
+        if let Some(nonce) = nonce {
+            mark.extend(tail_mark(nonce, offset, offset).into_iter().flatten());
         }
         let empty = why.is_some() && offset < FILE_HEADER_BYTES as u64;
         Self { file: log.name.clone(), offset, len, why, mark, empty }

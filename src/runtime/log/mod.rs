@@ -420,7 +420,7 @@ impl Log {
         let current = self.current.as_mut().expect("a file was started");
         current.segment.write(current.end, entries);
         current.end += entries.len() as u64;
-        if let Some(mark) = tail_mark(current.end, current.durable)
+        if let Some(mark) = tail_mark(current.segment.nonce(), current.end, current.durable)
             && current.end < current.segment.bytes()
         {
             current.segment.write(current.end, &mark);

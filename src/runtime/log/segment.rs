@@ -3,7 +3,9 @@
 //! Why no store into it can end in SIGBUS: its length is fixed before it is mapped, and each of its blocks has been written
 //! and flushed, so that the file system has nothing to allocate when a page is stored to.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
+use std::hash::BuildHasher;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
-use crate::txnlog::{FILE_HEADER_BYTES, file_header, tail_mark};
+use crate::txnlog::{FILE_HEADER_BYTES, Nonce, file_header, tail_mark};
 
 /// A mapped log file with its header in place.
 #[derive(Debug)]
@@ -22,9 +24,15 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     file: File,
     map: MmapRaw,
+    nonce: Nonce,
 }
 
 impl Segment {
+    /// What the file's tail marks are sealed with.
+    pub(super) fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+
     /// Bytes of the file.
     pub(super) fn bytes(&self) -> u64 {
         self.map.len() as u64
@@ -69,10 +77,10 @@ impl Segment {
     /// Unmaps the file, whose `bytes` are all durable, and cuts what is behind them but for a mark that says so. Neither is a
     /// promise to anybody, so nothing is flushed.
     pub(super) fn trim(self, bytes: u64) -> io::Result<()> {
-        let Self { file, map, .. } = self;
+        let Self { file, map, nonce, .. } = self;
         drop(map);
         file.set_len(bytes)?;
-        match tail_mark(bytes, bytes) {
+        match tail_mark(nonce, bytes, bytes) {
             Some(mark) => file.write_all_at(&mark, bytes),
             None => Ok(()),
         }
@@ -131,10 +139,11 @@ impl Preparation {
 
     /// Puts the header in, makes length and blocks durable, maps.
     pub(super) fn finish(self) -> io::Result<Segment> {
-        self.file.write_all_at(&file_header(), 0)?;
+        let nonce = Nonce::new(RandomState::new().hash_one(0));
+        self.file.write_all_at(&file_header(nonce), 0)?;
         self.file.sync_all()?;
         let map = MmapOptions::new().len(self.bytes as usize).map_raw(&self.file)?;
-        let segment = Segment { path: self.path, file: self.file, map };
+        let segment = Segment { path: self.path, file: self.file, map, nonce };
         // Readahead would bring in large folios, see `step`.
         segment.map.advise(Advice::Random)?;
         segment.prefault(0..WINDOW_BYTES)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::txnlog::{ScanEnd, Scanner, append_entry, zxid_of_name};
+use crate::txnlog::{Nonce, ScanEnd, Scanner, append_entry, zxid_of_name};
 use crate::zxid::Zxid;
 
 /// An entry of `len` payload bytes.
@@ -72,7 +72,7 @@ fn what_is_appended_is_found_again() {
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap()).collect();
     assert_eq!(files.len(), 1, "no spare file is left");
     let entries: u64 = (1..=50).map(|zxid| 113 + zxid).sum();
-    let mark = tail_mark(16 + entries, 0).map_or(0, |mark| mark.len() as u64);
+    let mark = tail_mark(Nonce::new(0), 16 + entries, 0).map_or(0, |mark| mark.len() as u64);
     assert_eq!(files[0].metadata().unwrap().len(), 16 + entries + mark);
 }
 
@@ -89,7 +89,7 @@ fn a_roll_starts_a_file_and_trims_the_old_one() {
     log.flush_blocking().unwrap();
     assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(7), (vec![7, 8], true)), (Zxid(9), (vec![9], true))]));
     drop(log);
-    assert_eq!(std::fs::metadata(dir.path().join("log.7")).unwrap().len(), 16 + 2 * 53 + 12);
+    assert_eq!(std::fs::metadata(dir.path().join("log.7")).unwrap().len(), 16 + 2 * 53 + 20);
     assert!(std::fs::metadata(dir.path().join("log.9")).unwrap().len() >= 8 << 20);
     // A second run removes the spares of the first and starts a file of its own.
     let mut log = open(&dir, |_| ());

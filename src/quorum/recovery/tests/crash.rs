@@ -193,7 +193,9 @@ impl Server {
             let (file, end, durable) = self.log.unwrap();
             self.disk.write(file, end, &entry);
             let end = end + entry.len();
-            if let Some(mark) = tail_mark(end as u64, durable as u64).filter(|mark| end + mark.len() <= SEGMENT_BYTES) {
+            if let Some(mark) =
+                tail_mark(NONCE, end as u64, durable as u64).filter(|mark| end + mark.len() <= SEGMENT_BYTES)
+            {
                 self.disk.write(file, end, &mark);
             }
             self.log = Some((file, end, durable));
@@ -217,7 +219,7 @@ impl Server {
         let fresh = self.disk.create(&spare);
         self.disk.write(fresh, 0, &[0; SEGMENT_BYTES]);
         self.disk.sync(fresh);
-        self.disk.write(fresh, 0, &file_header());
+        self.disk.write(fresh, 0, &file_header(NONCE));
         self.disk.sync(fresh);
         let retired = self.log.replace((fresh, 16, 16));
         if let Some((file, ..)) = retired {
@@ -230,7 +232,7 @@ impl Server {
         self.crash();
         if let Some((file, end, _)) = retired {
             self.disk.files[file].pending.push(Write::Truncate(end));
-            let mark = tail_mark(end as u64, end as u64);
+            let mark = tail_mark(NONCE, end as u64, end as u64);
             mark.into_iter().for_each(|mark| self.disk.write(file, end, &mark));
             self.crash();
         }

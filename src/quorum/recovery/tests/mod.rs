@@ -13,7 +13,7 @@ use super::*;
 use crate::jute::data::Acl;
 use crate::snapshot::{Trailers, Writer, ZxidDigest};
 use crate::txn::{CreateTxn, TxnDigest, write_log_record};
-use crate::txnlog::{append_entry, file_header, file_name, tail_mark};
+use crate::txnlog::{Nonce, append_entry, file_header, file_name, tail_mark};
 use crate::zxid::SessionId;
 
 pub(super) use disk::Files;
@@ -75,13 +75,16 @@ impl Writing {
     }
 }
 
+/// The nonce of every file in these tests.
+pub(super) const NONCE: Nonce = Nonce::new(0x1234_5678_9abc);
+
 /// A log file of ours: header, entries, mark, padding.
 pub(super) fn log_of(entries: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = file_header().to_vec();
+    let mut bytes = file_header(NONCE).to_vec();
     bytes.extend(entries.concat());
     let end = bytes.len();
     bytes.resize(end + 1024, 0);
-    if let Some(mark) = tail_mark(end as u64, end as u64) {
+    if let Some(mark) = tail_mark(NONCE, end as u64, end as u64) {
         bytes[end..end + mark.len()].copy_from_slice(&mark);
     }
     bytes
