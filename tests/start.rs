@@ -74,6 +74,40 @@ fn a_port_in_use_is_named_with_what_shows_its_owner() {
     assert!(log.contains(&format!("127.0.0.1:{port} is in use")) && log.contains("ss -ltnp"), "{log}");
 }
 
+/// Collectors parse Apache's lines by the time, the level and what follows it.
+#[test]
+fn every_log_line_has_the_form_of_apaches() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &["snapcount=77"]);
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
+    for line in server.log().lines() {
+        let shape: String = line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert!(shape.starts_with("0000-00-00 00:00:00,000 [myid:] - "), "{line}");
+        let (level, rest) = line["0000-00-00 00:00:00,000 [myid:] - ".len()..].split_at(6);
+        assert!(["INFO  ", "WARN  "].contains(&level), "{line}");
+        assert!(rest.starts_with('[') && rest.contains("] - "), "{line}");
+    }
+}
+
+#[test]
+fn an_unknown_client_address_ends_in_2_and_exchanged_directories_in_3() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, log) = refused(home.path(), &["clientPortAddress=no.such.host.invalid"]);
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("cannot resolve no.such.host.invalid"), "{log}");
+
+    let home = tempfile::tempdir().unwrap();
+    let log_dir = format!("dataLogDir={}", home.path().join("logs").display());
+    Server::start(home.path(), &[&log_dir]).terminate();
+    let exchanged = [
+        format!("dataDir={}", home.path().join("logs").display()),
+        format!("dataLogDir={}", home.path().join("data").display()),
+    ];
+    let (code, log) = refused(home.path(), &[&exchanged[0], &exchanged[1]]);
+    assert_eq!(code, Some(3), "{log}");
+    assert!(log.contains("set dataLogDir") || log.contains("set dataDir"), "{log}");
+}
+
 #[test]
 fn directories_that_can_not_be_had_are_named() {
     let home = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 //! Exit codes are Apache's ([`crate::server::exit`]): 2 for usage and configuration.
 
 mod jvm;
+mod log_lines;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -27,7 +28,7 @@ pub struct ServerArgs {
 
 /// Loads the configuration, says what there is to say about it, and runs the server to its end.
 pub fn server(args: ServerArgs) -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    log_lines::open();
     let words = args.words.into_iter().map(|word| word.to_string_lossy().into_owned());
     let line = match CommandLine::parse(words) {
         Ok(line) => line,
@@ -76,8 +77,9 @@ CONFIGFILE is Apache's zoo.cfg. -Dkey=value may stand anywhere and is taken as a
 in SERVER_JVMFLAGS and JVMFLAGS. A JVM's other flags (-Xmx1g, -cp ...) and ZooKeeper's main classes are passed over.
 Without arguments the server listens on 127.0.0.1:2181 and keeps its data in ./ringkeeper-data.
 
-Exit codes: 0 stopped, 1 unexpected error, 2 usage or configuration, 3 data directory, 10 snapshot.
-RUST_LOG=warn or debug changes how much is said.";
+Exit codes: 0 stopped, 1 unexpected error, 2 usage or configuration, 3 data directory, 10 log or snapshot not written.
+RUST_LOG=warn or debug changes how much is said. Log lines go to standard error in the form of Apache's, times in UTC.
+SIGTERM and SIGINT end the server, SIGQUIT logs a report of its threads, queues and counters.";
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ mod monitor_keys;
 pub mod report;
 mod server;
 mod tables;
-mod text;
+pub mod text;
 pub mod version;
 
 use crate::codes::FOUR_LETTER_WORDS;

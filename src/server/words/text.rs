@@ -42,6 +42,15 @@ pub fn date(wall_ms: i64) -> String {
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
+/// ISO 8601 with milliseconds after a comma, as log4j and logback print it, in UTC: `2026-11-26 01:02:03,456`.
+pub fn timestamp(wall_ms: i64) -> String {
+    let (seconds, ms) = (wall_ms.div_euclid(1000), wall_ms.rem_euclid(1000));
+    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{ms:03}")
+}
+
 /// `InetSocketAddress.toString`: `/127.0.0.1:2181`, `/[0:0:0:0:0:0:0:1]:2181`; a mapped IPv4 address as what it maps.
 pub fn address(address: SocketAddr) -> String {
     let port = address.port();
@@ -121,6 +130,17 @@ mod tests {
             (-1, "Wed Dec 31 23:59:59 UTC 1969"),
         ] {
             assert_eq!(date(seconds * 1000), wanted);
+        }
+    }
+
+    #[test]
+    fn timestamps() {
+        for (wall_ms, wanted) in [
+            (0, "1970-01-01 00:00:00,000"),
+            (1_795_654_923_456, "2026-11-26 01:02:03,456"),
+            (951_782_400_007, "2000-02-29 00:00:00,007"),
+        ] {
+            assert_eq!(timestamp(wall_ms), wanted);
         }
     }
 
