@@ -72,13 +72,11 @@ struct Conn {
 impl Echo {
     fn on_event(&mut self, event: Event, listener: &TcpListener) -> Result<(), BenchError> {
         match event {
-            Event::Accepted { socket, armed, .. } => {
+            Event::Accepted { socket, .. } => {
                 self.on_accepted(socket)?;
-                if !armed {
-                    self.ring.accept(LISTENER, listener.as_fd())?;
-                }
+                self.ring.accept(LISTENER, listener.as_fd())?;
             }
-            Event::AcceptFailed { armed: false, .. } => self.ring.accept(LISTENER, listener.as_fd())?,
+            Event::AcceptFailed { .. } => self.ring.accept(LISTENER, listener.as_fd())?,
             Event::Received { conn, chunk, armed } => {
                 let (at, replies) = (&mut self.conns[conn.slot as usize], &self.replies);
                 let cut = at.cutter.cut(&chunk, |head| replies.append(&mut at.out, head));

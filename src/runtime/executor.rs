@@ -12,7 +12,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use crate::zxid::Now;
 
 use super::quorum_core::QuorumCore;
-use super::ring::{Event, Ring, RingConfig, RingUnavailable, Wait, Waker};
+use super::ring::{Event, Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
 use super::{SharedTree, clock};
 
@@ -45,7 +45,9 @@ pub enum ExecutorError {
     Start(String),
     /// It has panicked; what it said is on standard error.
     Panicked,
-    /// The ring, the log or the disk failed.
+    /// The transaction log could not be written or flushed.
+    Log(io::Error),
+    /// The ring failed.
     Io(io::Error),
 }
 
@@ -57,7 +59,7 @@ impl std::fmt::Display for ExecutorError {
             Self::Panicked => {
                 f.write_str("an executor has panicked: a defect of Ringkeeper; please report what it said above")
             }
-            Self::Io(err) => err.fmt(f),
+            Self::Log(err) | Self::Io(err) => err.fmt(f),
         }
     }
 }
@@ -92,7 +94,7 @@ pub fn spawn(
 fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {
     let ring = Ring::new(RingConfig::default()).map_err(ExecutorError::Ring)?;
     let load = load(ring.waker());
-    Executor { ring, load, next_tick_ms: 0 }.run().map_err(ExecutorError::Io)
+    Executor { ring, load, next_tick_ms: 0 }.run()
 }
 
 struct Executor {
@@ -102,20 +104,21 @@ struct Executor {
 }
 
 impl Executor {
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self) -> Result<(), ExecutorError> {
+        let failed = |err: RingError| ExecutorError::Io(err.into());
         if let Some(shard) = &mut self.load.shard {
-            shard.start(&mut self.ring)?;
+            shard.start(&mut self.ring).map_err(failed)?;
         }
         let mut now = clock::now();
         while !self.finished() {
-            self.ring.turn(self.wait(now))?;
+            self.ring.turn(self.wait(now)).map_err(failed)?;
             now = clock::now();
-            self.turn(now)?;
+            self.turn(now).map_err(ExecutorError::Io)?;
             if let Some(err) = self.load.core.as_mut().and_then(QuorumCore::take_failure) {
-                return Err(err);
+                return Err(ExecutorError::Log(err));
             }
         }
-        self.load.core.map_or(Ok(()), QuorumCore::close)
+        self.load.core.map_or(Ok(()), QuorumCore::close).map_err(ExecutorError::Log)
     }
 
     /// One round: completions, requests, commits, replies, sends.

@@ -98,8 +98,8 @@ pub struct Shard {
     late_touches: LateTouches,
     /// Connections that are closing or lingering, until their time is over.
     ending: Vec<ConnId>,
-    /// Accepting is tried again at the next tick.
-    accept_later: bool,
+    /// Accepts that failed, to be asked for again at the next tick.
+    accept_later: Vec<Token>,
     /// It has been said that accepting fails.
     accept_has_failed: bool,
     draining: bool,
@@ -118,7 +118,7 @@ impl Shard {
             backlog: Default::default(),
             late_touches: LateTouches::default(),
             ending: Vec::new(),
-            accept_later: false,
+            accept_later: Vec::new(),
             accept_has_failed: false,
             draining: false,
         }
@@ -126,10 +126,7 @@ impl Shard {
 
     /// Starts accepting.
     pub fn start(&mut self, ring: &mut Ring) -> Result<(), RingError> {
-        match &self.listener {
-            Some(listener) => ring.accept(LISTENER, listener.as_fd()),
-            None => Ok(()),
-        }
+        (0..ACCEPTS).try_for_each(|nth| self.accept(accept_token(nth), ring))
     }
 
     /// Whether the frontend waits for watch events at all.
@@ -167,13 +164,13 @@ impl Shard {
             }
             Event::ReceiveStopped { conn: from, cause } => self.on_receive_stopped(conn(from), cause, ring),
             Event::Sent { conn: to, buffer, sent } => self.on_sent(conn(to), buffer, sent, ring, now),
-            Event::Accepted { socket, armed, .. } => {
+            Event::Accepted { listener, socket } => {
                 self.accept_has_failed = false;
                 self.on_accepted(socket, ring, now)?;
-                self.accept_again(armed, ring)
+                self.accept(listener, ring)
             }
-            Event::AcceptFailed { error, armed, .. } => {
-                self.on_accept_failed(error, armed);
+            Event::AcceptFailed { listener, error } => {
+                self.on_accept_failed(listener, error);
                 Ok(())
             }
             Event::CloseFailed { error, .. } => {
@@ -215,8 +212,8 @@ impl Shard {
     /// Deadlines, a few times a second.
     pub fn on_tick(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
         self.frontend.on_tick(tree, now);
-        if std::mem::take(&mut self.accept_later) {
-            self.accept_again(false, ring)?;
+        for listener in std::mem::take(&mut self.accept_later) {
+            self.accept(listener, ring)?;
         }
         for ending in std::mem::take(&mut self.ending) {
             match self.sockets.get(ending).map(|socket| &socket.stage) {
@@ -345,18 +342,24 @@ impl Shard {
     }
 
     /// Most likely there are too many open files: trying again at once would fail again, so the next tick does.
-    fn on_accept_failed(&mut self, error: rustix::io::Errno, armed: bool) {
-        if !self.draining && !self.accept_has_failed {
+    fn on_accept_failed(&mut self, listener: Token, error: rustix::io::Errno) {
+        if self.draining {
+            return;
+        }
+        if !self.accept_has_failed {
             warn!(
                 "accepting connections fails: {error}; raise the limit of open files (ulimit -n) if there are too many"
             );
         }
         self.accept_has_failed = true;
-        self.accept_later = !armed;
+        self.accept_later.push(listener);
     }
 
-    fn accept_again(&mut self, armed: bool, ring: &mut Ring) -> Result<(), RingError> {
-        if armed || self.draining { Ok(()) } else { self.start(ring) }
+    fn accept(&mut self, listener: Token, ring: &mut Ring) -> Result<(), RingError> {
+        match &self.listener {
+            Some(socket) => ring.accept(listener, socket.as_fd()),
+            None => Ok(()),
+        }
     }
 
     fn receive_again(&mut self, from: ConnId, ring: &mut Ring) -> Result<(), RingError> {
@@ -478,7 +481,9 @@ impl Shard {
     fn drain(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         self.draining = true;
         if self.listener.take().is_some() {
-            ring.cancel(UserData::new(OpKind::Accept, LISTENER))?;
+            for nth in 0..ACCEPTS {
+                ring.cancel(UserData::new(OpKind::Accept, accept_token(nth)))?;
+            }
         }
         for conn in self.sockets.ids() {
             self.frontend.on_drain(conn);
@@ -487,8 +492,13 @@ impl Shard {
     }
 }
 
-/// The ring's name of the listening socket.
-const LISTENER: Token = Token::new(u32::MAX, 0);
+/// Accepts asked for at a time: the most connections that have a descriptor before they are counted.
+pub const ACCEPTS: u32 = 8;
+
+/// The ring's names of the accepts.
+fn accept_token(nth: u32) -> Token {
+    Token::new(u32::MAX, nth)
+}
 
 /// How long the peer of a closed connection may take to read what it still gets.
 const CLOSING_MS: i64 = 10_000;

@@ -14,6 +14,7 @@ use crate::runtime::snapshotter::{SnapshotFailure, Snapshotter, SnapshotterConfi
 use crate::snapshot::Codec;
 
 use super::config::{Compression, Config};
+use super::panics::panic_if_asked;
 
 /// The background of a server. It also holds the data directory's lock: nobody else may use the data while this lives.
 pub struct Background {
@@ -24,7 +25,7 @@ pub struct Background {
 impl Background {
     /// Starts its threads.
     pub fn start(config: &Config, data: DataDir, tree: SharedTree) -> io::Result<Self> {
-        let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, tell)?;
+        let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, log_snapshot)?;
         let data = Arc::new(Mutex::new(data));
         if let Some(interval_s) = config.autopurge.interval_s {
             start_purge(data.clone(), config.autopurge.retain as usize, Duration::from_secs(interval_s))?;
@@ -52,7 +53,8 @@ pub fn snapshotter_config(config: &Config, data: &DataDir) -> SnapshotterConfig 
     }
 }
 
-fn tell(taken: Result<Taken, SnapshotFailure>) {
+fn log_snapshot(taken: Result<Taken, SnapshotFailure>) {
+    panic_if_asked();
     match taken {
         Ok(Taken { name, bytes, took, longest_hold, .. }) => info!(
             "{name}: {} MiB in {:.1} s, the writer waited {} us at most",
@@ -68,6 +70,7 @@ fn tell(taken: Result<Taken, SnapshotFailure>) {
 fn start_purge(data: Arc<Mutex<DataDir>>, keep: usize, interval: Duration) -> io::Result<()> {
     let purge = move || {
         loop {
+            panic_if_asked();
             let mut dir = data.lock().unwrap_or_else(PoisonError::into_inner);
             match dir.purge(keep, &mut || thread::sleep(PURGE_REST)) {
                 Ok(removed) if removed.is_empty() => {}

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It was asked to.
     Finished = 0,
-    /// Anything that has no number of its own: the client port is taken, the data cannot be read, the log has failed.
+    /// Anything that has no number of its own: the client port is taken, the data cannot be read, a thread has panicked.
     UnexpectedError = 1,
-    /// Usage or configuration.
+    /// Usage or configuration, a client address that is unknown among it.
     InvalidInvocation = 2,
-    /// The data directory cannot be made, entered or locked.
+    /// The data directory cannot be made, entered or locked, or logs and snapshots are in each other's directory.
     UnableToAccessDatadir = 3,
     /// The admin server could not start.
     ErrorStartingAdminServer = 4,
-    /// A snapshot could not be written.
+    /// The transaction log or a snapshot that is needed could not be written.
     TxnlogErrorTakingSnapshot = 10,
     /// A commit that is not the oldest pending proposal (ensemble).
     UnmatchedTxnCommit = 12,

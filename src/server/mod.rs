@@ -6,19 +6,24 @@ mod background;
 pub mod config;
 pub mod exit;
 mod listen;
+mod panics;
 mod placement;
 mod preflight;
 pub mod process;
+mod resources;
+mod responder;
 mod running;
 mod signals;
 mod start;
+mod start_error;
 mod stats;
+mod status;
 pub mod words;
 
 use std::process::ExitCode;
 
 use exit::Exit;
-use preflight::StartError;
+use start_error::StartError;
 
 /// Runs a standalone server until it is asked to stop.
 pub fn run(config: config::Config) -> ExitCode {
@@ -26,15 +31,16 @@ pub fn run(config: config::Config) -> ExitCode {
         Ok(()) => Exit::Finished.into(),
         Err(err) => {
             log::error!("{err}");
-            err.exit.into()
+            err.exit().into()
         }
     }
 }
 
 fn serve(config: config::Config) -> Result<(), StartError> {
-    let stop_causes = signals::stop_causes().map_err(StartError::unexpected)?;
+    let requests = signals::requests().map_err(|_| StartError::Resources(resources::no_thread()))?;
+    let panicked = panics::watch();
     let startup = preflight::prepare(&config)?;
-    let running = start::start(config, startup)?;
-    let why = running.wait(&stop_causes);
+    let running = start::start(config, startup, panicked)?;
+    let why = running.wait(&requests);
     running.stop(why)
 }

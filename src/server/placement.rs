@@ -2,7 +2,7 @@
 
 use crate::runtime::executor::ExecutorSpec;
 
-use super::config::PlacementPolicy;
+use super::config::{Config, PlacementPolicy};
 
 /// The executors of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,21 @@ pub struct Placement {
     pub shards: Vec<ExecutorSpec>,
     /// The quorum core's own executor.
     pub quorum: Option<ExecutorSpec>,
+}
+
+impl Placement {
+    /// How many executors there are.
+    pub fn executors(&self) -> usize {
+        self.shards.len() + usize::from(self.quorum.is_some())
+    }
+}
+
+/// The placement that `config` asks for on the cores this process may run on.
+pub fn of(config: &Config) -> Placement {
+    let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
+    let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
+    let cpus: Vec<usize> = all.filter(wanted).collect();
+    place(&cpus, config.cores.shards as usize, config.cores.placement)
 }
 
 /// Places `shards` shards (0 chooses) on the cores `cpus`.

@@ -11,7 +11,9 @@ use crate::runtime::executor::ExecutorError;
 use crate::runtime::shard::{Control, ControlLane};
 
 use super::background::Background;
-use super::preflight::StartError;
+use super::signals::Request;
+use super::start_error::StartError;
+use super::status::StatusReporter;
 
 /// The running executors.
 pub struct Executors {
@@ -31,32 +33,54 @@ pub struct Running {
     shards: Vec<Arc<ControlLane>>,
     // Snapshots, purge and the lock on the data live as long as the server.
     _background: Background,
+    /// Names a thread that has panicked.
+    panicked: Receiver<String>,
+    reporter: StatusReporter,
 }
 
 /// Why a server ends.
 pub enum StopCause {
+    /// It was asked to, by the signal of this name.
     Signal(&'static str),
+    /// An executor ended.
     Failure(Result<(), ExecutorError>),
+    /// A thread of this name panicked.
+    Panic(String),
 }
 
 impl Running {
     /// Takes over what has been started.
-    pub fn new(executors: Executors, shards: Vec<Arc<ControlLane>>, background: Background) -> Self {
-        Self { executors, shards, _background: background }
+    pub fn new(
+        executors: Executors,
+        shards: Vec<Arc<ControlLane>>,
+        background: Background,
+        panicked: Receiver<String>,
+        reporter: StatusReporter,
+    ) -> Self {
+        Self { executors, shards, _background: background, panicked, reporter }
     }
 
-    /// Waits for a signal, or for an executor that fails.
-    pub fn wait(&self, signals: &Receiver<&'static str>) -> StopCause {
-        select! {
-            recv(signals) -> signal => StopCause::Signal(signal.unwrap_or("signal")),
-            recv(self.executors.ended) -> ended => StopCause::Failure(ended.unwrap_or(Ok(()))),
+    /// Waits for a signal that asks for the end, or for a thread that fails; meanwhile reports are written.
+    pub fn wait(&self, requests: &Receiver<Request>) -> StopCause {
+        loop {
+            select! {
+                recv(requests) -> request => match request {
+                    Ok(Request::Report) => self.reporter.begin(),
+                    Ok(Request::Stop(signal)) => return StopCause::Signal(signal),
+                    // The thread of the signals is gone, which only a panic can do: that is told as well.
+                    Err(_) => return StopCause::Panic("signals".into()),
+                },
+                recv(self.panicked) -> thread => return StopCause::Panic(thread.unwrap_or_default()),
+                recv(self.executors.ended) -> ended => return StopCause::Failure(ended.unwrap_or(Ok(()))),
+            }
         }
     }
 
     /// Ends the server: after a signal what is in flight is finished, after a failure nothing is tried any more.
     pub fn stop(self, why: StopCause) -> Result<(), StartError> {
         match why {
-            StopCause::Failure(failure) => Err(StartError::failed(failure)),
+            StopCause::Failure(failure) => Err(StartError::Executor(failure.err())),
+            StopCause::Panic(thread) => Err(StartError::ThreadPanicked(thread)),
             StopCause::Signal(signal) => {
                 log::info!("{signal}: finishing what is in flight");
                 self.shards.iter().for_each(|shard| shard.send(Control::Drain));
@@ -74,7 +98,7 @@ impl Running {
         for _ in 0..count {
             match self.executors.ended.recv_timeout(DRAIN_TIME) {
                 Ok(Ok(())) => {}
-                Ok(failure) => return Err(StartError::failed(failure)),
+                Ok(Err(failure)) => return Err(StartError::Executor(Some(failure))),
                 Err(_) => log::warn!("clients take too long to end: closing their connections"),
             }
         }

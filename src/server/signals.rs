@@ -1,22 +1,48 @@
-//! SIGTERM and SIGINT: the polite ends.
+//! What signals do: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a JVM does, and no other that
+//! can be caught ends it.
 
 use std::io;
 
 use crossbeam::channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use log::info;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-/// A channel that says which signal asks the server to end. A second signal does not wait for anything.
-pub fn stop_causes() -> io::Result<Receiver<&'static str>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (sender, receiver) = bounded(1);
+/// What the server is asked for by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To end; the signal's name.
+    Stop(&'static str),
+    /// To log a report.
+    Report,
+}
+
+/// Takes every signal over from now on. A second signal that asks for the end does not wait for anything.
+pub fn requests() -> io::Result<Receiver<Request>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ])?;
+    let (sender, receiver) = bounded(REQUESTS_MAX);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for (nth, signal) in signals.forever().enumerate() {
-            let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
-            if nth > 0 || sender.send(name).is_err() {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
+        let mut stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGTERM | SIGINT => {
+                    let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
+                    if stopping || sender.send(Request::Stop(name)).is_err() {
+                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    }
+                    stopping = true;
+                }
+                // A report that finds others waiting adds nothing to them.
+                SIGQUIT => drop(sender.try_send(Request::Report)),
+                SIGHUP => info!("SIGHUP: the log goes to standard error, there is no file to open again"),
+                SIGUSR1 | SIGUSR2 => info!("signal {signal} means nothing to this server; SIGQUIT logs a report"),
+                // A write to a closed pipe, or beyond the limit of file lengths: the write itself fails and is handled.
+                _ => {}
             }
         }
     })?;
     Ok(receiver)
 }
+
+/// Requests that may wait.
+const REQUESTS_MAX: usize = 4;

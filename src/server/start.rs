@@ -1,12 +1,11 @@
 //! From settings and a recovered tree to running executors.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
 use log::info;
 
@@ -26,33 +25,40 @@ use crate::session;
 
 use super::background::Background;
 use super::config::Config;
-use super::listen;
-use super::placement::{Placement, place};
-use super::preflight::{StartError, Startup, unguessable};
+use super::listen::{self, Listener};
+use super::placement::Placement;
+use super::preflight::{Startup, unguessable};
+use super::resources;
+use super::responder::WordResponder;
 use super::running::{Executors, Running};
+use super::start_error::StartError;
 use super::stats::StatsCollector;
+use super::status::StatusReporter;
 
-/// Starts every part of the server; the port is open when it returns.
-pub fn start(config: Config, startup: Startup) -> Result<Running, StartError> {
+/// Starts every part of the server; the port is open when it returns. `panicked` names threads that have panicked.
+pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let Startup { tree, log, log_waker, data, listener, address, started } = startup;
-    let placement = placement(&config);
+    let Startup { tree, log, log_waker, data, listener, placement, started } = startup;
+    let connections = resources::connections_max(placement.executors(), config.max_cnxns);
+    let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
     let quorum = Quorum::new(quorum_config(&config, placement.shards.len()), &tree.read(), unguessable(), now);
     let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
-    let background = Background::start(&config, data, tree.clone()).map_err(StartError::unexpected)?;
+    let background = Background::start(&config, data, tree.clone());
+    let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
-    let stats = StatsCollector {
+    let stats = Arc::new(StatsCollector {
         config: config.clone(),
-        port: address.port(),
+        port: listener.address.port(),
         tree: tree.clone(),
         shards: wiring.controls.clone(),
+        links: wiring.lanes.clone(),
         inspections: wiring.inspections.clone(),
         core_waker: wiring.log_waker.clone(),
         started,
-        trace_mask: StatsCollector::default_mask(),
-    };
-    stats.open(word_requests).map_err(StartError::unexpected)?;
+    });
+    let responder = WordResponder::new(stats.clone(), config.words.clone(), wiring.controls.clone());
+    responder.open(word_requests).map_err(StartError::system("no thread for the words"))?;
     let core = QuorumCore::new(
         quorum,
         log,
@@ -62,11 +68,13 @@ pub fn start(config: Config, startup: Startup) -> Result<Running, StartError> {
         wiring.inspections.clone(),
         Duration::from_millis(config.fsync_warning_ms),
     );
-    listen::open(&listener, address, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
-        .map_err(StartError::unexpected)?;
-    log_serving(&placement, address);
-    let executors = spawn_all(&config, placement, &wiring, core, &tree, &listener, words)?;
-    Ok(Running::new(executors, wiring.controls, background))
+    listen::open(&listener, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
+        .map_err(StartError::Listen)?;
+    log_serving(&placement, &listener);
+    let admission = Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
+    let doors = Doors { listener: &listener.socket, admission: Arc::new(admission), words };
+    let executors = spawn_all(&config, placement, &wiring, core, &tree, doors)?;
+    Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
 }
 
 /// What lies between the executors.
@@ -119,19 +127,24 @@ impl Wiring {
     }
 }
 
+/// What every shard takes connections by and sends words through.
+struct Doors<'a> {
+    listener: &'a OwnedFd,
+    admission: Arc<Admission>,
+    words: Sender<WordRequest>,
+}
+
 fn spawn_all(
     config: &Config,
     placement: Placement,
     wiring: &Wiring,
     core: QuorumCore,
     tree: &SharedTree,
-    listener: &OwnedFd,
-    words: Sender<WordRequest>,
+    doors: Doors<'_>,
 ) -> Result<Executors, StartError> {
     let (ended_sender, ended) = unbounded();
     let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let shard_count = placement.shards.len();
-    let admission = Arc::new(Admission::new(config.max_client_cnxns, config.max_cnxns, shard_count as u16));
     let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);
@@ -141,7 +154,9 @@ fn spawn_all(
             wakers(&waker);
             Workload { shard: None, watching: None, core, tree, stopping }
         };
-        threads.push(executor::spawn(spec, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+        threads.push(
+            executor::spawn(spec, load, report_to(&ended_sender)).map_err(|error| StartError::Executor(Some(error)))?,
+        );
     }
     for (nth, spec) in placement.shards.into_iter().enumerate() {
         let links = Links {
@@ -150,12 +165,13 @@ fn spawn_all(
             quorum_is_local: wiring.lanes[nth].local,
             from_quorum: wiring.lanes[nth].from_quorum.clone(),
             controls: wiring.controls.clone(),
-            words: words.clone(),
-            admission: admission.clone(),
+            words: doors.words.clone(),
+            admission: doors.admission.clone(),
         };
         let id = ShardId(nth as u16);
         let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
-        let shard = Shard::new(id, frontend, listener.try_clone().map_err(StartError::unexpected)?, links);
+        let listener = doors.listener.try_clone().map_err(StartError::system("no descriptor for a listener"))?;
+        let shard = Shard::new(id, frontend, listener, links);
         let core = core.take();
         let (core_wakers, shard_wakers) = (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
         let (watching, tree, stopping) = (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
@@ -166,7 +182,9 @@ fn spawn_all(
             }
             Workload { shard: Some(shard), watching: Some(watching), core, tree, stopping }
         };
-        threads.push(executor::spawn(spec, load, report_to(&ended_sender)).map_err(StartError::unexpected)?);
+        threads.push(
+            executor::spawn(spec, load, report_to(&ended_sender)).map_err(|error| StartError::Executor(Some(error)))?,
+        );
     }
     Ok(Executors { threads, ended, stop_shards, stop_core, shard_executors: shard_count })
 }
@@ -177,20 +195,15 @@ fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<()
     move |result| drop(ended.send(result))
 }
 
-fn placement(config: &Config) -> Placement {
-    let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
-    let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
-    let cpus: Vec<usize> = all.filter(wanted).collect();
-    place(&cpus, config.cores.shards as usize, config.cores.placement)
-}
-
-fn log_serving(placement: &Placement, address: SocketAddr) {
+fn log_serving(placement: &Placement, listener: &Listener) {
     let cpu = |spec: &ExecutorSpec| spec.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
     let shards: Vec<_> = placement.shards.iter().map(cpu).collect();
     let quorum = placement.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     info!("{cores} cores, {} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
-    info!("clients: {address}; nothing else is listened on");
+    let address = listener.address;
+    let families = if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
+    info!("clients: {address}{families}; nothing else is listened on");
 }
 
 fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {

@@ -1,18 +1,18 @@
-//! Gathers what the four-letter words report, and answers them: a thread that asks every core for its part and blocks none.
+//! Gathers what the server tells about itself, for the four-letter words and the report in the log: it asks every core for
+//! its part and blocks none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
+use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats};
 use crate::runtime::lane::WakeHandle;
-use crate::runtime::quorum_core::{FlushReport, Inspection};
-use crate::runtime::shard::{Control, ControlLane, WordRequest};
+use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
+use crate::runtime::shard::{Control, ControlLane};
 use crate::runtime::{SharedTree, clock};
 use crate::zxid::Now;
 
@@ -21,7 +21,7 @@ use super::process;
 use super::words::report::{
     ConnExpiry, ConnReport, ConnSession, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
 };
-use super::words::{Needs, Reports, TRACE_MASK_DEFAULT, Word, answer, refusal};
+use super::words::{Needs, Reports};
 
 /// Everything that it asks.
 pub struct StatsCollector {
@@ -29,53 +29,49 @@ pub struct StatsCollector {
     pub port: u16,
     pub tree: SharedTree,
     pub shards: Vec<Arc<ControlLane>>,
+    /// The lanes between the shards and the quorum core.
+    pub links: Vec<ShardLink>,
     pub inspections: Arc<SegQueue<Inspection>>,
     /// Wakes the quorum core after an inspection was queued.
     pub core_waker: Arc<WakeHandle>,
     pub started: Instant,
-    pub trace_mask: AtomicI64,
 }
 
 impl StatsCollector {
-    /// Answers words on a thread of its own, until the shards are gone.
-    pub fn open(self, requests: Receiver<WordRequest>) -> std::io::Result<thread::JoinHandle<()>> {
-        thread::Builder::new().name("words".into()).spawn(move || {
-            for request in requests {
-                self.handle(&request);
-            }
-        })
+    /// Sets the server's counts back (`srst`).
+    pub fn reset_server(&self) {
+        self.ask_shards(|frontend, _| frontend.reset_stats());
     }
 
-    /// The mask that `gtmk` answers at the start.
-    pub fn default_mask() -> AtomicI64 {
-        AtomicI64::new(TRACE_MASK_DEFAULT)
+    /// Sets every connection's counts back (`crst`).
+    pub fn reset_connections(&self) {
+        self.ask_shards(|frontend, _| frontend.reset_connection_stats());
     }
 
-    fn handle(&self, request: &WordRequest) {
-        let Some(word) = Word::from_bytes(request.word) else { return };
-        let bytes = if self.config.words.allows(word.name()) {
-            self.act(word, request.argument);
-            answer(word, &self.gather(word.needs()))
-        } else {
-            refusal(word)
-        };
-        let shard = &self.shards[usize::from(request.shard.0)];
-        shard.send(Control::WordAnswer { conn: request.conn, bytes });
-    }
-
-    /// The words that change something.
-    fn act(&self, word: Word, argument: Option<i64>) {
-        match (word, argument) {
-            (Word::Stmk, Some(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
-            (Word::Srst, _) => drop(self.ask_shards(|frontend, _| frontend.reset_stats())),
-            (Word::Crst, _) => drop(self.ask_shards(|frontend, _| frontend.reset_connection_stats())),
-            _ => {}
+    /// How full the queues between the cores are, a line for each shard and one for the quorum core.
+    pub fn queues(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (nth, link) in self.links.iter().enumerate() {
+            let (up, down) = (HANDOFF_QUEUE_MAX - link.to_quorum.room(), HANDOFF_QUEUE_MAX - link.from_quorum.room());
+            lines.push(format!(
+                "  shard {nth}: {up} messages for the quorum core, {down} from it, of {HANDOFF_QUEUE_MAX}"
+            ));
         }
+        let shards = self.ask_shards(|frontend, _| frontend.report());
+        lines.push(format!("  {} of {} shards answer", shards.len(), self.shards.len()));
+        lines.push(match self.ask_core(|quorum, _, _| quorum.report()) {
+            None => format!("  the quorum core does not answer within {} s", ANSWER_TIME.as_secs()),
+            Some(core) => format!(
+                "  quorum core: {} requests in process on {} nodes, {} wait for room in the log, proposed {}, durable {}",
+                core.outstanding, core.outstanding_nodes, core.waiting_for_room, core.proposed, core.durable
+            ),
+        });
+        lines
     }
 
-    fn gather(&self, needs: Needs) -> Reports {
-        let mut reports =
-            Reports { serving: true, trace_mask: self.trace_mask.load(Ordering::Relaxed), ..Reports::default() };
+    /// What a word that needs this is made of.
+    pub fn gather(&self, needs: Needs) -> Reports {
+        let mut reports = Reports { serving: true, ..Reports::default() };
         if needs.server {
             let (server, monitor) = self.server(needs.monitor);
             reports.server = server;

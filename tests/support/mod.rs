@@ -6,6 +6,8 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,12 +43,29 @@ impl Server {
         server
     }
 
+    /// Starts a process without waiting for it, by a shell that runs `before` first, and as a user without root's rights,
+    /// on whom limits bind. The binary is copied to where that user reaches it.
+    pub fn spawn_limited(before: &str, home: &Path, port: u16, more_lines: &[&str]) -> Self {
+        let binary = home.join("ringkeeper");
+        fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary).expect("the test's own directory can be written");
+        // A plain sh has no limit of processes.
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\"")]).arg(&binary);
+        if rustix::process::geteuid().is_root() {
+            fs::set_permissions(home, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+            std::os::unix::fs::chown(home, Some(NOBODY), Some(NOBODY)).expect("root may");
+            shell.uid(NOBODY).gid(NOBODY);
+        }
+        let lines = more_lines.iter().map(|line| line.to_string()).collect();
+        Self::spawn_by(shell, home, port, lines, &[])
+    }
+
     /// Starts a process without waiting for it; `flags` stand before the configuration file.
     pub fn spawn(home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_ringkeeper")), home, port, lines, flags)
     }
 
-    fn spawn_by(mut command: Command, home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
+    pub fn spawn_by(mut command: Command, home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
         let config = home.join("zoo.cfg");
         let mut text = format!(
             "tickTime=2000\nclientPort={port}\nclientPortAddress=127.0.0.1\ndataDir={}\n4lw.commands.whitelist=*\n",
@@ -111,6 +130,11 @@ impl Server {
         }
     }
 
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process is ours").is_some()
+    }
+
     /// SIGKILL, then a start on the same directory and port.
     pub fn kill_and_restart(&mut self) {
         self.kill();
@@ -132,9 +156,26 @@ impl Server {
 
     /// SIGTERM; the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().expect("kill is on every machine");
+        self.signal("TERM");
         self.wait()
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill is on every machine");
+    }
+
+    /// Waits until the server has printed `text`.
+    pub fn wait_for_log(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.log().contains(text) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended with {status} and never said {text:?}:\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "{text:?} is not said:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The exit code of a process that ends by itself within a minute.
@@ -156,6 +197,9 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// The user without rights.
+const NOBODY: u32 = 65534;
 
 /// A port that nobody has at the moment.
 pub fn free_port() -> u16 {

@@ -501,7 +501,7 @@ impl LogConfig {
     }
 
     /// The smallest segment: a start should not wait for more, and two of the longest records fit.
-    fn segment_bytes_min(&self) -> u64 {
+    pub fn segment_bytes_min(&self) -> u64 {
         let two_records = 2 * self.entry_bytes_max() + FILE_HEADER_BYTES as u64;
         FIRST_SEGMENT_BYTES.max(two_records).next_multiple_of(SEGMENT_BYTES_STEP)
     }

@@ -11,11 +11,11 @@ use super::token::Token;
 /// again if it still wants it.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection came in on `listener`. Its socket blocks: a ring needs it so.
-    Accepted { listener: Token, socket: OwnedFd, armed: bool },
-    /// Accepting failed once (out of descriptors, or the peer had gone already) or was cancelled. Out of descriptors it
-    /// would fail again at once, as the connection stays in the backlog: arm it again after a while, not in this turn.
-    AcceptFailed { listener: Token, error: Errno, armed: bool },
+    /// A connection came in on `listener`. Its socket blocks: a ring needs it so. Ask again for the next one.
+    Accepted { listener: Token, socket: OwnedFd },
+    /// Accepting failed (out of descriptors, or the peer had gone already) or was cancelled. Out of descriptors it would
+    /// fail again at once, as the connection stays in the backlog: ask again after a while, not in this turn.
+    AcceptFailed { listener: Token, error: Errno },
     /// Bytes arrived, at least one.
     Received { conn: Token, chunk: Chunk, armed: bool },
     /// Receiving has ended, and is not armed any more.

@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! Receives are multishot into one group of provided buffers, accepts are multishot, a send carries everything a
+//! Receives are multishot into one group of provided buffers, accepts one by one, a send carries everything a
 //! connection has to say, and other threads wake the loop through a [`Waker`]. No operation allocates. One file per
 //! kernel operation; each holds how it is asked for and how its completion reads.
 //!
@@ -19,7 +19,7 @@
 //! it would otherwise have waited for.
 //!
 //! A process that dies leaves its ring to the kernel, which tears it down in the background: for some milliseconds a
-//! multishot accept may still hold the port of a listener, so whoever binds it again should try for a while.
+//! accept may still hold the port of a listener, so whoever binds it again should try for a while.
 //!
 //! All `unsafe` code serves three invariants: received bytes are read only between the completion that names their
 //! buffer and its return ([`buffers`]); sent bytes are owned by the ring until their completion ([`send`]); and both

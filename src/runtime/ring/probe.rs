@@ -192,7 +192,7 @@ const SUBMISSIONS_MAX: u32 = 8192;
 const COMPLETIONS_PER_SUBMISSION: u32 = 4;
 
 const OPERATIONS: [(u8, &str); 7] = [
-    (opcode::AcceptMulti::CODE, "accept"),
+    (opcode::Accept::CODE, "accept"),
     (opcode::RecvMulti::CODE, "receive"),
     (opcode::Send::CODE, "send"),
     (opcode::AsyncCancel2::CODE, "cancellation"),

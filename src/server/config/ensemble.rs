@@ -19,7 +19,7 @@ pub struct ServerLine {
 /// Where a server line says that clients are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// Host or address; `None` (also for `0.0.0.0`) is every address.
+    /// Host or address, without brackets; `None` is every address.
     pub host: Option<String>,
     /// Its port.
     pub port: u16,
@@ -46,7 +46,7 @@ impl ClientAddress {
             Some((host, port)) => (Some(host.trim_start_matches('[').trim_end_matches(']')), port),
             None => (None, text),
         };
-        let host = host.filter(|host| !is_any_address(host)).map(str::to_owned);
+        let host = host.filter(|host| !host.is_empty()).map(str::to_owned);
         Some(Self { host, port: port.parse().ok()? })
     }
 }
@@ -59,7 +59,7 @@ impl std::fmt::Display for ClientAddress {
 
 /// Whether an address stands for all of the machine's.
 pub fn is_any_address(host: &str) -> bool {
-    matches!(host, "" | "0.0.0.0" | "::" | "0:0:0:0:0:0:0:0")
+    matches!(host, "" | "0.0.0.0" | "::" | "[::]" | "0:0:0:0:0:0:0:0")
 }
 
 /// Every server line among `entries`; refuses what may not stand beside `dynamicConfigFile`.

@@ -167,13 +167,15 @@ fn client_address(reader: &Reader<'_>, own: Option<&ServerLine>) -> Result<(Opti
             return Err(ConfigError::AddressWithoutPort { address, port: needed });
         }
     }
-    let static_host = host.filter(|host| !is_any_address(host)).map(str::to_owned);
+    let specific = |host: Option<&str>| host.filter(|host| !is_any_address(host)).map(str::to_owned);
+    let host = host.filter(|host| !host.is_empty());
     let port = port.map(|port| port_number("clientPort", port)).transpose()?;
     match (port, own.and_then(|line| line.client.as_ref())) {
-        (Some(port), None) => Ok((static_host, port)),
+        (Some(port), None) => Ok((host.map(str::to_owned), port)),
         (None, Some(client)) => Ok((client.host.clone(), client.port)),
         (Some(port), Some(client)) => {
-            let agree = client.port == port && (static_host.is_none() || static_host == client.host);
+            let line_host = specific(client.host.as_deref());
+            let agree = client.port == port && (specific(host).is_none() || specific(host) == line_host);
             if agree {
                 return Ok((client.host.clone(), port));
             }

@@ -16,7 +16,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// `clientPort`: TCP port for clients; 0 lets the kernel choose one.
     pub client_port: u16,
-    /// `clientPortAddress`: host name or address to listen on; `None` is every address of the machine.
+    /// `clientPortAddress`: host name or address to listen on, an IPv6 address also in brackets. `0.0.0.0` is every IPv4
+    /// address, `::` every address; `None` is every address of the families that the kernel has.
     pub client_host: Option<String>,
     /// `clientPortListenBacklog`: the accept queue's length; `None` leaves it to the kernel's limit. Default unset
     /// (-1).
@@ -36,7 +37,7 @@ pub struct Config {
     pub max_session_timeout_ms: i32,
     /// `maxClientCnxns`: connections from one address; 0 is no limit. Default 60; 0 when started as `port datadir`.
     pub max_client_cnxns: u32,
-    /// `maxCnxns`: connections in all; 0 is no limit. Default 0.
+    /// `maxCnxns`: connections in all; 0 is as many as the limit of open files leaves room for. Default 0.
     pub max_cnxns: u32,
     /// `nio.sessionlessCnxnTimeout`, ms: how long a connection may stay without a session. Default 10000.
     pub sessionless_timeout_ms: u32,
