@@ -5,7 +5,7 @@
 //!
 //! | row | modules | what lives there |
 //! |---|---|---|
-//! | 0 | [`zxid`] [`codes`] [`limits`] | value types, the numbers of the protocol; every bound and default |
+//! | 0 | [`zxid`] [`codes`] [`limits`] [`splitmix`] | value types, the numbers of the protocol; every bound and default |
 //! | 1 | [`jute`] | bounds-checked zero-copy reader and writer |
 //! | 2 | [`proto`] [`txn`] | client wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
@@ -33,6 +33,7 @@ pub mod server;
 pub mod session;
 pub mod sim;
 pub mod snapshot;
+pub mod splitmix;
 pub mod tools;
 pub mod tree;
 pub mod txn;

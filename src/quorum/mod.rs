@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `budget` | how much one call may do |
 //! | `prepare` | from request to transaction |
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
@@ -17,6 +18,7 @@
 //! | `report` | figures |
 //! | `recovery` | from files to a tree |
 
+mod budget;
 mod commit;
 mod outstanding;
 mod pipeline;
@@ -40,6 +42,7 @@ use crate::limits;
 use crate::proto::PathRequest;
 use crate::tree::{Change, Tree};
 use crate::txn::{Txn, TxnHeader};
+use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use outstanding::Outstanding;
@@ -48,6 +51,7 @@ use prepare::{Prepare, Refusal};
 use sessions::Sessions;
 use sweep::Sweep;
 
+pub use budget::Budget;
 pub use report::QuorumStats;
 
 /// What the machine needs to know of the server's configuration. Times are in milliseconds.
@@ -109,21 +113,17 @@ impl Default for QuorumConfig {
 #[derive(Debug)]
 pub enum Effect {
     /// Whole log entries, to go behind those appended before.
-    Append {
-        first: Zxid,
-        last: Zxid,
-        bytes: Vec<u8>,
-    },
-    /// Everything appended so far, up to this zxid, must get onto the disk; then [`Quorum::on_flushed`] or
+    Append { first: Zxid, last: Zxid, bytes: Vec<u8> },
+    /// Everything appended so far must get onto the disk; then [`Quorum::on_flushed`] or
     /// [`Quorum::on_flush_failed`]. One is in flight at most.
-    Flush {
-        upto: Zxid,
-    },
+    Flush(PendingFlush),
     /// The next Append starts a new file, named after its first zxid.
     RollLog,
     /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under way already, none
     /// is needed.
     TakeSnapshot,
+    /// An answer that changes nothing of the tree. What a commit means to the shards does not come
+    /// this way: see [`Quorum::commit`].
     ToShard(ShardId, ToShard),
 }
 
@@ -137,7 +137,9 @@ pub struct Quorum {
     sweep: Sweep,
     /// What must not be refused while the log is full.
     waiting: VecDeque<Waiting>,
+    /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
     effects: VecDeque<Effect>,
+    /// The last zxid given out. Invariant: not below the tree's, and the pipeline's `proposed`.
     last_zxid: Zxid,
     /// Kept for its memory: what one transaction makes known, and what one batch means to each shard.
     changes: Vec<Change>,
@@ -201,31 +203,53 @@ impl Quorum {
         }
     }
 
-    /// Time passes: sessions expire, containers and TTL nodes go. To be called several times a tick.
-    pub fn on_tick(&mut self, tree: &Tree, now: Now) {
-        if self.pipeline.has_failed() {
-            return;
+    /// Time passes: what is due from here on is done by [`Self::work`]. To be called several times a
+    /// tick.
+    pub fn on_tick(&mut self, now: Now) {
+        if !self.pipeline.has_failed() {
+            self.sessions.on_tick(now);
+            self.sweep.on_tick(&self.config, now);
         }
-        while self.has_room(CLOSE_BYTES_MIN)
-            && let Some(waiting) = self.waiting.pop_front()
-        {
-            match waiting {
-                Waiting::Open { origin, session, timeout_ms } => self.open(origin, session, timeout_ms, now),
-                Waiting::Close { session, request } => self.close(session, request, tree, now),
+    }
+
+    /// Whether [`Self::work`] has something to do.
+    pub fn has_work(&self) -> bool {
+        let own_may_come = !self.pipeline.has_failed() && self.pipeline.len() < OWN_WORK_OUTSTANDING_MAX;
+        let can_end_waiting = !self.waiting.is_empty() && self.has_room(CLOSE_BYTES_MIN);
+        let can_sweep =
+            self.sweep.is_looking() || (self.sweep.has_due() && self.has_room(self.config.record_bytes_max));
+        own_may_come && (can_end_waiting || self.sessions.has_due() || can_sweep)
+    }
+
+    /// Does what time has made due, until the budget is spent: what waited for room goes on, sessions
+    /// expire, containers and TTL nodes go. Where much is outstanding it waits for the commits.
+    pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
+        while !budget.is_spent() && self.has_work() {
+            budget.spend(1);
+            if self.has_room(CLOSE_BYTES_MIN)
+                && let Some(waiting) = self.waiting.pop_front()
+            {
+                match waiting {
+                    Waiting::Open { origin, session, timeout_ms } => self.open(origin, session, timeout_ms, now),
+                    Waiting::Close { session, request } => self.close(session, request, tree, now, budget),
+                }
+            } else if self.sessions.has_due() {
+                if let Some(session) = self.sessions.next_expired() {
+                    self.close_or_wait(session, None, tree, now, budget);
+                }
+            } else if self.sweep.is_looking() {
+                self.sweep.look(&self.config, tree, budget);
+            } else if let Some(path) = self.sweep.next() {
+                self.delete_container(&path, tree, now);
             }
         }
-        for session in self.sessions.expire(now) {
-            self.close_or_wait(session, None, tree, now);
-        }
-        self.sweep.on_tick(&self.config, tree, now);
-        while self.has_room(self.config.record_bytes_max)
-            && let Some(path) = self.sweep.next()
-        {
-            let header = self.header(SessionId::NONE, 0, now);
-            let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
-            if let Some(txn) = prepare.delete_container(&path) {
-                self.propose(header, txn, Answer::Nobody, true);
-            }
+    }
+
+    fn delete_container(&mut self, path: &str, tree: &Tree, now: Now) {
+        let header = self.header(SessionId::NONE, 0, now);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
+        if let Some(txn) = prepare.delete_container(path) {
+            self.propose(header, txn, Answer::Nobody, true);
         }
     }
 
@@ -236,8 +260,8 @@ impl Quorum {
         self.pipeline.set_room(bytes);
     }
 
-    /// A flush up to `upto` has ended well: nothing else makes a proposal committable.
-    pub fn on_flushed(&mut self, upto: Zxid) {
+    /// A flush has ended well: nothing else makes a proposal committable.
+    pub fn on_flushed(&mut self, upto: Durable<Zxid>) {
         self.pipeline.on_flushed(upto);
     }
 
@@ -259,7 +283,10 @@ impl Quorum {
 
     /// The next thing that the shell must do.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front().or_else(|| self.pipeline.poll())
+        if self.effects.is_empty() {
+            self.pipeline.end_group(&mut self.effects);
+        }
+        self.effects.pop_front()
     }
 
     /// Gives back the buffer of an [`Effect::Append`] that has been written, to be used again.
@@ -276,7 +303,10 @@ impl Quorum {
         }
         match op {
             OpCode::SYNC => return self.sync(origin, &record),
-            OpCode::CLOSE_SESSION => return self.close_or_wait(session, Some(origin), tree, now),
+            OpCode::CLOSE_SESSION => {
+                // A request is taken whatever it costs: what it does is no part of a budget.
+                return self.close_or_wait(session, Some(origin), tree, now, &mut Budget::new(0));
+            }
             _ if !self.has_room(self.bytes_needed(&record, &auth)) => {
                 return self.refuse(origin, op, ErrorCode::SYSTEM_ERROR);
             }
@@ -324,20 +354,28 @@ impl Quorum {
     }
 
     /// Nobody may act for the session from here on, even while the closeSession waits for room.
-    fn close_or_wait(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
+    fn close_or_wait(
+        &mut self,
+        session: SessionId,
+        request: Option<Origin>,
+        tree: &Tree,
+        now: Now,
+        budget: &mut Budget,
+    ) {
         self.sessions.set_closing(session);
         if self.has_room(CLOSE_BYTES_MIN) {
-            self.close(session, request, tree, now);
+            self.close(session, request, tree, now, budget);
         } else {
             self.waiting.push_back(Waiting::Close { session, request });
         }
     }
 
-    fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now) {
+    fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now, budget: &mut Budget) {
         let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
         let room = self.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
         let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
         let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
+        budget.spend(closing.nodes);
         let answer = match request {
             Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
             None => Answer::Nobody,
@@ -373,6 +411,9 @@ impl Quorum {
 
 /// New sessions that wait for room in the log.
 const WAITING_MAX: usize = 10_000;
+/// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
+/// sessions that end at once go as fast as the disk, and other requests between them.
+const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
 /// With so much room a session can be closed: its list of ephemerals is cut to what there is.
 const CLOSE_BYTES_MIN: usize = 64 << 10;
 /// What an entry takes up beside its record, counted generously.

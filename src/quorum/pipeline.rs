@@ -9,8 +9,9 @@ use super::report::QuorumStats;
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
+use crate::splitmix;
 use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
-use crate::txnlog::{begin_entry, end_entry};
+use crate::txnlog::{Durable, PendingFlush, begin_entry, end_entry};
 use crate::zxid::Zxid;
 
 /// A transaction on its way, and whom its outcome is for.
@@ -56,15 +57,23 @@ pub(super) enum PipelineEntry {
 #[derive(Debug)]
 pub(super) struct Pipeline {
     entries: VecDeque<PipelineEntry>,
-    /// Encoded entries not yet handed to the shell, and the first of them.
+    /// Encoded entries not yet handed to the shell.
+    /// Invariant: there are some exactly if `appended < proposed`.
     bytes: Vec<u8>,
+    /// The zxid of the first of them.
     first: Zxid,
+    /// The last zxid that has become a log entry. Invariant: no entry of `entries` is after it.
     proposed: Zxid,
+    /// The last zxid whose entry was handed to the shell.
+    /// Invariant: `durable <= appended <= proposed`.
     appended: Zxid,
+    /// What the flush in flight covers. Invariant: `durable < flushing <= appended`.
     flushing: Option<Zxid>,
-    durable: Zxid,
+    /// The last zxid that a completed flush has covered: all up to it can be committed.
+    durable: Durable<Zxid>,
+    /// A flush has failed: nothing moves any more, and the invariants above are void.
     failed: bool,
-    /// Bytes that the log still takes.
+    /// Bytes that the log still takes beyond `bytes`.
     room: u64,
     roll: Roll,
     sizes: QuorumStats,
@@ -88,7 +97,7 @@ impl Pipeline {
             proposed: last,
             appended: last,
             flushing: None,
-            durable: last,
+            durable: Durable::recovered(last),
             failed: false,
             room: u64::MAX,
             roll: Roll::new(config, seed),
@@ -99,6 +108,8 @@ impl Pipeline {
 
     /// Encodes a proposal at the end of the log. What its going over a limit asks for goes to `effects`.
     pub(super) fn propose(&mut self, proposal: Proposal, effects: &mut VecDeque<Effect>) {
+        self.assert_order();
+        assert!(proposal.header.zxid > self.proposed, "zxids only rise");
         if self.bytes.is_empty() {
             self.first = proposal.header.zxid;
             if self.bytes.capacity() == 0 {
@@ -111,6 +122,7 @@ impl Pipeline {
         end_entry(&mut self.bytes, start);
         let len = (self.bytes.len() - start) as u64;
         self.proposed = proposal.header.zxid;
+        debug_assert!(len <= self.room, "{len} bytes were proposed where {} find room", self.room);
         self.room = self.room.saturating_sub(len);
         self.note_size(len as i64);
         self.entries.push_back(PipelineEntry::Proposal(proposal));
@@ -122,6 +134,7 @@ impl Pipeline {
                 effects.push_back(Effect::TakeSnapshot);
             }
         }
+        self.assert_order();
     }
 
     /// An answer that goes out once everything proposed so far is committed.
@@ -145,7 +158,7 @@ impl Pipeline {
 
     /// How many there are.
     pub(super) fn committable(&self) -> usize {
-        if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable) }
+        if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable.get()) }
     }
 
     /// The shell may append so many bytes more than it was given so far.
@@ -164,15 +177,15 @@ impl Pipeline {
     }
 
     /// A flush that covers everything up to `upto` has ended.
-    pub(super) fn on_flushed(&mut self, upto: Zxid) {
+    pub(super) fn on_flushed(&mut self, upto: Durable<Zxid>) {
         if self.failed {
             return;
         }
-        // Only what has been handed over can be durable.
-        self.durable = self.durable.max(upto.min(self.appended));
-        if self.flushing.is_some_and(|flushing| flushing <= upto) {
-            self.flushing = None;
-        }
+        self.assert_order();
+        assert_eq!(self.flushing, Some(upto.get()), "the flush that ends is the one in flight");
+        self.flushing = None;
+        self.durable = upto;
+        self.assert_order();
     }
 
     /// A flush has failed: what is on the disk is unknown from here on, so nothing more is ever answered.
@@ -182,19 +195,19 @@ impl Pipeline {
         self.bytes.clear();
     }
 
-    /// What the log is to do next.
-    pub(super) fn poll(&mut self) -> Option<Effect> {
+    /// Ends the group of entries that has come together: it is appended, and flushed if no flush is
+    /// in flight.
+    pub(super) fn end_group(&mut self, effects: &mut VecDeque<Effect>) {
         if self.failed {
-            return None;
+            return;
         }
-        if let Some(append) = self.take_append() {
-            return Some(append);
-        }
-        if self.flushing.is_none() && self.appended > self.durable {
+        self.assert_order();
+        effects.extend(self.take_append());
+        if self.flushing.is_none() && self.appended > self.durable.get() {
             self.flushing = Some(self.appended);
-            return Some(Effect::Flush { upto: self.appended });
+            effects.push_back(Effect::Flush(PendingFlush::of(self.appended)));
         }
-        None
+        self.assert_order();
     }
 
     /// Takes back the buffer of an Append.
@@ -210,7 +223,7 @@ impl Pipeline {
     }
 
     pub(super) fn durable(&self) -> Zxid {
-        self.durable
+        self.durable.get()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -223,7 +236,21 @@ impl Pipeline {
     }
 
     fn is_committable(&self, entry: &PipelineEntry) -> bool {
-        !self.failed && entry.zxid() <= self.durable
+        !self.failed && entry.zxid() <= self.durable.get()
+    }
+
+    /// The invariants of the fields.
+    fn assert_order(&self) {
+        if self.failed {
+            return;
+        }
+        let durable = self.durable.get();
+        assert!(durable <= self.appended, "durable {durable}, appended {}", self.appended);
+        assert!(self.appended <= self.proposed, "appended {}, proposed {}", self.appended, self.proposed);
+        assert_eq!(self.bytes.is_empty(), self.appended == self.proposed, "what is proposed is appended next");
+        assert!(self.flushing.is_none_or(|upto| durable < upto && upto <= self.appended));
+        let last = self.entries.back().map(PipelineEntry::zxid);
+        assert!(last.is_none_or(|last| last <= self.proposed), "nothing waits for what was not proposed");
     }
 
     fn take_append(&mut self) -> Option<Effect> {
@@ -316,16 +343,7 @@ impl Roll {
     }
 
     fn half_and_more(&mut self, max: u64) -> u64 {
-        max / 2 + if max < 2 { 0 } else { self.next_random() % (max / 2) }
-    }
-
-    /// SplitMix64.
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        max / 2 + if max < 2 { 0 } else { splitmix::next(&mut self.random) % (max / 2) }
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Sessions {
     closing: HashSet<SessionId, FixedState>,
     tick_ms: i64,
     last_tick_ms: i64,
+    /// Sessions whose time was over then, in monotonic milliseconds, expire now; `None` while none may.
+    horizon_ms: Option<i64>,
 }
 
 impl Sessions {
@@ -27,7 +29,7 @@ impl Sessions {
             queue.track(session, timeout_ms, now.mono_ms);
         }
         let closing = HashSet::with_hasher(FixedState::with_seed(0));
-        Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms }
+        Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms, horizon_ms: None }
     }
 
     /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act for it any more.
@@ -56,22 +58,32 @@ impl Sessions {
         self.closing.remove(&session);
     }
 
-    /// The sessions whose time is over; they are closing now.
+    /// Says whose time is over.
     ///
     /// A shard reports touches once in a quarter of a tick, so a session is given that much longer; and a report may
     /// still wait to be taken in, so it is the time of the call before this one that counts. When that is more than a
     /// tick ago we have been away, and nothing that happened meanwhile has reached us: then every session gets its
     /// timeout afresh.
-    pub(super) fn expire(&mut self, now: Now) -> Vec<SessionId> {
+    pub(super) fn on_tick(&mut self, now: Now) {
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
-        if now.mono_ms - before_ms > self.tick_ms {
+        self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms {
             self.queue.touch_all(now.mono_ms);
-            return Vec::new();
-        }
-        let mut expired = self.queue.expired(before_ms - self.tick_ms / limits::TOUCH_REPORTS_PER_TICK);
-        expired.retain(|session| !self.closing.contains(session));
-        self.closing.extend(&expired);
-        expired
+            None
+        } else {
+            Some(before_ms - self.tick_ms / limits::TOUCH_REPORTS_PER_TICK)
+        };
+    }
+
+    /// Whether [`Self::next_expired`] has something to look at.
+    pub(super) fn has_due(&self) -> bool {
+        self.horizon_ms.is_some_and(|horizon_ms| self.queue.has_due(horizon_ms))
+    }
+
+    /// Looks at the session whose time is over first, and returns it if it must end: it is closing
+    /// now. A look is short, whatever it finds.
+    pub(super) fn next_expired(&mut self) -> Option<SessionId> {
+        let expired = self.queue.expire_one(self.horizon_ms?)?;
+        self.closing.insert(expired).then_some(expired)
     }
 
     /// How many sessions there are, those about to end included.
@@ -79,9 +91,9 @@ impl Sessions {
         self.queue.len()
     }
 
-    /// Who expires when, soonest first (`dump`).
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (i64, Vec<SessionId>)> {
-        self.queue.buckets().map(|(at_ms, sessions)| (at_ms, sessions.collect()))
+    /// See [`super::Quorum::sessions_by_expiry`].
+    pub(super) fn by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
+        self.queue.by_expiry(after, max)
     }
 
     fn is_closing(&self, session: SessionId) -> bool {

@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
-use super::QuorumConfig;
-use crate::tree::Tree;
+use super::{Budget, QuorumConfig};
+use crate::tree::{DoomedCursor, Tree};
 use crate::zxid::Now;
 
 /// What is to be deleted, and when to look again.
 #[derive(Debug)]
 pub(super) struct Sweep {
+    /// Invariant: at most as many as may be deleted in a minute, and one piece of the look.
     due: VecDeque<String>,
     next_look_ms: i64,
+    /// The look under way, a piece at a time.
+    look: Option<Look>,
     /// How many more may be deleted, in 60,000ths: it grows with time by so many a minute.
     allowance: i64,
     last_ms: i64,
@@ -20,27 +23,48 @@ impl Sweep {
     /// The first look is one interval after the start.
     pub(super) fn new(config: &QuorumConfig, now: Now) -> Self {
         let next_look_ms = now.mono_ms + config.container_check_interval_ms;
-        Self { due: VecDeque::new(), next_look_ms, allowance: 0, last_ms: now.mono_ms }
+        Self { due: VecDeque::new(), next_look_ms, look: None, allowance: 0, last_ms: now.mono_ms }
     }
 
-    /// Looks, if it is time to.
-    pub(super) fn on_tick(&mut self, config: &QuorumConfig, tree: &Tree, now: Now) {
+    /// Begins to look, if it is time to.
+    pub(super) fn on_tick(&mut self, config: &QuorumConfig, now: Now) {
         let per_minute = config.container_max_per_minute.max(1);
         let elapsed_ms = (now.mono_ms - self.last_ms).clamp(0, MINUTE_MS);
         self.last_ms = now.mono_ms;
         // Time in which nothing is due is not saved up.
         let saved = if self.due.is_empty() { 0 } else { self.allowance };
         self.allowance = saved + elapsed_ms * per_minute;
-        if now.mono_ms >= self.next_look_ms && self.due.is_empty() {
+        if now.mono_ms >= self.next_look_ms && self.due.is_empty() && self.look.is_none() {
             self.next_look_ms = now.mono_ms + config.container_check_interval_ms;
-            let never_used_ms = config.container_max_never_used_ms;
-            self.due = tree.doomed(now.wall_ms, never_used_ms, per_minute as usize).into();
+            self.look = Some(Look { wall_ms: now.wall_ms, at: DoomedCursor::default() });
         }
+    }
+
+    /// Whether [`Self::look`] has something to do.
+    pub(super) fn is_looking(&self) -> bool {
+        self.look.is_some()
+    }
+
+    /// Looks at the next containers and TTL nodes.
+    pub(super) fn look(&mut self, config: &QuorumConfig, tree: &Tree, budget: &mut Budget) {
+        let Some(Look { wall_ms, at }) = self.look.take() else { return };
+        let piece = budget.left().clamp(1, LOOK_NODES_MAX);
+        budget.spend(piece);
+        let never_used_ms = config.container_max_never_used_ms;
+        let next = tree.doomed(wall_ms, never_used_ms, at, piece as usize, &mut self.due);
+        if (self.due.len() as i64) < config.container_max_per_minute {
+            self.look = next.map(|at| Look { wall_ms, at });
+        }
+    }
+
+    /// Whether [`Self::next`] has something.
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty() && self.allowance >= MINUTE_MS
     }
 
     /// The next path to delete now.
     pub(super) fn next(&mut self) -> Option<String> {
-        if self.due.is_empty() || self.allowance < MINUTE_MS {
+        if !self.has_due() {
             return None;
         }
         self.allowance -= MINUTE_MS;
@@ -48,4 +72,13 @@ impl Sweep {
     }
 }
 
+#[derive(Debug)]
+struct Look {
+    /// Ages are counted as of then.
+    wall_ms: i64,
+    at: DoomedCursor,
+}
+
 const MINUTE_MS: i64 = 60_000;
+/// Nodes that one piece of a look goes over.
+const LOOK_NODES_MAX: u64 = 1024;

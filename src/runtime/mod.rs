@@ -6,8 +6,10 @@
 
 pub mod admission;
 pub mod clock;
+pub mod core_work;
 pub mod datadir;
 pub mod executor;
+pub mod intake;
 pub mod lane;
 pub mod log;
 pub mod quorum_core;

@@ -14,10 +14,13 @@ use hdrhistogram::Histogram;
 use log::{error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
-use crate::quorum::{Effect, Quorum};
-use crate::zxid::{Now, Zxid};
+use crate::quorum::{Budget, Effect, Quorum};
+use crate::txnlog::PendingFlush;
+use crate::zxid::Now;
 
 use super::SharedTree;
+use super::core_work::CoreWork;
+use super::intake::Intake;
 use super::lane::Lane;
 use super::log::{Flush, Log, LogEvent, NoRoom};
 use super::ring::{Ring, RingError, Token};
@@ -74,13 +77,15 @@ pub struct QuorumCore {
     watching: Vec<bool>,
     /// Messages that found a shard's lane full, oldest first.
     backlog: VecDeque<(ShardId, ToShard)>,
-    flushing: Option<(Zxid, Instant)>,
+    flushing: Option<(PendingFlush, Instant)>,
     flushes: FlushReport,
     flush_warning: Duration,
     snapshots: Sender<()>,
     inspections: Arc<SegQueue<Inspection>>,
+    intake: Intake,
     /// Requests wait for the next segment of the log.
     stalled: bool,
+    last_work: CoreWork,
     failure: Option<io::Error>,
 }
 
@@ -96,6 +101,7 @@ impl QuorumCore {
         flush_warning: Duration,
     ) -> Self {
         let watching = vec![false; shards.len()];
+        let intake = Intake::new(shards.len());
         Self {
             quorum,
             log,
@@ -108,7 +114,9 @@ impl QuorumCore {
             flush_warning,
             snapshots,
             inspections,
+            intake,
             stalled: false,
+            last_work: CoreWork::default(),
             failure: None,
         }
     }
@@ -119,6 +127,8 @@ impl QuorumCore {
         has_commits
             || !self.backlog.is_empty()
             || self.touches_wait()
+            || !self.inspections.is_empty()
+            || (!self.stalled && self.quorum.has_work())
             || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
     }
 
@@ -146,14 +156,15 @@ impl QuorumCore {
     /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing is tried again: the
     /// kernel marks the pages clean, so a second flush would lie.
     fn on_flushed(&mut self, result: io::Result<()>) {
-        let Some((upto, began)) = self.flushing.take() else { return };
+        let Some((flush, began)) = self.flushing.take() else { return };
+        let upto = flush.upto();
         let took = began.elapsed();
         self.flushes.record(took.as_micros() as u64);
         if took > self.flush_warning {
             warn!("a flush of the transaction log took {} ms (fsync.warningthresholdms)", took.as_millis());
         }
-        match result {
-            Ok(()) => self.quorum.on_flushed(upto),
+        match flush.end(result) {
+            Ok(durable) => self.quorum.on_flushed(durable),
             Err(err) => {
                 let kind = err.kind();
                 self.fail(io::Error::new(kind, format!("flushing the transaction log up to {upto} failed: {err}")));
@@ -166,27 +177,35 @@ impl QuorumCore {
         self.take_touches();
         // While touches wait unread, nobody's time is over.
         if !self.stalled && !self.touches_wait() {
-            let tree = self.tree.read();
-            self.quorum.on_tick(&tree, now);
+            self.quorum.on_tick(now);
         }
     }
 
     /// Takes in requests, logs and flushes them, and commits what has become durable.
     pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
-        while let Some(look) = self.inspections.pop() {
+        self.last_work = CoreWork::default();
+        // One report in a step: the words ask for long ones piece by piece.
+        if let Some(look) = self.inspections.pop() {
             look(&mut self.quorum, &self.flushes, now);
+            self.last_work.inspections = 1;
         }
         self.poll_log();
-        self.take_touches();
+        self.last_work.touch_reports = self.take_touches();
         if !self.stalled {
             self.take_requests(now);
+            self.do_due_work(now);
         }
         self.run_effects(ring)?;
-        if self.quorum.has_committable() && self.lanes_have_room() {
-            self.commit(ring)?;
+        if self.quorum.has_committable() {
+            self.commit();
         }
         self.wake_shards();
         Ok(())
+    }
+
+    /// What the last step did.
+    pub fn last_work(&self) -> &CoreWork {
+        &self.last_work
     }
 
     fn poll_log(&mut self) {
@@ -207,44 +226,61 @@ impl QuorumCore {
     }
 
     /// Takes reports of touches from each shard in turn.
-    fn take_touches(&mut self) {
+    fn take_touches(&mut self) -> usize {
+        let mut taken = 0;
         for _ in 0..TOUCH_REPORTS_PER_STEP {
             for shard in &self.shards {
                 if let Some(report) = shard.touches.pop() {
                     self.quorum.on_touches(&report);
+                    taken += 1;
                 }
             }
         }
+        taken
     }
 
     fn touches_wait(&self) -> bool {
         self.shards.iter().any(|shard| !shard.touches.is_empty())
     }
 
-    /// Takes no more than what certainly fits the log: what is left waits for its next segment.
+    /// Takes requests until the time of a step is over, and no more than what certainly fits the log:
+    /// what is left waits for its next segment.
     fn take_requests(&mut self, now: Now) {
+        let began = Instant::now();
         let tree = self.tree.read();
-        let mut budget = if self.log.is_full() { u64::MAX } else { self.log.room() / 2 };
-        for shard in &self.shards {
-            for _ in 0..REQUESTS_PER_STEP {
-                let Some(message) = (if budget > 0 { shard.to_quorum.pop() } else { None }) else { break };
-                if let ToQuorum::Request(request) = &message {
-                    budget = budget.saturating_sub(request.record.len() as u64 + REQUEST_BYTES_BESIDE);
-                }
-                self.quorum.on_message(message, &tree, now);
-            }
+        let room = if self.log.is_full() { u64::MAX } else { self.log.room() / 2 };
+        let (shards, quorum) = (&self.shards, &mut self.quorum);
+        let lane = |at: usize| &*shards[at].to_quorum;
+        let is_over = || began.elapsed() >= PREPARE_MAX;
+        self.last_work.requests =
+            self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
+    }
+
+    /// Expiry and the sweep, a little at a time.
+    fn do_due_work(&mut self, now: Now) {
+        if self.quorum.has_work() {
+            let mut budget = Budget::new(DUE_UNITS_PER_STEP);
+            self.quorum.work(&self.tree.read(), now, &mut budget);
+            self.last_work.due_units = DUE_UNITS_PER_STEP - budget.left();
         }
     }
 
-    /// Applies what is durable. Events and replies reach every shard's lane before the tree shows the changes.
-    fn commit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+    /// Applies what is durable, a piece at a time, until the time for which readers may be kept out is
+    /// over. Events and replies are in every shard's lane before the tree shows the changes.
+    fn commit(&mut self) {
         let shared = self.tree.clone();
         let mut tree = shared.write();
+        let began = Instant::now();
         for (watching, shard) in self.watching.iter_mut().zip(&self.shards) {
             *watching = shard.watching.load(Ordering::Acquire);
         }
-        self.quorum.commit(&mut tree, COMMITS_PER_STEP, &self.watching);
-        self.run_effects(ring)
+        while self.quorum.has_committable() && self.lanes_have_room() && began.elapsed() < HOLD_MAX {
+            let mut budget = Budget::new(COMMIT_UNITS);
+            let (shards, backlog) = (&self.shards, &mut self.backlog);
+            let mut hand_over = |shard, message| push(shards, backlog, shard, message);
+            self.quorum.commit(&mut tree, &mut budget, &self.watching, &mut hand_over);
+            self.last_work.commit_units += COMMIT_UNITS - budget.left();
+        }
     }
 
     fn run_effects(&mut self, ring: &mut Ring) -> Result<(), RingError> {
@@ -258,7 +294,7 @@ impl QuorumCore {
                     }
                     self.quorum.recycle(bytes);
                 }
-                Effect::Flush { upto } => self.flush(upto, ring)?,
+                Effect::Flush(flush) => self.flush(flush, ring)?,
                 Effect::RollLog => self.log.roll(),
                 // The background takes one snapshot at a time: a request that finds one under way is dropped.
                 Effect::TakeSnapshot => drop(self.snapshots.try_send(())),
@@ -268,8 +304,8 @@ impl QuorumCore {
         Ok(())
     }
 
-    fn flush(&mut self, upto: Zxid, ring: &mut Ring) -> Result<(), RingError> {
-        self.flushing = Some((upto, Instant::now()));
+    fn flush(&mut self, flush: PendingFlush, ring: &mut Ring) -> Result<(), RingError> {
+        self.flushing = Some((flush, Instant::now()));
         match self.log.begin_flush() {
             Flush::Fdatasync(file) => {
                 // SAFETY: the log keeps the descriptor open until it hears that the flush has ended.
@@ -322,14 +358,16 @@ const FLUSH: Token = Token::new(0, 0);
 
 /// With less room than for so many of the longest records, and a disk that is not full, requests wait.
 const ROOM_RECORDS_LOW: u64 = 2;
-/// What a request becomes in the log beside its record, generously.
-const REQUEST_BYTES_BESIDE: u64 = 1024;
-/// Requests taken from one shard between two looks at the ring.
-const REQUESTS_PER_STEP: usize = 1024;
+/// How long requests are prepared in one step.
+const PREPARE_MAX: Duration = Duration::from_millis(1);
+/// How long readers are kept out in one step.
+const HOLD_MAX: Duration = Duration::from_millis(1);
+/// Units of work of a commit between two looks at the clock.
+const COMMIT_UNITS: u64 = 256;
+/// Units of expiry and sweep in one step.
+const DUE_UNITS_PER_STEP: u64 = 512;
 /// Reports of touches taken from one shard in one step.
 const TOUCH_REPORTS_PER_STEP: usize = 4;
-/// Transactions applied under one hold of the tree.
-const COMMITS_PER_STEP: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -385,7 +423,7 @@ mod tests {
     fn what_one_step_does_not_commit_the_next_one_does() {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
         let (mut core, link) = core(&dir, now);
-        let asked = 3 * COMMITS_PER_STEP;
+        let asked = 3000;
         for nth in 0..asked {
             assert!(link.to_quorum.push(open(nth as i64)).is_ok());
         }

@@ -14,7 +14,7 @@ use crate::runtime::lane::WakeHandle;
 use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
 use crate::runtime::shard::{Control, ControlLane};
 use crate::runtime::{SharedTree, clock};
-use crate::zxid::Now;
+use crate::zxid::{Now, SessionId};
 
 use super::config::Config;
 use super::process;
@@ -130,7 +130,7 @@ impl StatsCollector {
             ephemerals: tree.ephemeral_count() as u64,
             watches: sum(|shard| (shard.watches.data + shard.watches.child) as u64),
             approximate_data_size: tree.data_size(),
-            global_sessions: tree.sessions().count() as u64,
+            global_sessions: tree.session_count() as u64,
             open_files: process::open_files(),
             max_files: process::max_files(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
@@ -152,10 +152,19 @@ impl StatsCollector {
 
     fn sessions(&self) -> SessionReport {
         let now = clock::now();
-        let buckets = self.ask_core(|quorum, _, _| quorum.session_buckets().collect::<Vec<_>>()).unwrap_or_default();
-        let buckets = buckets.into_iter().map(|(at_mono_ms, sessions)| SessionExpiry {
-            at_ms: now.wall_ms + at_mono_ms - now.mono_ms,
-            sessions: sessions.into_iter().map(|session| session.0).collect(),
+        let mut all: Vec<(i64, SessionId)> = Vec::new();
+        loop {
+            let last = all.last().copied();
+            let piece = self.ask_core(move |quorum, _, _| quorum.sessions_by_expiry(last, SESSIONS_PER_ANSWER));
+            let piece = piece.unwrap_or_default();
+            if piece.is_empty() {
+                break;
+            }
+            all.extend(piece);
+        }
+        let buckets = all.chunk_by(|(at_ms, _), (next_ms, _)| at_ms == next_ms).map(|bucket| SessionExpiry {
+            at_ms: now.wall_ms + bucket[0].0 - now.mono_ms,
+            sessions: bucket.iter().map(|(_, session)| session.0).collect(),
         });
         SessionReport { buckets: buckets.collect() }
     }
@@ -197,7 +206,10 @@ impl StatsCollector {
         std::iter::from_fn(|| answers.recv_deadline(deadline).ok()).collect()
     }
 
-    fn ask_core<T: Send + 'static>(&self, look: fn(&mut Quorum, &FlushReport, Now) -> T) -> Option<T> {
+    fn ask_core<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Quorum, &FlushReport, Now) -> T + Send + 'static,
+    ) -> Option<T> {
         let (sender, answers) = unbounded();
         let ask = move |quorum: &mut Quorum, flushes: &FlushReport, now| drop(sender.send(look(quorum, flushes, now)));
         self.inspections.push(Box::new(ask));
@@ -254,5 +266,7 @@ fn latencies(parts: impl IntoIterator<Item = Latency>) -> Summary {
     all
 }
 
+/// Sessions in one answer of the quorum core, which does nothing else meanwhile.
+const SESSIONS_PER_ANSWER: usize = 2000;
 /// How long a core may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! When sessions end: buckets of one tick each, so that a touch rarely moves anything (`ExpiryQueue`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use hashbrown::HashMap;
 
@@ -12,6 +13,8 @@ pub struct ExpiryQueue {
     tick_ms: i64,
     sessions: HashMap<SessionId, Due, foldhash::fast::FixedState>,
     buckets: BTreeMap<i64, BTreeSet<SessionId>>,
+    /// Every session has at least its timeout from here on: see [`Self::touch_all`].
+    spared_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +27,12 @@ impl ExpiryQueue {
     /// An empty queue whose buckets are `tick_ms` apart.
     pub fn new(tick_ms: i64) -> Self {
         let hasher = foldhash::fast::FixedState::with_seed(0);
-        Self { tick_ms: tick_ms.max(1), sessions: HashMap::with_hasher(hasher), buckets: BTreeMap::new() }
+        Self {
+            tick_ms: tick_ms.max(1),
+            sessions: HashMap::with_hasher(hasher),
+            buckets: BTreeMap::new(),
+            spared_ms: i64::MIN,
+        }
     }
 
     /// Starts a session's timer at `now_ms`, or restarts it with another timeout, which may bring its end nearer.
@@ -56,19 +64,28 @@ impl ExpiryQueue {
         true
     }
 
-    /// Takes out and returns the sessions whose time is at or before `now_ms`: by time, then by id.
-    pub fn expired(&mut self, now_ms: i64) -> Vec<SessionId> {
-        let mut all = Vec::new();
-        while let Some(first) = self.buckets.first_entry() {
-            if *first.key() > now_ms {
-                break;
-            }
-            all.extend(first.remove());
+    /// Whether [`Self::expire_one`] has something to look at.
+    pub fn has_due(&self, now_ms: i64) -> bool {
+        self.buckets.first_key_value().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
+    }
+
+    /// Looks at the first session whose time is at or before `now_ms`, by time, then by id. Takes it
+    /// out and returns it if its time is over, and puts it where it belongs if it was spared.
+    pub fn expire_one(&mut self, now_ms: i64) -> Option<SessionId> {
+        let mut first = self.buckets.first_entry().filter(|first| *first.key() <= now_ms)?;
+        let session = first.get_mut().pop_first()?;
+        if first.get().is_empty() {
+            first.remove();
         }
-        for session in &all {
-            self.sessions.remove(session);
+        let due = self.sessions.get_mut(&session)?;
+        let spared = bucket_of(self.spared_ms, due.timeout_ms, self.tick_ms);
+        if spared > due.bucket {
+            due.bucket = spared;
+            self.buckets.entry(spared).or_default().insert(session);
+            return None;
         }
-        all
+        self.sessions.remove(&session);
+        Some(session)
     }
 
     /// Whether the session's timer runs.
@@ -91,18 +108,22 @@ impl ExpiryQueue {
         self.sessions.is_empty()
     }
 
-    /// The buckets that hold sessions, soonest first: the monotonic time of expiry and who expires then (`dump`).
-    pub fn buckets(&self) -> impl Iterator<Item = (i64, impl Iterator<Item = SessionId>)> {
-        self.buckets.iter().map(|(&at, sessions)| (at, sessions.iter().copied()))
+    /// Up to `max` sessions that follow `after`: the monotonic time of expiry and the session, soonest
+    /// first (`dump`). Sessions that were spared are listed with their new time once the old one is
+    /// over.
+    pub fn by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
+        let (bucket, session) = after.unwrap_or((i64::MIN, SessionId(i64::MIN)));
+        let rest = self.buckets.get(&bucket).into_iter();
+        let rest = rest.flat_map(|sessions| sessions.range((Excluded(session), Unbounded)));
+        let later = self.buckets.range((Excluded(bucket), Unbounded));
+        let later = later.flat_map(|(at_ms, sessions)| sessions.iter().map(|session| (*at_ms, *session)));
+        rest.map(|session| (bucket, *session)).chain(later).take(max).collect()
     }
 
-    /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of while we were away.
+    /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of while
+    /// we were away. It takes no time itself: [`Self::expire_one`] looks at each when it is due.
     pub fn touch_all(&mut self, now_ms: i64) {
-        let mut sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
-        sessions.sort_unstable();
-        for session in sessions {
-            self.touch(session, now_ms);
-        }
+        self.spared_ms = self.spared_ms.max(now_ms);
     }
 
     fn bucket(&self, now_ms: i64, timeout_ms: i32) -> i64 {
@@ -130,15 +151,23 @@ mod tests {
     const A: SessionId = SessionId(1);
     const B: SessionId = SessionId(2);
 
+    fn expired(queue: &mut ExpiryQueue, now_ms: i64) -> Vec<SessionId> {
+        let mut all = Vec::new();
+        while queue.has_due(now_ms) {
+            all.extend(queue.expire_one(now_ms));
+        }
+        all
+    }
+
     #[test]
     fn expiry_is_rounded_up_to_a_tick_and_never_early() {
         for now in [0, 1, 999, 1000, 1999, 2000, 123_456] {
             let mut queue = ExpiryQueue::new(2000);
             queue.track(A, 4000, now);
             let end = ((now + 4000) / 2000 + 1) * 2000;
-            assert!(queue.expired(now + 4000).is_empty());
-            assert!(queue.expired(end - 1).is_empty());
-            assert_eq!(queue.expired(end), [A]);
+            assert!(expired(&mut queue, now + 4000).is_empty());
+            assert!(expired(&mut queue, end - 1).is_empty());
+            assert_eq!(expired(&mut queue, end), [A]);
             assert!(queue.is_empty());
         }
     }
@@ -150,9 +179,9 @@ mod tests {
         queue.track(B, 4000, 0);
         assert!(queue.touch(A, 3500));
         assert!(queue.touch(A, 1000));
-        assert_eq!(queue.expired(5000), [B]);
-        assert!(queue.expired(7999).is_empty());
-        assert_eq!(queue.expired(8000), [A]);
+        assert_eq!(expired(&mut queue, 5000), [B]);
+        assert!(expired(&mut queue, 7999).is_empty());
+        assert_eq!(expired(&mut queue, 8000), [A]);
         assert!(!queue.touch(A, 9000));
     }
 
@@ -162,8 +191,8 @@ mod tests {
         queue.track(A, 40_000, 0);
         queue.track(A, 4000, 500);
         assert_eq!((queue.len(), queue.timeout_ms(A)), (1, Some(4000)));
-        assert_eq!(queue.expired(5000), [A]);
-        assert_eq!(queue.buckets().count(), 0);
+        assert_eq!(expired(&mut queue, 5000), [A]);
+        assert_eq!(queue.buckets.len(), 0);
     }
 
     #[test]
@@ -171,8 +200,8 @@ mod tests {
         let mut queue = ExpiryQueue::new(1000);
         queue.track(A, 4000, 0);
         queue.touch_all(90_000);
-        assert!(queue.expired(94_000).is_empty());
-        assert_eq!(queue.expired(95_000), [A]);
+        assert!(expired(&mut queue, 94_000).is_empty());
+        assert_eq!(expired(&mut queue, 95_000), [A]);
     }
 
     #[test]
@@ -181,8 +210,26 @@ mod tests {
         for now in 0..100_000 {
             queue.track(A, if now % 2 == 0 { 4000 } else { 40_000 }, now);
         }
-        assert_eq!(queue.buckets().count(), 1);
+        assert_eq!(queue.buckets.len(), 1);
         assert!(queue.remove(A));
-        assert_eq!(queue.buckets().count(), 0);
+        assert_eq!(queue.buckets.len(), 0);
+    }
+
+    #[test]
+    fn all_sessions_are_listed_piece_by_piece() {
+        let mut queue = ExpiryQueue::new(1000);
+        (0..10).for_each(|id| queue.track(SessionId(id), 4000 + id as i32 % 3 * 1000, 0));
+        let whole = queue.by_expiry(None, usize::MAX);
+        let mut pieces: Vec<(i64, SessionId)> = Vec::new();
+        loop {
+            let piece = queue.by_expiry(pieces.last().copied(), 3);
+            if piece.is_empty() {
+                break;
+            }
+            assert!(piece.len() <= 3);
+            pieces.extend(piece);
+        }
+        assert_eq!((whole.len(), whole.is_sorted()), (10, true));
+        assert_eq!(pieces, whole);
     }
 }

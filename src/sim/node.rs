@@ -9,9 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::frontend::{self, Frontend, FrontendConfig};
 use crate::handoff::{BatchItem, ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
-use crate::quorum::{self, Quorum, QuorumConfig};
+use crate::quorum::{self, Budget, Quorum, QuorumConfig};
 use crate::session;
 use crate::tree::Tree;
+use crate::txnlog::PendingFlush;
 use crate::zxid::Now;
 
 use super::check::{Check, Checked, hold};
@@ -28,6 +29,8 @@ use super::trace::Trace;
 pub struct Node {
     pub tree: Tree,
     quorum: Quorum,
+    /// The flush under way.
+    flush: Option<PendingFlush>,
     shards: Vec<SimShard>,
     for_quorum: VecDeque<ToQuorum>,
     touches: VecDeque<TouchReport>,
@@ -111,6 +114,7 @@ impl Node {
         };
         Self {
             quorum,
+            flush: None,
             tree,
             shards: (0..swarm.shards).map(shard).collect(),
             for_quorum: VecDeque::new(),
@@ -264,22 +268,26 @@ impl Node {
             self.quorum.on_message(message, &self.tree, now);
         }
         if ticks && self.defect != Some(Defect::NeverExpired) {
-            self.quorum.on_tick(&self.tree, now);
+            self.quorum.on_tick(now);
         }
+        self.quorum.work(&self.tree, now, &mut Budget::new(1 + turn.rng.below(20)));
         if ticks {
             self.set_room(turn);
         }
         self.quorum_effects(turn)?;
         if self.quorum.has_committable() {
             let watching: Vec<bool> = self.shards.iter().map(|shard| shard.front.is_watching()).collect();
-            let max = 1 + turn.rng.index(20);
-            self.quorum.commit(&mut self.tree, max, &watching);
+            let mut budget = Budget::new(1 + turn.rng.below(40));
+            let (defect, shards, held_back) = (self.defect, &mut self.shards, &mut self.held_back);
+            let mut hand_over =
+                |shard, message| push_to_shard(defect, shards, held_back, shard, message, turn.rng, &mut turn.out);
+            self.quorum.commit(&mut self.tree, &mut budget, &watching, &mut hand_over);
             self.quorum_effects(turn)?;
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
             turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
-            if self.quorum.has_committable() {
-                turn.out.push(Out::WakeQuorum);
-            }
+        }
+        if self.quorum.has_committable() || self.quorum.has_work() {
+            turn.out.push(Out::WakeQuorum);
         }
         Ok(())
     }
@@ -293,18 +301,22 @@ impl Node {
                     self.append(&bytes, turn)?;
                     self.quorum.recycle(bytes);
                 }
-                quorum::Effect::Flush { upto } => {
-                    turn.trace.say(format_args!("flush to {upto}"));
-                    self.store.begin_flush(upto);
+                quorum::Effect::Flush(flush) => {
+                    turn.trace.say(format_args!("flush to {}", flush.upto()));
+                    self.store.begin_flush(flush.upto());
                     turn.out.push(Out::FlushBegun);
+                    self.flush = Some(flush);
                     if self.defect == Some(Defect::AckBeforeFlush) {
-                        self.quorum.on_flushed(upto);
+                        self.end_flush(Ok(()));
                         turn.out.push(Out::WakeQuorum);
                     }
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
-                quorum::Effect::ToShard(shard, message) => self.push_to_shard(shard, message, turn),
+                quorum::Effect::ToShard(shard, message) => {
+                    let (shards, held_back) = (&mut self.shards, &mut self.held_back);
+                    push_to_shard(self.defect, shards, held_back, shard, message, turn.rng, &mut turn.out);
+                }
             }
         }
         Ok(())
@@ -335,46 +347,6 @@ impl Node {
         self.quorum.on_log_room(room);
     }
 
-    fn push_to_shard(&mut self, shard: ShardId, mut message: ToShard, turn: &mut TurnContext<'_>) {
-        self.bend(&mut message, turn.rng);
-        if self.defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
-            self.held_back.push((shard, message));
-            turn.out.push(Out::WakeQuorum);
-            return;
-        }
-        self.shards[usize::from(shard.0)].inbox.push_back(message);
-        turn.out.push(Out::WakeShard(usize::from(shard.0)));
-    }
-
-    /// What the defects make of a message to a shard.
-    fn bend(&self, message: &mut ToShard, rng: &mut Rng) {
-        let commit = match message {
-            ToShard::Renewed { valid, .. } => {
-                *valid |= self.defect == Some(Defect::RenewUnknownSession);
-                return;
-            }
-            ToShard::Commit(commit) => commit,
-        };
-        let items = &mut commit.items;
-        match self.defect {
-            Some(Defect::LostEvent) => items.retain(|item| !matches!(item, BatchItem::Event(_)) || !rng.chance(50)),
-            Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, BatchItem::SessionClosed { .. })),
-            Some(Defect::EventTwice) => {
-                if let Some(at) = items.iter().position(|item| matches!(item, BatchItem::Event(_))) {
-                    items.insert(at, items[at].clone());
-                }
-            }
-            Some(Defect::EventAfterReply) => {
-                swap(items, |a, b| matches!((a, b), (BatchItem::Event(_), BatchItem::Reply(_))))
-            }
-            Some(Defect::ReplyReorder) => swap(items, |a, b| match (a, b) {
-                (BatchItem::Reply(a), BatchItem::Reply(b)) => a.conn == b.conn,
-                _ => false,
-            }),
-            _ => {}
-        }
-    }
-
     fn begin_snapshot(&mut self, turn: &mut TurnContext<'_>) {
         if self.snap.is_none() {
             self.snapshots_wanted += 1;
@@ -391,20 +363,29 @@ impl Node {
             Progress::Done(upto) => {
                 turn.trace.say(format_args!("flushed to {upto}"));
                 turn.check.on_durable(upto);
-                self.quorum.on_flushed(upto);
+                self.end_flush(Ok(()));
             }
             Progress::Failed if self.defect == Some(Defect::FlushFailureIgnored) => {
                 turn.trace.say(format_args!("flush failed, and nobody cares"));
-                self.quorum.on_flushed(self.store.failed_upto());
+                self.end_flush(Ok(()));
             }
             Progress::Failed => {
                 turn.trace.say(format_args!("flush failed"));
-                self.quorum.on_flush_failed();
+                self.end_flush(Err(DiskError::Stopped));
                 self.failed = true;
             }
         }
         turn.out.push(Out::WakeQuorum);
         Ok(false)
+    }
+
+    fn end_flush(&mut self, result: Result<(), DiskError>) {
+        match self.flush.take().map(|flush| flush.end(result)) {
+            Some(Ok(upto)) => self.quorum.on_flushed(upto),
+            Some(Err(_)) => self.quorum.on_flush_failed(),
+            // Only a defect ends a flush before its time.
+            None => {}
+        }
     }
 
     /// The next step of the snapshot under way. True when there are more.
@@ -475,6 +456,55 @@ fn push_touches(queue: &mut VecDeque<TouchReport>, report: TouchReport) -> Resul
     }
     queue.push_back(report);
     Ok(())
+}
+
+/// Puts a message into a shard's inbox, as the defect has it.
+fn push_to_shard(
+    defect: Option<Defect>,
+    shards: &mut [SimShard],
+    held_back: &mut Vec<(ShardId, ToShard)>,
+    shard: ShardId,
+    mut message: ToShard,
+    rng: &mut Rng,
+    out: &mut Vec<Out>,
+) {
+    bend(defect, &mut message, rng);
+    if defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
+        held_back.push((shard, message));
+        out.push(Out::WakeQuorum);
+        return;
+    }
+    shards[usize::from(shard.0)].inbox.push_back(message);
+    out.push(Out::WakeShard(usize::from(shard.0)));
+}
+
+/// What the defects make of a message to a shard.
+fn bend(defect: Option<Defect>, message: &mut ToShard, rng: &mut Rng) {
+    let commit = match message {
+        ToShard::Renewed { valid, .. } => {
+            *valid |= defect == Some(Defect::RenewUnknownSession);
+            return;
+        }
+        ToShard::Commit(commit) => commit,
+    };
+    let items = &mut commit.items;
+    match defect {
+        Some(Defect::LostEvent) => items.retain(|item| !matches!(item, BatchItem::Event(_)) || !rng.chance(50)),
+        Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, BatchItem::SessionClosed { .. })),
+        Some(Defect::EventTwice) => {
+            if let Some(at) = items.iter().position(|item| matches!(item, BatchItem::Event(_))) {
+                items.insert(at, items[at].clone());
+            }
+        }
+        Some(Defect::EventAfterReply) => {
+            swap(items, |a, b| matches!((a, b), (BatchItem::Event(_), BatchItem::Reply(_))))
+        }
+        Some(Defect::ReplyReorder) => swap(items, |a, b| match (a, b) {
+            (BatchItem::Reply(a), BatchItem::Reply(b)) => a.conn == b.conn,
+            _ => false,
+        }),
+        _ => {}
+    }
 }
 
 fn swap(items: &mut [BatchItem], wrong: impl Fn(&BatchItem, &BatchItem) -> bool) {

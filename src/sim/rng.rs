@@ -1,5 +1,7 @@
 //! The world's only source of chance: xoshiro256** seeded by splitmix64. Same seed, same numbers, on every machine.
 
+use crate::splitmix;
+
 /// A seeded stream of random numbers.
 #[derive(Clone, Debug)]
 pub struct Rng {
@@ -10,7 +12,7 @@ impl Rng {
     /// The stream of `seed`.
     pub fn new(seed: u64) -> Self {
         let mut mix = seed;
-        Self { state: std::array::from_fn(|_| splitmix(&mut mix)) }
+        Self { state: std::array::from_fn(|_| splitmix::next(&mut mix)) }
     }
 
     /// A stream of its own, so that one part's draws do not shift another's.
@@ -55,14 +57,6 @@ impl Rng {
     pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.index(list.len())]
     }
-}
-
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -24,8 +24,6 @@ pub struct Store {
     spare: Option<String>,
     spares_made: u64,
     job: Option<Job>,
-    /// What a failed flush was to cover.
-    failed_upto: Zxid,
     defect: Option<Defect>,
 }
 
@@ -78,16 +76,7 @@ pub enum Progress {
 impl Store {
     /// A log that starts with its next entry.
     pub fn new(defect: Option<Defect>, spares_made: u64) -> Self {
-        Self {
-            current: None,
-            retired: None,
-            roll_wanted: false,
-            spare: None,
-            spares_made,
-            job: None,
-            failed_upto: Zxid::ZERO,
-            defect,
-        }
+        Self { current: None, retired: None, roll_wanted: false, spare: None, spares_made, job: None, defect }
     }
 
     /// Bytes that are certain to fit.
@@ -114,11 +103,6 @@ impl Store {
     /// The next append starts a new file.
     pub fn roll(&mut self) {
         self.roll_wanted = self.current.is_some();
-    }
-
-    /// What the flush that failed was to cover.
-    pub fn failed_upto(&self) -> Zxid {
-        self.failed_upto
     }
 
     /// The name of the file that is being written.
@@ -186,7 +170,6 @@ impl Store {
             Some(Begun::Sync(flush, name)) if fails => {
                 disk.fail_flush(flush, rng);
                 if self.defect != Some(Defect::FlushRetried) {
-                    self.failed_upto = job.upto;
                     return Ok(Progress::Failed);
                 }
                 job.steps.push_front(StoreStep::Sync(name));

@@ -27,7 +27,7 @@ mod slab;
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::codes::EventType;
@@ -89,6 +89,13 @@ struct Place<'a> {
     name: &'a str,
     /// Of the path.
     hash: u32,
+}
+
+/// Where [`Tree::doomed`] has got to: containers first, then TTL nodes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DoomedCursor {
+    ttls: bool,
+    from: Slot,
 }
 
 /// A change that watches may be waiting for. Changes come in the order in which Apache triggers its watches.
@@ -181,6 +188,11 @@ impl Tree {
         self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
     }
 
+    /// How many global sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The timeout in milliseconds that `session` was created with; `None` if there is no such session.
     pub fn session_timeout(&self, session: SessionId) -> Option<i32> {
         self.sessions.get(&session).copied()
@@ -204,20 +216,36 @@ impl Tree {
         self.ephemerals.keys().copied().collect()
     }
 
-    /// Up to `max` containers and TTL nodes that are due for deletion at wall-clock time `now_wall_ms`: empty
-    /// containers that have had a child, or have had none for longer than `never_used_ms` (0: those are kept); and
-    /// childless TTL nodes not written for longer than their TTL.
-    pub fn doomed(&self, now_wall_ms: i64, never_used_ms: i64, max: usize) -> Vec<String> {
-        let age = |slot| now_wall_ms.saturating_sub(self.slab.record(slot).mtime);
-        let containers = self.containers.iter().filter(|slot| {
-            let unused_too_long = never_used_ms != 0 && age(**slot) > never_used_ms;
-            self.slab.child_count(**slot) == 0 && (self.slab.cversion(**slot) > 0 || unused_too_long)
-        });
-        let ttls = self.ttls.iter().filter(|slot| {
-            let Owner::Ttl(ttl_ms) = owner_kind(self.owner(**slot)) else { return false };
-            self.slab.child_count(**slot) == 0 && ttl_ms != 0 && age(**slot) > ttl_ms
-        });
-        containers.chain(ttls).take(max).map(|slot| self.path(*slot)).collect()
+    /// Looks at up to `max` containers and TTL nodes from `cursor` on and adds those to `doomed` that
+    /// are due for deletion at wall-clock time `now_wall_ms`: empty containers that have had a child,
+    /// or have had none for longer than `never_used_ms` (0: those are kept); and childless TTL nodes
+    /// not written for longer than their TTL. Returns where to go on, `None` at the end.
+    pub fn doomed(
+        &self,
+        now_wall_ms: i64,
+        never_used_ms: i64,
+        cursor: DoomedCursor,
+        max: usize,
+        doomed: &mut VecDeque<String>,
+    ) -> Option<DoomedCursor> {
+        let DoomedCursor { ttls, from } = cursor;
+        let mut last = None;
+        for &slot in if ttls { &self.ttls } else { &self.containers }.range(from..).take(max) {
+            last = Some(slot);
+            let age_ms = now_wall_ms.saturating_sub(self.slab.record(slot).mtime);
+            let is_due = match owner_kind(self.owner(slot)) {
+                Owner::Ttl(ttl_ms) => ttl_ms != 0 && age_ms > ttl_ms,
+                _ => self.slab.cversion(slot) > 0 || (never_used_ms != 0 && age_ms > never_used_ms),
+            };
+            if is_due && self.slab.child_count(slot) == 0 {
+                doomed.push_back(self.path(slot));
+            }
+        }
+        match last {
+            Some(last) => Some(DoomedCursor { ttls, from: last + 1 }),
+            None if !ttls => Some(DoomedCursor { ttls: true, from: ROOT }),
+            None => None,
+        }
     }
 
     /// The deepest path at or above `path` on which a quota is kept.

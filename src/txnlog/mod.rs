@@ -27,12 +27,14 @@
 //! moment since the last flush, in any combination; a flushed sector stays. So of a file of ours, a sector that was
 //! lost ends in the zeros that were there before. [`Scanner`] rests on this.
 
+mod durable;
 mod scanner;
 #[cfg(test)]
 mod tests;
 
 use crate::zxid::Zxid;
 
+pub use durable::{Durable, PendingFlush};
 pub use scanner::{Damage, Entry, ScanEnd, Scanner};
 
 /// The first four bytes of a log file, "ZKLG".

@@ -9,6 +9,8 @@ pub(in super::super) struct Closing {
     pub(in super::super) txn: Txn,
     /// Whether the transaction lists all that it deletes.
     pub(in super::super) names_all_paths: bool,
+    /// Nodes that it deletes.
+    pub(in super::super) nodes: u64,
 }
 
 impl Prepare<'_> {
@@ -17,11 +19,13 @@ impl Prepare<'_> {
     /// list.
     pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {
         let mut paths = self.outstanding.ephemerals_of(self.tree, session);
+        let nodes = paths.len() as u64;
         for path in &paths {
             self.remove(path);
         }
         if !self.config.close_session_txn {
-            return Closing { txn: Txn::CloseSession { paths: None }, names_all_paths: paths.is_empty() };
+            let txn = Txn::CloseSession { paths: None };
+            return Closing { txn, names_all_paths: paths.is_empty(), nodes };
         }
         let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
@@ -31,6 +35,6 @@ impl Prepare<'_> {
         }
         let names_all_paths = fitting == paths.len();
         paths.truncate(fitting);
-        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths }
+        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths, nodes }
     }
 }

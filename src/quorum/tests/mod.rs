@@ -5,6 +5,7 @@ mod ops;
 mod random;
 mod role;
 mod sessions;
+mod slices;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ struct World {
     /// What the shards were told, in order.
     told: Vec<(ShardId, ToShard)>,
     others: Vec<&'static str>,
-    flushes: Vec<Zxid>,
+    flushes: Vec<PendingFlush>,
     watching: Vec<bool>,
     auth: Arc<[Id]>,
     xid: i32,
@@ -97,7 +98,7 @@ impl World {
                     assert_eq!(self.log.last().unwrap().header.zxid, last);
                     self.quorum.recycle(bytes);
                 }
-                Effect::Flush { upto } => self.flushes.push(upto),
+                Effect::Flush(flush) => self.flushes.push(flush),
                 Effect::RollLog => self.others.push("roll"),
                 Effect::TakeSnapshot => self.others.push("snapshot"),
                 Effect::ToShard(shard, message) => self.told.push((shard, message)),
@@ -107,9 +108,23 @@ impl World {
 
     /// Ends the flush that is in flight.
     fn flush(&mut self) {
-        if let Some(upto) = self.flushes.pop() {
-            self.quorum.on_flushed(upto);
+        if let Some(flush) = self.flushes.pop() {
+            self.quorum.on_flushed(flush.end(Ok::<_, ()>(())).unwrap());
         }
+    }
+
+    fn flushing(&self) -> Vec<i64> {
+        self.flushes.iter().map(|flush| flush.upto().0).collect()
+    }
+
+    fn commit(&mut self, units: u64) {
+        let told = &mut self.told;
+        let mut hand_over = |shard, message| told.push((shard, message));
+        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &self.watching, &mut hand_over);
+    }
+
+    fn work(&mut self, units: u64) {
+        self.quorum.work(&self.tree, self.now, &mut Budget::new(units));
     }
 
     /// Runs until nothing is left to do.
@@ -120,7 +135,7 @@ impl World {
             if !self.quorum.has_committable() {
                 break;
             }
-            self.quorum.commit(&mut self.tree, usize::MAX, &self.watching);
+            self.commit(u64::MAX);
             self.poll();
             if self.quorum.report().outstanding == 0 && self.flushes.is_empty() {
                 break;
@@ -174,7 +189,11 @@ impl World {
     fn advance(&mut self, ms: i64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms;
-        self.quorum.on_tick(&self.tree, self.now);
+        self.quorum.on_tick(self.now);
+        while self.quorum.has_work() {
+            self.work(u64::MAX);
+            self.settle();
+        }
         self.settle();
     }
 }

@@ -167,7 +167,7 @@ proptest! {
                 2 => {
                     pipelined.poll();
                     pipelined.flush();
-                    pipelined.quorum.commit(&mut pipelined.tree, 2, &[true]);
+                    pipelined.commit(5);
                 }
                 _ => {}
             }

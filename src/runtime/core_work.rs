@@ -1,0 +1,29 @@
+//! What the quorum core did in one step: said when a turn of its executor was long.
+
+use std::fmt;
+
+/// The work of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreWork {
+    /// Reports asked for by the four-letter words.
+    pub inspections: usize,
+    /// Reports of touches taken in.
+    pub touch_reports: usize,
+    /// Requests prepared.
+    pub requests: usize,
+    /// Units of work that time had made due: sessions that expired, containers looked at.
+    pub due_units: u64,
+    /// Units of work of commits, all under one hold of the tree.
+    pub commit_units: u64,
+}
+
+impl fmt::Display for CoreWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} requests prepared, {} units committed, {} units of expiry and sweep, {} reports of touches, \
+             {} inspections",
+            self.requests, self.commit_units, self.due_units, self.touch_reports, self.inspections
+        )
+    }
+}
