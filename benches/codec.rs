@@ -68,15 +68,23 @@ fn frontend(tree: &Tree) -> Frontend {
         writer.buffer(Some(&[0; 16]));
         writer.bool(false);
     });
-    front.on_bytes(CONN, &connect, tree, NOW);
+    receive(&mut front, tree, &connect);
     let Some(Effect::ToQuorum(ToQuorum::CreateSession { origin, session, timeout_ms })) = front.poll() else {
         panic!("a connect request asks for a session");
     };
     let opened = BatchItem::SessionOpened { origin, session, timeout_ms };
-    front.on_message(ToShard::Commit(CommitBatch { zxid: Zxid(0), items: vec![opened] }), tree, NOW);
-    front.on_drained(tree, NOW);
+    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: Zxid(0), items: vec![opened] }));
+    let hold = front.drain(tree, NOW, || batch.take());
+    assert!(hold.is_some(), "one answer is less than a turn's work");
     drain(&mut front);
     front
+}
+
+/// One turn in which bytes come.
+fn receive(front: &mut Frontend, tree: &Tree, bytes: &[u8]) {
+    let Some(mut hold) = front.drain(tree, NOW, || None) else { panic!("nothing waits") };
+    front.on_bytes(CONN, bytes, &mut hold);
+    while front.serve_next(&mut hold) {}
 }
 
 fn drain(front: &mut Frontend) -> usize {
@@ -98,7 +106,7 @@ fn reads(c: &mut Criterion) {
         group.throughput(Throughput::Elements(16));
         group.bench_function(format!("{name}, 16 in one piece"), |b| {
             b.iter(|| {
-                front.on_bytes(CONN, black_box(&sixteen), &tree, NOW);
+                receive(&mut front, &tree, black_box(&sixteen));
                 drain(&mut front)
             })
         });
@@ -106,7 +114,7 @@ fn reads(c: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("{name}, one"), |b| {
             b.iter(|| {
-                front.on_bytes(CONN, black_box(&one), &tree, NOW);
+                receive(&mut front, &tree, black_box(&one));
                 drain(&mut front)
             })
         });
@@ -116,7 +124,7 @@ fn reads(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1000));
     group.bench_function("getChildren2 of 1000", |b| {
         b.iter(|| {
-            front.on_bytes(CONN, black_box(&children), &tree, NOW);
+            receive(&mut front, &tree, black_box(&children));
             drain(&mut front)
         })
     });
@@ -147,13 +155,13 @@ fn writes(c: &mut Criterion) {
     group.throughput(Throughput::Elements(16));
     group.bench_function("setData handed over and answered, 16 in one piece", |b| {
         b.iter(|| {
-            front.on_bytes(CONN, black_box(&sixteen), &tree, NOW);
+            receive(&mut front, &tree, black_box(&sixteen));
             while let Some(effect) = front.poll() {
                 black_box(effect);
             }
             let items = vec![BatchItem::Reply(reply.clone()); 16];
-            front.on_message(ToShard::Commit(CommitBatch { zxid: tree.last_zxid(), items }), &tree, NOW);
-            front.on_drained(&tree, NOW);
+            let mut batch = Some(ToShard::Commit(CommitBatch { zxid: tree.last_zxid(), items }));
+            black_box(front.drain(&tree, NOW, || batch.take()));
             drain(&mut front)
         })
     });

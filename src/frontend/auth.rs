@@ -8,13 +8,14 @@ use crate::jute::data::Id;
 use crate::jute::{Reader, Writer};
 use crate::proto::{AuthPacket, begin_reply};
 
+use super::close_reason::CloseReason;
 use super::context::ConnContext;
 
 impl ConnContext<'_> {
     /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the connection.
     pub(super) fn add_auth(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let Ok(packet) = AuthPacket::read(reader) else {
-            self.close();
+            self.close(CloseReason::Malformed);
             return Ok(());
         };
         match self.prove(&packet) {
@@ -22,7 +23,7 @@ impl ConnContext<'_> {
             Err(err) => {
                 self.shard.stats.auth_failed += 1;
                 self.conn.reply_header(xid, 0, err);
-                self.close();
+                self.close(CloseReason::AuthFailed);
             }
         }
         Ok(())
@@ -54,7 +55,7 @@ impl ConnContext<'_> {
                 writer.buffer(None);
                 writer.end_frame(frame);
             }
-            Ok(None) | Err(_) => self.close(),
+            Ok(None) | Err(_) => self.close(CloseReason::Malformed),
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use crate::proto::{ConnectRequest, ConnectResponse};
 use crate::session;
 use crate::zxid::{Now, SessionId};
 
+use super::close_reason::CloseReason;
 use super::connection::{Connection, Phase};
 use super::context::ConnContext;
+use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work};
 use super::serve::Served;
 use super::{Effect, Frontend};
 
@@ -16,12 +18,13 @@ impl ConnContext<'_> {
     /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the
     /// client has seen, then the password; only the last is answered.
     pub(super) fn connect(&mut self, frame: &[u8]) -> Served {
+        self.spend(REQUEST);
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
-            self.close();
+            self.close(CloseReason::Malformed);
             return Served::Done;
         };
         if request.last_zxid_seen > self.tree.last_zxid().0 {
-            self.close();
+            self.close(CloseReason::ClientAhead);
             return Served::Done;
         }
         let session = SessionId(request.session_id);
@@ -33,7 +36,7 @@ impl ConnContext<'_> {
         let lives = session != SessionId::NONE && self.tree.session_timeout(session).is_some();
         let address = self.conn.peer.ip();
         if lives && !self.shard.password_limiter.may_try(address, self.now.mono_ms) {
-            self.close();
+            self.close(CloseReason::PasswordLimit);
             return Served::Done;
         }
         self.shard.stats.received += 1;
@@ -74,7 +77,7 @@ impl ConnContext<'_> {
     fn refuse(&mut self) {
         ConnectResponse::refused(self.conn.read_only).write(&mut Writer::new(&mut self.conn.out));
         self.shard.stats.sent += 1;
-        self.close();
+        self.close(CloseReason::WrongPassword);
     }
 }
 
@@ -114,16 +117,17 @@ impl Frontend {
             ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
             self.shard.stats.sent += 1;
             self.shard.append(connection, &answer);
-            self.shard.close(connection);
+            self.shard.close(connection, CloseReason::SessionEnded);
         }
     }
 
     /// The session has ended: so does its connection, behind the replies that are already written.
-    pub(super) fn on_session_closed(&mut self, session: SessionId) {
-        let Some(conn) = self.shard.sessions.remove(&session) else { return };
+    pub(super) fn on_session_closed(&mut self, session: SessionId) -> Work {
+        let Some(conn) = self.shard.sessions.remove(&session) else { return LOOKUP };
         if let Some(connection) = self.connections.get(conn) {
-            self.shard.close(connection);
+            self.shard.close(connection, CloseReason::SessionEnded);
         }
+        ANNOUNCEMENT
     }
 
     /// The session goes on with another connection.
@@ -133,7 +137,7 @@ impl Frontend {
         }
         if let Some(connection) = self.connections.get(old) {
             drop_session(connection);
-            self.shard.close(connection);
+            self.shard.close(connection, CloseReason::SessionMoved);
         }
     }
 }

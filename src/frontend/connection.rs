@@ -11,6 +11,7 @@ use crate::jute::data::Id;
 use crate::proto::begin_reply;
 use crate::zxid::{Now, SessionId};
 
+use super::hold::Work;
 use super::input::Input;
 
 /// How far a connection has come.
@@ -37,6 +38,8 @@ pub(super) enum Wait {
     Reader,
     /// For the quorum core, which has enough to do (`globalOutstandingLimit`).
     Core,
+    /// For its next turn: it has had its quantum of work, and others wait.
+    Turn,
 }
 
 /// The lists that a connection may stand in, each at most once.
@@ -137,6 +140,10 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// The lists in which it stands; the lists alone change them.
     pub(super) marks: ListMarks,
+    /// The hold under which it was served last.
+    pub(super) hold: u64,
+    /// Units of work done for it since its turn began.
+    pub(super) spent: Work,
     /// Whether the client has read anything since the last look at slow readers.
     pub(super) drained: bool,
     /// What its connect request said in its last byte, if it was there.
@@ -175,6 +182,8 @@ impl Connection {
             announced: false,
             paused: false,
             marks: ListMarks::default(),
+            hold: 0,
+            spent: 0,
             drained: false,
             read_only: None,
             timeout_ms: 0,
@@ -190,6 +199,13 @@ impl Connection {
             established_ms: now.wall_ms,
             tally: Tally::default(),
         }
+    }
+
+    /// Gives it a quantum of work under the hold of this number.
+    pub(super) fn begin_turn(&mut self, hold: u64) {
+        debug_assert!(self.hold <= hold, "holds are numbered in order");
+        self.hold = hold;
+        self.spent = 0;
     }
 
     /// Whether nothing that it sends matters any more.

@@ -1,9 +1,11 @@
-//! One connection's turn: the connection, its shard, the tree and the time.
+//! One connection's turn: the connection, its shard, the tree, the time, and the work done.
 
 use crate::tree::Tree;
 use crate::zxid::Now;
 
+use super::close_reason::CloseReason;
 use super::connection::Connection;
+use super::hold::{ANNOUNCEMENT, Hold, QUANTUM, Work};
 use super::state::ShardState;
 
 /// One connection's turn: everything that serving it takes.
@@ -13,29 +15,50 @@ pub(super) struct ConnContext<'a> {
     pub(super) tree: &'a Tree,
     pub(super) now: Now,
     /// Bytes of output when the turn began.
+    ///
+    /// Invariant: at most the bytes that there are now.
     pub(super) out_before: usize,
+    /// Units of work done in this turn.
+    pub(super) work: Work,
+    /// Requests that it may still give to the quorum core.
+    pub(super) may_hand_over: usize,
 }
 
-impl ConnContext<'_> {
+impl<'a> ConnContext<'a> {
+    /// A turn under `hold`.
+    pub(super) fn new(
+        conn: &'a mut Connection,
+        shard: &'a mut ShardState,
+        hold: &Hold<'a>,
+        may_hand_over: usize,
+    ) -> Self {
+        let out_before = conn.out.len();
+        Self { conn, shard, tree: hold.tree, now: hold.now, out_before, work: 0, may_hand_over }
+    }
+
     /// Counts what was written in this turn and tells the shell.
     #[inline]
     pub(super) fn settle(&mut self) {
-        let written = self.conn.out.len() - self.out_before;
+        let written = self.written();
+        let was_announced = self.conn.announced;
         self.shard.announce(self.conn, written);
+        if self.conn.announced && !was_announced {
+            self.spend(ANNOUNCEMENT);
+        }
+        self.out_before = self.conn.out.len();
     }
 
     /// Bytes that the client has still to read, those of this turn included.
     #[inline]
     pub(super) fn unsent(&self) -> usize {
-        self.conn.unsent + (self.conn.out.len() - self.out_before)
+        self.conn.unsent + self.written()
     }
 
-    /// Ends the connection behind what has been written.
-    pub(super) fn close(&mut self) {
+    /// Ends the connection after what has been written.
+    pub(super) fn close(&mut self, why: CloseReason) {
         // The turn's output counts before the shell hears of the end.
         self.settle();
-        self.out_before = self.conn.out.len();
-        self.shard.close(self.conn);
+        self.shard.close(self.conn, why);
     }
 
     /// The session has been heard of.
@@ -43,5 +66,24 @@ impl ConnContext<'_> {
     pub(super) fn touch(&mut self) {
         self.conn.touched_ms = self.now.mono_ms;
         self.shard.touched.push(self.conn);
+    }
+
+    /// Counts work that has been done.
+    #[inline]
+    pub(super) fn spend(&mut self, work: Work) {
+        self.work = self.work.saturating_add(work);
+    }
+
+    /// Units of work left of the connection's quantum.
+    #[inline]
+    pub(super) fn work_left(&self) -> Work {
+        QUANTUM.saturating_sub(self.conn.spent.saturating_add(self.work))
+    }
+
+    /// Bytes written in this turn and not counted yet.
+    #[inline]
+    fn written(&self) -> usize {
+        assert!(self.out_before <= self.conn.out.len(), "the output only grows in a turn");
+        self.conn.out.len() - self.out_before
     }
 }

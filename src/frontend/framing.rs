@@ -4,6 +4,7 @@ use crate::codes::FOUR_LETTER_WORDS;
 use crate::handoff::ShardId;
 
 use super::Effect;
+use super::close_reason::CloseReason;
 use super::connection::{Phase, Wait};
 use super::context::ConnContext;
 use super::input::{LENGTH_BYTES, frame_bytes};
@@ -88,11 +89,12 @@ impl ConnContext<'_> {
             }
             let Some(len) = frame_bytes(rest) else { break };
             if len <= LENGTH_BYTES || len - LENGTH_BYTES > self.shard.config.frame_bytes_max {
-                self.close();
+                self.close(CloseReason::FrameLength);
                 continue;
             }
             let Some(frame) = rest.get(LENGTH_BYTES..len) else { break };
             let step = match self.conn.phase {
+                Phase::Serving if self.work_left() == 0 => Served::Wait(Wait::Turn),
                 Phase::Serving => self.serve(frame),
                 Phase::Fresh => self.connect(frame),
                 Phase::Connecting | Phase::Ending | Phase::Closed => Served::Wait(Wait::Order),
@@ -119,6 +121,7 @@ impl ConnContext<'_> {
         match self.conn.wait {
             Some(Wait::Core) => self.shard.wait_for_core(self.conn),
             Some(Wait::Reader) => self.shard.watch_slow_reader(self.conn, self.now),
+            Some(Wait::Turn) => self.shard.make_ready(self.conn),
             Some(Wait::Order) | None => {}
         }
         let held = self.conn.input.len();
@@ -142,7 +145,7 @@ impl ConnContext<'_> {
         self.shard.stats.received += 1;
         let argument = rest.first_chunk().map(|mask| i64::from_be_bytes(*mask));
         if word == b"stmk" && argument.is_none() {
-            self.close();
+            self.close(CloseReason::Malformed);
             return true;
         }
         self.conn.phase = Phase::Ending;

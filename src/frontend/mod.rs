@@ -5,31 +5,37 @@
 //! go to the quorum core, as many in a row as there are; a read behind a write waits for its reply, and a write behind
 //! a waiting read waits too, or the read could show what comes after it. Waiting requests stay undecoded in the input.
 //!
-//! **Watches.** The shell takes the tree for reading, hands over everything in the queue from the quorum core
-//! ([`Frontend::on_message`]), calls [`Frontend::on_drained`], and only then [`Frontend::on_bytes`], all with the same
-//! hold on the tree. So all events up to the tree's zxid have fired before a read registers its watch or shows their
-//! data.
+//! **Watches.** The shell takes the tree for reading and lets the frontend empty the queue from the
+//! quorum core ([`Frontend::drain`]). Only that yields a [`Hold`], and requests are served with
+//! nothing else. So all events up to the tree's zxid have fired before a read registers its watch or
+//! shows their data.
+//!
+//! **Turns.** A hold has a bounded amount of work in it, and a connection's turn a part of that. A
+//! connection that has had its turn waits at the tail of the ready list; the shell gives the tree back
+//! when the hold's work is done, and comes again while [`Frontend::has_work`].
 //!
 //! | file | holds |
 //! |---|---|
 //! | `state` | what the connections of the shard share |
 //! | `connection`, `conn_list` | one connection, the slab of all, and lists of them |
-//! | `context` | one connection's turn |
+//! | `hold`, `context` | a hold on the tree and one connection's turn in it |
 //! | `input`, `framing` | from bytes to frames |
 //! | `connect`, `auth` | sessions and identities |
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
 //! | `reads`, `watches` | the requests answered here |
 //! | `replies` | what comes back from the quorum core |
 //! | `tick` | what happens as time goes by |
-//! | `report` | what words and metrics show |
+//! | `report`, `close_reason` | what words and metrics show |
 //! | `password_limiter` | wrong passwords by address |
 
 mod auth;
+mod close_reason;
 mod conn_list;
 mod connect;
 mod connection;
 mod context;
 mod framing;
+mod hold;
 mod input;
 mod password_limiter;
 mod reads;
@@ -44,14 +50,17 @@ use std::net::SocketAddr;
 
 use crate::acl::AclConfig;
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{ConnId, ShardId, ToQuorum, TouchReport};
+use crate::handoff::{ConnId, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::limits;
 use crate::tree::Tree;
 use crate::zxid::Now;
 
+pub use close_reason::{CloseCounts, CloseReason};
 pub use connection::Latency;
 use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
+pub use hold::Hold;
+use hold::{DRAIN_WORK, HOLD_WORK};
 pub use report::{ConnectionReport, ShardReport, WatchReport};
 use state::ShardState;
 
@@ -121,7 +130,7 @@ pub enum Effect {
     Writable(ConnId),
     /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to read the rest is the
     /// shell's to bound.
-    Close(ConnId),
+    Close { conn: ConnId, why: CloseReason },
     /// Do not read from it any more.
     PauseReading(ConnId),
     /// Read from it again.
@@ -160,32 +169,67 @@ impl Frontend {
         self.shard.sessionless.push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
     }
 
-    /// A client has sent something. Before this, the queue from the quorum core must have been emptied under the same
-    /// hold on the tree.
-    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], tree: &Tree, now: Now) {
+    /// Takes in what the quorum core has sent: `next` yields its messages, oldest first, and `None`
+    /// when the queue is empty. Call it with `tree` held for reading, so that nothing is added
+    /// meanwhile. `None` if there is more than one turn's work: the tree is to be given back, and this
+    /// to be called again.
+    pub fn drain<'t>(
+        &mut self,
+        tree: &'t Tree,
+        now: Now,
+        mut next: impl FnMut() -> Option<ToShard>,
+    ) -> Option<Hold<'t>> {
+        let mut left = DRAIN_WORK;
+        loop {
+            self.act_on_batch(now, &mut left);
+            if left == 0 {
+                return None;
+            }
+            let Some(message) = next() else { break };
+            self.on_message(message, tree, now);
+        }
+        assert!(self.shard.batch.is_none(), "a hold is given out when everything has been taken in");
+        self.shard.holds += 1;
+        Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
+    }
+
+    /// A client has sent something.
+    pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], hold: &mut Hold<'_>) {
         if self.connections.get(conn).is_some() {
-            self.turn(conn, tree, now, |turn| turn.take_in(bytes));
+            // Whoever waits for the quorum core comes first.
+            let may_hand_over = if self.shard.throttled.is_empty() { usize::MAX } else { 0 };
+            self.turn(conn, hold, may_hand_over, |turn| turn.take_in(bytes));
         } else {
             self.shard.send_along(conn, bytes);
         }
     }
 
-    /// The queue from the quorum core is empty: what waited for its answers goes on. Cheap when nothing waits.
-    pub fn on_drained(&mut self, tree: &Tree, now: Now) {
-        self.shard.wake_throttled(&mut self.connections);
-        while !self.shard.ready.is_empty() {
-            for _ in 0..self.shard.ready.len() {
-                if let Some(conn) = self.shard.ready.pop(&mut self.connections).map(|conn| conn.id) {
-                    self.turn(conn, tree, now, |turn| turn.serve_input());
-                }
-            }
-            self.shard.wake_throttled(&mut self.connections);
+    /// Gives the next connection with waiting requests its turn. False when there is none, or the
+    /// hold's work is done.
+    pub fn serve_next(&mut self, hold: &mut Hold<'_>) -> bool {
+        if hold.is_used_up() {
+            return false;
         }
+        let (conn, may_hand_over) = match self.shard.pop_throttled(&mut self.connections) {
+            Some(throttled) => throttled,
+            None => match self.shard.ready.pop(&mut self.connections) {
+                Some(ready) => {
+                    ready.begin_turn(hold.number);
+                    (ready.id, if self.shard.throttled.is_empty() { usize::MAX } else { 0 })
+                }
+                None => return false,
+            },
+        };
+        self.turn(conn, hold, may_hand_over, |turn| turn.serve_input());
+        true
     }
 
-    /// Whether waiting requests could be served now: [`Self::on_drained`] is wanted, with the tree.
-    pub fn has_ready(&self) -> bool {
-        !self.shard.ready.is_empty() || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
+    /// Whether there is something to do that needs no input: [`Self::drain`] and [`Self::serve_next`]
+    /// are wanted.
+    pub fn has_work(&self) -> bool {
+        self.shard.batch.is_some()
+            || !self.shard.ready.is_empty()
+            || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
     /// The client will send no more. As with Apache, replies that are not sent yet may be lost; the answer to a four-letter
@@ -194,7 +238,7 @@ impl Frontend {
         if let Some(connection) = self.connections.get(conn)
             && connection.phase != Phase::Ending
         {
-            self.shard.close(connection);
+            self.shard.close(connection, CloseReason::ClientEnded);
         }
     }
 
@@ -207,7 +251,9 @@ impl Frontend {
         match connection.phase {
             Phase::Serving if !connection.pending.is_empty() => connection.phase = Phase::Ending,
             Phase::Ending => {}
-            Phase::Fresh | Phase::Connecting | Phase::Serving | Phase::Closed => self.shard.close(connection),
+            Phase::Fresh | Phase::Connecting | Phase::Serving | Phase::Closed => {
+                self.shard.close(connection, CloseReason::Stopping);
+            }
         }
     }
 
@@ -255,7 +301,7 @@ impl Frontend {
         let Some(connection) = self.connections.get(conn) else { return };
         self.shard.stats.sent += 1;
         self.shard.append(connection, bytes);
-        self.shard.close(connection);
+        self.shard.close(connection, CloseReason::WordAnswered);
     }
 
     /// The next thing that the shell must do.
@@ -268,22 +314,28 @@ impl Frontend {
         self.shard.watches.counts() != crate::watch::Counts::default()
     }
 
-    /// Gives a connection its turn, and settles what came of it.
+    /// Gives a connection its turn, and settles what came of it. It may give up to `may_hand_over`
+    /// requests to the quorum core.
     fn turn(
         &mut self,
         conn: ConnId,
-        tree: &Tree,
-        now: Now,
+        hold: &mut Hold<'_>,
+        may_hand_over: usize,
         take: impl FnOnce(&mut ConnContext<'_>) -> Option<(ShardId, Vec<u8>)>,
     ) {
         let Some(connection) = self.connections.get(conn) else { return };
         if connection.is_over() {
             return;
         }
-        let out_before = connection.out.len();
-        let mut turn = ConnContext { conn: connection, shard: &mut self.shard, tree, now, out_before };
+        if connection.hold != hold.number {
+            connection.begin_turn(hold.number);
+        }
+        let mut turn = ConnContext::new(connection, &mut self.shard, hold, may_hand_over);
         let moves = take(&mut turn);
         turn.settle();
+        let work = turn.work;
+        connection.spent = connection.spent.saturating_add(work);
+        hold.spend(work);
         if let Some((shard, bytes)) = moves {
             self.connections.remove(conn);
             self.shard.effects.push_back(Effect::MoveTo { conn, shard, bytes });

@@ -13,7 +13,9 @@ use crate::proto::{
 use crate::tree::Node;
 use crate::watch::Modes;
 
+use super::close_reason::CloseReason;
 use super::context::ConnContext;
+use super::hold::bytes_work;
 use super::malformed;
 
 impl<'t> ConnContext<'t> {
@@ -29,6 +31,7 @@ impl<'t> ConnContext<'t> {
             self.conn.out.truncate(out_before);
             self.conn.reply_header(header.xid, self.tree.last_zxid().0, err);
         }
+        self.spend(bytes_work(self.conn.out.len().saturating_sub(out_before)));
         self.shard.stats.sent += 1;
         self.shard.stats.latency.add(0);
         self.conn.count_reply(header.op, header.xid, self.tree.last_zxid().0, 0, self.now);
@@ -201,7 +204,7 @@ impl<'t> ConnContext<'t> {
     /// Not an operation of clients: the connection ends with this answer.
     fn unimplemented(&mut self, xid: i32) -> Result<(), ErrorCode> {
         self.conn.reply_header(xid, -1, ErrorCode::UNIMPLEMENTED);
-        self.close();
+        self.close(CloseReason::Unimplemented);
         Ok(())
     }
 

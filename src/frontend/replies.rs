@@ -1,43 +1,52 @@
 //! What comes back from the quorum core: replies in order, sessions, and events for the watches.
 
 use crate::codes::{OpCode, perms};
-use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ReplyBody, ToShard};
+use crate::handoff::{BatchItem, Event, Reply, ReplyBody, ToShard};
 use crate::jute::Writer;
 use crate::proto::{begin_reply, write_event};
 use crate::tree::Tree;
 use crate::zxid::Now;
 
 use super::Frontend;
+use super::close_reason::CloseReason;
 use super::connection::Phase;
+use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work, bytes_work};
 
 impl Frontend {
-    /// A message of the quorum core. Requests that waited for it go on when the queue is empty, in
-    /// [`Self::on_drained`]: the tree may already be ahead of this message.
-    pub fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
+    /// A message of the quorum core. A batch is acted on in [`Self::act_on_batch`].
+    pub(super) fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
         debug_assert!(tree.last_zxid() >= message_zxid(&message), "a batch is shown before or with its messages");
+        assert!(self.shard.batch.is_none(), "one batch after the other");
         match message {
-            ToShard::Commit(commit) => self.on_commit(commit, now),
+            ToShard::Commit(commit) => self.shard.batch = Some(commit.items.into_iter()),
             ToShard::Renewed { origin, session, timeout_ms, valid } => {
                 self.on_renewed(origin, session, timeout_ms, valid, now);
             }
         }
     }
 
-    fn on_commit(&mut self, commit: CommitBatch, now: Now) {
-        for item in commit.items {
-            match item {
+    /// Acts on the batch at hand until it ends or the work that is left is done.
+    pub(super) fn act_on_batch(&mut self, now: Now, left: &mut Work) {
+        let Some(mut batch) = self.shard.batch.take() else { return };
+        while *left > 0 {
+            let Some(item) = batch.next() else { return };
+            let work = match item {
                 BatchItem::Event(event) => self.on_event(&event),
                 BatchItem::Reply(reply) => self.on_reply(reply, now),
                 BatchItem::SessionOpened { origin, session, timeout_ms } => {
                     self.on_session_opened(origin, session, timeout_ms, now);
+                    ANNOUNCEMENT
                 }
                 BatchItem::SessionClosed { session } => self.on_session_closed(session),
-            }
+            };
+            *left = left.saturating_sub(work);
         }
+        self.shard.batch = Some(batch);
     }
 
     /// Sends an event to all that watch for it and may see it. A watch is spent even if its client may not.
-    fn on_event(&mut self, event: &Event) {
+    fn on_event(&mut self, event: &Event) -> Work {
+        let mut work = LOOKUP;
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         let mut frame = std::mem::take(&mut shard.event);
         let mut watches = std::mem::take(&mut shard.watches);
@@ -45,11 +54,13 @@ impl Frontend {
         write_event(&mut Writer::new(&mut frame), event.zxid, event.kind, &event.path);
         let mut flooded = Vec::new();
         watches.trigger(event.kind, &event.path, |slot| {
+            work += 2 * LOOKUP;
             let Some(connection) = connections.at(slot) else { return };
             let acl = event.acl.as_deref().unwrap_or_default();
             if !shard.config.acl.permits(acl, perms::READ, &connection.auth) {
                 return;
             }
+            work += if connection.announced { 0 } else { ANNOUNCEMENT };
             shard.append(connection, &frame);
             shard.stats.events += 1;
             connection.unsent_events += frame.len();
@@ -59,39 +70,44 @@ impl Frontend {
         });
         shard.watches = watches;
         shard.event = frame;
-        // An event is never dropped alone: who does not read them loses the connection, and with it the watches.
+        // Events are never dropped one by one: a client that does not read them is disconnected.
         for conn in flooded {
             if let Some(connection) = connections.get(conn) {
-                shard.stats.slow_readers_closed += 1;
                 shard.cut_off(connection);
             }
         }
+        work
     }
 
     /// Answers the oldest request that the connection has with the quorum core.
-    fn on_reply(&mut self, reply: Reply, now: Now) {
-        let Some(connection) = self.connections.get(reply.conn) else { return };
+    fn on_reply(&mut self, reply: Reply, now: Now) -> Work {
+        let Some(connection) = self.connections.get(reply.conn) else { return REQUEST };
         if connection.phase == Phase::Closed {
-            return;
+            return REQUEST;
         }
-        let Some(pending) = connection.pending.pop_front() else { return };
+        let Some(pending) = connection.pending.pop_front() else { return REQUEST };
         let shard = &mut self.shard;
         shard.outstanding -= 1;
         shard.large_bytes -= pending.large_bytes as usize;
         let before = connection.out.len();
+        let was_announced = connection.announced;
         write_reply(&mut Writer::new(&mut connection.out), &reply);
-        shard.announce(connection, connection.out.len() - before);
+        let written = connection.out.len() - before;
+        shard.announce(connection, written);
         let latency_ms = u32::try_from((now.mono_ms - pending.since_ms).max(0)).unwrap_or(u32::MAX);
         let op = if reply.err.is_ok() { reply.op } else { OpCode::ERROR };
         connection.count_reply(op, reply.xid, reply.zxid.0, latency_ms, now);
         shard.stats.sent += 1;
         shard.stats.latency.add(latency_ms);
         let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();
-        if reply.close || is_drained {
-            shard.close(connection);
+        if reply.close || reply.op == OpCode::CLOSE_SESSION {
+            shard.close(connection, CloseReason::SessionEnded);
+        } else if is_drained {
+            shard.close(connection, CloseReason::Stopping);
         } else if connection.pending.is_empty() && connection.wait.is_some() {
             shard.make_ready(connection);
         }
+        REQUEST + bytes_work(written) + if was_announced { 0 } else { ANNOUNCEMENT }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::watch::Counts;
 use crate::zxid::SessionId;
 
 use super::Frontend;
+use super::close_reason::CloseCounts;
 use super::connection::{Latency, Phase, Tally};
 
 /// What a shard counts since its start, or since `srst`.
@@ -19,6 +20,7 @@ pub(super) struct Stats {
     pub(super) sessionless_expired: u64,
     pub(super) slow_readers_closed: u64,
     pub(super) large_requests_rejected: u64,
+    pub(super) closed: CloseCounts,
 }
 
 /// One shard in numbers.
@@ -40,9 +42,9 @@ pub struct ShardReport {
     pub sessionless_expired: u64,
     pub slow_readers_closed: u64,
     pub large_requests_rejected: u64,
+    /// Connections closed since the last reset, by reason.
+    pub closed: CloseCounts,
     pub watches: Counts,
-    /// Heap bytes of the watch table, nearly.
-    pub watch_bytes: usize,
 }
 
 /// One connection (`cons`, `stat`, `dump`).
@@ -86,8 +88,8 @@ impl Frontend {
             sessionless_expired: stats.sessionless_expired,
             slow_readers_closed: stats.slow_readers_closed,
             large_requests_rejected: stats.large_requests_rejected,
+            closed: stats.closed,
             watches: self.shard.watches.counts(),
-            watch_bytes: self.shard.watches.heap_bytes(),
         }
     }
 

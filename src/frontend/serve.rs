@@ -5,8 +5,10 @@ use crate::handoff::{Origin, Request, ShardId, ToQuorum};
 use crate::jute::Reader;
 use crate::proto::RequestHeader;
 
+use super::close_reason::CloseReason;
 use super::connection::{Pending, Phase, Wait};
 use super::context::ConnContext;
+use super::hold::{REQUEST, bytes_work};
 use super::{Effect, is_for_quorum};
 
 /// What came of a frame.
@@ -25,13 +27,14 @@ impl ConnContext<'_> {
     pub(super) fn serve(&mut self, frame: &[u8]) -> Served {
         let mut reader = Reader::new(frame);
         let Ok(header) = RequestHeader::read(&mut reader) else {
-            self.close();
+            self.close(CloseReason::Malformed);
             return Served::Done;
         };
         if let Some(wait) = self.must_wait(header.op) {
             return Served::Wait(wait);
         }
         self.touch();
+        self.spend(REQUEST + bytes_work(frame.len()));
         self.conn.tally.received += 1;
         self.shard.stats.received += 1;
         if header.op == OpCode::GET_DATA && self.shard.config.enforce_auth.is_none() {
@@ -52,7 +55,7 @@ impl ConnContext<'_> {
             Some(Wait::Order)
         } else if self.unsent() > self.shard.config.out_bytes_max {
             Some(Wait::Reader)
-        } else if for_quorum && self.shard.core_is_full() {
+        } else if for_quorum && (self.may_hand_over == 0 || self.shard.core_is_full()) {
             Some(Wait::Core)
         } else {
             None
@@ -65,13 +68,13 @@ impl ConnContext<'_> {
         if !self.has_proven_enough(header.op) {
             self.shard.stats.sent += 1;
             self.conn.reply_header(header.xid, 0, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
-            self.close();
+            self.close(CloseReason::AuthRequired);
             return true;
         }
         let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
         if is_large && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max {
             self.shard.stats.large_requests_rejected += 1;
-            self.close();
+            self.close(CloseReason::LargeRequests);
             return true;
         }
         false
@@ -79,6 +82,9 @@ impl ConnContext<'_> {
 
     /// Gives a request to the quorum core. Behind a closeSession nothing more is heard.
     fn hand_over(&mut self, header: RequestHeader, frame_bytes: usize, reader: &Reader<'_>) {
+        debug_assert!(self.may_hand_over > 0, "a request that may not be handed over waits");
+        self.may_hand_over -= 1;
+        self.spend(REQUEST);
         let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
         let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
         self.conn.pending.push_back(Pending { since_ms: self.now.mono_ms, large_bytes });

@@ -9,11 +9,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::acl;
-use crate::handoff::{ConnId, ShardId};
+use crate::handoff::{BatchItem, ConnId, ShardId};
 use crate::jute::data::Id;
 use crate::watch::WatchTable;
 use crate::zxid::{Now, SessionId};
 
+use super::close_reason::CloseReason;
 use super::conn_list::ConnList;
 use super::connection::{Connection, Connections, ListMark, Phase};
 use super::password_limiter::PasswordLimiter;
@@ -31,6 +32,10 @@ pub(super) struct ShardState {
     pub(super) sessions: HashMap<SessionId, ConnId, FixedState>,
     pub(super) watches: WatchTable,
     pub(super) effects: VecDeque<Effect>,
+    /// What is left of the batch of the quorum core that is being acted on.
+    pub(super) batch: Option<std::vec::IntoIter<BatchItem>>,
+    /// Holds given out so far: the number of the last one.
+    pub(super) holds: u64,
     /// Where the records of writes are copied to, many into one allocation.
     pub(super) arena: BytesMut,
     /// Connections whose waiting requests can be taken up.
@@ -73,6 +78,8 @@ impl ShardState {
             sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
             watches: WatchTable::with_seed(seed),
             effects: VecDeque::new(),
+            batch: None,
+            holds: 0,
             arena: BytesMut::new(),
             ready: ConnList::new(ListMark::Ready),
             throttled: ConnList::new(ListMark::Throttled),
@@ -139,12 +146,13 @@ impl ShardState {
     }
 
     /// Ends a connection: its output still goes out, its input and its watches are gone.
-    pub(super) fn close(&mut self, conn: &mut Connection) {
+    pub(super) fn close(&mut self, conn: &mut Connection, why: CloseReason) {
         if conn.phase == Phase::Closed {
             return;
         }
         self.let_go(conn);
-        self.effects.push_back(Effect::Close(conn.id));
+        self.stats.closed.add(why);
+        self.effects.push_back(Effect::Close { conn: conn.id, why });
     }
 
     /// Takes a connection out of everything that knows it.
@@ -182,8 +190,7 @@ impl ShardState {
     /// Whether the quorum core has as many requests of this shard as it may have.
     #[inline]
     pub(super) fn core_is_full(&self) -> bool {
-        let max = self.config.outstanding_max;
-        max > 0 && self.outstanding >= (max / usize::from(self.config.shards.max(1))).max(1)
+        self.core_room() == 0
     }
 
     /// Has a connection go on when the quorum core has room again.
@@ -191,18 +198,25 @@ impl ShardState {
         self.throttled.push(conn);
     }
 
-    /// Lets as many connections go on as the quorum core has room for, in the order in which they came.
-    pub(super) fn wake_throttled(&mut self, connections: &mut Connections) {
-        if self.throttled.is_empty() || self.core_is_full() {
-            return;
+    /// Requests that the quorum core may still be given.
+    pub(super) fn core_room(&self) -> usize {
+        match self.config.outstanding_max {
+            0 => usize::MAX,
+            max => (max / usize::from(self.config.shards.max(1))).max(1).saturating_sub(self.outstanding),
         }
-        let max = self.config.outstanding_max / usize::from(self.config.shards.max(1));
-        let room = max.saturating_sub(self.outstanding).max(1);
-        for _ in 0..room.min(self.throttled.len()) {
-            if let Some(conn) = self.throttled.pop(connections) {
-                self.ready.push(conn);
-            }
+    }
+
+    /// The connection that has waited longest for the quorum core, and how many requests it may give
+    /// to it: its part of the room there is.
+    pub(super) fn pop_throttled(&mut self, connections: &mut Connections) -> Option<(ConnId, usize)> {
+        let room = self.core_room();
+        if room == 0 || self.throttled.is_empty() {
+            return None;
         }
+        let waiting = self.throttled.len();
+        let conn = self.throttled.pop(connections)?;
+        conn.begin_turn(self.holds);
+        Some((conn.id, (room / waiting).max(1)))
     }
 
     /// Starts to keep an eye on a connection whose client does not read.
@@ -217,7 +231,8 @@ impl ShardState {
     /// Ends a connection whose client would not read its output anyway.
     pub(super) fn cut_off(&mut self, conn: &mut Connection) {
         conn.out = Vec::new();
-        self.close(conn);
+        self.stats.slow_readers_closed += 1;
+        self.close(conn, CloseReason::SlowReader);
     }
 }
 

@@ -1,19 +1,18 @@
 //! What happens as time goes by: touches are reported, connections that are stuck are closed.
 
 use crate::limits::{TOUCH_REPORTS_PER_TICK, TOUCHES_PER_REPORT};
-use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
+use super::close_reason::CloseReason;
 use super::connection::Phase;
 use super::{Effect, Frontend};
 
 impl Frontend {
     /// To be called several times in a tick. Nothing here walks all connections.
-    pub fn on_tick(&mut self, tree: &Tree, now: Now) {
+    pub fn on_tick(&mut self, now: Now) {
         self.report_touches(now);
         self.close_sessionless(now);
         self.close_slow_readers(now);
-        self.on_drained(tree, now);
     }
 
     /// Tells the quorum core which sessions have been heard of, four times in a tick at most.
@@ -44,7 +43,7 @@ impl Frontend {
                 && matches!(connection.phase, Phase::Fresh | Phase::Connecting)
             {
                 self.shard.stats.sessionless_expired += 1;
-                self.shard.close(connection);
+                self.shard.close(connection, CloseReason::NoSession);
             }
         }
     }
@@ -62,7 +61,6 @@ impl Frontend {
             }
             let patience_ms = i64::from(connection.timeout_ms.max(shard.config.session_timeout_ms_min));
             if now.mono_ms - connection.slow_since_ms >= patience_ms {
-                shard.stats.slow_readers_closed += 1;
                 shard.cut_off(connection);
             } else {
                 shard.slow.push(connection);

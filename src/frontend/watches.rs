@@ -8,6 +8,7 @@ use crate::proto::{AddWatchRequest, RequestHeader, SetWatches, WatchTypeRequest,
 use crate::watch::Modes;
 use crate::zxid::Zxid;
 
+use super::close_reason::CloseReason;
 use super::context::ConnContext;
 use super::malformed;
 
@@ -56,7 +57,7 @@ impl ConnContext<'_> {
         let budget = self.shard.config.watches_per_connection_max;
         if budget != 0 && self.shard.watches.watches_of(self.conn.id.slot) > budget {
             // Half of its watches would be worse for a client than none: it goes elsewhere.
-            self.close();
+            self.close(CloseReason::WatchLimit);
             return Ok(());
         }
         if let Err(err) = done {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -127,7 +127,7 @@ impl Executor {
         if ticking {
             self.next_tick_ms = now.mono_ms + TICK_MS;
         }
-        while self.serve(ticking, now)? {}
+        self.serve(ticking, now)?;
         if let Some(core) = &mut self.load.core {
             if ticking {
                 core.on_tick(now);
@@ -143,36 +143,49 @@ impl Executor {
         }
     }
 
-    /// Handles completions up to a bound, with the tree held for reading. True if there may be more.
-    fn serve(&mut self, ticking: bool, now: Now) -> io::Result<bool> {
+    /// Handles completions and waiting requests, with the tree held for reading. Both its work and
+    /// its time are bounded: the writer waits for the tree, and clients for their turn.
+    fn serve(&mut self, ticking: bool, now: Now) -> io::Result<()> {
         let Self { ring, load, .. } = self;
+        let Some(shard) = &mut load.shard else { return Self::serve_core(ring, &mut load.core) };
+        if ticking {
+            shard.on_tick(ring, now)?;
+        }
+        let began = Instant::now();
+        let mut handled = 0u32;
+        let mut in_time = || {
+            handled += 1;
+            !handled.is_multiple_of(EVENTS_PER_CLOCK) || began.elapsed() < HOLD_TIME
+        };
         let tree = load.tree.read();
-        if let Some(shard) = &mut load.shard {
-            shard.drain_lanes(&tree, now);
-            shard.drain_controls(ring, &tree, now)?;
-            if ticking {
-                shard.on_tick(ring, &tree, now)?;
+        if let Some(mut hold) = shard.drain(&tree, now) {
+            shard.drain_controls(ring, &mut hold, now)?;
+            while !hold.is_half_used()
+                && in_time()
+                && let Some(event) = ring.next_event()
+            {
+                match (event, &mut load.core) {
+                    (Event::Synced { result, .. }, Some(core)) => core.on_synced(result.map_err(io::Error::from)),
+                    (event, _) => shard.on_event(event, ring, &mut hold, now)?,
+                }
+            }
+            shard.serve_waiting(&mut hold, in_time);
+        }
+        if let Some(watching) = &load.watching {
+            watching.store(shard.watching(), Ordering::Release);
+        }
+        drop(tree);
+        Ok(shard.run_effects(ring, now)?)
+    }
+
+    /// The completions of a quorum core that has the executor to itself.
+    fn serve_core(ring: &mut Ring, core: &mut Option<QuorumCore>) -> io::Result<()> {
+        while let Some(event) = ring.next_event() {
+            if let (Event::Synced { result, .. }, Some(core)) = (event, core.as_mut()) {
+                core.on_synced(result.map_err(io::Error::from));
             }
         }
-        let mut left = EVENTS_PER_HOLD;
-        while left > 0
-            && let Some(event) = ring.next_event()
-        {
-            left -= 1;
-            match (event, &mut load.core, &mut load.shard) {
-                (Event::Synced { result, .. }, Some(core), _) => core.on_synced(result.map_err(io::Error::from)),
-                (event, _, Some(shard)) => shard.on_event(event, ring, &tree, now)?,
-                _ => {}
-            }
-        }
-        if let Some(shard) = &mut load.shard {
-            if let Some(watching) = &load.watching {
-                watching.store(shard.watching(), Ordering::Release);
-            }
-            drop(tree);
-            shard.run_effects(ring, now)?;
-        }
-        Ok(left == 0)
+        Ok(())
     }
 
     fn wait(&self, now: Now) -> Wait {
@@ -195,8 +208,10 @@ impl Executor {
 /// How often deadlines are looked at, in milliseconds.
 const TICK_MS: i64 = 100;
 
-/// Completions handled under one hold of the tree, so that the writer never waits long.
-const EVENTS_PER_HOLD: usize = 128;
+/// How long the tree is held at most, but for the end of the request at hand.
+const HOLD_TIME: Duration = Duration::from_millis(1);
+/// Completions and turns between two looks at the clock.
+const EVENTS_PER_CLOCK: u32 = 8;
 
 /// glommio's registered memory: its files are not used on these threads.
 const IO_MEMORY_BYTES: usize = 64 << 10;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam::queue::SegQueue;
 use log::{debug, warn};
 
-use crate::frontend::{Effect, Frontend};
+use crate::frontend::{CloseReason, Effect, Frontend, Hold};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::tree::Tree;
 use crate::zxid::Now;
@@ -142,20 +142,21 @@ impl Shard {
     /// Whether messages wait that this shard has not looked at.
     pub fn has_work(&self) -> bool {
         !self.links.from_quorum.is_empty()
+            || !self.links.controls[usize::from(self.id.0)].queue.is_empty()
             || !self.backlog.is_empty()
             || !self.late_touches.is_empty()
-            || self.frontend.has_ready()
+            || self.frontend.has_work()
     }
 
     /// Handles one completion.
-    pub fn on_event(&mut self, event: Event, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
+    pub fn on_event(&mut self, event: Event, ring: &mut Ring, hold: &mut Hold<'_>, now: Now) -> Result<(), RingError> {
         match event {
             Event::Received { conn: from, chunk, armed } => {
                 let from = conn(from);
                 let Some(socket) = self.sockets.get(from) else { return Ok(()) };
                 socket.receiving = armed;
                 match &mut socket.stage {
-                    Stage::Open => self.frontend.on_bytes(from, &chunk, tree, now),
+                    Stage::Open => self.frontend.on_bytes(from, &chunk, hold),
                     Stage::Moving { bytes, .. } => bytes.extend_from_slice(&chunk),
                     Stage::Closing { .. } | Stage::Lingering { .. } | Stage::Gone => {}
                 }
@@ -181,37 +182,43 @@ impl Shard {
         }
     }
 
-    /// Takes in what other cores have sent. Call it with the tree held for reading, before any read is answered.
-    pub fn drain_lanes(&mut self, tree: &Tree, now: Now) {
-        while let Some(message) = self.links.from_quorum.pop() {
-            self.frontend.on_message(message, tree, now);
-        }
-        self.frontend.on_drained(tree, now);
+    /// Takes in what the quorum core has sent, with the tree held for reading. `None` if there is
+    /// more than one turn's work: see [`Frontend::drain`].
+    pub fn drain<'t>(&mut self, tree: &'t Tree, now: Now) -> Option<Hold<'t>> {
+        let Self { frontend, links, .. } = self;
+        frontend.drain(tree, now, || links.from_quorum.pop())
     }
 
-    /// Takes in the rare messages.
-    pub fn drain_controls(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
-        while let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() {
+    /// Goes on with waiting requests until there are none, the hold's work is done, or `in_time`
+    /// says that its time is over.
+    pub fn serve_waiting(&mut self, hold: &mut Hold<'_>, mut in_time: impl FnMut() -> bool) {
+        while in_time() && self.frontend.serve_next(hold) {}
+    }
+
+    /// Takes in the rare messages, some in each turn.
+    pub fn drain_controls(&mut self, ring: &mut Ring, hold: &mut Hold<'_>, now: Now) -> Result<(), RingError> {
+        for _ in 0..CONTROLS_PER_TURN {
+            let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() else { break };
             match control {
                 // The client goes to another server, as those do that are closed by the drain.
                 Control::Adopt { peer, .. } if self.draining => self.links.admission.leave(peer.ip(), self.id),
                 Control::Adopt { descriptor, peer, bytes } => {
                     let adopted = self.open(descriptor, peer, ring, now)?;
                     if !bytes.is_empty() {
-                        self.frontend.on_bytes(adopted, &bytes, tree, now);
+                        self.frontend.on_bytes(adopted, &bytes, hold);
                     }
                 }
                 Control::WordAnswer { conn, bytes } => self.frontend.on_word_answer(conn, &bytes),
                 Control::Inspect(look) => look(&mut self.frontend, now),
-                Control::Drain => self.drain(ring)?,
+                Control::Drain => self.begin_drain(ring)?,
             }
         }
         Ok(())
     }
 
     /// Deadlines, a few times a second.
-    pub fn on_tick(&mut self, ring: &mut Ring, tree: &Tree, now: Now) -> Result<(), RingError> {
-        self.frontend.on_tick(tree, now);
+    pub fn on_tick(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        self.frontend.on_tick(now);
         for listener in std::mem::take(&mut self.accept_later) {
             self.accept(listener, ring)?;
         }
@@ -235,7 +242,7 @@ impl Shard {
                 Effect::Writable(conn) => self.writable.push(conn),
                 Effect::ToQuorum(message) => self.hand_off(message),
                 Effect::Touches(report) => self.late_touches.send(report, |report| self.links.touches.push(report)),
-                Effect::Close(conn) => self.close(conn, ring, now)?,
+                Effect::Close { conn, why } => self.close(conn, why, ring, now)?,
                 Effect::PauseReading(conn) => self.pause(conn, ring)?,
                 Effect::ResumeReading(conn) => {
                     if let Some(socket) = self.sockets.get(conn) {
@@ -401,8 +408,9 @@ impl Shard {
         if socket.receiving { ring.cancel(UserData::new(OpKind::Receive, token(from))) } else { Ok(()) }
     }
 
-    fn close(&mut self, ending: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+    fn close(&mut self, ending: ConnId, why: CloseReason, ring: &mut Ring, now: Now) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
+        debug!("connection from {} closed: {why}", socket.peer);
         if socket.is_open() {
             socket.stage = Stage::Closing { until_ms: now.mono_ms + CLOSING_MS };
             self.ending.push(ending);
@@ -478,7 +486,7 @@ impl Shard {
         }
     }
 
-    fn drain(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+    fn begin_drain(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         self.draining = true;
         if self.listener.take().is_some() {
             for nth in 0..ACCEPTS {
@@ -499,6 +507,9 @@ pub const ACCEPTS: u32 = 8;
 fn accept_token(nth: u32) -> Token {
     Token::new(u32::MAX, nth)
 }
+
+/// Rare messages taken in between two looks at the ring.
+const CONTROLS_PER_TURN: usize = 32;
 
 /// How long the peer of a closed connection may take to read what it still gets.
 const CLOSING_MS: i64 = 10_000;

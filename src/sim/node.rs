@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::frontend::{self, Frontend, FrontendConfig};
+use crate::frontend::{self, Frontend, FrontendConfig, Hold};
 use crate::handoff::{BatchItem, ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{self, Budget, Quorum, QuorumConfig};
 use crate::session;
@@ -140,16 +140,25 @@ impl Node {
         let shard = &mut self.shards[index];
         if self.defect == Some(Defect::ReadBeforeDrain) {
             let inputs = std::mem::take(&mut shard.inputs);
-            inputs.into_iter().for_each(|(link, input)| shard.take_in(index, link, input, tree, turn, &mut self.links));
+            if let Some(mut hold) = shard.front.drain(tree, now, || None) {
+                for (link, input) in inputs {
+                    shard.take_in(index, link, input, &mut hold, turn, &mut self.links);
+                }
+            }
         }
-        while let Some(message) = shard.inbox.pop_front() {
-            shard.front.on_message(message, tree, now);
-        }
-        shard.front.on_drained(tree, now);
-        let inputs = std::mem::take(&mut shard.inputs);
-        inputs.into_iter().for_each(|(link, input)| shard.take_in(index, link, input, tree, turn, &mut self.links));
         if ticks {
-            shard.front.on_tick(tree, now);
+            shard.front.on_tick(now);
+        }
+        let SimShard { front, inbox, .. } = shard;
+        if let Some(mut hold) = front.drain(tree, now, || inbox.pop_front()) {
+            let inputs = std::mem::take(&mut shard.inputs);
+            for (link, input) in inputs {
+                shard.take_in(index, link, input, &mut hold, turn, &mut self.links);
+            }
+            while shard.front.serve_next(&mut hold) {}
+        }
+        if shard.front.has_work() || !shard.inbox.is_empty() {
+            turn.out.push(Out::WakeShard(index));
         }
         self.shard_effects(index, turn);
     }
@@ -158,7 +167,7 @@ impl Node {
         while let Some(effect) = self.shards[index].front.poll() {
             match effect {
                 frontend::Effect::Writable(conn) => self.fetch(index, conn, turn),
-                frontend::Effect::Close(conn) => {
+                frontend::Effect::Close { conn, .. } => {
                     self.fetch(index, conn, turn);
                     if let Some(link) = self.link(index, conn) {
                         turn.trace.say(format_args!("server closes c{link}"));
@@ -412,7 +421,7 @@ impl SimShard {
         index: usize,
         link: usize,
         input: Input,
-        tree: &Tree,
+        hold: &mut Hold<'_>,
         turn: &mut TurnContext<'_>,
         links: &mut BTreeMap<(u16, u32, u32), usize>,
     ) {
@@ -428,7 +437,7 @@ impl SimShard {
         match input {
             Input::Accept => {}
             Input::Bytes(bytes) if place.paused => self.inputs.push_back((link, Input::Bytes(bytes))),
-            Input::Bytes(bytes) => self.front.on_bytes(place.conn, &bytes, tree, turn.now),
+            Input::Bytes(bytes) => self.front.on_bytes(place.conn, &bytes, hold),
             Input::Sent(bytes) => self.front.on_sent(place.conn, bytes),
             Input::Closed => {
                 self.front.on_closed(place.conn);

@@ -153,7 +153,7 @@ fn what_comes_before_the_shell_hears_of_a_move_goes_with_the_connection() {
     let (first, second) = (request(1, OpCode::PING, &[]), request(2, OpCode::PING, &[]));
     // The completions of one turn: the effects are carried out behind them.
     for (conn, bytes) in [(conn, &connect), (neighbour, &connect), (conn, &first), (conn, &second)] {
-        world.front.on_bytes(conn, bytes, &world.tree, world.now);
+        world.receive(conn, bytes);
     }
     world.pump();
     let all = [connect.clone(), first, second].concat();
@@ -184,7 +184,7 @@ fn an_expired_session_loses_its_connection() {
     world.apply(session, 0, &Txn::CloseSession { paths: None }, &mut items);
     items.push(BatchItem::SessionClosed { session });
     let commit = CommitBatch { zxid: world.tree.last_zxid(), items };
-    world.front.on_message(ToShard::Commit(commit), &world.tree, world.now);
+    world.deliver(vec![ToShard::Commit(commit)]);
     world.pump();
     assert!(world.is_closed(conn) && world.got(conn).is_empty());
 }

@@ -57,7 +57,7 @@ fn flood(world: &mut World, conn: ConnId, requests: usize) {
     for xid in 0..requests {
         bytes.extend(request(xid as i32, OpCode::GET_DATA, &path_watch("/big", false)));
     }
-    world.front.on_bytes(conn, &bytes, &world.tree, world.now);
+    world.receive(conn, &bytes);
 }
 
 fn big_world() -> (World, ConnId) {
@@ -77,7 +77,7 @@ fn b21_a_client_that_does_not_read_is_not_served_on() {
     while answered < 2000 {
         world.pump();
         world.drain(conn);
-        world.front.on_drained(&world.tree, world.now);
+        world.serve_all();
         let got = world.got(conn);
         assert!(!got.is_empty(), "stuck after {answered} replies");
         assert!(got.iter().zip(answered..).all(|(got, xid)| got.xid == xid));
@@ -99,7 +99,7 @@ fn b21_reading_is_paused_and_taken_up_again() {
     world.paused.push(conn);
     for _ in 0..400 {
         world.drain(conn);
-        world.front.on_drained(&world.tree, world.now);
+        world.serve_all();
         world.pump();
         world.sent.clear();
     }
@@ -137,7 +137,7 @@ fn b20_events_that_are_not_read_close_the_connection_and_are_never_dropped_alone
     world.ask(watcher, OpCode::ADD_WATCH, &path_int("/w", 0));
     let mut events = 0;
     while world.front.connections.get(watcher).unwrap().phase != super::super::Phase::Closed {
-        world.front.on_bytes(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"")), &world.tree, world.now);
+        world.receive(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"")));
         let Some(Effect::ToQuorum(message)) =
             std::iter::from_fn(|| world.front.poll()).find(|effect| matches!(effect, Effect::ToQuorum(_)))
         else {
@@ -148,7 +148,7 @@ fn b20_events_that_are_not_read_close_the_connection_and_are_never_dropped_alone
         let Some(ToQuorum::Request(request)) = world.queue.pop_front() else { panic!("it is a request") };
         world.commit_request(request, &mut items);
         let commit = CommitBatch { zxid: world.tree.last_zxid(), items };
-        world.front.on_message(ToShard::Commit(commit), &world.tree, world.now);
+        world.deliver(vec![ToShard::Commit(commit)]);
         world.drain(writer);
         events += 1;
     }
@@ -181,7 +181,7 @@ fn outstanding_requests_are_bounded_and_all_are_served_in_the_end() {
         let xids: Vec<_> = world.got(conn).iter().map(|got| got.xid).collect();
         assert_eq!(xids, (0..8).collect::<Vec<_>>());
     }
-    assert!(!world.front.has_ready());
+    assert!(!world.front.has_work());
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod connect;
 mod limits;
 mod reads;
 mod serve;
+mod turns;
 mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,7 +19,7 @@ use crate::tree::{Tree, TxnResult};
 use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
 use crate::zxid::{Now, SessionId, Zxid};
 
-use super::{Effect, Frontend, FrontendConfig};
+use super::{CloseReason, Effect, Frontend, FrontendConfig};
 
 /// One frame that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ struct World {
     commits_at_once: bool,
     sent: BTreeMap<u32, Vec<u8>>,
     closed: Vec<ConnId>,
+    reasons: Vec<CloseReason>,
     paused: Vec<ConnId>,
     words: Vec<([u8; 4], Option<i64>)>,
     moved: Vec<(ShardId, Vec<u8>)>,
@@ -89,6 +91,7 @@ impl World {
             commits_at_once: true,
             sent: BTreeMap::new(),
             closed: Vec::new(),
+            reasons: Vec::new(),
             paused: Vec::new(),
             words: Vec::new(),
             moved: Vec::new(),
@@ -106,14 +109,36 @@ impl World {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.front.on_bytes(conn, bytes, &self.tree, self.now);
+        self.receive(conn, bytes);
         self.pump();
+    }
+
+    /// Gives bytes to the machine, and goes on until nothing is ready.
+    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+        let mut hold = self.front.drain(&self.tree, self.now, || None).unwrap();
+        self.front.on_bytes(conn, bytes, &mut hold);
+        self.serve_all();
+    }
+
+    /// Turns without input until nothing is left to do.
+    fn serve_all(&mut self) {
+        while self.front.has_work() {
+            self.turn();
+        }
+    }
+
+    /// One turn without input.
+    fn turn(&mut self) {
+        if let Some(mut hold) = self.front.drain(&self.tree, self.now, || None) {
+            while self.front.serve_next(&mut hold) {}
+        }
     }
 
     fn tick(&mut self, ms: i64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms;
-        self.front.on_tick(&self.tree, self.now);
+        self.front.on_tick(self.now);
+        self.serve_all();
         self.pump();
     }
 
@@ -133,7 +158,8 @@ impl World {
     fn execute(&mut self, effect: Effect) {
         match effect {
             Effect::Writable(conn) => self.drain(conn),
-            Effect::Close(conn) => {
+            Effect::Close { conn, why } => {
+                self.reasons.push(why);
                 self.drain(conn);
                 self.closed.push(conn);
             }
@@ -173,13 +199,18 @@ impl World {
             }
         }
         commit.zxid = self.tree.last_zxid();
-        for message in renewals.into_iter().chain([ToShard::Commit(commit)]) {
-            self.front.on_message(message, &self.tree, self.now);
-        }
-        self.front.on_drained(&self.tree, self.now);
+        renewals.push(ToShard::Commit(commit));
+        self.deliver(renewals);
         let commits_at_once = std::mem::replace(&mut self.commits_at_once, false);
         self.pump();
         self.commits_at_once = commits_at_once;
+    }
+
+    /// Messages of the quorum core.
+    fn deliver(&mut self, messages: Vec<ToShard>) {
+        let mut messages = messages.into_iter();
+        while self.front.drain(&self.tree, self.now, || messages.next()).is_none() {}
+        self.serve_all();
     }
 
     fn apply(
@@ -250,6 +281,22 @@ impl World {
         let conn = self.accept();
         self.send(conn, &connect_request(0, 10_000, 0, &[0; 16], Some(false)));
         assert_eq!(self.sent.remove(&conn.slot).map(|bytes| bytes.len()), Some(41));
+        conn
+    }
+
+    /// A connection whose session is made although the quorum core is held up.
+    fn connect_later(&mut self) -> ConnId {
+        let conn = self.accept();
+        self.send(conn, &connect_request(0, 10_000, 0, &[0; 16], Some(false)));
+        let Some(ToQuorum::CreateSession { origin, session, timeout_ms }) = self.queue.pop_back() else {
+            panic!("a connect request asks for a session");
+        };
+        let mut items = Vec::new();
+        self.apply(session, 0, &Txn::CreateSession { timeout_ms }, &mut items);
+        items.push(BatchItem::SessionOpened { origin, session, timeout_ms });
+        self.deliver(vec![ToShard::Commit(CommitBatch { zxid: self.tree.last_zxid(), items })]);
+        self.pump();
+        self.sent.remove(&conn.slot);
         conn
     }
 

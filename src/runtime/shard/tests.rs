@@ -58,18 +58,21 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) {
-        self.shard.on_event(event, &mut self.ring, &self.tree, self.now).unwrap();
+        let mut hold = self.shard.drain(&self.tree, self.now).unwrap();
+        self.shard.on_event(event, &mut self.ring, &mut hold, self.now).unwrap();
+        self.shard.serve_waiting(&mut hold, || true);
     }
 
     fn settle(&mut self) {
-        self.shard.drain_controls(&mut self.ring, &self.tree, self.now).unwrap();
+        let mut hold = self.shard.drain(&self.tree, self.now).unwrap();
+        self.shard.drain_controls(&mut self.ring, &mut hold, self.now).unwrap();
         self.shard.run_effects(&mut self.ring, self.now).unwrap();
         self.shard.flush(&mut self.ring, self.now).unwrap();
     }
 
     fn tick(&mut self, ms: i64) {
         self.now.mono_ms += ms;
-        self.shard.on_tick(&mut self.ring, &self.tree, self.now).unwrap();
+        self.shard.on_tick(&mut self.ring, self.now).unwrap();
     }
 
     /// A client that has asked `srvr`, which is not answered yet.

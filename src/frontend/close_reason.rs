@@ -1,0 +1,122 @@
+//! Why connections are closed.
+
+use std::fmt;
+
+/// Why the frontend ends a connection. Logged at debug level and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// A frame that does not decode as what it must be.
+    Malformed,
+    /// A frame whose length is not positive, or above `jute.maxbuffer`.
+    FrameLength,
+    /// An operation that clients do not have.
+    Unimplemented,
+    /// `addauth` failed, or proved more than one connection may.
+    AuthFailed,
+    /// A scheme that `enforce.auth.schemes` demands has not been proven.
+    AuthRequired,
+    /// Too many bytes of large requests in process.
+    LargeRequests,
+    /// More watches than one connection may have.
+    WatchLimit,
+    /// The client has seen a zxid that this server has not.
+    ClientAhead,
+    /// The password is not the session's.
+    WrongPassword,
+    /// Too many wrong passwords have come from its address.
+    PasswordLimit,
+    /// No session was made in time.
+    NoSession,
+    /// Its session has ended: closed by its client, or expired.
+    SessionEnded,
+    /// Its session goes on with another connection.
+    SessionMoved,
+    /// Its client does not read what it has asked for, or watches for.
+    SlowReader,
+    /// Its client has ended it.
+    ClientEnded,
+    /// Its four-letter word is answered.
+    WordAnswered,
+    /// The server stops.
+    Stopping,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 17] = [
+        Self::Malformed,
+        Self::FrameLength,
+        Self::Unimplemented,
+        Self::AuthFailed,
+        Self::AuthRequired,
+        Self::LargeRequests,
+        Self::WatchLimit,
+        Self::ClientAhead,
+        Self::WrongPassword,
+        Self::PasswordLimit,
+        Self::NoSession,
+        Self::SessionEnded,
+        Self::SessionMoved,
+        Self::SlowReader,
+        Self::ClientEnded,
+        Self::WordAnswered,
+        Self::Stopping,
+    ];
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "a frame is malformed",
+            Self::FrameLength => "a frame is not as long as frames may be (jute.maxbuffer)",
+            Self::Unimplemented => "an operation is not one of clients",
+            Self::AuthFailed => "its authentication failed",
+            Self::AuthRequired => "a demanded scheme is not proven (enforce.auth.schemes)",
+            Self::LargeRequests => "too many large requests in process (largeRequestMaxBytes)",
+            Self::WatchLimit => "it would have more watches than a connection may",
+            Self::ClientAhead => "its client has seen a zxid that this server has not",
+            Self::WrongPassword => "the password is not the session's",
+            Self::PasswordLimit => "too many wrong passwords from its address",
+            Self::NoSession => "it made no session in time",
+            Self::SessionEnded => "its session has ended",
+            Self::SessionMoved => "its session goes on with another connection",
+            Self::SlowReader => "its client does not read",
+            Self::ClientEnded => "its client ended it",
+            Self::WordAnswered => "its four-letter word is answered",
+            Self::Stopping => "the server stops",
+        })
+    }
+}
+
+/// How many connections were closed, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseCounts([u64; CloseReason::ALL.len()]);
+
+impl CloseCounts {
+    /// How many were closed for this reason.
+    pub fn of(&self, why: CloseReason) -> u64 {
+        self.0[why as usize]
+    }
+
+    /// Counts one more.
+    pub(super) fn add(&mut self, why: CloseReason) {
+        self.0[why as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_counter_and_a_sentence_of_its_own() {
+        let mut counts = CloseCounts::default();
+        for (index, why) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, index);
+            counts.add(why);
+            assert_eq!(counts.of(why), 1);
+        }
+        let sentences: std::collections::BTreeSet<String> = CloseReason::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(sentences.len(), CloseReason::ALL.len());
+    }
+}
