@@ -18,6 +18,21 @@
 //! Rows 0 to 6 are sans-io: no descriptor, thread, clock, randomness, atomic or async in them.
 //! Row 4 (`zab`) and `packet` come with the ensemble.
 
+/// Whether a planted mistake is switched on, by its name in `sim::Defect`: `if mutant!(CommitBeforeFlush) { ... }`. Only
+/// a build with the feature `mutants` has any; in every other the question is the constant `false`.
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::sim::Defect::$name.is_on()
+    };
+}
+
 pub mod acl;
 pub mod bench;
 pub mod cli;

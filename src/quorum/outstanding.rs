@@ -147,6 +147,9 @@ impl Outstanding {
         if !self.by_path.is_empty() {
             paths.retain(|path| self.record(path).is_none());
         }
+        if mutant!(UnbornEphemeralsMissed) {
+            return paths;
+        }
         if self.owners.0.contains_key(&session.0) {
             let owned = |change: &ChangeRecord| change.owner() == session.0;
             paths.extend(self.by_path.iter().filter(|(_, change)| owned(change)).map(|(path, _)| path.to_string()));
@@ -168,6 +171,9 @@ impl Outstanding {
     /// The multi failed: everything since [`Self::begin_multi`] is undone, last first.
     pub(super) fn roll_back(&mut self) {
         let Some(undo) = self.undo.take() else { return };
+        if mutant!(MultiNotRolledBack) {
+            return;
+        }
         self.digest = undo.digest;
         for (path, record) in undo.records.into_iter().rev() {
             let undone = match record {
@@ -224,7 +230,7 @@ impl Outstanding {
 
     fn forget(&mut self, zxid: Zxid, path: &str) {
         if let EntryRef::Occupied(entry) = self.by_path.entry_ref(key(path))
-            && entry.get().zxid == zxid
+            && (entry.get().zxid == zxid || mutant!(OverlayForgottenEarly))
         {
             let change = entry.remove();
             self.owners.leave(&change);
@@ -302,7 +308,7 @@ impl<'a> View<'a> {
     /// The number that a sequential child made by `zxid` gets.
     pub(super) fn counter(&self, zxid: Zxid) -> i32 {
         match self.change {
-            Some(change) if change.zxid == zxid => change.counter,
+            Some(change) if change.zxid == zxid => change.counter - i32::from(mutant!(SequenceNumberTwice)),
             _ => self.stat.cversion,
         }
     }

@@ -139,6 +139,9 @@ impl Pipeline {
 
     /// An answer that goes out once everything proposed so far is committed.
     pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
+        if mutant!(RefusalOvertakes) {
+            return self.entries.push_front(PipelineEntry::Answer { after: self.durable.get(), shard, reply });
+        }
         self.entries.push_back(PipelineEntry::Answer { after: self.proposed, shard, reply });
     }
 
@@ -202,8 +205,10 @@ impl Pipeline {
             return;
         }
         self.assert_order();
-        effects.extend(self.take_append());
-        if self.flushing.is_none() && self.appended > self.durable.get() {
+        let append = self.take_append();
+        let is_late = mutant!(LateGroupNotFlushed) && append.is_none();
+        effects.extend(append);
+        if self.flushing.is_none() && self.appended > self.durable.get() && !is_late {
             self.flushing = Some(self.appended);
             effects.push_back(Effect::Flush(PendingFlush::of(self.appended)));
         }
@@ -236,7 +241,8 @@ impl Pipeline {
     }
 
     fn is_committable(&self, entry: &PipelineEntry) -> bool {
-        !self.failed && entry.zxid() <= self.durable.get()
+        let frontier = if mutant!(CommitBeforeFlush) { self.appended } else { self.durable.get() };
+        !self.failed && entry.zxid() <= frontier
     }
 
     /// The invariants of the fields.

@@ -66,7 +66,7 @@ impl Sessions {
     /// timeout afresh.
     pub(super) fn on_tick(&mut self, now: Now) {
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
-        self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms {
+        self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms && !mutant!(StallNotForgiven) {
             self.queue.touch_all(now.mono_ms);
             None
         } else {
@@ -83,7 +83,7 @@ impl Sessions {
     /// now. A look is short, whatever it finds.
     pub(super) fn next_expired(&mut self) -> Option<SessionId> {
         let expired = self.queue.expire_one(self.horizon_ms?)?;
-        self.closing.insert(expired).then_some(expired)
+        (self.closing.insert(expired) || mutant!(ClosingSessionExpires)).then_some(expired)
     }
 
     /// How many sessions there are, those about to end included.

@@ -49,7 +49,7 @@ impl ExpiryQueue {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };
         let bucket = bucket_of(at_ms, due.timeout_ms, tick_ms);
-        if bucket > due.bucket {
+        if bucket > due.bucket || (bucket < due.bucket && mutant!(OldTouchBringsNearer)) {
             let old = std::mem::replace(&mut due.bucket, bucket);
             self.leave_bucket(session, old);
             self.buckets.entry(bucket).or_default().insert(session);
@@ -141,6 +141,9 @@ impl ExpiryQueue {
 
 /// The end of the tick in which the timeout runs out: always strictly later than the timeout itself.
 fn bucket_of(now_ms: i64, timeout_ms: i32, tick_ms: i64) -> i64 {
+    if mutant!(ExpiryRoundedDown) {
+        return (now_ms + i64::from(timeout_ms)) / tick_ms * tick_ms;
+    }
     now_ms.saturating_add(i64::from(timeout_ms)).div_euclid(tick_ms).saturating_add(1).saturating_mul(tick_ms)
 }
 

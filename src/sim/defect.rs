@@ -1,6 +1,9 @@
-//! Mistakes that can be switched on, one at a time, to measure what random seeds find. Each is one that this layer could
-//! make by itself: it lives in the simulated shell, between the machines and their world, and production code knows
-//! nothing of it.
+//! Mistakes that can be switched on, one at a time, to measure what random seeds find. The first ones are those that this
+//! layer could make by itself: they live in the simulated shell, between the machines and their world, and production code
+//! knows nothing of them. Those from [`Defect::FIRST_MUTANT`] on live inside the machines, where `mutant!` asks for them;
+//! only a build with the feature `mutants` has them.
+
+use std::cell::Cell;
 
 use clap::ValueEnum;
 
@@ -61,4 +64,76 @@ pub enum Defect {
     WallClockExpiry,
     /// A request of a connection reaches the quorum core twice.
     RequestTwice,
+    // In `quorum`:
+    /// A proposal is committed when it is appended.
+    CommitBeforeFlush,
+    /// What was appended while a flush ran is not flushed after it.
+    LateGroupNotFlushed,
+    /// A refusal and a sync are answered before the writes ahead of them.
+    RefusalOvertakes,
+    /// What a failed multi has changed stays in the overlay.
+    MultiNotRolledBack,
+    /// The overlay forgets a node with the first of several transactions that change it.
+    OverlayForgottenEarly,
+    /// Two sequential nodes of one multi get the same number.
+    SequenceNumberTwice,
+    /// A session that ends leaves those of its ephemerals that were still to be made.
+    UnbornEphemeralsMissed,
+    /// A session expires whose closeSession is prepared and not yet committed.
+    ClosingSessionExpires,
+    /// After a stall of the quorum core sessions expire that could not be heard of.
+    StallNotForgiven,
+    /// A client that comes back with its session does not restart its timer.
+    RenewalKeepsTimer,
+    // In `session`:
+    /// A report of touches that comes late brings a session's end nearer.
+    OldTouchBringsNearer,
+    /// The end of a session is rounded down to a tick.
+    ExpiryRoundedDown,
+    // In `tree`:
+    /// The parts of a failed multi that stand before the failure are applied.
+    FailedMultiApplied,
+    /// A deleted ephemeral stays in its session's list.
+    EphemeralNotDisowned,
+    /// setACL does not refresh the digest.
+    AclOutsideDigest,
+    /// A node deleted while a snapshot is taken is not kept for it.
+    DeletedNodeNotInSnapshot,
+    // In `watch`:
+    /// The deletion of a node leaves the watch for its children.
+    DeletionKeepsChildWatch,
+    /// The next connection of the same slot inherits the watches.
+    WatchesOutliveConnection,
+    // In `txnlog`:
+    /// The scanner takes an entry whose checksum is wrong.
+    ChecksumIgnored,
+    /// The scanner does not heed what a tail mark says is durable.
+    TailMarkIgnored,
+    /// A sector that a crash has lost is taken for damage.
+    LostSectorIsDamage,
+}
+
+thread_local! {
+    /// The mistake of the world that runs on this thread.
+    static SWITCHED_ON: Cell<Option<Defect>> = const { Cell::new(None) };
+}
+
+impl Defect {
+    /// The first of those that live inside the machines.
+    pub const FIRST_MUTANT: Self = Self::CommitBeforeFlush;
+
+    /// Whether it lives inside a machine.
+    pub fn is_mutant(self) -> bool {
+        self as u8 >= Self::FIRST_MUTANT as u8
+    }
+
+    /// Whether the world that runs on this thread has this mistake: what `mutant!` asks.
+    pub fn is_on(self) -> bool {
+        SWITCHED_ON.get() == Some(self)
+    }
+
+    /// Switches one mistake on for all machines of this thread, or all off.
+    pub fn switch_on(which: Option<Self>) {
+        SWITCHED_ON.set(which);
+    }
 }

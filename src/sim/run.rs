@@ -64,6 +64,10 @@ struct Failure {
 /// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not the same twice, 9 for a panic,
 /// and from 10 on the property that does not hold.
 pub fn run(args: SimArgs) -> ExitCode {
+    if let Some(defect) = args.defect.filter(|defect| !is_built_in(*defect)) {
+        println!("{} lives inside a machine: cargo run --release --features mutants -- sim ...", name(defect));
+        return ExitCode::from(EXIT_MISSED);
+    }
     // One seed is run to see where it panics; of many, only the first failure is reported.
     panic::set_hook(Box::new(|info| eprintln!("{info}\n{}", Backtrace::force_capture())));
     if let Some(seed) = args.seed {
@@ -122,7 +126,7 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
 
 fn run_defects(args: &SimArgs) -> ExitCode {
     let mut missed = 0;
-    for defect in Defect::value_variants() {
+    for defect in Defect::value_variants().iter().filter(|defect| is_built_in(**defect)) {
         let outcomes = run_many(args, Some(*defect), args.from, args.seeds);
         match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {
             Some((seed, failure)) => {
@@ -136,7 +140,15 @@ fn run_defects(args: &SimArgs) -> ExitCode {
             }
         }
     }
+    if !cfg!(feature = "mutants") {
+        println!("those inside the machines need a build with them: tests/mutants/run defects");
+    }
     if missed > 0 { ExitCode::from(EXIT_MISSED) } else { ExitCode::SUCCESS }
+}
+
+/// Whether this build has the mistake in it.
+fn is_built_in(defect: Defect) -> bool {
+    cfg!(feature = "mutants") || !defect.is_mutant()
 }
 
 fn cut(what: &str) -> String {
@@ -180,6 +192,7 @@ fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Ve
 
 /// One world, from its seed to its end.
 fn run_seed(seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
+    Defect::switch_on(defect);
     let mut world = World::new(seed, defect, tail);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let failure = match ran {

@@ -79,7 +79,7 @@ impl Tree {
     }
 
     fn multi(&mut self, apply: &mut Apply<'_>, txns: &[Txn]) -> Applied {
-        if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) {
+        if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) && !mutant!(FailedMultiApplied) {
             return failed_multi(txns);
         }
         let mut first_err = ErrorCode::OK;
@@ -175,7 +175,9 @@ impl Tree {
         let slot = self.find(path).ok_or(ErrorCode::NO_NODE)?;
         self.replace_acl(slot, acl);
         self.slab.record_mut(slot).aversion = version;
-        self.refresh_digest(slot, path);
+        if !mutant!(AclOutsideDigest) {
+            self.refresh_digest(slot, path);
+        }
         Ok(TxnResult::Stat(self.node(slot).stat()))
     }
 
@@ -192,14 +194,18 @@ impl Tree {
     }
 
     fn remove_node(&mut self, apply: &mut Apply<'_>, slot: Slot, path: &str) {
-        self.touch(slot);
+        if !mutant!(DeletedNodeNotInSnapshot) {
+            self.touch(slot);
+        }
         let deleted = apply.change(self, EventType::NodeDeleted, path, slot);
         let record = self.slab.record(slot);
         let (acl, hash, len, crc) = (record.acl, record.hash, record.data_len(), record.crc);
         self.digest = self.digest.wrapping_sub(i64::from(crc));
         self.data_size -= (counted_len(path) + len) as u64;
         self.acls.release(acl);
-        self.disown(slot);
+        if !mutant!(EphemeralNotDisowned) {
+            self.disown(slot);
+        }
         self.index.remove(slot, hash);
         self.slab.remove(slot);
         self.quota_after_delete(path, len);

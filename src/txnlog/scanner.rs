@@ -130,12 +130,13 @@ impl<'a> Scanner<'a> {
     /// Whether the bad entry at `offset` can be a crash's doing.
     fn is_torn(&self, offset: usize) -> bool {
         let beyond = self.resync(offset);
-        if self.nonce.is_some() && beyond.durable > offset as u64 {
+        if self.nonce.is_some() && beyond.durable > offset as u64 && !mutant!(TailMarkIgnored) {
             return false;
         }
         match beyond.first_valid {
             None => true,
             // Entries of one flush may have arrived without those before them, but then a sector before them is missing.
+            Some(_) if mutant!(LostSectorIsDamage) => false,
             Some(valid) => self.nonce.is_some() && has_lost_sector(self.bytes, offset, valid),
         }
     }
@@ -234,7 +235,7 @@ fn parse<'a>(bytes: &'a [u8], at: usize, nonce: Option<Nonce>, mut on_checksum: 
         return Parsed::Bad(Damage::Checksum);
     }
     on_checksum(payload.len());
-    if checksum != u64::from(adler32(payload)) {
+    if checksum != u64::from(adler32(payload)) && !mutant!(ChecksumIgnored) {
         return Parsed::Bad(Damage::Checksum);
     }
     Parsed::Entry(Entry { offset: at, zxid, payload })

@@ -168,6 +168,9 @@ impl WatchTable {
 
     /// Takes everything that the connection watches.
     pub fn remove_connection(&mut self, connection: u32) {
+        if mutant!(WatchesOutliveConnection) {
+            return;
+        }
         let Some(ids) = self.connections.get_mut(connection as usize) else { return };
         for id in std::mem::take(ids) {
             let watchers = self.paths.watchers(id);
@@ -187,6 +190,7 @@ impl WatchTable {
         }
         let (wanted, spent) = match kind {
             EventType::NodeCreated | EventType::NodeDataChanged => (Modes::DATA_TABLE, Modes::DATA),
+            EventType::NodeDeleted if mutant!(DeletionKeepsChildWatch) => (Modes::ANY, Modes::DATA),
             EventType::NodeDeleted => (Modes::ANY, Modes::DATA.with(Modes::CHILD)),
             EventType::NodeChildrenChanged => (Modes::CHILD_TABLE, Modes::CHILD),
         };
