@@ -14,14 +14,19 @@ pub(super) fn is_valid(expression: &str) -> bool {
     range(expression).is_some()
 }
 
-/// Whether `address` lies in the range `expression`. IPv4 and IPv6 never match each other.
-pub(super) fn matches(address: &str, expression: &str) -> bool {
-    match (range(expression), parse(address)) {
-        (Some((IpAddr::V4(net), bits)), Some(IpAddr::V4(own))) => {
+/// Whether one of `addresses` lies in the range `expression`. IPv4 and IPv6 never match each other.
+pub(super) fn any_in(addresses: &[IpAddr], expression: &str) -> bool {
+    let Some((net, bits)) = range(expression) else { return false };
+    addresses.iter().any(|own| is_in(*own, net, bits))
+}
+
+fn is_in(own: IpAddr, net: IpAddr, bits: u32) -> bool {
+    match (net, own) {
+        (IpAddr::V4(net), IpAddr::V4(own)) => {
             let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
             (u32::from(net) ^ u32::from(own)) & mask == 0
         }
-        (Some((IpAddr::V6(net), bits)), Some(IpAddr::V6(own))) => {
+        (IpAddr::V6(net), IpAddr::V6(own)) => {
             let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
             (u128::from(net) ^ u128::from(own)) & mask == 0
         }
@@ -54,7 +59,8 @@ fn range(expression: &str) -> Option<(IpAddr, u32)> {
     Some((address, bits))
 }
 
-fn parse(text: &str) -> Option<IpAddr> {
+/// The address that a text stands for.
+pub(super) fn parse(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         v6(text).map(IpAddr::V6)
     } else if text.contains('.') {
@@ -167,7 +173,7 @@ mod tests {
             ("10.1.2.3", "nonsense", false),
         ];
         for (own, range, expected) in cases {
-            assert_eq!(matches(own, range), expected, "{own} in {range}");
+            assert_eq!(any_in(&[parse(own).unwrap()], range), expected, "{own} in {range}");
         }
     }
 

@@ -5,9 +5,14 @@
 
 mod ids;
 mod ip;
+mod proven;
+mod verdicts;
 
 pub use ids::{add_id, digest_id, masked};
 pub use ip::ip_id;
+pub use verdicts::Verdicts;
+
+use proven::Proven;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -62,13 +67,11 @@ impl AclConfig {
     }
 
     fn grants(&self, list: &[Acl], perm: i32, ids: &[Id]) -> bool {
-        list.iter().filter(|acl| acl.perms & perm != 0).any(|acl| {
-            let same_scheme = ids.iter().filter(|id| id.scheme == acl.id.scheme);
-            match &*acl.id.scheme {
-                "digest" if self.digest => same_scheme.into_iter().any(|id| id.id == acl.id.id),
-                "ip" => same_scheme.into_iter().any(|id| ip::matches(&id.id, &acl.id.id)),
-                _ => false,
-            }
+        let proven = Proven::of(ids);
+        list.iter().filter(|acl| acl.perms & perm != 0).any(|acl| match &*acl.id.scheme {
+            "digest" if self.digest => proven.has_digest(&acl.id.id),
+            "ip" => proven.is_in(&acl.id.id),
+            _ => false,
         })
     }
 

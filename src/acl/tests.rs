@@ -121,3 +121,34 @@ fn adding_ids() {
     // Bytes that are no UTF-8 are hashed and stored as Java decodes them.
     assert_eq!(&config.authenticate(Some("digest"), Some(b"\xff:b")).unwrap()[0].id[..4], "\u{fffd}:");
 }
+
+/// Proving n of m ids takes time that grows with their sum, not their product: this test takes
+/// minutes where each entry of the list is compared to each id.
+#[test]
+fn a_long_list_and_many_ids_are_not_compared_pair_by_pair() {
+    let id = |nth: usize| Id::new("digest", &format!("a-user-with-a-long-common-name-{nth:08}:hash"));
+    let list: Vec<_> = (0..200_000).map(|nth| Acl { perms: perms::READ, id: id(nth) }).collect();
+    let ids: Vec<_> = (200_000..300_000).chain([199_999]).map(id).collect();
+    let config = AclConfig::default();
+    assert!(config.permits(&list, perms::READ, &ids));
+    assert!(!config.permits(&list[..199_999], perms::READ, &ids));
+}
+
+/// However many ids there are, the verdict is the same.
+#[test]
+fn few_and_many_ids_are_judged_alike() {
+    let list = [stored(1, "digest", "u:h"), stored(1, "ip", "10.0.0.0/8"), stored(1, "digest", "ip:h")];
+    for many in [0, 1, 7, 8, 9, 100] {
+        let filler = (0..many).map(|nth| Id::new("digest", &format!("filler{nth}:h")));
+        for (id, expected) in [
+            (Id::new("digest", "u:h"), true),
+            (Id::new("ip", "10.1.2.3"), true),
+            (Id::new("ip", "11.1.2.3"), false),
+            (Id::new("ip", "u:h"), false),
+            (Id::new("digest", "10.1.2.3"), false),
+        ] {
+            let ids: Vec<_> = filler.clone().chain([id]).collect();
+            assert_eq!(AclConfig::default().permits(&list, perms::READ, &ids), expected, "{ids:?}");
+        }
+    }
+}

@@ -31,9 +31,11 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::acl::AclConfig;
+use crate::acl::{AclConfig, Verdicts};
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{CommitBatch, Origin, Request, ShardId, ToQuorum, ToShard};
 use crate::jute::Reader;
@@ -141,6 +143,9 @@ pub struct Quorum {
     effects: VecDeque<Effect>,
     /// The last zxid given out. Invariant: not below the tree's, and the pipeline's `proposed`.
     last_zxid: Zxid,
+    verdicts: RefCell<Verdicts>,
+    /// The ids of the server itself.
+    nobody: Arc<[Id]>,
     /// Kept for its memory: what one transaction makes known, and what one batch means to each shard.
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
@@ -167,6 +172,8 @@ impl Quorum {
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
             last_zxid,
+            verdicts: RefCell::default(),
+            nobody: Arc::from([]),
             changes: Vec::new(),
             batches: (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect(),
             digest_mismatches: 0,
@@ -247,7 +254,7 @@ impl Quorum {
 
     fn delete_container(&mut self, path: &str, tree: &Tree, now: Now) {
         let header = self.header(SessionId::NONE, 0, now);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &self.nobody, &self.verdicts);
         if let Some(txn) = prepare.delete_container(path) {
             self.propose(header, txn, Answer::Nobody, true);
         }
@@ -313,7 +320,7 @@ impl Quorum {
             _ => {}
         }
         let header = self.header(session, origin.xid, now);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth, &self.verdicts);
         let txn = match prepare.request(op, &record) {
             Ok(txn) => txn,
             Err(Refusal::Failed(err)) => Txn::Error(err),
@@ -373,7 +380,7 @@ impl Quorum {
     fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now, budget: &mut Budget) {
         let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
         let room = self.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &[]);
+        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &self.nobody, &self.verdicts);
         let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
         budget.spend(closing.nodes);
         let answer = match request {

@@ -295,13 +295,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The ACL; `None` if it is the open one.
-    pub(super) fn acl(&self) -> Option<&'a [Acl]> {
+    /// The ACL; `None` if everyone may do everything.
+    pub(super) fn acl(&self) -> Option<&'a Arc<[Acl]>> {
         match (self.change, self.node) {
             (Some(ChangeRecord { acl: Overlaid::Changed(acl), .. }), _) => Some(acl),
             (_, Some(node)) if node.is_open() => None,
             (_, Some(node)) => Some(node.acl()),
-            (_, None) => Some(&[]),
+            (_, None) => None,
         }
     }
 

@@ -9,9 +9,12 @@ mod multi;
 mod session;
 mod set;
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::acl;
+use crate::acl::{self, Verdicts};
 use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::{Acl, Id};
 use crate::jute::{Malformed, Reader};
@@ -29,7 +32,9 @@ pub(super) struct Prepare<'a> {
     pub(super) outstanding: &'a mut Outstanding,
     /// With the zxid that the transaction gets, if it becomes one.
     pub(super) header: TxnHeader,
-    pub(super) auth: &'a [Id],
+    pub(super) auth: &'a Arc<[Id]>,
+    /// Behind a cell, as views of the overlay are held while a list is judged.
+    verdicts: &'a RefCell<Verdicts>,
     /// What the record may still take up in the log.
     bytes_left: usize,
 }
@@ -63,10 +68,11 @@ impl<'a> Prepare<'a> {
         tree: &'a Tree,
         outstanding: &'a mut Outstanding,
         header: TxnHeader,
-        auth: &'a [Id],
+        auth: &'a Arc<[Id]>,
+        verdicts: &'a RefCell<Verdicts>,
     ) -> Self {
         let bytes_left = config.record_bytes_max.saturating_sub(TXN_BYTES_BESIDE);
-        Self { config, tree, outstanding, header, auth, bytes_left }
+        Self { config, tree, outstanding, header, auth, verdicts, bytes_left }
     }
 
     /// A client's write; that its session lives has been checked. On an error the overlay is as it was before.
@@ -108,8 +114,10 @@ impl<'a> Prepare<'a> {
     fn allow(&self, view: &View<'_>, perm: i32) -> Result<(), ErrorCode> {
         match view.acl() {
             None => Ok(()),
-            Some(acl) if self.config.acl.permits(acl, perm, self.auth) => Ok(()),
-            Some(_) => Err(ErrorCode::NO_AUTH),
+            Some(list) => {
+                let permits = self.verdicts.borrow_mut().permits(&self.config.acl, list, perm, self.auth);
+                if permits { Ok(()) } else { Err(ErrorCode::NO_AUTH) }
+            }
         }
     }
 }

@@ -243,7 +243,8 @@ fn the_sweep_looks_again_before_it_deletes() {
     world.submit(OpCode::CREATE, create(Some("/c/child"), b"", 0));
     let header = world.quorum.header(SessionId::NONE, 0, world.now);
     let quorum = &mut world.quorum;
-    let mut prepare = Prepare::new(&quorum.config, &world.tree, &mut quorum.outstanding, header, &[]);
+    let mut prepare =
+        Prepare::new(&quorum.config, &world.tree, &mut quorum.outstanding, header, &quorum.nobody, &quorum.verdicts);
     assert_eq!(prepare.delete_container("/c"), None);
     assert_eq!(prepare.delete_container("/plain"), None);
     assert_eq!(prepare.delete_container("/none"), None);
