@@ -61,6 +61,20 @@ fn sans_io_rows_touch_no_machine() {
     });
 }
 
+/// glommio-ng is pinned and kept where it can be replaced: one man keeps it.
+#[test]
+fn glommio_stays_in_its_two_files() {
+    report("glommio is named in two files alone", |file, out| {
+        for (number, line) in lines(&file.code) {
+            if has_word(line, "glommio") && !GLOMMIO_FILES.contains(&file.path.as_str()) {
+                out.push((number, "names glommio".into()));
+            }
+        }
+    });
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest is readable");
+    assert!(manifest.contains(GLOMMIO_PIN), "Cargo.toml does not pin glommio-ng");
+}
+
 #[test]
 fn unsafe_lives_in_the_runtime_with_its_reason() {
     report("unsafe stands in src/runtime alone, under a SAFETY line", |file, out| {
@@ -506,6 +520,11 @@ const MACHINE_WORDS: &[&str] = &[
     "rustix",
     "tokio",
 ];
+
+/// The executors' threads, and the files and the timer of snapshots.
+const GLOMMIO_FILES: &[&str] = &["runtime/executor.rs", "runtime/snapshotter.rs"];
+
+const GLOMMIO_PIN: &str = "package = \"glommio-ng\", version = \"=";
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;

@@ -123,7 +123,7 @@ impl Outstanding {
         let replaced = match self.by_path.entry_ref(key(path)) {
             EntryRef::Occupied(mut entry) => Some(entry.insert(next)),
             EntryRef::Vacant(entry) => {
-                entry.insert(next);
+                entry.insert_with_key(key(path).into(), next);
                 None
             }
         };
