@@ -11,6 +11,8 @@ use std::{env, fs};
 mod circles;
 #[path = "house/cites.rs"]
 mod cites;
+#[path = "house/pages.rs"]
+mod pages;
 #[path = "house/unused.rs"]
 mod unused;
 
