@@ -108,6 +108,37 @@ fn an_unknown_client_address_ends_in_2_and_exchanged_directories_in_3() {
     assert!(log.contains("set dataLogDir") || log.contains("set dataDir"), "{log}");
 }
 
+/// `stmk` that is not in the whitelist is refused like any other word, with or without its mask; in it, and without a
+/// mask, it gets no answer.
+#[test]
+fn stmk_is_refused_like_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["4lw.commands.whitelist=ruok"]);
+    let refusal = "stmk is not executed because it is not in the whitelist.\n";
+    for asked in ["stmk", "stmk\0\0\0\0\0\0\0\x01", "stmk\0"] {
+        assert_eq!(four_letters(server.address, asked).as_deref(), Some(refusal), "{asked:?}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &[]);
+    assert_eq!(four_letters(server.address, "stmk").as_deref(), Some(""));
+    assert_eq!(four_letters(server.address, "stmk\0\0\0\0\0\0\0\x05").as_deref(), Some("5"));
+}
+
+#[test]
+fn reconfig_is_not_implemented_where_it_is_enabled() {
+    for (lines, wanted) in [(&[][..], -123), (&["reconfigEnabled=true"][..], -6)] {
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(home.path(), lines);
+        let mut client = RawClient::connect(server.address, 40_000);
+        let reply = client.call(OpCode::RECONFIG, |writer| {
+            (0..3).for_each(|_| writer.string("server.2=a:1:2;3"));
+            writer.i64(-1);
+        });
+        assert_eq!(reply.err, wanted, "{lines:?}");
+        assert_eq!(client.create("/after", b"", 0).err, 0, "the session goes on");
+    }
+}
+
 #[test]
 fn directories_that_can_not_be_had_are_named() {
     let home = tempfile::tempdir().unwrap();

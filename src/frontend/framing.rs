@@ -134,8 +134,8 @@ impl ConnContext<'_> {
         }
     }
 
-    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`,
-    /// which must have come along.
+    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`. One
+    /// without it goes to the server all the same: the whitelist decides first.
     fn take_word(&mut self, bytes: &[u8]) -> bool {
         let Some((word, rest)) = bytes.split_first_chunk::<4>() else { return false };
         if !FOUR_LETTER_WORDS.iter().any(|known| known.as_bytes() == word) {
@@ -143,13 +143,9 @@ impl ConnContext<'_> {
         }
         self.conn.tally.received += 1;
         self.shard.stats.received += 1;
-        let argument = rest.first_chunk().map(|mask| i64::from_be_bytes(*mask));
-        if word == b"stmk" && argument.is_none() {
-            self.close(CloseReason::Malformed);
-            return true;
-        }
+        let mask = rest.first_chunk().map(|mask| i64::from_be_bytes(*mask));
         self.conn.phase = Phase::Ending;
-        let argument = argument.filter(|_| word == b"stmk");
+        let argument = mask.filter(|_| word == b"stmk");
         self.shard.effects.push_back(Effect::Word { conn: self.conn.id, word: *word, argument });
         true
     }

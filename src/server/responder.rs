@@ -58,6 +58,8 @@ impl WordResponder {
         }
         match (word, argument) {
             (Word::Stmk, Some(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
+            // Apache reads beyond the end and closes without an answer.
+            (Word::Stmk, None) => return Vec::new(),
             (Word::Srst, _) => self.stats.reset_server(),
             (Word::Crst, _) => self.stats.reset_connections(),
             _ => {}

@@ -217,7 +217,7 @@ fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {
         enforce_quota: config.enforce_quota,
         digest: config.digest_enabled,
         close_session_txn: config.close_session_txn,
-        reconfig: false,
+        reconfig: config.reconfig_enabled,
         container_check_interval_ms: i64::from(config.containers.check_interval_ms),
         container_max_per_minute: i64::from(config.containers.max_per_minute),
         container_max_never_used_ms: config.containers.max_never_used_ms as i64,

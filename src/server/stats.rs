@@ -19,7 +19,7 @@ use crate::zxid::{Now, SessionId};
 use super::config::Config;
 use super::process;
 use super::words::report::{
-    ConnExpiry, ConnReport, ConnSession, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
+    ConnExpiry, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
 };
 use super::words::{Needs, Reports};
 
@@ -87,7 +87,7 @@ impl StatsCollector {
             };
         }
         if needs.connections {
-            reports.connections = self.connections().iter().map(conn_report).collect();
+            reports.connections = self.connections();
         }
         if needs.sessions {
             reports.sessions = self.sessions();
@@ -95,7 +95,7 @@ impl StatsCollector {
             reports.connection_expiry = self.connection_expiry();
         }
         if needs.watches {
-            reports.watches.watches = self.watches();
+            reports.watches = self.watches();
         }
         if needs.digests {
             let tree = self.tree.read();
@@ -184,13 +184,8 @@ impl StatsCollector {
         each.collect()
     }
 
-    fn watches(&self) -> Vec<(i64, String)> {
-        let reports = self.ask_shards(|frontend, _| frontend.watch_report());
-        let flat = reports.into_iter().flat_map(WatchReport::into_iter);
-        flat.flat_map(|(path, sessions)| {
-            sessions.into_iter().map(move |session| (session.0, String::from(path.clone())))
-        })
-        .collect()
+    fn watches(&self) -> WatchReport {
+        self.ask_shards(|frontend, _| frontend.watch_report()).into_iter().flatten().collect()
     }
 
     /// Runs `look` on every shard; shards that do not answer in time are left out.
@@ -215,28 +210,6 @@ impl StatsCollector {
         self.inspections.push(Box::new(ask));
         self.core_waker.wake();
         answers.recv_timeout(ANSWER_TIME).ok()
-    }
-}
-
-fn conn_report(connection: &ConnectionReport) -> ConnReport {
-    let session = (connection.session.0 != 0).then(|| ConnSession {
-        id: connection.session.0,
-        last_operation: connection.last_op,
-        established_ms: connection.established_ms,
-        timeout_ms: connection.timeout_ms,
-        last_cxid: i64::from(connection.last_xid),
-        last_zxid: connection.last_zxid,
-        last_response_ms: connection.last_reply_ms,
-        last_latency_ms: u64::from(connection.latency.last),
-        latency_ms: latencies([connection.latency]),
-    });
-    ConnReport {
-        remote: connection.peer,
-        reading: session.is_some(),
-        outstanding: connection.queued as u64,
-        packets_received: connection.received,
-        packets_sent: connection.sent,
-        session,
     }
 }
 

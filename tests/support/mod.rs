@@ -73,18 +73,18 @@ impl Server {
         );
         lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         fs::write(&config, text).expect("the test's own directory can be written");
+        command.arg("server").args(flags).arg(&config);
+        let mut server = Self::over(command, home, SocketAddr::from(([127, 0, 0, 1], port)));
+        server.lines = lines;
+        server
+    }
+
+    /// Starts the process of `command`, which listens on `address`, with what it says in `home`.
+    pub fn over(mut command: Command, home: &Path, address: SocketAddr) -> Self {
         let log = fs::File::create(home.join("server.log")).expect("the test's own directory can be written");
-        let child = command
-            .arg("server")
-            .args(flags)
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be cloned"))
-            .stderr(log)
-            .spawn()
-            .expect("the server's binary starts");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { child, address, home: home.to_path_buf(), lines }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+        let child = command.spawn().expect("the server's binary starts");
+        Self { child, address, home: home.to_path_buf(), lines: Vec::new() }
     }
 
     /// What it has printed.

@@ -12,6 +12,8 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, error: std::io::Error },
     /// A file breaks the properties syntax.
     Malformed { path: PathBuf, error: MalformedEscape },
+    /// The file begins with a byte order mark.
+    ByteOrderMark { path: PathBuf, encoding: &'static str },
     /// A directly parsed key, or a command-line argument, that must be a number.
     NotANumber { key: String, value: String },
     /// A directly parsed key that must be `true` or `false`.
@@ -61,6 +63,12 @@ impl fmt::Display for ConfigError {
                 write!(f, "cannot read {}: {error}; check the path and its permissions", path.display())
             }
             Self::Malformed { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::ByteOrderMark { path, encoding } => write!(
+                f,
+                "{} begins with a byte order mark of {encoding}, which would become a part of its first key; save it \
+                 as UTF-8 without one",
+                path.display()
+            ),
             Self::NotANumber { key, value } => write!(f, "{key} must be a whole number, not {value:?}"),
             Self::NotABoolean { key, value } => write!(f, "{key} must be true or false, not {value:?}"),
             Self::OutOfRange { key, value, range } => write!(f, "{key} is {value}; it must be {range}"),

@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = &[
     key("weight.", File, Text, Used),
     key("dynamicConfigFile", File, Text, Used),
     key("standaloneEnabled", File, Bool, Used),
-    key("reconfigEnabled", File, Bool, Ensemble),
+    key("reconfigEnabled", File, Bool, Used),
     key("initLimit", File, Int, Ensemble),
     key("syncLimit", File, Int, Ensemble),
     key("connectToLearnerMasterLimit", File, Int, Ensemble),

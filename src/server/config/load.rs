@@ -9,7 +9,7 @@ use super::classes;
 use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
 use super::error::ConfigError;
 use super::keys::Standing;
-use super::notice::Notice;
+use super::notice::{Notice, Origin};
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
 use super::secret::Secret;
@@ -55,7 +55,10 @@ fn load_positional(port: &str, data_dir: &str, rest: &[String], flags: &[Flag]) 
     let max_client_cnxns = rest.get(1).map_or(Ok(0), |limit| number("maxcnxns", limit))?;
     let mut config = Config::with_defaults(PathBuf::from(data_dir), client_port, check_tick(tick_ms)?);
     config.max_client_cnxns = u32::try_from(max_client_cnxns).unwrap_or(0);
-    with_properties(config, flags)
+    let mut loaded = with_properties(config, flags)?;
+    let trouble = directory_trouble(data_dir).map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
+    loaded.notices.extend(trouble);
+    Ok(loaded)
 }
 
 fn with_properties(mut config: Config, flags: &[Flag]) -> Result<Loaded, ConfigError> {
@@ -68,13 +71,14 @@ fn with_properties(mut config: Config, flags: &[Flag]) -> Result<Loaded, ConfigE
 }
 
 fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, ConfigError> {
-    let entries = read_entries(path, read)?;
     let mut notices = Vec::new();
+    let entries = read_entries(path, read, &mut notices)?;
     let sources = Sources::new(flags, &entries, &mut notices);
     note_standings(&sources, &mut notices);
     let mut reader = Reader::new(&sources, &mut notices)?;
-    let servers = read_servers(&entries, &reader, read)?;
+    let servers = read_servers(&entries, &mut reader, read)?;
     let data_dir = PathBuf::from(reader.text("dataDir").ok_or(ConfigError::NoDataDir)?);
+    note_directories(&mut reader);
     let own_line = own_server_line(&servers, &data_dir, read)?;
     note_single_server(&servers, &mut reader);
     let (client_host, client_port) = client_address(&reader, own_line)?;
@@ -87,9 +91,59 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     Ok(Loaded { config, notices })
 }
 
-fn read_entries(path: &Path, read: ReadFile<'_>) -> Result<Vec<Entry>, ConfigError> {
+fn read_entries(path: &Path, read: ReadFile<'_>, notices: &mut Vec<Notice>) -> Result<Vec<Entry>, ConfigError> {
     let bytes = read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    parse(&bytes).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })
+    let entries = parse(&bytes).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })?;
+    // Java takes the mark for letters of the first line: harmless where that is a comment, and else a key that is lost.
+    let first_line = entries.first().filter(|entry| entry.line == 1);
+    match (byte_order_mark(&bytes), first_line) {
+        (None, _) => {}
+        (Some("UTF-8"), Some(entry)) if entry.key == UTF8_MARK || entry.key.starts_with(&format!("{UTF8_MARK}#")) => {
+            let text = "the file begins with one; save it as UTF-8 without";
+            notices.push(Notice::warn(Origin::File(1), "byte order mark", text));
+            return Ok(entries.into_iter().skip(1).collect());
+        }
+        (Some(encoding), _) => return Err(ConfigError::ByteOrderMark { path: path.to_owned(), encoding }),
+    }
+    Ok(entries)
+}
+
+/// The encoding whose mark an editor has put at the beginning.
+fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("UTF-8"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        _ => None,
+    }
+}
+
+/// Directories that are written as if a shell would read them, and relative ones, are not where they seem to be.
+fn note_directories(reader: &mut Reader<'_>) {
+    for key in ["dataDir", "dataLogDir"] {
+        let Some(given) = reader.given(key) else { continue };
+        if let Some(text) = directory_trouble(&given.value) {
+            reader.warn(given, text);
+        }
+    }
+}
+
+/// What is to be said about a directory; nothing about an absolute one without a shell's signs.
+fn directory_trouble(value: &str) -> Option<String> {
+    let quoted = value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']);
+    let why = if quoted {
+        "the quotes are taken as part of the name"
+    } else if value.starts_with('~') {
+        "~ stands for no home directory here"
+    } else if value.contains('$') {
+        "variables are not replaced"
+    } else if Path::new(value).is_relative() {
+        "it is relative to the directory that the server is started in"
+    } else {
+        return None;
+    };
+    // Without a working directory there is only the name itself.
+    let path = std::path::absolute(value).unwrap_or_else(|_| PathBuf::from(value));
+    Some(format!("{why}; the data is kept in {}", path.display()))
 }
 
 /// One notice for every key that was given where it works but does not do what it does in Apache.
@@ -107,7 +161,11 @@ fn note_standings(sources: &Sources, notices: &mut Vec<Notice>) {
     }
 }
 
-fn read_servers(entries: &[Entry], reader: &Reader<'_>, read: ReadFile<'_>) -> Result<Vec<ServerLine>, ConfigError> {
+fn read_servers(
+    entries: &[Entry],
+    reader: &mut Reader<'_>,
+    read: ReadFile<'_>,
+) -> Result<Vec<ServerLine>, ConfigError> {
     for (key, needs) in SASL_NEEDS {
         let on = |name: &str| reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if on(key) && !on(needs) {
@@ -128,7 +186,7 @@ fn read_servers(entries: &[Entry], reader: &Reader<'_>, read: ReadFile<'_>) -> R
     let dynamic_file = reader.text("dynamicConfigFile");
     let mut servers = server_lines(entries, dynamic_file.is_some())?;
     if let Some(path) = dynamic_file {
-        let dynamic = read_entries(Path::new(path), read)?;
+        let dynamic = read_entries(Path::new(path), read, reader.notices())?;
         check_dynamic_file(&dynamic)?;
         servers = server_lines(&dynamic, false)?;
     }
@@ -211,6 +269,7 @@ fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Co
     }
     config.max_client_cnxns = reader.count("maxClientCnxns", config.max_client_cnxns);
     config.listen_backlog = reader.count_or_off("clientPortListenBacklog");
+    config.reconfig_enabled = reader.bool("reconfigEnabled", false);
     config.autopurge.retain = reader.at_least("autopurge.snapRetainCount", 3, 3);
     config.autopurge = Autopurge { interval_s: purge_interval(reader)?, ..config.autopurge.clone() };
     classes::check_file_keys(reader)
@@ -397,6 +456,8 @@ fn core_list(text: &str) -> Option<Vec<u32>> {
     Some(cores)
 }
 
+/// The bytes EF BB BF as Java reads them.
+const UTF8_MARK: &str = "\u{ef}\u{bb}\u{bf}";
 /// Without any argument.
 const DEFAULT_DATA_DIR: &str = "ringkeeper-data";
 const DEFAULT_PORT: u16 = 2181;

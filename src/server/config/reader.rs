@@ -96,6 +96,11 @@ impl<'a> Reader<'a> {
         parse_bool(&given.value)
     }
 
+    /// What has been said so far.
+    pub fn notices(&mut self) -> &mut Vec<Notice> {
+        self.notices
+    }
+
     /// Says something about a setting that was given.
     pub fn warn(&mut self, given: &Given, text: impl Into<String>) {
         self.notices.push(Notice::warn(given.origin, &given.written, text));

@@ -90,6 +90,9 @@ pub struct Config {
     pub containers: Containers,
     /// `enforceQuota`: refuse what exceeds a hard quota. Default false.
     pub enforce_quota: bool,
+    /// `reconfigEnabled`: a standalone server answers reconfig with UNIMPLEMENTED (-6) if it is on and RECONFIGDISABLED
+    /// (-123) if it is off. Default false.
+    pub reconfig_enabled: bool,
     /// `skipACL`: check no ACL at all. Default false; only the word `yes` turns it on.
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:<hash>` that may do everything. Default none.
@@ -233,6 +236,7 @@ impl Config {
             extended_types: false,
             containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
             enforce_quota: false,
+            reconfig_enabled: false,
             skip_acl: false,
             super_digest: None,
             digest_scheme_enabled: true,

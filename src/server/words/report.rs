@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::frontend::{ConnectionReport, WatchReport};
+
 use super::monitor_keys::{COUNTERS, QUANTILES, SUMMARIES};
 
 /// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at its default.
@@ -23,14 +25,14 @@ pub struct Reports {
     /// `dirs`, `conf`.
     pub sizes: SizeReport,
     /// `cons`, `stat`: every connection, the asking one included.
-    pub connections: Vec<ConnReport>,
+    pub connections: Vec<ConnectionReport>,
     /// `dump`: the buckets of sessions.
     pub sessions: SessionReport,
     /// `dump`: ephemeral paths by owner.
     pub ephemerals: Vec<(i64, Vec<String>)>,
     /// `dump`: when connections are given up.
     pub connection_expiry: Vec<ConnExpiry>,
-    /// `wchs`, `wchc`, `wchp`: the data watches.
+    /// `wchs`, `wchc`, `wchp`: the data watches of all shards. Child watches are not in it.
     pub watches: WatchReport,
     /// `mntr`.
     pub monitor: MonitorReport,
@@ -156,46 +158,6 @@ pub struct SizeReport {
     pub log_dir: u64,
 }
 
-/// One connection.
-#[derive(Debug, Clone)]
-pub struct ConnReport {
-    /// The client's end.
-    pub remote: SocketAddr,
-    /// Whether it is being read from; not while throttled, nor the one that asks.
-    pub reading: bool,
-    /// Requests taken in and not yet answered.
-    pub outstanding: u64,
-    /// Packets received since it was accepted or the last `crst`.
-    pub packets_received: u64,
-    /// Packets sent, likewise.
-    pub packets_sent: u64,
-    /// Its session, once there is one.
-    pub session: Option<ConnSession>,
-}
-
-/// What `cons` adds for a connection with a session.
-#[derive(Debug, Clone)]
-pub struct ConnSession {
-    /// The session.
-    pub id: i64,
-    /// The last operation's short name, from [`crate::codes::OpCode::short_name`].
-    pub last_operation: &'static str,
-    /// Wall clock when the connection was accepted.
-    pub established_ms: i64,
-    /// The negotiated timeout.
-    pub timeout_ms: i32,
-    /// xid of the last request of the session's own; below 0 before the first, which is then left out.
-    pub last_cxid: i64,
-    /// zxid of the last reply; -1 before the first.
-    pub last_zxid: i64,
-    /// Monotonic clock at the last reply; 0 before the first.
-    pub last_response_ms: i64,
-    /// Latency of the last reply.
-    pub last_latency_ms: u64,
-    /// Latencies since it was accepted or the last `crst`; a connection without any shows 0.
-    pub latency_ms: Summary,
-}
-
 /// The session tracker's buckets.
 #[derive(Debug, Clone, Default)]
 pub struct SessionReport {
@@ -219,13 +181,6 @@ pub struct ConnExpiry {
     pub at_ms: i64,
     /// The client's end, and the session or 0.
     pub connections: Vec<(SocketAddr, i64)>,
-}
-
-/// The data watch table of all shards. Child watches are not in it.
-#[derive(Debug, Clone, Default)]
-pub struct WatchReport {
-    /// One entry for each session and path, in any order.
-    pub watches: Vec<(i64, String)>,
 }
 
 /// What `mntr` has beyond [`ServerReport`].

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::report::{ConnReport, ConnSession, Reports};
+use crate::frontend::ConnectionReport;
+use crate::zxid::SessionId;
+
+use super::report::Reports;
 use super::text::{address, average, double};
 use super::version;
 
@@ -28,8 +31,8 @@ pub fn stat(reports: &Reports, out: &mut String) {
 pub fn cons(reports: &Reports, out: &mut String) {
     for connection in &reports.connections {
         brief(connection, out);
-        if let Some(session) = &connection.session {
-            session_part(session, out);
+        if connection.session != SessionId::NONE {
+            session_part(connection, out);
         }
         line!(out, ")");
     }
@@ -117,22 +120,23 @@ fn counts(reports: &Reports, out: &mut String) {
     }
 }
 
-/// A connection's line without its end.
-fn brief(connection: &ConnReport, out: &mut String) {
-    part!(out, " {}[{}]", address(connection.remote), u8::from(connection.reading));
-    part!(out, "(queued={},recved={}", connection.outstanding, connection.packets_received);
-    part!(out, ",sent={}", connection.packets_sent);
+/// A connection's line without its end. One without a session, like the one that asks, is not being read.
+fn brief(connection: &ConnectionReport, out: &mut String) {
+    part!(out, " {}[{}]", address(connection.peer), u8::from(connection.session != SessionId::NONE));
+    part!(out, "(queued={},recved={}", connection.queued, connection.received);
+    part!(out, ",sent={}", connection.sent);
 }
 
-fn session_part(session: &ConnSession, out: &mut String) {
-    part!(out, ",sid=0x{:x},lop={}", session.id, session.last_operation);
-    part!(out, ",est={},to={}", session.established_ms, session.timeout_ms);
-    if session.last_cxid >= 0 {
-        part!(out, ",lcxid=0x{:x}", session.last_cxid);
+/// What a session adds; the xid only once the client has sent a request of its own.
+fn session_part(connection: &ConnectionReport, out: &mut String) {
+    part!(out, ",sid=0x{:x},lop={}", connection.session.0, connection.last_op);
+    part!(out, ",est={},to={}", connection.established_ms, connection.timeout_ms);
+    if connection.last_xid >= 0 {
+        part!(out, ",lcxid=0x{:x}", connection.last_xid);
     }
-    part!(out, ",lzxid=0x{:x},lresp={}", session.last_zxid, session.last_response_ms);
-    let latency = &session.latency_ms;
+    part!(out, ",lzxid=0x{:x},lresp={}", connection.last_zxid, connection.last_reply_ms);
+    let latency = &connection.latency;
     let mean = latency.sum.checked_div(latency.count).unwrap_or_default();
-    part!(out, ",llat={},minlat={}", session.last_latency_ms, latency.min);
+    part!(out, ",llat={},minlat={}", latency.last, latency.min);
     part!(out, ",avglat={mean},maxlat={}", latency.max);
 }

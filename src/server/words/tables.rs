@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::report::{Reports, WatchReport};
+use crate::frontend::WatchReport;
+use crate::zxid::SessionId;
+
+use super::report::Reports;
 use super::text::{address, date, one_line};
 
 /// `dump`.
@@ -40,20 +43,21 @@ pub fn dump(reports: &Reports, out: &mut String) {
 
 /// `wchs`: how many.
 pub fn wchs(watches: &WatchReport, out: &mut String) {
-    let sessions: BTreeSet<i64> = watches.watches.iter().map(|(session, _)| *session).collect();
-    let paths: BTreeSet<&str> = watches.watches.iter().map(|(_, path)| path.as_str()).collect();
+    let sessions: BTreeSet<SessionId> = watches.iter().flat_map(|(_, sessions)| sessions).copied().collect();
+    let paths: BTreeSet<&str> = watches.iter().map(|(path, _)| &**path).collect();
+    let total: usize = watches.iter().map(|(_, sessions)| sessions.len()).sum();
     line!(out, "{} connections watching {} paths", sessions.len(), paths.len());
-    line!(out, "Total watches:{}", watches.watches.len());
+    line!(out, "Total watches:{total}");
 }
 
 /// `wchc`: paths by session, then an empty line.
 pub fn wchc(watches: &WatchReport, out: &mut String) {
-    let mut by_session: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
-    for (session, path) in &watches.watches {
-        by_session.entry(*session).or_default().push(path);
+    let mut by_session: BTreeMap<SessionId, Vec<&str>> = BTreeMap::new();
+    for (path, sessions) in watches {
+        sessions.iter().for_each(|session| by_session.entry(*session).or_default().push(path));
     }
     for (session, paths) in by_session {
-        line!(out, "0x{session:x}");
+        line!(out, "0x{:x}", session.0);
         for path in paths {
             line!(out, "\t{}", one_line(path));
         }
@@ -61,16 +65,16 @@ pub fn wchc(watches: &WatchReport, out: &mut String) {
     line!(out);
 }
 
-/// `wchp`: sessions by path, then an empty line.
+/// `wchp`: sessions by path, then an empty line. A path that several shards watch stands there once.
 pub fn wchp(watches: &WatchReport, out: &mut String) {
-    let mut by_path: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
-    for (session, path) in &watches.watches {
-        by_path.entry(path).or_default().push(*session);
+    let mut by_path: BTreeMap<&str, Vec<SessionId>> = BTreeMap::new();
+    for (path, sessions) in watches {
+        by_path.entry(path).or_default().extend(sessions);
     }
     for (path, sessions) in by_path {
         line!(out, "{}", one_line(path));
         for session in sessions {
-            line!(out, "\t0x{session:x}");
+            line!(out, "\t0x{:x}", session.0);
         }
     }
     line!(out);

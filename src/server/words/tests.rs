@@ -1,21 +1,34 @@
 //! Every word against the text that a running 3.9.5 sent for the same state; only the version line is our own.
 
 use crate::codes::OpCode;
+use crate::frontend::{ConnectionReport, Latency};
+use crate::zxid::SessionId;
 
 use super::report::*;
 use super::*;
 
+/// A connection without a session.
+fn connection(port: u16, received: u64, sent: u64) -> ConnectionReport {
+    ConnectionReport {
+        peer: ([127, 0, 0, 1], port).into(),
+        session: SessionId::NONE,
+        queued: 0,
+        received,
+        sent,
+        last_op: "NA",
+        established_ms: 0,
+        timeout_ms: 0,
+        last_xid: -1,
+        last_zxid: -1,
+        last_reply_ms: 0,
+        latency: Latency::default(),
+    }
+}
+
 /// The state that the `fresh` texts were recorded in.
 fn fresh() -> Reports {
-    let connection = ConnReport {
-        remote: "127.0.0.1:52616".parse().expect("an address"),
-        reading: false,
-        outstanding: 0,
-        packets_received: 1,
-        packets_sent: 0,
-        session: None,
-    };
-    let asking = (connection.remote, 0);
+    let connection = connection(52_616, 1, 0);
+    let asking = (connection.peer, 0);
     Reports {
         serving: true,
         trace_mask: TRACE_MASK_DEFAULT,
@@ -44,35 +57,24 @@ fn fresh() -> Reports {
 
 /// The state that the `busy` texts were recorded in: two clients and the asking connection.
 fn busy() -> Reports {
-    let connection = |port: u16, packets: u64, session: Option<ConnSession>| ConnReport {
-        remote: ([127, 0, 0, 1], port).into(),
-        reading: session.is_some(),
-        outstanding: 0,
-        packets_received: packets,
-        packets_sent: if session.is_some() { packets } else { 0 },
-        session,
-    };
-    let session = |id, last_operation, established_ms, cxid, zxid, response, max| ConnSession {
-        id,
-        last_operation,
-        established_ms,
+    let session = |connection, id, last_op: &'static str, times: (i64, i64), xid, zxid, max| ConnectionReport {
+        session: SessionId(id),
+        last_op,
+        established_ms: times.0,
         timeout_ms: 30_000,
-        last_cxid: cxid,
+        last_xid: xid,
         last_zxid: zxid,
-        last_response_ms: response,
-        last_latency_ms: 0,
-        latency_ms: Summary { count: 4, sum: 1, max, ..Summary::default() },
+        last_reply_ms: times.1,
+        latency: Latency { count: 4, sum: 1, max, ..Latency::default() },
+        ..connection
     };
-    let getd = session(B8, OpCode::GET_DATA.short_name(), 1_795_327_833_104, 1, 0x4f8, 5_198_807, 0);
-    let addw = session(B7, OpCode::ADD_WATCH.short_name(), 1_795_327_833_100, 5, 0x4f7, 5_198_806, 1);
+    let (getd, addw) = (OpCode::GET_DATA.short_name(), OpCode::ADD_WATCH.short_name());
+    let getd = session(connection(50_026, 2, 2), B8, getd, (1_795_327_833_104, 5_198_807), 1, 0x4f8, 0);
+    let addw = session(connection(50_022, 6, 6), B7, addw, (1_795_327_833_100, 5_198_806), 5, 0x4f7, 1);
     let server = ServerReport { connections: 3, last_zxid: 0x4f8, node_count: 112, ..fresh().server };
     Reports {
         server,
-        connections: vec![
-            connection(50_026, 2, Some(getd)),
-            connection(50_054, 1, None),
-            connection(50_022, 6, Some(addw)),
-        ],
+        connections: vec![getd, connection(50_054, 1, 0), addw],
         sizes: SizeReport { data_dir: 67_109_358, log_dir: 67_109_358 },
         sessions: SessionReport {
             buckets: vec![
@@ -90,7 +92,7 @@ fn busy() -> Reports {
                 connections: vec![(([127, 0, 0, 1], 50_026).into(), B8), (([127, 0, 0, 1], 50_022).into(), B7)],
             },
         ],
-        watches: WatchReport { watches: vec![(B8, "/".into()), (B7, "/x".into()), (B7, "/".into())] },
+        watches: vec![("/x".into(), vec![SessionId(B7)]), ("/".into(), vec![SessionId(B8), SessionId(B7)])],
         digests: vec![(0x80, 32_879_439_738), (0x100, 67_321_709_722), (0x180, -5)],
         ..fresh()
     }
@@ -123,8 +125,8 @@ fn cons() {
 #[test]
 fn cons_of_a_connection_that_was_reset_has_no_cxid() {
     let mut reports = busy();
-    let session = reports.connections[0].session.as_mut().expect("a session");
-    (session.last_cxid, session.last_zxid, session.last_operation) = (-1, -1, "NA");
+    let session = &mut reports.connections[0];
+    (session.last_xid, session.last_zxid, session.last_op) = (-1, -1, "NA");
     let cons = text(Word::Cons, &reports);
     assert!(cons.contains(",lop=NA,est=1795327833104,to=30000,lzxid=0xffffffffffffffff,lresp="), "{cons}");
 }

@@ -321,6 +321,69 @@ fn a_dynamic_file_holds_servers_and_nothing_else() {
 }
 
 #[test]
+fn directories_are_warned_about_with_what_they_became() {
+    let here = std::env::current_dir().expect("a working directory");
+    for (written, why, became) in [
+        ("\"/var/zk\"", "quotes", "\"/var/zk\""),
+        ("~/zk", "home directory", "~/zk"),
+        ("${HOME}/zk", "variables", "${HOME}/zk"),
+        ("/var/$USER", "variables", "/var/$USER"),
+        ("zk/data", "relative", "zk/data"),
+    ] {
+        for key in ["dataDir", "dataLogDir"] {
+            let notices = notices(&format!("{key}={written}\n"), &[]);
+            let about = |notice: &&String| notice.contains(&format!("{key}: ")) && !notice.contains("given twice");
+            let notice = notices.iter().find(about).expect("a notice");
+            let became = here.join(became).display().to_string();
+            assert!(notice.starts_with("Warn") && notice.contains(why) && notice.ends_with(&became), "{notice}");
+        }
+    }
+    assert_eq!(notices("dataDir=/var/zk\n", &[]).len(), 1, "only that dataDir is given twice");
+    let loaded = arguments(&["2181", "zk"]).expect("a port and a directory");
+    let said = loaded.notices.iter().map(ToString::to_string).find(|notice| notice.contains("relative"));
+    assert!(said.expect("a notice").ends_with(&here.join("zk").display().to_string()));
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    let load = |bytes: &'static [u8]| {
+        let read = move |path: &Path| match path == Path::new("zoo.cfg") {
+            true => Ok(bytes.to_vec()),
+            false => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        load(&["zoo.cfg".to_owned()], &[], &read)
+    };
+    for bytes in [&b"\xef\xbb\xbfdataDir=/d\nclientPort=1\n"[..], b"\xff\xfed\0a\0", b"\xfe\xff\0d\0a"] {
+        let refused = load(bytes).expect_err("the first key is lost").to_string();
+        assert!(refused.contains("byte order mark") && refused.contains("zoo.cfg"), "{refused}");
+    }
+    for bytes in
+        [&b"\xef\xbb\xbf# The sample\ndataDir=/d\nclientPort=1\n"[..], b"\xef\xbb\xbf\ndataDir=/d\nclientPort=1\n"]
+    {
+        let loaded = load(bytes).expect("Apache starts with it");
+        assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
+        assert!(loaded.notices[0].to_string().contains("byte order mark"), "{}", loaded.notices[0]);
+    }
+}
+
+#[test]
+fn reconfig_is_off_unless_it_is_on() {
+    assert!(!config("").reconfig_enabled && config("reconfigEnabled=true\n").reconfig_enabled);
+}
+
+#[test]
+fn wildcards_are_kept_apart() {
+    for (text, wanted) in [
+        ("", None),
+        ("clientPortAddress=0.0.0.0\n", Some("0.0.0.0")),
+        ("clientPortAddress=::\n", Some("::")),
+        ("clientPortAddress=[::1]\n", Some("[::1]")),
+    ] {
+        assert_eq!(config(text).client_host.as_deref(), wanted, "{text}");
+    }
+}
+
+#[test]
 fn purge_intervals_are_hours_unless_they_say_otherwise() {
     for (text, wanted) in [
         ("0", None),
