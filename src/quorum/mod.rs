@@ -260,11 +260,21 @@ impl Quorum {
         }
     }
 
-    /// How many bytes may still be appended, beyond the Appends that the shell has taken. Where the longest
-    /// transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens and closes sessions
-    /// waits, and reads go on.
+    /// How many bytes the log still takes, those of [`Self::pending_bytes`] among them. Where the
+    /// longest transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens
+    /// and closes sessions waits, and reads go on.
     pub fn on_log_room(&mut self, bytes: u64) {
-        self.pipeline.set_room(bytes);
+        self.pipeline.set_room(bytes.saturating_sub(self.pending_bytes()));
+    }
+
+    /// Bytes of log entries that are encoded and that the shell has not taken yet: they rest on room
+    /// that was promised before, and must stay promised.
+    pub fn pending_bytes(&self) -> u64 {
+        let queued = self.effects.iter().map(|effect| match effect {
+            Effect::Append { bytes, .. } => bytes.len() as u64,
+            _ => 0,
+        });
+        queued.sum::<u64>() + self.pipeline.unappended()
     }
 
     /// A flush has ended well: nothing else makes a proposal committable.

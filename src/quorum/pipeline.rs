@@ -164,9 +164,14 @@ impl Pipeline {
         if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable.get()) }
     }
 
-    /// The shell may append so many bytes more than it was given so far.
+    /// So many bytes more may be proposed.
     pub(super) fn set_room(&mut self, bytes: u64) {
-        self.room = bytes.saturating_sub(self.bytes.len() as u64);
+        self.room = bytes;
+    }
+
+    /// Bytes of entries that are not handed over yet.
+    pub(super) fn unappended(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Whether an entry of so many bytes still finds room.

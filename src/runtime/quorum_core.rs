@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,15 +14,15 @@ use log::{error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{Budget, Effect, Quorum};
-use crate::txnlog::PendingFlush;
-use crate::zxid::Now;
+use crate::txnlog::{Durable, NoRoom, PendingFlush};
+use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
 use super::core_work::CoreWork;
 use super::intake::Intake;
 use super::lane::Lane;
-use super::log::{Flush, Log, LogEvent, NoRoom};
-use super::ring::{Ring, RingError, Token};
+use super::log::{Log, LogEvent};
+use super::ring::{Ring, RingError};
 
 /// How the core reaches one shard.
 #[derive(Clone)]
@@ -77,12 +76,15 @@ pub struct QuorumCore {
     watching: Vec<bool>,
     /// Messages that found a shard's lane full, oldest first.
     backlog: VecDeque<(ShardId, ToShard)>,
-    flushing: Option<(PendingFlush, Instant)>,
+    /// When the flush under way began.
+    flushing: Option<Instant>,
     flushes: FlushReport,
     flush_warning: Duration,
     snapshots: Sender<()>,
     inspections: Arc<SegQueue<Inspection>>,
     intake: Intake,
+    /// What the log has promised to take, in bytes.
+    room: u64,
     /// Requests wait for the next segment of the log.
     stalled: bool,
     last_work: CoreWork,
@@ -115,6 +117,7 @@ impl QuorumCore {
             snapshots,
             inspections,
             intake,
+            room: 0,
             stalled: false,
             last_work: CoreWork::default(),
             failure: None,
@@ -147,27 +150,28 @@ impl QuorumCore {
         self.failure.take()
     }
 
-    /// The fdatasync in flight has ended.
+    /// The flush of a file of the log has ended.
     pub fn on_synced(&mut self, result: io::Result<()>) {
-        self.log.on_flushed(&result);
-        self.on_flushed(result);
+        self.log.on_synced(result);
+        self.poll_log();
     }
 
     /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing is tried again: the
     /// kernel marks the pages clean, so a second flush would lie.
-    fn on_flushed(&mut self, result: io::Result<()>) {
-        let Some((flush, began)) = self.flushing.take() else { return };
-        let upto = flush.upto();
-        let took = began.elapsed();
-        self.flushes.record(took.as_micros() as u64);
-        if took > self.flush_warning {
-            warn!("a flush of the transaction log took {} ms (fsync.warningthresholdms)", took.as_millis());
+    fn on_flushed(&mut self, result: io::Result<Durable<Zxid>>) {
+        if let Some(began) = self.flushing.take() {
+            let took = began.elapsed();
+            self.flushes.record(took.as_micros() as u64);
+            if took > self.flush_warning {
+                let took_ms = took.as_millis();
+                warn!("a flush of the transaction log took {took_ms} ms (fsync.warningthresholdms)");
+            }
         }
-        match flush.end(result) {
+        match result {
             Ok(durable) => self.quorum.on_flushed(durable),
             Err(err) => {
-                let kind = err.kind();
-                self.fail(io::Error::new(kind, format!("flushing the transaction log up to {upto} failed: {err}")));
+                let text = format!("the transaction log has failed: {err}");
+                self.fail(io::Error::new(err.kind(), text));
             }
         }
     }
@@ -190,6 +194,7 @@ impl QuorumCore {
             self.last_work.inspections = 1;
         }
         self.poll_log();
+        self.ask_room();
         self.last_work.touch_reports = self.take_touches();
         if !self.stalled {
             self.take_requests(now);
@@ -208,21 +213,25 @@ impl QuorumCore {
         &self.last_work
     }
 
+    /// Hears what the log has to say.
     fn poll_log(&mut self) {
         while let Some(event) = self.log.poll() {
             match event {
-                LogEvent::Flushed(result) => self.on_flushed(result),
+                LogEvent::Durable(durable) => self.on_flushed(Ok(durable)),
+                LogEvent::Failed(why) => self.on_flushed(Err(why)),
                 LogEvent::Room => {}
-                LogEvent::NoSpace(err) => warn!(
-                    "no space for the transaction log: {err}; writes are refused until there is, reads go on. Free \
-                     some space in dataLogDir; autopurge.purgeInterval keeps it free"
-                ),
+                LogEvent::NoSpare(why) => warn!("{why}"),
             }
         }
-        let room = self.log.room();
-        // The next segment is on its way: requests wait for it, and its coming wakes this core. Only a full disk refuses.
-        self.stalled = room < ROOM_RECORDS_LOW * self.log.record_bytes_max() && !self.log.is_full();
-        self.quorum.on_log_room(room);
+    }
+
+    fn ask_room(&mut self) {
+        self.room = self.log.room(self.quorum.pending_bytes());
+        // The next segment is on its way: requests wait for it, and its coming wakes this core. Only
+        // a full disk refuses.
+        let low = ROOM_RECORDS_LOW * self.log.record_bytes_max();
+        self.stalled = self.room < low && !self.log.is_full();
+        self.quorum.on_log_room(self.room);
     }
 
     /// Takes reports of touches from each shard in turn.
@@ -248,7 +257,7 @@ impl QuorumCore {
     fn take_requests(&mut self, now: Now) {
         let began = Instant::now();
         let tree = self.tree.read();
-        let room = if self.log.is_full() { u64::MAX } else { self.log.room() / 2 };
+        let room = if self.log.is_full() { u64::MAX } else { self.room / 2 };
         let (shards, quorum) = (&self.shards, &mut self.quorum);
         let lane = |at: usize| &*shards[at].to_quorum;
         let is_over = || began.elapsed() >= PREPARE_MAX;
@@ -287,13 +296,11 @@ impl QuorumCore {
         self.push_backlog();
         while let Some(effect) = self.quorum.poll() {
             match effect {
-                Effect::Append { bytes, .. } => {
-                    if let Err(NoRoom) = self.log.append(&bytes) {
-                        // The machine appends within the room that it was told: only a log that has failed gets here.
-                        self.fail(io::Error::other("the transaction log takes nothing more"));
-                    }
-                    self.quorum.recycle(bytes);
-                }
+                Effect::Append { last, bytes, .. } => match self.log.append(bytes, last) {
+                    Ok(buffer) => self.quorum.recycle(buffer),
+                    // The machine appends within the room that it was told: the log has failed.
+                    Err(NoRoom) => self.poll_log(),
+                },
                 Effect::Flush(flush) => self.flush(flush, ring)?,
                 Effect::RollLog => self.log.roll(),
                 // The background takes one snapshot at a time: a request that finds one under way is dropped.
@@ -301,28 +308,23 @@ impl QuorumCore {
                 Effect::ToShard(shard, message) => push(&self.shards, &mut self.backlog, shard, message),
             }
         }
-        Ok(())
+        // A flush may go on with the next file.
+        self.log.submit(ring)
     }
 
     fn flush(&mut self, flush: PendingFlush, ring: &mut Ring) -> Result<(), RingError> {
-        self.flushing = Some((flush, Instant::now()));
-        match self.log.begin_flush() {
-            Flush::Fdatasync(file) => {
-                // SAFETY: the log keeps the descriptor open until it hears that the flush has ended.
-                let file = unsafe { BorrowedFd::borrow_raw(file) };
-                ring.sync(FLUSH, file)?;
-            }
-            Flush::Background => {}
-            Flush::Done => self.on_flushed(Ok(())),
-            Flush::Failed => self.on_flushed(Err(io::Error::other("an earlier flush failed"))),
-        }
-        Ok(())
+        self.flushing = Some(Instant::now());
+        self.log.flush(flush);
+        self.poll_log();
+        self.log.submit(ring)
     }
 
     fn fail(&mut self, err: io::Error) {
-        error!("{err}; nothing more is acknowledged, stopping");
-        self.quorum.on_flush_failed();
-        self.failure = Some(err);
+        if self.failure.is_none() {
+            error!("{err}; nothing more is acknowledged, stopping");
+            self.quorum.on_flush_failed();
+            self.failure = Some(err);
+        }
     }
 
     fn lanes_have_room(&self) -> bool {
@@ -353,9 +355,6 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
     }
 }
 
-/// The ring's name of the flush: there is at most one in flight.
-const FLUSH: Token = Token::new(0, 0);
-
 /// With less room than for so many of the longest records, and a disk that is not full, requests wait.
 const ROOM_RECORDS_LOW: u64 = 2;
 /// How long requests are prepared in one step.
@@ -383,7 +382,7 @@ mod tests {
 
     /// A core with one shard, over a log in `dir`.
     fn core(dir: &tempfile::TempDir, now: Now) -> (QuorumCore, ShardLink) {
-        let log = Log::open(LogConfig::new(dir.path().to_owned()), Arc::new(|| {})).unwrap();
+        let log = Log::open(LogConfig::new(dir.path().to_owned()), Zxid::ZERO, Arc::new(|| {})).unwrap();
         let tree = Tree::new();
         let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, now);
         let link = ShardLink {

@@ -13,6 +13,7 @@ use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
 use crate::runtime::snapshotter::take_snapshot;
+use crate::zxid::Zxid;
 
 use super::background::snapshotter_config;
 use super::config::Config;
@@ -50,7 +51,7 @@ pub fn prepare(config: &Config) -> Result<Startup, StartError> {
     let mut data = DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
         .map_err(StartError::DataDir)?;
     log_place(&data);
-    let Recovered { tree, report, .. } = recovered(config, &mut data)?;
+    let Recovered { tree, report, last_zxid } = recovered(config, &mut data)?;
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
     if report.snapshot.is_none() {
@@ -59,7 +60,7 @@ pub fn prepare(config: &Config) -> Result<Startup, StartError> {
     }
     data.take_initialize().map_err(StartError::DataDir)?;
     let log_waker = Arc::new(WakeHandle::default());
-    let log = open_log(config, &data, log_waker.clone())?;
+    let log = open_log(config, &data, last_zxid, log_waker.clone())?;
     Ok(Startup { tree, log, log_waker, data, listener, placement, started })
 }
 
@@ -78,11 +79,10 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
     recover(data, &settings).map_err(StartError::Recovery)
 }
 
-fn open_log(config: &Config, data: &DataDir, waker: Arc<WakeHandle>) -> Result<Log, StartError> {
+fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>) -> Result<Log, StartError> {
     let mut log_config = LogConfig {
         segment_bytes: config.pre_alloc_bytes,
         record_bytes_max: u64::from(config.jute_max_buffer) + u64::from(config.jute_extra_bytes),
-        file_bytes_max: config.txn_log_size_limit_bytes,
         force_sync: config.force_sync,
         ..LogConfig::new(data.logs().to_owned())
     };
@@ -96,7 +96,7 @@ fn open_log(config: &Config, data: &DataDir, waker: Arc<WakeHandle>) -> Result<L
         panic_if_asked();
         waker.wake();
     };
-    Log::open(log_config, Arc::new(wake)).map_err(StartError::Log)
+    Log::open(log_config, last, Arc::new(wake)).map_err(StartError::Log)
 }
 
 fn log_place(data: &DataDir) {

@@ -12,15 +12,15 @@ use crate::handoff::{BatchItem, ConnId, LateTouches, ShardId, ToQuorum, ToShard,
 use crate::quorum::{self, Budget, Quorum, QuorumConfig};
 use crate::session;
 use crate::tree::Tree;
-use crate::txnlog::PendingFlush;
-use crate::zxid::Now;
+use crate::txnlog::LogEvent;
+use crate::zxid::{Now, Zxid};
 
 use super::check::{Check, Checked, hold};
 use super::defect::Defect;
 use super::disk::{Disk, DiskError};
 use super::rng::Rng;
 use super::snap::Snap;
-use super::store::{Progress, Store};
+use super::store::{RECORD_BYTES_MAX, Store};
 use super::swarm::Swarm;
 use super::trace::Trace;
 
@@ -29,8 +29,6 @@ use super::trace::Trace;
 pub struct Node {
     pub tree: Tree,
     quorum: Quorum,
-    /// The flush under way.
-    flush: Option<PendingFlush>,
     shards: Vec<SimShard>,
     for_quorum: VecDeque<ToQuorum>,
     touches: VecDeque<TouchReport>,
@@ -40,6 +38,10 @@ pub struct Node {
     pub snap: Option<Snap>,
     /// A flush has failed: the process is about to end.
     pub failed: bool,
+    /// Requests wait for the next file of the log.
+    stalled: bool,
+    /// The disk is at work, and the world knows.
+    stepping: bool,
     defect: Option<Defect>,
     links: BTreeMap<(u16, u32, u32), usize>,
     snapshots_wanted: u64,
@@ -114,7 +116,6 @@ impl Node {
         };
         Self {
             quorum,
-            flush: None,
             tree,
             shards: (0..swarm.shards).map(shard).collect(),
             for_quorum: VecDeque::new(),
@@ -123,6 +124,8 @@ impl Node {
             store,
             snap: None,
             failed: false,
+            stalled: false,
+            stepping: false,
             defect,
             links: BTreeMap::new(),
             snapshots_wanted: 0,
@@ -273,15 +276,20 @@ impl Node {
             turn.out.push(Out::WakeShard(usize::from(shard.0)));
         }
         self.take_touches(now);
-        while let Some(message) = self.for_quorum.pop_front() {
-            self.quorum.on_message(message, &self.tree, now);
+        if ticks {
+            self.store.on_tick(now.mono_ms);
         }
-        if ticks && self.defect != Some(Defect::NeverExpired) {
+        self.set_room(turn);
+        if ticks && !self.stalled && self.defect != Some(Defect::NeverExpired) {
             self.quorum.on_tick(now);
         }
-        self.quorum.work(&self.tree, now, &mut Budget::new(1 + turn.rng.below(20)));
-        if ticks {
-            self.set_room(turn);
+        while !self.stalled
+            && let Some(message) = self.for_quorum.pop_front()
+        {
+            self.quorum.on_message(message, &self.tree, now);
+        }
+        if !self.stalled {
+            self.quorum.work(&self.tree, now, &mut Budget::new(1 + turn.rng.below(20)));
         }
         self.quorum_effects(turn)?;
         if self.quorum.has_committable() {
@@ -295,7 +303,7 @@ impl Node {
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
             turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
         }
-        if self.quorum.has_committable() || self.quorum.has_work() {
+        if self.quorum.has_committable() || (!self.stalled && self.quorum.has_work()) {
             turn.out.push(Out::WakeQuorum);
         }
         Ok(())
@@ -307,18 +315,13 @@ impl Node {
                 quorum::Effect::Append { first, last, bytes } => {
                     turn.trace.say(format_args!("append {first} to {last}, {} bytes", bytes.len()));
                     turn.check.on_append(&bytes, turn.now.mono_ms, turn.now.wall_ms)?;
-                    self.append(&bytes, turn)?;
-                    self.quorum.recycle(bytes);
+                    self.append(bytes, last, turn)?;
                 }
                 quorum::Effect::Flush(flush) => {
                     turn.trace.say(format_args!("flush to {}", flush.upto()));
-                    self.store.begin_flush(flush.upto());
-                    turn.out.push(Out::FlushBegun);
-                    self.flush = Some(flush);
-                    if self.defect == Some(Defect::AckBeforeFlush) {
-                        self.end_flush(Ok(()));
-                        turn.out.push(Out::WakeQuorum);
-                    }
+                    let begun = self.store.flush(turn.disk, flush);
+                    hold!(begun.is_ok(), Shell, "a flush begins with {begun:?}");
+                    self.log_events(turn);
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
@@ -331,29 +334,58 @@ impl Node {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8], turn: &mut TurnContext<'_>) -> Checked {
-        let done = self.store.append(turn.disk, bytes);
-        match done {
-            Ok(()) | Err(DiskError::Stopped) => {}
-            Err(error) => {
-                let ignored = self.defect == Some(Defect::FullDiskIgnored);
-                hold!(ignored, Shell, "an append of {} bytes beyond its room: {error:?}", bytes.len());
-            }
-        }
+    fn append(&mut self, bytes: Vec<u8>, last: Zxid, turn: &mut TurnContext<'_>) -> Checked {
+        let len = bytes.len();
+        let done = self.store.append(turn.disk, bytes, last);
+        hold!(done.is_ok(), Shell, "an append of {len} bytes, which were promised to fit: {done:?}");
+        self.want_steps(turn);
+        Ok(())
+    }
+
+    /// Opens the log, as the first thing that a server does.
+    pub fn open_log(&mut self, turn: &mut TurnContext<'_>) -> Result<(), DiskError> {
+        self.store.open(turn.disk, turn.rng)?;
         self.set_room(turn);
         Ok(())
     }
 
     /// Tells the quorum core how much the log can take, and the judge whether that is nothing.
-    pub fn set_room(&mut self, turn: &mut TurnContext<'_>) {
-        // Without space there is no next file, and the room says so.
-        let _ = self.store.prepare(turn.disk);
-        let room = match self.defect {
-            Some(Defect::FullDiskIgnored) => u64::MAX,
-            _ => self.store.room(),
-        };
+    fn set_room(&mut self, turn: &mut TurnContext<'_>) {
+        let room = self.store.room(self.quorum.pending_bytes());
+        // The next file is on its way: requests wait for it. Only a full disk refuses.
+        self.stalled = room < 2 * RECORD_BYTES_MAX as u64 && !self.store.is_full();
         turn.check.on_room(room >= ROOM_WANTED);
         self.quorum.on_log_room(room);
+        self.want_steps(turn);
+    }
+
+    fn want_steps(&mut self, turn: &mut TurnContext<'_>) {
+        if !self.stepping && self.store.has_work() {
+            self.stepping = true;
+            turn.out.push(Out::FlushBegun);
+        }
+    }
+
+    /// Hears what the log has to say.
+    fn log_events(&mut self, turn: &mut TurnContext<'_>) {
+        while let Some(event) = self.store.poll() {
+            turn.trace.say(format_args!("log: {event:?}"));
+            match event {
+                LogEvent::Durable(durable) => {
+                    if !self.store.has_lied() {
+                        turn.check.on_durable(durable.get());
+                    }
+                    self.quorum.on_flushed(durable);
+                }
+                LogEvent::Failed => {
+                    self.quorum.on_flush_failed();
+                    self.failed = true;
+                }
+                LogEvent::Room | LogEvent::NoSpare => {}
+            }
+            turn.out.push(Out::WakeQuorum);
+        }
+        self.want_steps(turn);
     }
 
     fn begin_snapshot(&mut self, turn: &mut TurnContext<'_>) {
@@ -365,36 +397,13 @@ impl Node {
         }
     }
 
-    /// The next step of the flush under way. True when there are more.
+    /// The next step of what the log's files are at. True when there are more.
     pub fn flush_step(&mut self, fails: bool, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
-        match self.store.step(turn.disk, fails, turn.rng)? {
-            Progress::Goes => return Ok(true),
-            Progress::Done(upto) => {
-                turn.trace.say(format_args!("flushed to {upto}"));
-                turn.check.on_durable(upto);
-                self.end_flush(Ok(()));
-            }
-            Progress::Failed if self.defect == Some(Defect::FlushFailureIgnored) => {
-                turn.trace.say(format_args!("flush failed, and nobody cares"));
-                self.end_flush(Ok(()));
-            }
-            Progress::Failed => {
-                turn.trace.say(format_args!("flush failed"));
-                self.end_flush(Err(DiskError::Stopped));
-                self.failed = true;
-            }
-        }
-        turn.out.push(Out::WakeQuorum);
-        Ok(false)
-    }
-
-    fn end_flush(&mut self, result: Result<(), DiskError>) {
-        match self.flush.take().map(|flush| flush.end(result)) {
-            Some(Ok(upto)) => self.quorum.on_flushed(upto),
-            Some(Err(_)) => self.quorum.on_flush_failed(),
-            // Only a defect ends a flush before its time.
-            None => {}
-        }
+        self.store.step(turn.disk, fails, turn.rng)?;
+        self.stepping = self.store.has_work();
+        let more = self.stepping;
+        self.log_events(turn);
+        Ok(more)
     }
 
     /// The next step of the snapshot under way. True when there are more.
@@ -410,7 +419,6 @@ impl Node {
                 snap.give_up(&mut self.tree, turn.disk)?;
             }
         }
-        self.set_room(turn);
         Ok(self.snap.is_some())
     }
 }
@@ -548,7 +556,6 @@ fn frontend_config(swarm: &Swarm) -> FrontendConfig {
     }
 }
 
-const RECORD_BYTES_MAX: usize = 24 << 10;
 const TOUCH_REPORTS_MAX: usize = 1;
 /// Below this room the quorum core refuses writes.
 const ROOM_WANTED: u64 = RECORD_BYTES_MAX as u64 + 1024;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::quorum::recovery::{Dir, RecoveryError, RecoverySettings, Storage, recover};
 use crate::tree::Tree;
+use crate::txnlog::SPARE_PREFIX;
 
 use super::defect::Defect;
 use super::disk::{Disk, DiskError};
@@ -38,7 +39,7 @@ pub fn start(disk: &mut Disk, defect: Option<Defect>) -> Start {
 /// Leftovers of the run before go, and a first snapshot is made.
 fn settle(disk: &mut Disk, tree: &mut Tree, is_fresh: bool) -> Result<(), DiskError> {
     for name in disk.list() {
-        if name.starts_with(super::store::SPARE_PREFIX) || name.starts_with("draft.") {
+        if name.starts_with(SPARE_PREFIX) || name.starts_with("draft.") {
             disk.unlink(&name)?;
         }
     }

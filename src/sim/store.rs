@@ -1,12 +1,15 @@
-//! The server's files on the simulated disk: the log as the production shell keeps it, step by step.
+//! The log's files on the simulated disk: what the log machine asks for, carried out step by step.
 //!
-//! A log file is made under a name that no reader looks at, zeroed in full and flushed; its first entry decides its right
-//! name. A flush is a row of steps, each of which takes time and may be the last before a crash: the old file's entries, the
-//! new one's name, its entries, the directory.
+//! There are two at work, as in production: the ring, which flushes files, and the background
+//! thread, which does one thing after the other. Each operation has a beginning and an end, whose
+//! turn comes when the world says so, so that a crash, a failure or an append falls between any two
+//! of them. The defects are lies that this shell tells the machine.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::txnlog::{FILE_HEADER_BYTES, Nonce, file_header, file_name, first_entry, tail_mark};
+use crate::txnlog::{
+    Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush, WriterSettings, file_header,
+};
 use crate::zxid::Zxid;
 
 use super::defect::Defect;
@@ -16,217 +19,332 @@ use super::rng::Rng;
 /// The log that is being written.
 #[derive(Debug)]
 pub struct Store {
-    current: Option<LogFile>,
-    /// The file before, whose entries are not all flushed yet.
-    retired: Option<LogFile>,
-    roll_wanted: bool,
-    /// The next file, zeroed and flushed: the space that the log is sure of.
-    spare: Option<String>,
-    spares_made: u64,
-    job: Option<Job>,
+    writer: LogWriter,
+    /// The name that each file has at present.
+    names: BTreeMap<FileId, String>,
+    ring: VecDeque<Op>,
+    background: VecDeque<Op>,
+    /// A file that is to be made later, and when.
+    later: Option<(Option<i64>, Op)>,
+    /// A flush was reported that is not true.
+    lied: bool,
     defect: Option<Defect>,
 }
 
-#[derive(Clone, Debug)]
-struct LogFile {
-    /// Its name at present.
-    name: String,
-    /// The name that it must have before its entries count.
-    wanted: String,
-    end: usize,
-    durable: usize,
-    bytes: usize,
-}
-
-/// A flush under way.
+/// An operation that is under way, or waits for its turn.
 #[derive(Debug)]
-struct Job {
-    upto: Zxid,
-    steps: VecDeque<StoreStep>,
-    begun: Option<Begun>,
-    /// Which file was the current one when the flush began, by the name it must have, and where it ended.
-    file: String,
-    end: usize,
+struct Op {
+    effect: LogEffect,
+    stage: Stage,
+    /// The machine was told of its end already.
+    told: bool,
 }
 
 #[derive(Debug)]
-enum StoreStep {
-    Sync(String),
-    Rename(String, String),
-    SyncDir,
-}
-
-#[derive(Debug)]
-enum Begun {
-    Sync(Flush, String),
-    SyncDir(DirFlush),
-    Nothing,
-}
-
-/// How a step of a flush went.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// There are more steps.
-    Goes,
-    /// Everything up to the zxid is durable.
-    Done(Zxid),
-    Failed,
+enum Stage {
+    Waits,
+    /// Of a file in the making: its zeros are written.
+    Zeroed,
+    /// The flush of the zeros; then that of the header.
+    Zeros(Flush),
+    Header(Flush),
+    Flush(Flush),
+    DirFlush(DirFlush),
+    /// Of a file to be trimmed: it is cut.
+    Cut,
 }
 
 impl Store {
-    /// A log that starts with its next entry.
-    pub fn new(defect: Option<Defect>, spares_made: u64) -> Self {
-        Self { current: None, retired: None, roll_wanted: false, spare: None, spares_made, job: None, defect }
+    /// A log that starts with its next entry, all up to `last` being in files that are there.
+    pub fn new(defect: Option<Defect>, last: Zxid, first_file: u64) -> Self {
+        let settings = WriterSettings {
+            segment_bytes: SEGMENT_BYTES as u64,
+            first_segment_bytes: FIRST_SEGMENT_BYTES,
+            segment_bytes_step: SEGMENT_BYTES_STEP,
+            record_bytes_max: RECORD_BYTES_MAX as u64,
+            force_sync: true,
+        };
+        Self {
+            writer: LogWriter::new(settings, last, first_file),
+            names: BTreeMap::new(),
+            ring: VecDeque::new(),
+            background: VecDeque::new(),
+            later: None,
+            lied: false,
+            defect,
+        }
     }
 
-    /// Bytes that are certain to fit.
-    pub fn room(&self) -> u64 {
-        let rest = self.current.as_ref().map_or(0, |file| file.bytes - file.end);
-        let fresh = if self.spare.is_some() { SEGMENT_BYTES - FILE_HEADER_BYTES } else { 0 };
-        rest.max(fresh) as u64
-    }
-
-    /// Makes the next file, if there is none and the disk has the space for it.
-    pub fn prepare(&mut self, disk: &mut Disk) -> Result<(), DiskError> {
-        if self.spare.is_none() && disk.room() >= SEGMENT_BYTES + RESERVE_BYTES {
-            self.spares_made += 1;
-            let name = format!("{SPARE_PREFIX}{}", self.spares_made);
-            disk.create(&name)?;
-            disk.write(&name, 0, &vec![0; SEGMENT_BYTES])?;
-            disk.write(&name, 0, &file_header(NONCE))?;
-            disk.flush(&name)?;
-            self.spare = Some(name);
+    /// Waits for the first file, or for its being impossible to make.
+    pub fn open(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
+        self.run_effects(disk)?;
+        while self.writer.is_urgent() && !self.writer.is_full() {
+            self.step(disk, false, rng)?;
         }
         Ok(())
+    }
+
+    /// Bytes that are certain to fit, of which so many are encoded already.
+    pub fn room(&mut self, pending: u64) -> u64 {
+        self.writer.room(pending)
+    }
+
+    /// Whether the room is small because no file can be made.
+    pub fn is_full(&self) -> bool {
+        self.writer.is_full()
     }
 
     /// The next append starts a new file.
     pub fn roll(&mut self) {
-        self.roll_wanted = self.current.is_some();
+        self.writer.roll();
+    }
+
+    /// Whether a flush was reported that is not true.
+    pub fn has_lied(&self) -> bool {
+        self.lied
     }
 
     /// The name of the file that is being written.
     pub fn current_name(&self) -> Option<&str> {
-        self.current.as_ref().map(|file| file.name.as_str())
+        self.names.get(&self.writer.current()?).map(String::as_str)
     }
 
     /// Puts whole entries at the end of the log.
-    pub fn append(&mut self, disk: &mut Disk, entries: &[u8]) -> Result<(), DiskError> {
-        let fits = self.current.as_ref().is_some_and(|file| file.end + entries.len() <= file.bytes);
-        if (self.roll_wanted && self.retired.is_none() && self.spare.is_some()) || !fits {
-            self.start_file(entries)?;
-        }
-        let file = self.current.as_mut().expect("a file was started");
-        disk.write(&file.name, file.end, entries)?;
-        file.end += entries.len();
-        if let Some(mark) = tail_mark(NONCE, file.end as u64, file.durable as u64)
-            && file.end + mark.len() <= file.bytes
-        {
-            disk.write(&file.name, file.end, &mark)?;
-        }
-        Ok(())
-    }
-
-    fn start_file(&mut self, entries: &[u8]) -> Result<(), DiskError> {
-        let (_, first) = first_entry(entries).expect("appends are whole entries");
-        let name = self.spare.take().ok_or(DiskError::Full)?;
-        let wanted = file_name(first);
-        let (end, bytes) = (FILE_HEADER_BYTES, SEGMENT_BYTES);
-        let fresh = LogFile { name, wanted, end, durable: end, bytes };
-        self.retired = self.current.replace(fresh);
-        self.roll_wanted = false;
-        Ok(())
+    pub fn append(&mut self, disk: &mut Disk, entries: Vec<u8>, last: Zxid) -> Result<(), DiskError> {
+        self.writer.append(entries, last).map_err(|_| DiskError::Full)?;
+        self.run_effects(disk)
     }
 
     /// Begins to flush everything that was appended.
-    pub fn begin_flush(&mut self, upto: Zxid) {
-        let mut steps = VecDeque::new();
-        if let Some(old) = self.retired.take()
-            && self.defect != Some(Defect::RollWithoutFlush)
-        {
-            steps.push_back(StoreStep::Sync(old.name));
-        }
-        let (mut name, mut end) = (String::new(), 0);
-        if let Some(file) = &self.current {
-            (name, end) = (file.wanted.clone(), file.end);
-            if file.name == file.wanted {
-                steps.push_back(StoreStep::Sync(file.name.clone()));
-            } else {
-                steps.push_back(StoreStep::Rename(file.name.clone(), file.wanted.clone()));
-                steps.push_back(StoreStep::Sync(file.wanted.clone()));
-                if self.defect != Some(Defect::LostDirectoryEntry) {
-                    steps.push_back(StoreStep::SyncDir);
-                }
-            }
-        }
-        self.job = Some(Job { upto, steps, begun: None, file: name, end });
+    pub fn flush(&mut self, disk: &mut Disk, flush: PendingFlush) -> Result<(), DiskError> {
+        self.writer.flush(flush);
+        self.run_effects(disk)
     }
 
-    /// Does the next half step of the flush: begins an operation, or ends the one begun. `fails` makes the device fail.
-    pub fn step(&mut self, disk: &mut Disk, fails: bool, rng: &mut Rng) -> Result<Progress, DiskError> {
-        let Some(mut job) = self.job.take() else { return Ok(Progress::Goes) };
-        let progress = match job.begun.take() {
-            None => self.begin_step(disk, &mut job)?,
-            Some(Begun::Sync(flush, name)) if fails => {
-                disk.fail_flush(flush, rng);
-                if self.defect != Some(Defect::FlushRetried) {
-                    return Ok(Progress::Failed);
-                }
-                job.steps.push_front(StoreStep::Sync(name));
-                Progress::Goes
+    /// Time passes.
+    pub fn on_tick(&mut self, now_ms: i64) {
+        match self.later.take() {
+            Some((Some(at), op)) if now_ms >= at => self.background.push_back(op),
+            Some((None, op)) => {
+                let LogEffect::Make { after_ms, .. } = op.effect else { return };
+                self.later = Some((Some(now_ms + i64::from(after_ms)), op));
             }
-            Some(begun) => {
-                end_step(disk, begun)?;
-                Progress::Goes
-            }
+            other => self.later = other,
+        }
+    }
+
+    /// Whether [`Self::step`] has something to do.
+    pub fn has_work(&self) -> bool {
+        !self.ring.is_empty() || !self.background.is_empty()
+    }
+
+    /// The next thing to know.
+    pub fn poll(&mut self) -> Option<LogEvent> {
+        self.writer.poll_event()
+    }
+
+    /// Begins or ends the operation whose turn it is. `fails` makes the device fail.
+    pub fn step(&mut self, disk: &mut Disk, fails: bool, rng: &mut Rng) -> Result<(), DiskError> {
+        let is_ring = match (self.ring.is_empty(), self.background.is_empty()) {
+            (false, false) => rng.chance(500),
+            (ring_is_empty, _) => !ring_is_empty,
         };
-        if job.steps.is_empty() && job.begun.is_none() {
-            if let Some(file) = self.current.as_mut().filter(|file| file.wanted == job.file) {
-                file.durable = file.durable.max(job.end);
+        let lane = if is_ring { &mut self.ring } else { &mut self.background };
+        let Some(mut op) = lane.pop_front() else { return Ok(()) };
+        match self.advance(&mut op, disk, fails, rng)? {
+            Some(_) if op.told => Ok(()),
+            Some(done) => {
+                self.writer.on_done(done);
+                self.run_effects(disk)
             }
-            return Ok(Progress::Done(job.upto));
+            None => {
+                let lane = if is_ring { &mut self.ring } else { &mut self.background };
+                lane.push_front(op);
+                Ok(())
+            }
         }
-        self.job = Some(job);
-        Ok(progress)
-    }
-
-    fn begin_step(&mut self, disk: &mut Disk, job: &mut Job) -> Result<Progress, DiskError> {
-        job.begun = Some(match job.steps.pop_front() {
-            Some(StoreStep::Sync(name)) => Begun::Sync(disk.begin_flush(&name)?, name),
-            Some(StoreStep::SyncDir) => Begun::SyncDir(disk.begin_dir_flush()?),
-            Some(StoreStep::Rename(from, to)) => {
-                disk.rename(&from, &to)?;
-                for file in self.current.iter_mut().chain(self.retired.iter_mut()).filter(|file| file.name == from) {
-                    file.name.clone_from(&to);
-                }
-                Begun::Nothing
-            }
-            None => Begun::Nothing,
-        });
-        Ok(Progress::Goes)
     }
 
     /// The machine stops: a flush under way has covered nothing for certain.
     pub fn abandon(self, disk: &mut Disk) {
-        if let Some(Job { begun: Some(Begun::Sync(flush, _)), .. }) = self.job {
-            disk.abandon_flush(flush);
+        for op in self.ring.into_iter().chain(self.background) {
+            if let Stage::Zeros(flush) | Stage::Header(flush) | Stage::Flush(flush) = op.stage {
+                disk.abandon_flush(flush);
+            }
         }
     }
-}
 
-fn end_step(disk: &mut Disk, begun: Begun) -> Result<(), DiskError> {
-    match begun {
-        Begun::Sync(flush, _) => disk.end_flush(flush),
-        Begun::SyncDir(flush) => disk.end_dir_flush(&flush),
-        Begun::Nothing => Ok(()),
+    /// Hands every effect to whoever carries it out.
+    fn run_effects(&mut self, disk: &mut Disk) -> Result<(), DiskError> {
+        while let Some(effect) = self.writer.poll() {
+            let mut op = Op { effect, stage: Stage::Waits, told: false };
+            match &op.effect {
+                LogEffect::Store { file, offset, bytes } => {
+                    let stored = disk.write(&self.names[file], *offset as usize, bytes);
+                    match stored {
+                        Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => {}
+                        other => other?,
+                    }
+                }
+                LogEffect::Sync { file } => {
+                    let file = *file;
+                    op.told = self.defect == Some(Defect::AckBeforeFlush);
+                    self.lied |= op.told;
+                    self.ring.push_back(op);
+                    if self.lied && self.defect == Some(Defect::AckBeforeFlush) {
+                        self.writer.on_done(LogDone::Synced { file, result: Ok(()) });
+                    }
+                }
+                LogEffect::Make { after_ms: 1.., .. } => self.later = Some((None, op)),
+                _ => self.background.push_back(op),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins an operation, or ends the one begun. Says what came of it, once it has ended.
+    fn advance(
+        &mut self,
+        op: &mut Op,
+        disk: &mut Disk,
+        fails: bool,
+        rng: &mut Rng,
+    ) -> Result<Option<LogDone>, DiskError> {
+        match &op.effect {
+            LogEffect::Make { .. } => self.advance_make(op, disk, fails, rng),
+            LogEffect::Sync { .. } => self.advance_sync(op, disk, fails, rng),
+            LogEffect::SyncDir => self.advance_sync_dir(op, disk, fails),
+            LogEffect::Rename { file, .. } if fails => Ok(Some(LogDone::Renamed { file: *file, result: Err(Failed) })),
+            LogEffect::Rename { file, from, to } => {
+                disk.rename(from, to)?;
+                self.names.insert(*file, to.clone());
+                Ok(Some(LogDone::Renamed { file: *file, result: Ok(()) }))
+            }
+            LogEffect::Trim { file, bytes, mark } => {
+                let name = &self.names[file];
+                match op.stage {
+                    Stage::Waits => {
+                        disk.truncate(name, *bytes as usize)?;
+                        op.stage = Stage::Cut;
+                        Ok(None)
+                    }
+                    _ => {
+                        // On a full disk the file stays without a mark.
+                        let mark = mark.as_ref().map_or(&[][..], |mark| &mark[..]);
+                        match disk.write(name, *bytes as usize, mark) {
+                            Ok(()) | Err(DiskError::Full) => {}
+                            Err(error) => return Err(error),
+                        }
+                        Ok(Some(LogDone::Trimmed { file: *file }))
+                    }
+                }
+            }
+            LogEffect::Remove { file, name } => {
+                disk.unlink(name)?;
+                Ok(Some(LogDone::Removed { file: *file }))
+            }
+            LogEffect::Store { .. } => Ok(None),
+        }
+    }
+
+    fn advance_sync(
+        &mut self,
+        op: &mut Op,
+        disk: &mut Disk,
+        fails: bool,
+        rng: &mut Rng,
+    ) -> Result<Option<LogDone>, DiskError> {
+        let LogEffect::Sync { file } = op.effect else { return Ok(None) };
+        let is_retired = self.writer.current() != Some(file);
+        let mut result = Ok(());
+        match std::mem::replace(&mut op.stage, Stage::Waits) {
+            Stage::Flush(flush) if fails => {
+                disk.fail_flush(flush, rng);
+                match self.defect {
+                    Some(Defect::FlushRetried) => return Ok(None),
+                    Some(Defect::FlushFailureIgnored) => self.lied = true,
+                    _ => result = Err(Failed),
+                }
+            }
+            Stage::Flush(flush) => disk.end_flush(flush)?,
+            _ if is_retired && self.defect == Some(Defect::RollWithoutFlush) => {}
+            _ => {
+                op.stage = Stage::Flush(disk.begin_flush(&self.names[&file])?);
+                return Ok(None);
+            }
+        }
+        Ok(Some(LogDone::Synced { file, result }))
+    }
+
+    fn advance_sync_dir(&mut self, op: &mut Op, disk: &mut Disk, fails: bool) -> Result<Option<LogDone>, DiskError> {
+        let mut result = Ok(());
+        match std::mem::replace(&mut op.stage, Stage::Waits) {
+            Stage::DirFlush(_) if fails => result = Err(Failed),
+            Stage::DirFlush(flush) => disk.end_dir_flush(&flush)?,
+            _ if self.defect == Some(Defect::LostDirectoryEntry) => {}
+            _ => {
+                op.stage = Stage::DirFlush(disk.begin_dir_flush()?);
+                return Ok(None);
+            }
+        }
+        Ok(Some(LogDone::DirSynced { result }))
+    }
+
+    fn advance_make(
+        &mut self,
+        op: &mut Op,
+        disk: &mut Disk,
+        fails: bool,
+        rng: &mut Rng,
+    ) -> Result<Option<LogDone>, DiskError> {
+        let LogEffect::Make { file, name, bytes, .. } = &op.effect else { return Ok(None) };
+        let (file, bytes) = (*file, *bytes as usize);
+        let nonce = Nonce::new(NONCES.wrapping_mul(file.0 + 1));
+        let mut made = Ok(nonce);
+        match std::mem::replace(&mut op.stage, Stage::Waits) {
+            Stage::Zeros(flush) | Stage::Header(flush) if fails => {
+                disk.fail_flush(flush, rng);
+                made = Err(Failed);
+            }
+            Stage::Zeros(flush) => {
+                disk.end_flush(flush)?;
+                disk.write(name, 0, &file_header(nonce))?;
+                op.stage = Stage::Header(disk.begin_flush(name)?);
+                return Ok(None);
+            }
+            Stage::Header(flush) => disk.end_flush(flush)?,
+            Stage::Zeroed => {
+                op.stage = Stage::Zeros(disk.begin_flush(name)?);
+                return Ok(None);
+            }
+            _ => {
+                disk.create(name)?;
+                let zeros = if disk.room() < bytes + RESERVE_BYTES { FILE_BYTES_SHORT } else { bytes };
+                if zeros == bytes || self.defect == Some(Defect::FullDiskIgnored) {
+                    self.names.insert(file, name.clone());
+                    disk.write(name, 0, &vec![0; zeros])?;
+                    op.stage = Stage::Zeroed;
+                    return Ok(None);
+                }
+                made = Err(Failed);
+            }
+        }
+        if made.is_err() {
+            disk.unlink(name)?;
+        }
+        Ok(Some(LogDone::Made { file, nonce: made }))
     }
 }
 
-/// Names that start so are no log files yet.
-pub const SPARE_PREFIX: &str = "spare.";
-/// The size of a log file; what the simulated clients can have under way fits it.
+/// The longest record; what the simulated clients can have under way fits a file.
+pub const RECORD_BYTES_MAX: usize = 24 << 10;
+/// The size of a log file.
 pub const SEGMENT_BYTES: usize = 192 << 10;
+const FIRST_SEGMENT_BYTES: u64 = 64 << 10;
+const SEGMENT_BYTES_STEP: u64 = 4 << 10;
 /// What snapshots may take up of a full disk.
 const RESERVE_BYTES: usize = 32 << 10;
-/// Nobody in the simulated world guesses at it.
-const NONCE: Nonce = Nonce::new(0x5eed);
+/// What is left of a file where a full disk is not noticed.
+const FILE_BYTES_SHORT: usize = 512;
+/// Nobody in the simulated world guesses at nonces: an odd number times the file's makes them.
+const NONCES: u64 = 0x9e37_79b9_7f4a_7c15;

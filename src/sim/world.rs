@@ -245,11 +245,15 @@ impl World {
         if self.defect == Some(Defect::ZxidReused) && tree.last_zxid().0 > 0 {
             tree.set_last_zxid(crate::zxid::Zxid(tree.last_zxid().0 - 1));
         }
-        let store = Store::new(self.defect, u64::from(self.generation) * 1_000_000);
+        let store = Store::new(self.defect, tree.last_zxid(), u64::from(self.generation) * 1_000_000);
         let seed = self.rng.next();
         let mut node = Node::new(&self.swarm, tree, store, self.defect, now, seed);
-        self.with_turn(|turn| node.set_room(turn));
+        let (opened, out) = self.with_turn(|turn| node.open_log(turn));
         self.node = Some(node);
+        if let Err(error) = opened {
+            return Err(Property::Shell.broken(format_args!("the log opens with {error:?}")));
+        }
+        self.carry_out(out)?;
         self.quorum_turn_ms = now.mono_ms;
         for core in 0..=usize::from(self.swarm.shards) {
             let offset = self.rng.below(1000);

@@ -31,11 +31,13 @@ mod durable;
 mod scanner;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use crate::zxid::Zxid;
 
 pub use durable::{Durable, PendingFlush};
 pub use scanner::{Damage, Entry, ScanEnd, Scanner};
+pub use writer::{Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom, SPARE_PREFIX, WriterSettings};
 
 /// The first four bytes of a log file, "ZKLG".
 pub const MAGIC: u32 = 0x5a4b_4c47;

@@ -15,13 +15,11 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
-use crate::txnlog::{FILE_HEADER_BYTES, Nonce, file_header, tail_mark};
+use crate::txnlog::{Nonce, TAIL_MARK_BYTES, file_header};
 
 /// A mapped log file with its header in place.
 #[derive(Debug)]
 pub(super) struct Segment {
-    /// Under which it was made; it gets its log name when the first entry decides it.
-    pub(super) path: PathBuf,
     file: File,
     map: MmapRaw,
     nonce: Nonce,
@@ -36,11 +34,6 @@ impl Segment {
     /// Bytes of the file.
     pub(super) fn bytes(&self) -> u64 {
         self.map.len() as u64
-    }
-
-    /// Bytes that entries can take up in it.
-    pub(super) fn capacity(&self) -> u64 {
-        self.bytes() - FILE_HEADER_BYTES as u64
     }
 
     /// Copies `bytes` to `offset`. Only the thread that appends calls it.
@@ -74,13 +67,12 @@ impl Segment {
         self.file.sync_data()
     }
 
-    /// Unmaps the file, whose `bytes` are all durable, and cuts what is behind them but for a mark that says so. Neither is a
-    /// promise to anybody, so nothing is flushed.
-    pub(super) fn trim(self, bytes: u64) -> io::Result<()> {
-        let Self { file, map, nonce, .. } = self;
+    /// Unmaps the file, of which `bytes` are used, cuts what is behind them and appends the mark.
+    pub(super) fn trim(self, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]>) -> io::Result<()> {
+        let Self { file, map, .. } = self;
         drop(map);
         file.set_len(bytes)?;
-        match tail_mark(nonce, bytes, bytes) {
+        match mark {
             Some(mark) => file.write_all_at(&mark, bytes),
             None => Ok(()),
         }
@@ -137,23 +129,32 @@ impl Preparation {
         Ok(self.zeroed == self.bytes)
     }
 
-    /// Puts the header in, makes length and blocks durable, maps.
+    /// Puts the header in, makes length and blocks durable, maps. Nothing is left after an error.
     pub(super) fn finish(self) -> io::Result<Segment> {
+        match self.map() {
+            Ok((map, nonce)) => Ok(Segment { file: self.file, map, nonce }),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn map(&self) -> io::Result<(MmapRaw, Nonce)> {
         let nonce = Nonce::new(RandomState::new().hash_one(0));
         self.file.write_all_at(&file_header(nonce), 0)?;
         self.file.sync_all()?;
         let map = MmapOptions::new().len(self.bytes as usize).map_raw(&self.file)?;
-        let segment = Segment { path: self.path, file: self.file, map, nonce };
         // Readahead would bring in large folios, see `step`.
-        segment.map.advise(Advice::Random)?;
-        segment.prefault(0..WINDOW_BYTES)?;
-        Ok(segment)
+        map.advise(Advice::Random)?;
+        map.advise_range(Advice::PopulateRead, 0, WINDOW_BYTES.min(self.bytes) as usize)?;
+        Ok((map, nonce))
     }
 
     /// Gives the space back.
     pub(super) fn abandon(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
-            log::warn!("{}: can not be removed: {error}", self.path.display());
+            log::warn!("{}: cannot be removed: {error}", self.path.display());
         }
     }
 }

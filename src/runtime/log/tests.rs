@@ -6,8 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::txnlog::{Nonce, ScanEnd, Scanner, append_entry, zxid_of_name};
-use crate::zxid::Zxid;
+use crate::txnlog::{FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, append_entry, file_header, tail_mark, zxid_of_name};
 
 /// An entry of `len` payload bytes.
 fn entry(zxid: i64, len: usize) -> Vec<u8> {
@@ -22,7 +21,7 @@ fn open(dir: &TempDir, change: impl FnOnce(&mut LogConfig)) -> Log {
     let mut config = LogConfig::new(dir.path().to_owned());
     config.segment_bytes = 8 << 20;
     change(&mut config);
-    Log::open(config, Arc::new(|| ())).unwrap()
+    Log::open(config, Zxid::ZERO, Arc::new(|| ())).unwrap()
 }
 
 /// All log files in order: their names' zxids, their entries' zxids, whether they end cleanly.
@@ -37,9 +36,17 @@ fn read(dir: &Path) -> BTreeMap<Zxid, (Vec<i64>, bool)> {
     .collect()
 }
 
+/// Appends whole entries; the zxids are in them.
+fn append(log: &mut Log, entries: &[u8]) -> Result<(), NoRoom> {
+    let file = [&file_header(Nonce::new(0))[..], entries].concat();
+    let last = Scanner::new(&file).last();
+    log.append(entries.to_vec(), last.unwrap().zxid).map(drop)
+}
+
 fn wait_for_room(log: &mut Log, bytes: u64) {
     let start = std::time::Instant::now();
-    while log.room() < bytes {
+    while log.room(0) < bytes {
+        log.collect();
         assert!(start.elapsed().as_secs() < 60, "no room of {bytes} bytes after a minute");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
@@ -48,7 +55,7 @@ fn wait_for_room(log: &mut Log, bytes: u64) {
 /// Until a roll would not have to wait.
 fn wait_for_spare(log: &mut Log) {
     let start = std::time::Instant::now();
-    while log.spares.is_empty() {
+    while log.writer.is_urgent() {
         assert!(start.elapsed().as_secs() < 60, "no spare file after a minute");
         std::thread::sleep(std::time::Duration::from_millis(2));
         log.collect();
@@ -59,10 +66,10 @@ fn wait_for_spare(log: &mut Log) {
 fn what_is_appended_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
-    assert!(log.room() >= 4 << 20 >> 1, "the first segment is there when the log opens");
+    assert!(log.room(0) >= 4 << 20 >> 1, "the first segment is there when the log opens");
     assert!(read(dir.path()).is_empty(), "no log file before the first entry decides its name");
     for zxid in 1..=50 {
-        log.append(&entry(zxid, 100 + zxid as usize)).unwrap();
+        append(&mut log, &entry(zxid, 100 + zxid as usize)).unwrap();
         log.flush_blocking().unwrap();
     }
     let expected = BTreeMap::from([(Zxid(1), ((1..=50).collect(), true))]);
@@ -81,11 +88,11 @@ fn a_roll_starts_a_file_and_trims_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
     log.roll();
-    log.append(&entry(7, 40)).unwrap();
+    append(&mut log, &entry(7, 40)).unwrap();
     wait_for_spare(&mut log);
-    log.append(&entry(8, 40)).unwrap();
+    append(&mut log, &entry(8, 40)).unwrap();
     log.roll();
-    log.append(&entry(9, 40)).unwrap();
+    append(&mut log, &entry(9, 40)).unwrap();
     log.flush_blocking().unwrap();
     assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(7), (vec![7, 8], true)), (Zxid(9), (vec![9], true))]));
     drop(log);
@@ -93,7 +100,7 @@ fn a_roll_starts_a_file_and_trims_the_old_one() {
     assert!(std::fs::metadata(dir.path().join("log.9")).unwrap().len() >= 8 << 20);
     // A second run removes the spares of the first and starts a file of its own.
     let mut log = open(&dir, |_| ());
-    log.append(&entry(10, 40)).unwrap();
+    append(&mut log, &entry(10, 40)).unwrap();
     log.close().unwrap();
     assert_eq!(read(dir.path()).keys().copied().collect::<Vec<_>>(), [Zxid(7), Zxid(9), Zxid(10)]);
 }
@@ -112,7 +119,7 @@ fn a_batch_is_split_over_files_at_an_entry() {
         }
         batch.truncate(batch.len() - 300_013);
         zxid -= 1;
-        log.append(&batch).unwrap();
+        append(&mut log, &batch).unwrap();
     }
     log.flush_blocking().unwrap();
     let files = read(dir.path());
@@ -128,53 +135,51 @@ fn a_batch_is_split_over_files_at_an_entry() {
 fn more_than_the_room_is_refused_whole() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
-    log.append(&entry(1, 40)).unwrap();
+    append(&mut log, &entry(1, 40)).unwrap();
     let mut batch = Vec::new();
     for zxid in 2..40 {
         batch.extend(entry(zxid, 1 << 20));
     }
-    assert_eq!(log.append(&batch), Err(NoRoom));
-    log.append(&entry(2, 40)).unwrap();
+    assert_eq!(append(&mut log, &batch), Err(NoRoom));
+    append(&mut log, &entry(2, 40)).unwrap();
     log.close().unwrap();
     assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(1), (vec![1, 2], true))]));
 }
 
 #[test]
-fn a_file_over_its_limit_is_rolled() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut log = open(&dir, |config| config.file_bytes_max = Some(1000));
-    for zxid in 1..=6 {
-        wait_for_spare(&mut log);
-        log.append(&entry(zxid, 400)).unwrap();
-        log.flush_blocking().unwrap();
-    }
-    assert_eq!(read(dir.path()).keys().copied().collect::<Vec<_>>(), [Zxid(1), Zxid(4)]);
-}
-
-#[test]
-fn without_force_sync_a_flush_only_waits_for_the_name() {
+fn without_force_sync_marks_claim_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |config| config.force_sync = false);
-    log.append(&entry(1, 40)).unwrap();
-    assert_eq!(log.begin_flush(), Flush::Background);
-    assert!(log.wait_for_flush().is_ok());
-    log.append(&entry(2, 40)).unwrap();
-    assert_eq!(log.begin_flush(), Flush::Done);
-    assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(1), (vec![1, 2], true))]));
+    for zxid in 1..=3 {
+        append(&mut log, &entry(zxid, 40)).unwrap();
+        log.flush(PendingFlush::of(log.writer.appended()));
+        while !matches!(log.poll(), Some(LogEvent::Durable(_))) {}
+        assert_eq!(log.to_sync, None, "no flush of ours reaches the disk");
+    }
+    log.close().unwrap();
+    let file = std::fs::read(dir.path().join("log.1")).unwrap();
+    let nonce = Nonce::of_header(file.first_chunk().unwrap()).unwrap();
+    let end = 16 + 3 * 53;
+    let header = FILE_HEADER_BYTES as u64;
+    assert_eq!(crate::txnlog::read_tail_mark(nonce, end, &file[end as usize..]), Some(header));
 }
 
 #[test]
 fn after_a_failed_flush_nothing_succeeds() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
-    log.append(&entry(1, 40)).unwrap();
+    append(&mut log, &entry(1, 40)).unwrap();
     log.flush_blocking().unwrap();
-    log.append(&entry(2, 40)).unwrap();
-    assert!(matches!(log.begin_flush(), Flush::Fdatasync(_)));
-    log.on_flushed(&Err(io::Error::from_raw_os_error(5)));
-    assert_eq!(log.append(&entry(3, 40)), Err(NoRoom));
-    assert_eq!(log.room(), 0);
-    assert_eq!(log.begin_flush(), Flush::Failed);
+    append(&mut log, &entry(2, 40)).unwrap();
+    log.flush(PendingFlush::of(log.writer.appended()));
+    log.syncing = log.to_sync.take();
+    assert!(log.syncing.is_some());
+    log.on_synced(Err(io::Error::from_raw_os_error(5)));
+    let events: Vec<_> = std::iter::from_fn(|| log.poll()).collect();
+    assert!(events.iter().any(|it| matches!(it, LogEvent::Failed(why) if why.raw_os_error() == Some(5))));
+    assert_eq!(append(&mut log, &entry(3, 40)), Err(NoRoom));
+    assert_eq!(log.room(0), 0);
+    assert!(log.flush_blocking().is_err());
 }
 
 #[test]
@@ -183,9 +188,28 @@ fn a_name_that_can_not_be_made_fails_the_flush() {
     let mut log = open(&dir, |_| ());
     // A directory of that name can not be replaced by a file.
     std::fs::create_dir(dir.path().join("log.1")).unwrap();
-    log.append(&entry(1, 40)).unwrap();
+    append(&mut log, &entry(1, 40)).unwrap();
     assert!(log.flush_blocking().is_err());
-    assert_eq!(log.append(&entry(2, 40)), Err(NoRoom));
+    assert_eq!(append(&mut log, &entry(2, 40)), Err(NoRoom));
+}
+
+#[test]
+fn the_end_of_its_thread_ends_the_log_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (woken, wakes) = unbounded();
+    let wake = Arc::new(move || woken.send(()).unwrap());
+    let mut log = Log::open(LogConfig::new(dir.path().to_owned()), Zxid::ZERO, wake).unwrap();
+    append(&mut log, &entry(1, 40)).unwrap();
+    log.send(Job::Panic);
+    let failure = loop {
+        wakes.recv().expect("the thread wakes the log when it ends");
+        match std::iter::from_fn(|| log.poll()).find(|it| matches!(it, LogEvent::Failed(_))) {
+            Some(LogEvent::Failed(why)) => break why,
+            _ => continue,
+        }
+    };
+    assert!(failure.to_string().contains(THREAD), "{failure}");
+    assert!(log.flush_blocking().is_err());
 }
 
 /// `mount -t tmpfs -o size=12m tmpfs <dir>`, then `LOG_FULL_DIR=<dir> cargo test --lib a_full_disk -- --ignored`.
@@ -199,9 +223,9 @@ fn a_full_disk_takes_the_room_and_space_gives_it_back() {
     let mut log = open(&dir, |_| ());
     let mut zxid = 0;
     // The first segment is all there is.
-    while log.room() > 0 {
+    while log.room(0) > 0 {
         zxid += 1;
-        if log.append(&entry(zxid, 60_000)).is_err() {
+        if append(&mut log, &entry(zxid, 60_000)).is_err() {
             zxid -= 1;
             break;
         }
@@ -212,29 +236,11 @@ fn a_full_disk_takes_the_room_and_space_gives_it_back() {
         assert!(start.elapsed().as_secs() < 10);
         log.collect();
     }
-    assert!(matches!(std::iter::from_fn(|| log.poll()).last(), Some(LogEvent::NoSpace(_))), "it says so once");
-    assert!(zxid > 40 && log.room() < 60_013, "{zxid} {}", log.room());
+    assert!(matches!(std::iter::from_fn(|| log.poll()).last(), Some(LogEvent::NoSpare(_))), "it says so once");
+    assert!(zxid > 40 && log.room(0) < 60_013, "{zxid} {}", log.room(0));
     std::fs::remove_file(hog).unwrap();
     wait_for_room(&mut log, 1 << 20);
-    log.append(&entry(zxid + 1, 60_000)).unwrap();
+    append(&mut log, &entry(zxid + 1, 60_000)).unwrap();
     log.close().unwrap();
     assert_eq!(read(dir.path()).into_values().flat_map(|(zxids, _)| zxids).max(), Some(zxid + 1));
-}
-
-#[test]
-fn a_roll_keeps_what_was_promised() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut log = open(&dir, |_| ());
-    log.append(&entry(1, 40)).unwrap();
-    wait_for_spare(&mut log);
-    let promised = log.room();
-    // More was promised than the spare files hold: the roll has to wait until the room is asked for again.
-    log.promised = log.spare_room() + 1;
-    log.roll();
-    log.append(&entry(2, 40)).unwrap();
-    assert_eq!(read(dir.path()).len(), 1);
-    assert!(log.room() <= promised.max(log.spare_room()));
-    log.append(&entry(3, 40)).unwrap();
-    log.flush_blocking().unwrap();
-    assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(1), (vec![1, 2], true)), (Zxid(3), (vec![3], true))]));
 }

@@ -1,0 +1,412 @@
+//! The writing side of the log: which file entries go to, what makes them durable, how much is
+//! certain to fit. It is one machine for both shells: `runtime` carries its effects out on files,
+//! `sim` on its disk.
+//!
+//! The log is a row of files of Apache's format that are zeroed in full and flushed before the first
+//! entry goes in. They never grow: when one is full or rolled, the next one takes over, which was
+//! made ahead of need. It has a name that Apache ignores ([`SPARE_PREFIX`]) until its first entry
+//! decides the right one.
+//!
+//! What a flush does, in this order and one step at a time:
+//!
+//! 1. the entries of the file before get onto the disk, its padding is cut;
+//! 2. the next file gets its name, and the directory is synced;
+//! 3. its own entries get onto the disk, and so on to the file that is written now.
+//!
+//! So of all files only the newest can end in a torn tail, nothing in a file is durable before its
+//! name is, and no file is ever flushed by two at once: the kernel reports a write error once per
+//! open file, so of two flushes one would hear "ok". A failed step ends the log for good. The kernel
+//! counts pages as clean after an error, so a second attempt would prove nothing.
+//!
+//! A full disk: no file can be made, [`LogWriter::room`] shrinks to what is there, and the attempt is
+//! repeated every second.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `room` | what is promised to fit, and how entries are split over files |
+//! | `flush` | the steps of a flush |
+//! | `spares` | the files made ahead of need: when and how large |
+
+mod flush;
+mod room;
+mod spares;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::zxid::Zxid;
+
+use super::{
+    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, file_name, first_entry,
+    tail_mark,
+};
+
+use flush::Step;
+use spares::{Making, Spare};
+
+/// What a log is like. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterSettings {
+    /// `preAllocSize`: how large a file is.
+    pub segment_bytes: u64,
+    /// The size of the first file, which a start waits for; the next ones grow to `segment_bytes`.
+    pub first_segment_bytes: u64,
+    /// Files are a multiple of this, and of what the disk writes at a time.
+    pub segment_bytes_step: u64,
+    /// The longest record that will be appended.
+    pub record_bytes_max: u64,
+    /// `forceSync`: without it no flush waits for the disk, and marks claim nothing.
+    pub force_sync: bool,
+}
+
+/// One file of this run, by the number under which it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileId(pub u64);
+
+/// What the machine asks of its shell. Each but [`LogEffect::Store`] is answered by the
+/// [`LogDone`] of the same name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LogEffect {
+    /// Make the file `name` of `bytes` bytes, all of them zeros on the disk and then a
+    /// [`super::file_header`], flushed with its length; begin after so many milliseconds. At most
+    /// one is under way.
+    Make { file: FileId, name: String, bytes: u64, after_ms: u32 },
+    /// Put the bytes at the offset, into the map or the page cache: done when this is.
+    Store { file: FileId, offset: u64, bytes: Vec<u8> },
+    /// Make all that was stored in the file so far durable.
+    Sync { file: FileId },
+    /// Give the file its name, in place of what has it.
+    Rename { file: FileId, from: String, to: String },
+    /// Make the names in the directory durable.
+    SyncDir,
+    /// Nothing more goes to the file: cut it to `bytes`, all of which are durable, then append the
+    /// mark, which says so. Neither is a promise to anybody, so neither is flushed.
+    Trim { file: FileId, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]> },
+    /// Remove a file that was made and not used.
+    Remove { file: FileId, name: String },
+}
+
+/// What came of an effect. An error means that the outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogDone {
+    /// The file is there with a header of this nonce; or it is not, and nothing is left of it.
+    Made {
+        file: FileId,
+        nonce: Result<Nonce, Failed>,
+    },
+    Synced {
+        file: FileId,
+        result: Result<(), Failed>,
+    },
+    Renamed {
+        file: FileId,
+        result: Result<(), Failed>,
+    },
+    DirSynced {
+        result: Result<(), Failed>,
+    },
+    Trimmed {
+        file: FileId,
+    },
+    Removed {
+        file: FileId,
+    },
+}
+
+/// The operation failed; the shell knows why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
+
+/// What the machine tells whoever appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// A flush has ended.
+    Durable(Durable<Zxid>),
+    /// A flush has failed: nothing becomes durable any more.
+    Failed,
+    /// [`LogWriter::room`] has grown.
+    Room,
+    /// No file can be made: said once until one can be made again.
+    NoSpare,
+}
+
+/// The entries were not appended, none of them: they are more than was promised, or the log has
+/// failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// The machine. See the module.
+#[derive(Debug)]
+pub struct LogWriter {
+    settings: WriterSettings,
+    /// Files with entries, oldest first. The last is the one that entries go to; those before it
+    /// wait for a flush. A file is started by an append, so none is empty.
+    files: VecDeque<OpenFile>,
+    /// Files made ahead of need. Each holds at least two of the longest entries.
+    spares: VecDeque<Spare>,
+    /// The sizes of those that are still to be made, the one being made first.
+    coming: VecDeque<u64>,
+    making: Option<Making>,
+    next_file: u64,
+    /// How much is kept ready after the current file.
+    ahead: u64,
+    /// Bytes of entries that are still promised to fit. Invariant: `promised <= guaranteed()`.
+    promised: u64,
+    /// The next append starts a new file, once the spare ones hold what is promised.
+    roll_wanted: bool,
+    /// The last entry appended.
+    appended: Zxid,
+    /// A flush that was asked for and has not ended. Invariants: it covers no more than what was
+    /// appended; `step` is none without it.
+    flushing: Option<PendingFlush>,
+    /// What the flush waits for.
+    step: Option<Step>,
+    failed: bool,
+    full: bool,
+    effects: VecDeque<LogEffect>,
+    events: VecDeque<LogEvent>,
+}
+
+/// A file with entries. Invariant: `header <= durable <= end <= bytes`.
+#[derive(Debug)]
+struct OpenFile {
+    file: FileId,
+    nonce: Nonce,
+    bytes: u64,
+    /// The name that it gets, or has.
+    name: String,
+    naming: Naming,
+    /// Where the next entry goes.
+    end: u64,
+    /// Everything before it is on the disk.
+    durable: u64,
+}
+
+/// How far a file's name has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    Spare,
+    Renamed,
+    /// The directory was synced since.
+    Durable,
+}
+
+impl LogWriter {
+    /// A log that starts a file with its next entry and makes the first of them now. All up to
+    /// `last` is in earlier files, which stay as they are; files get numbers from `first_file` on.
+    pub fn new(settings: WriterSettings, last: Zxid, first_file: u64) -> Self {
+        let smallest = settings.segment_bytes_min();
+        let mut writer = Self {
+            settings,
+            files: VecDeque::new(),
+            spares: VecDeque::new(),
+            coming: [smallest, settings.segment_bytes_after(smallest)].into(),
+            making: None,
+            next_file: first_file,
+            ahead: 0,
+            promised: 0,
+            roll_wanted: false,
+            appended: last,
+            flushing: None,
+            step: None,
+            failed: false,
+            full: false,
+            effects: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        writer.make_next();
+        writer.check();
+        writer
+    }
+
+    /// Appends whole entries, in the order of their zxids, the last of which is `last`.
+    pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<(), NoRoom> {
+        self.check();
+        assert!(!entries.is_empty() && last > self.appended, "{last} follows {}", self.appended);
+        if self.failed {
+            return Err(NoRoom);
+        }
+        let len = entries.len() as u64;
+        let parts = self.split(&entries);
+        assert!(parts.is_some() || len > self.promised, "{len} of {} promised bytes", self.promised);
+        self.write_parts(entries, &parts.ok_or(NoRoom)?);
+        self.promised = self.promised.saturating_sub(len);
+        self.appended = last;
+        self.check();
+        Ok(())
+    }
+
+    /// The next append starts a new file, or the first one after it for which files are ready that
+    /// hold what was promised.
+    pub fn roll(&mut self) {
+        self.roll_wanted = !self.files.is_empty();
+    }
+
+    /// An effect has been carried out.
+    pub fn on_done(&mut self, done: LogDone) {
+        self.check();
+        match done {
+            LogDone::Made { file, nonce } => self.on_made(file, nonce),
+            LogDone::Trimmed { .. } | LogDone::Removed { .. } => {}
+            _ if self.failed => {}
+            _ => self.on_step(done),
+        }
+        self.check();
+    }
+
+    /// A [`LogEffect::Store`] could not be carried out, or the shell can carry out nothing more.
+    pub fn on_failed(&mut self) {
+        self.fail();
+        self.check();
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<LogEffect> {
+        self.effects.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll_event(&mut self) -> Option<LogEvent> {
+        self.events.pop_front()
+    }
+
+    /// Ends a log of which everything is durable: cuts the current file, removes the spare ones. A
+    /// Make that is not answered by now never will be.
+    pub fn close(&mut self) {
+        self.check();
+        assert!(self.flushing.is_none(), "the log ends after its last flush");
+        self.making = None;
+        self.coming.clear();
+        for file in std::mem::take(&mut self.files) {
+            self.trim(&file);
+        }
+        for spare in std::mem::take(&mut self.spares) {
+            self.effects.push_back(LogEffect::Remove { file: spare.file, name: spares::spare_name(spare.file) });
+        }
+        self.promised = 0;
+        self.failed = true;
+        if self.settings.force_sync {
+            self.effects.push_back(LogEffect::SyncDir);
+        }
+        self.check();
+    }
+
+    /// The file that entries go to.
+    pub fn current(&self) -> Option<FileId> {
+        self.files.back().map(|file| file.file)
+    }
+
+    /// The zxid of the last entry.
+    pub fn appended(&self) -> Zxid {
+        self.appended
+    }
+
+    /// Where its entries end, in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.back().map_or(0, |file| file.end)
+    }
+
+    /// Whether no file can be made at present: the room is small for longer than it takes to make
+    /// one.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether no file is ready after the current one.
+    pub fn is_urgent(&self) -> bool {
+        self.spares.is_empty()
+    }
+
+    /// Whether the log takes nothing more.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether a flush is under way.
+    pub fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
+    fn write_parts(&mut self, mut entries: Vec<u8>, parts: &[usize]) {
+        for (index, len) in parts.iter().enumerate() {
+            let rest = entries.split_off(*len);
+            let part = std::mem::replace(&mut entries, rest);
+            if index > 0 {
+                self.start_file(&part);
+            }
+            if !part.is_empty() {
+                self.write(part);
+            }
+        }
+        assert!(entries.is_empty(), "the parts are the whole");
+    }
+
+    /// Makes the next spare file the current one, under the name that the first of `entries` gives
+    /// it.
+    fn start_file(&mut self, entries: &[u8]) {
+        let fresh = self.spares.pop_front().expect("the split counted on this file");
+        let (_, first) = first_entry(entries).expect("the log gets whole entries");
+        let header = FILE_HEADER_BYTES as u64;
+        self.plan_ahead();
+        self.files.push_back(OpenFile {
+            file: fresh.file,
+            nonce: fresh.nonce,
+            bytes: fresh.bytes,
+            name: file_name(first),
+            naming: Naming::Spare,
+            end: header,
+            durable: header,
+        });
+        self.roll_wanted = false;
+        self.ask_for_spares();
+    }
+
+    fn write(&mut self, mut entries: Vec<u8>) {
+        let file = self.files.back_mut().expect("a file was started");
+        let offset = file.end;
+        file.end += entries.len() as u64;
+        assert!(file.end <= file.bytes, "{} bytes in a file of {}", file.end, file.bytes);
+        if let Some(mark) = tail_mark(file.nonce, file.end, file.durable)
+            && file.end + mark.len() as u64 <= file.bytes
+        {
+            entries.extend_from_slice(&mark);
+        }
+        self.effects.push_back(LogEffect::Store { file: file.file, offset, bytes: entries });
+    }
+
+    fn trim(&mut self, file: &OpenFile) {
+        assert!(file.durable == file.end || !self.settings.force_sync, "{} is flushed", file.name);
+        let mark = tail_mark(file.nonce, file.end, file.durable);
+        self.effects.push_back(LogEffect::Trim { file: file.file, bytes: file.end, mark });
+    }
+
+    fn fail(&mut self) {
+        if !self.failed {
+            self.failed = true;
+            self.flushing = None;
+            self.step = None;
+            self.promised = 0;
+            self.events.push_back(LogEvent::Failed);
+        }
+    }
+
+    /// The invariants.
+    fn check(&self) {
+        assert!(self.promised <= self.guaranteed(), "{} of {}", self.promised, self.guaranteed());
+        let covered = self.flushing.as_ref().map(PendingFlush::upto);
+        assert!(covered.is_none_or(|upto| upto <= self.appended), "a flush of what is to come");
+        assert!(covered.is_some() || self.step.is_none(), "a step without a flush");
+        for file in &self.files {
+            let header = FILE_HEADER_BYTES as u64;
+            assert!(header <= file.durable && file.durable <= file.end && file.end <= file.bytes);
+        }
+        let files = self.files.iter().rev().skip(1);
+        debug_assert!(files.clone().all(|file| file.end > FILE_HEADER_BYTES as u64), "empty file");
+        debug_assert!(self.spares.iter().all(|spare| spare.bytes >= self.settings.segment_bytes_min()));
+        debug_assert!(self.making.is_some() || self.coming.is_empty(), "a file is asked for");
+    }
+}
+
+/// Spare files are called so and a number; no reader of logs looks at them.
+pub const SPARE_PREFIX: &str = "ringkeeper.spare.";
