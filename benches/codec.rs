@@ -1,4 +1,4 @@
-//! What the frontend machine costs for one request: from the bytes of a frame to the bytes of its reply, and the parts
+//! The costs of the frontend machine for one request: from the bytes of a frame to the bytes of its reply, and the parts
 //! of it.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

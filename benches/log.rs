@@ -1,4 +1,4 @@
-//! What the log costs the quorum core: encoding an entry, appending a group, making it durable, scanning a file.
+//! The costs of the log to the quorum core: encoding an entry, appending a group, making it durable, scanning a file.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -33,22 +33,22 @@ macro_rules! mutant {
     };
 }
 
-pub mod acl;
+mod acl;
 pub mod bench;
 pub mod cli;
 pub mod codes;
 pub mod frontend;
 pub mod handoff;
 pub mod jute;
-pub mod limits;
+mod limits;
 pub mod proto;
 pub mod quorum;
 pub mod runtime;
 pub mod server;
-pub mod session;
+mod session;
 pub mod sim;
 pub mod snapshot;
-pub mod splitmix;
+mod splitmix;
 pub mod tools;
 pub mod tree;
 pub mod txn;

@@ -57,7 +57,7 @@ fn sessions_and_their_ephemerals_survive_a_kill_and_end_with_a_close() {
     let mut other = RawClient::connect(server.address, 30_000);
     assert_eq!(other.get("/e"), Ok(vec![]));
     assert_eq!(owner.call(OpCode::CLOSE_SESSION, |_| {}).err, 0);
-    assert_eq!(owner.reply(), None, "the connection is closed behind the reply");
+    assert_eq!(owner.reply(), None, "the connection is closed after the reply");
     assert_eq!(other.get("/e"), Err(-101));
     server.kill_and_restart();
     let mut other = RawClient::connect(server.address, 30_000);

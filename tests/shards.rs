@@ -87,7 +87,7 @@ fn a_session_is_renewed_through_whatever_shard_accepts() {
     });
 }
 
-/// What a client sends right behind its connect request moves with the connection, whole and in order.
+/// What a client sends right after its connect request moves with the connection, whole and in order.
 #[test]
 fn requests_behind_the_connect_request_move_along() {
     placed_both_ways(|server| {
@@ -109,7 +109,7 @@ fn requests_behind_the_connect_request_move_along() {
                         create_record(writer, &format!("/p{:x}-{round}-{nth}", client.session), &[1; 500], 0);
                     }));
                 }
-                // In pieces, so that some come before the move, some while it goes on and some behind it.
+                // In pieces, so that some come before the move, some while it goes on and some after it.
                 for piece in bytes.chunks(1 + round as usize * 1500) {
                     moving.send_bytes(piece);
                 }

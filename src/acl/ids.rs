@@ -35,7 +35,7 @@ pub fn masked(acl: &Acl) -> Acl {
     }
 }
 
-/// The slots of a `ConcurrentHashMap` with so many entries: it grows when it is three quarters full.
+/// The number of slots of a `ConcurrentHashMap` with this many entries: it grows when it is three quarters full.
 fn table_size(entries: usize) -> u32 {
     let mut slots = 16u32;
     while entries >= (slots - (slots >> 2)) as usize && slots < 1 << 30 {

@@ -1,4 +1,4 @@
-//! Who may do what: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes
+//! Access control: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes
 //! nor connections: lists and proven ids come in, a verdict goes out.
 //!
 //! The rules are those of `ZooKeeperServer.checkACL` and `PrepRequestProcessor.fixupACL`.
@@ -45,9 +45,9 @@ impl AclConfig {
         self.skip || list.is_empty() || grants_to_world(list, perm) || is_super(ids) || self.grants(list, perm, ids)
     }
 
-    /// What `addauth` proves: the ids to add to the connection, none for `ip`, which it has already.
+    /// The ids that `addauth` proves: those to add to the connection, none for `ip`, which it has already.
     ///
-    /// Digest never fails, there is no list of users. Errors: AUTH_FAILED for any other scheme and for null data.
+    /// Digest never fails: there is no list of users. Errors: AUTH_FAILED for any other scheme and for null data.
     pub fn authenticate(&self, scheme: Option<&str>, data: Option<&[u8]>) -> Result<Vec<Id>, ErrorCode> {
         match (scheme, data) {
             (Some("ip"), _) => Ok(Vec::new()),
@@ -75,7 +75,7 @@ impl AclConfig {
         })
     }
 
-    /// What a valid id of a scheme looks like. `None` stands for Java's null, which the providers choke on.
+    /// The form of a valid id of a scheme. `None` stands for Java's null, which the providers choke on.
     fn is_valid(&self, scheme: &str, id: Option<&str>) -> Result<bool, ErrorCode> {
         match scheme {
             "world" => id.map(|id| id == "anyone").ok_or(ErrorCode::MARSHALLING_ERROR),
@@ -84,14 +84,6 @@ impl AclConfig {
             _ => Ok(false),
         }
     }
-}
-
-/// [`AclConfig::permits`] with the switches as they are by default.
-pub fn permits(list: &[Acl], perm: i32, ids: &[Id]) -> bool {
-    list.is_empty()
-        || grants_to_world(list, perm)
-        || is_super(ids)
-        || AclConfig { skip: false, digest: true, super_digest: None }.grants(list, perm, ids)
 }
 
 /// The list that a create or setACL stores: duplicates removed, `auth` replaced by the proven ids.
@@ -124,7 +116,7 @@ pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig)
     if list.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(list) }
 }
 
-/// What getACL shows to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None`
+/// The answer of getACL to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None`
 /// if they may not see it at all.
 pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
     if !config.permits(list, perms::READ | perms::ADMIN, ids) {
@@ -136,7 +128,7 @@ pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
     }
 }
 
-/// The common case first: `world:anyone` stands in nearly every list.
+/// The common case first: nearly every list has `world:anyone`.
 fn grants_to_world(list: &[Acl], perm: i32) -> bool {
     list.iter().any(|acl| acl.perms & perm != 0 && &*acl.id.scheme == "world" && &*acl.id.id == "anyone")
 }

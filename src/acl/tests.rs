@@ -89,6 +89,7 @@ fn who_may() {
     assert!(AclConfig { skip: true, ..config.clone() }.permits(&list, perms::ADMIN, &[]));
     assert!(!AclConfig { digest: false, ..config }.permits(&list, perms::READ, &[u]));
     // Bits of other permissions do not help, nor does another id of scheme world.
+    let permits = |list: &[Acl], perm, ids: &[Id]| AclConfig::default().permits(list, perm, ids);
     assert!(!permits(&[stored(perms::READ, "world", "anyone")], perms::WRITE, &[]));
     assert!(!permits(&[stored(perms::ALL, "world", "nobody")], perms::READ, &[Id::new("world", "nobody")]));
 }

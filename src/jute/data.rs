@@ -2,7 +2,7 @@
 
 use super::{Malformed, Reader, Writer};
 
-/// Who: a scheme and an id within it (`data.Id`).
+/// A scheme and an id within it (`data.Id`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Id {
     /// `world`, `digest`, `ip`, `super`, `auth`, `sasl`, `x509`.
@@ -23,7 +23,7 @@ impl Id {
 pub struct Acl {
     /// Permission bits as given; unknown bits are kept.
     pub perms: i32,
-    /// Whom they are granted to.
+    /// The id they are granted to.
     pub id: Id,
 }
 
@@ -163,7 +163,7 @@ impl StatPersisted {
         writer.i64(self.pzxid);
     }
 
-    /// What a client sees of it (`DataNode.copyStat`).
+    /// The Stat as a client sees it (`DataNode.copyStat`).
     pub fn to_stat(&self, data_length: usize, num_children: u32) -> Stat {
         let children = num_children as i32;
         Stat {
@@ -185,7 +185,7 @@ impl StatPersisted {
     }
 }
 
-/// What a stored `ephemeralOwner` means (`EphemeralType`).
+/// The meaning of a stored `ephemeralOwner` (`EphemeralType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// A persistent node.
@@ -194,7 +194,7 @@ pub enum Owner {
     Session,
     /// A container: it goes when its last child has gone.
     Container,
-    /// A TTL node of so many milliseconds.
+    /// A TTL node of this many milliseconds.
     Ttl(i64),
 }
 

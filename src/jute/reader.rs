@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::text::decode_utf8_like_java;
 
-/// Why a record does not decode. The client sees MARSHALLINGERROR (-5), or its connection is closed.
+/// The reason why a record does not decode. The client sees MARSHALLINGERROR (-5), or its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The bytes end inside a field of this kind.
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }

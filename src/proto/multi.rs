@@ -5,7 +5,7 @@ use crate::jute::{Malformed, Reader};
 
 use super::requests::{CheckVersionRequest, CreateRequest, DeleteRequest, PathWatchRequest, SetDataRequest};
 
-/// What stands before each sub-request and at the end of the list (`proto.MultiHeader`).
+/// The header before each sub-request and at the end of the list (`proto.MultiHeader`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MultiHeader {
     pub op: OpCode,

@@ -1,4 +1,5 @@
-//! What a client gets: reply heads, the connect answer and watch events, written straight into the outgoing bytes.
+//! The answers to clients: reply heads, the connect answer and watch events, written straight into the
+//! outgoing bytes.
 
 use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::jute::Writer;
@@ -29,7 +30,7 @@ pub struct ConnectResponse {
 }
 
 impl ConnectResponse {
-    /// The answer to a session that does not exist any more, or to a wrong password.
+    /// The answer to a session that no longer exists, or to a wrong password.
     pub fn refused(read_only: Option<bool>) -> Self {
         Self { timeout_ms: 0, session_id: 0, password: [0; 16], read_only: read_only.map(|_| false) }
     }

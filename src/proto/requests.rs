@@ -1,4 +1,5 @@
-//! What a client sends. Strings that may be null on the wire are `Option`: each op answers null in its own way.
+//! The requests of clients. Strings that may be null on the wire are `Option`: each op answers null in
+//! its own way.
 
 use std::borrow::Cow;
 
@@ -196,7 +197,7 @@ impl<'a> AddWatchRequest<'a> {
     }
 }
 
-/// setWatches and setWatches2: what a reconnecting client still watches, by list.
+/// setWatches and setWatches2: the watches of a reconnecting client, by list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetWatches<'a> {
     /// The last zxid that the client has seen.

@@ -1,4 +1,4 @@
-//! When sessions end: buckets of one tick each, so that a touch rarely moves anything (`ExpiryQueue`).
+//! The ends of sessions: buckets of one tick each, so that a touch rarely moves anything (`ExpiryQueue`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -94,18 +94,14 @@ impl ExpiryQueue {
     }
 
     /// The timeout that the session runs with, in milliseconds.
-    pub fn timeout_ms(&self, session: SessionId) -> Option<i32> {
+    #[cfg(test)]
+    fn timeout_ms(&self, session: SessionId) -> Option<i32> {
         self.sessions.get(&session).map(|due| due.timeout_ms)
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
     }
 
     /// Up to `max` sessions that follow `after`: the monotonic time of expiry and the session, soonest
@@ -171,7 +167,7 @@ mod tests {
             assert!(expired(&mut queue, now + 4000).is_empty());
             assert!(expired(&mut queue, end - 1).is_empty());
             assert_eq!(expired(&mut queue, end), [A]);
-            assert!(queue.is_empty());
+            assert_eq!(queue.len(), 0);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::zxid::SessionId;
 pub fn first_id(elapsed_ms: i64, server_id: u8) -> i64 {
     let time = ((elapsed_ms << 24) as u64 >> 8) as i64;
     let id = time | (i64::from(server_id) << 56);
-    // The owner of every container can not be a session too.
+    // The owner of every container cannot be a session too.
     if id == i64::MIN { id + 1 } else { id }
 }
 
@@ -56,7 +56,7 @@ impl JavaRandom {
     }
 }
 
-/// What the server mixes into the seed (`ZooKeeperServer.superSecret`).
+/// The constant that the server mixes into the seed (`ZooKeeperServer.superSecret`).
 const PASSWORD_SEED: i64 = 0xB341_5C00;
 const MULTIPLIER: u64 = 0x5_DEEC_E66D;
 const INCREMENT: u64 = 0xB;

@@ -1,8 +1,8 @@
 //! Log records: what a request becomes once it is decided (`zookeeper.jute`'s `txn` module).
 //!
 //! The same bytes go into the log, into PROPOSAL packets and into every server's apply: header, record and, since 3.6, the
-//! digest that the tree must have after it. The set of kinds is closed: a type that is not here can not be applied by any
-//! server, so it is an error at reading and can not be written (ZOOKEEPER-2623).
+//! digest that the tree must have after it. The set of kinds is closed: a type that is not here cannot be applied by any
+//! server, so it is an error at reading and cannot be written (ZOOKEEPER-2623).
 
 mod record;
 
@@ -14,7 +14,7 @@ use crate::zxid::{SessionId, Zxid};
 
 pub use record::{LogRecord, TxnError, read_log_record, write_log_record};
 
-/// Whose request became this transaction, when, and at which place in the order (`txn.TxnHeader`).
+/// The session, time and zxid of a transaction (`txn.TxnHeader`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxnHeader {
     pub session: SessionId,
@@ -25,7 +25,7 @@ pub struct TxnHeader {
     pub time_ms: i64,
 }
 
-/// What happens to the tree.
+/// One change of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Txn {
     CreateSession {
@@ -79,7 +79,7 @@ pub struct CreateTxn {
     pub parent_cversion: i32,
 }
 
-/// What sort of node a [`CreateTxn`] makes, which also decides the record it is logged as.
+/// The kind of node that a [`CreateTxn`] makes, which also decides the record it is logged as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateKind {
     Persistent,

@@ -20,7 +20,7 @@ pub struct LogRecord {
     pub digest: Option<TxnDigest>,
 }
 
-/// Why the payload of a log record can not be read.
+/// The reason why the payload of a log record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxnError {
     /// A field is cut or has an impossible length.
@@ -77,7 +77,7 @@ pub fn read_log_record(payload: &[u8]) -> Result<LogRecord, TxnError> {
     Ok(LogRecord { header: TxnHeader { session, cxid, zxid, time_ms }, txn, digest })
 }
 
-/// Where a record stands: the last field of some may be missing, and only a log record is followed by a digest.
+/// The place of a record: the last field of some may be missing, and only a log record is followed by a digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Log,

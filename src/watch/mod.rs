@@ -1,5 +1,5 @@
-//! The watch table of one shard: who waits for what, keyed by path. It knows connections as opaque numbers and sends
-//! nothing: firing means calling back.
+//! The watch table of one shard: which connection waits for what, keyed by path. It knows connections
+//! as opaque numbers and sends nothing: firing means calling back.
 //!
 //! Apache keeps two tables, one for data and one for children; here one entry per path and connection carries a set of
 //! modes, which says the same in less memory (`WatchManager`, `WatcherModeManager`):
@@ -93,7 +93,7 @@ pub struct WatchTable {
     told: Vec<u32>,
 }
 
-/// How many watches there are, each a pair of path and connection.
+/// Numbers of watches, each a pair of path and connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Pairs in the data table.
@@ -116,7 +116,7 @@ impl WatchTable {
         Self::with_seed(0)
     }
 
-    /// As [`Self::new`], with a seed for the hashes of paths: one that clients can not guess keeps them from finding paths
+    /// As [`Self::new`], with a seed for the hashes of paths: one that clients cannot guess keeps them from finding paths
     /// that collide. Nothing that shows depends on it.
     pub fn with_seed(seed: u64) -> Self {
         Self {
@@ -216,7 +216,7 @@ impl WatchTable {
         self.connections.get(connection as usize).map_or(0, HashTable::len)
     }
 
-    /// How many watches there are, by table.
+    /// The number of watches, by table.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -346,11 +346,11 @@ fn parent(path: &str) -> Option<&str> {
 
 /// Connections that fit beside four mode bits.
 pub const CONNECTIONS_MAX: u32 = 1 << 28;
-/// What one more watcher of a path takes in a hash table that is two thirds full.
+/// The memory of one more watcher of a path in a hash table that is two thirds full.
 const SHARED_WATCH_BYTES: usize = 8;
 /// Entries up to which spare room is not given back.
 const SPARE_MIN: usize = 256;
-/// Room is given back when the table has shrunk to one part in so many.
+/// Room is given back when the table has shrunk to this fraction of its capacity.
 const SPARE_FACTOR: usize = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the watched paths are kept: a slab in chunks, so that growing moves nothing, and the watchers of one path.
+//! The watched paths and their watchers: a slab in chunks, so that growing moves nothing, and the watchers of one path.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -176,7 +176,7 @@ fn put_in(all: &mut HashTable<Watcher>, watcher: Watcher) {
     all.insert_unique(rehash(&watcher), watcher, rehash);
 }
 
-/// What the allocator takes for so many bytes.
+/// What the allocator takes for a number of bytes.
 fn malloc_bytes(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
