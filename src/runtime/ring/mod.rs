@@ -22,14 +22,15 @@
 //! accept may still hold the port of a listener, so whoever binds it again should try for a while.
 //!
 //! All `unsafe` code serves three invariants: received bytes are read only between the completion that names their
-//! buffer and its return ([`buffers`]); sent bytes are owned by the ring until their completion ([`send`]); and both
-//! outlive whatever the kernel still does with them, because dropping the ring first cancels that.
+//! buffer and its return ([`buffers`]); sent and written bytes are owned by the ring until their completion ([`send`],
+//! [`write`]); and all outlive whatever the kernel still does with them, because dropping the ring first cancels that.
 
 mod accept;
 mod buffers;
 mod cancel;
 mod close;
 mod event;
+mod pages;
 mod poll;
 mod probe;
 mod receive;
@@ -39,6 +40,7 @@ mod sync;
 mod tests;
 mod token;
 mod wake;
+mod write;
 
 use std::fmt;
 use std::io;
@@ -52,9 +54,11 @@ use rustix::io::Errno;
 
 use buffers::BufferGroup;
 use send::SendTable;
+use write::WriteTable;
 
 pub use buffers::Chunk;
 pub use event::{Event, ReceiveStop};
+pub use pages::Pages;
 pub use probe::{RingUnavailable, probe};
 pub use token::{OpKind, Token, UserData};
 pub use wake::Waker;
@@ -97,6 +101,7 @@ pub struct Ring {
     uring: IoUring,
     group: Rc<BufferGroup>,
     sends: SendTable,
+    writes: WriteTable,
     waker: Waker,
     batch: Batch,
     no_iowait: EnterFlags,
@@ -119,9 +124,9 @@ impl Ring {
             .map_err(RingUnavailable::from_buffers)?;
         let waker = Waker::new().map_err(RingUnavailable::from_setup)?;
         let no_iowait = if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
-        let sends = SendTable::default();
+        let (sends, writes) = (SendTable::default(), WriteTable::default());
         let spin = Spin { window: config.spin, pays: false };
-        let mut ring = Ring { uring, group, sends, waker, batch: Batch::new(), no_iowait, spin };
+        let mut ring = Ring { uring, group, sends, writes, waker, batch: Batch::new(), no_iowait, spin };
         ring.arm_wake().map_err(|error| RingUnavailable::from_setup(error.into()))?;
         Ok(ring)
     }
@@ -173,6 +178,7 @@ impl Ring {
         match kind {
             OpKind::Receive => Some(receive::decode(token, cqe, &self.group)),
             OpKind::Send => Some(send::decode(token, cqe, &mut self.sends)),
+            OpKind::Write => write::decode(token, cqe, &mut self.writes),
             OpKind::Accept => Some(accept::decode(token, cqe)),
             OpKind::Poll => Some(poll::decode(token, cqe)),
             OpKind::Sync => Some(Event::Synced { token, result: cqe.result().map(drop) }),
@@ -274,6 +280,7 @@ impl Drop for Ring {
         while self.next_event().is_some() {}
         // A buffer that is still in flight after all that is better leaked than freed.
         std::mem::take(&mut self.sends).leak();
+        std::mem::take(&mut self.writes).leak();
     }
 }
 
@@ -297,6 +304,13 @@ pub enum RingError {
         /// What was to be sent.
         buffer: Vec<u8>,
     },
+    /// The slot already has a write in flight; here are the pages back.
+    WriteInFlight {
+        /// Whose write.
+        token: Token,
+        /// What was to be written.
+        pages: Pages,
+    },
     /// A send is longer than 4 GiB.
     SendTooLong {
         /// Its length.
@@ -310,6 +324,7 @@ impl fmt::Display for RingError {
             RingError::Enter(error) => write!(f, "io_uring_enter: {error}"),
             RingError::SubmissionsStuck => write!(f, "io_uring: the kernel takes no more submissions"),
             RingError::SendInFlight { conn, .. } => write!(f, "connection {conn:?} has a send in flight already"),
+            RingError::WriteInFlight { token, .. } => write!(f, "{token:?} has a write in flight already"),
             RingError::SendTooLong { bytes } => write!(f, "a send of {bytes} B is longer than the 4 GiB one can have"),
         }
     }
