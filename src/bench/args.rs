@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::mix::Mix;
 
@@ -23,8 +23,14 @@ pub struct BenchArgs {
 pub(super) enum Floor {
     /// Answer the load generator's frames with replies of a server's size, and do nothing else.
     EchoServer(EchoArgs),
+    /// Answer setData when a record of its size is durable, and do nothing else.
+    DurableServer(DurableServerArgs),
     /// Measure how long a durable 4 KiB write into a written file takes, in two ways.
     DurableWrite(DurableArgs),
+    /// Run a greedy client beside one that reads and writes now and then, and say what either suffers.
+    Greedy(GreedyArgs),
+    /// Change a znode that thousands of sessions watch, and time the writer's reply and the last event.
+    FanOut(FanOutArgs),
 }
 
 #[derive(Args, Debug)]
@@ -83,6 +89,9 @@ pub(super) struct LoadArgs {
     /// Session timeout in milliseconds.
     #[arg(long, default_value_t = 30_000)]
     pub(super) timeout: u32,
+    /// Send every request by itself, as most clients do, instead of all that are due in one piece.
+    #[arg(long)]
+    pub(super) one_by_one: bool,
     /// Drive a bare echo server: no handshake, no tree.
     #[arg(long)]
     pub(super) echo: bool,
@@ -117,6 +126,31 @@ pub(super) struct EchoArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct DurableServerArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:2198")]
+    pub(super) listen: SocketAddr,
+    /// How records get to the disk.
+    #[arg(long, value_enum, default_value_t = Way::Direct)]
+    pub(super) way: Way,
+    /// The directory for its file, on the device that is measured.
+    #[arg(long, default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// MiB of that file; it is gone through round and round.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) file_mib: u32,
+    /// Bytes of data in the reply to a getData.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(super) payload: u32,
+    /// The core to run on.
+    #[arg(long)]
+    pub(super) core: Option<usize>,
+    /// Seconds after which to stop.
+    #[arg(long, default_value_t = 3600.0)]
+    pub(super) duration: f64,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct DurableArgs {
     /// The directory whose device is measured.
     #[arg(long, default_value = ".")]
@@ -133,4 +167,89 @@ pub(super) struct DurableArgs {
     /// Print the report as JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GreedyArgs {
+    /// Address of the server.
+    #[arg(long, default_value = "127.0.0.1:2181")]
+    pub(super) server: SocketAddr,
+    /// What the greedy client does.
+    #[arg(long, value_enum)]
+    pub(super) kind: Kind,
+    /// Intervals of each sort, the greedy client alone and both together, in turn.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) slots: u32,
+    /// Seconds of each interval.
+    #[arg(long, default_value_t = 1.5)]
+    pub(super) slot_seconds: f64,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FanOutArgs {
+    /// Address of the server.
+    #[arg(long, default_value = "127.0.0.1:2181")]
+    pub(super) server: SocketAddr,
+    /// Sessions that watch the one znode.
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) watchers: u32,
+    /// How often the znode is changed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) rounds: u32,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How a group gets to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Way {
+    /// Stores into a mapping of the file, then one fdatasync.
+    Mapped,
+    /// One direct write that is durable by itself.
+    Direct,
+    /// A direct write, then an fdatasync while the next group's write is on its way.
+    Overlapped,
+}
+
+/// What the greedy client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// Nothing.
+    Calm,
+    /// setData of 128 B, 4,000 in a row.
+    Set,
+    /// getData of 128 B, 4,000 in a row.
+    Get,
+    /// getAllChildrenNumber of 100,000 znodes, 200 in a row.
+    Count,
+    /// getChildren of 100,000 children, 20 in a row.
+    Children,
+    /// multi of a million bytes of setData, 4 in a row.
+    Multi,
+    /// multiRead of a million bytes of getData, 4 in a row.
+    MultiRead,
+    /// multiRead of 5,000 times 100,000 children, which no server answers.
+    MultiReadOver,
+    /// getEphemerals of a session with 100,000, 10 in a row.
+    Ephemerals,
+    /// getData of a znode with 10,000 ids in its ACL by a connection with 1,000, 100 in a row.
+    Acl,
+    /// setWatches of 8 MB, again and again.
+    SetWatches,
+    /// Closing a session with 100,000 ephemerals.
+    Close,
+    /// Deleting 100,000 znodes that are watched.
+    Delete,
+    /// The word dump, with a session of 100,000 ephemerals, on four connections.
+    Dump,
+    /// The word wchp, with 100,000 watches, on four connections.
+    Wchp,
+    /// The word cons, with 1,000 sessions, on four connections.
+    Cons,
+    /// Opening and closing sessions on four connections.
+    Sessions,
 }

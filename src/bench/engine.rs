@@ -2,7 +2,6 @@
 //! schedule, and times each reply. What the requests are, and what becomes of the replies, is the [`Work`]'s affair.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::runtime::ring::{Chunk, Event, ReceiveStop, Ring, Token, Wait};
 
 use super::BenchError;
+use super::plain::{self, CONNECT_TIME};
 use super::wire::{self, FrameCutter, Op};
 
 /// What is asked of the server.
@@ -23,6 +23,14 @@ pub(super) trait Work {
 
     /// Called once per turn of the loop; decides whether requests go on.
     fn turn(&mut self, now_ns: u64) -> Phase;
+
+    /// Takes a watch event; most work sets no watch.
+    fn event(&mut self, _session: u32) {}
+
+    /// Takes the end of a connection. Most work expects none.
+    fn closed(&mut self, session: u32, cause: String) -> Result<(), BenchError> {
+        Err(BenchError::Lost { session, cause })
+    }
 }
 
 /// What a request was, to be told again with its reply.
@@ -51,6 +59,8 @@ pub(super) enum Phase {
     Issue,
     /// Ask no more, wait for what is outstanding, and return.
     Drain,
+    /// Return at once, whatever is outstanding.
+    Leave,
 }
 
 /// Where and how to connect.
@@ -63,6 +73,8 @@ pub(super) struct Target {
     pub(super) spin: Duration,
     /// A bare echo server takes no handshake.
     pub(super) echo: bool,
+    /// Every request goes out in a send of its own, as most clients do it, instead of all of a turn's in one.
+    pub(super) one_by_one: bool,
 }
 
 /// Open sessions on one ring.
@@ -77,6 +89,7 @@ pub(super) struct Engine {
     pinged_ns: u64,
     ping_every_ns: u64,
     echo: bool,
+    one_by_one: bool,
 }
 
 struct Session {
@@ -106,16 +119,19 @@ struct Schedule {
 }
 
 impl Engine {
-    /// Connects every session, one after the other, and starts receiving.
+    /// Connects every session, some at a time, and starts receiving.
     pub(super) fn connect(target: &Target) -> Result<Self, BenchError> {
         let mut ring = Ring::new(super::ring_config(target.spin))?;
         let mut sessions = Vec::with_capacity(target.sessions as usize);
-        for slot in 0..target.sessions {
-            let token = Token::new(slot, 0);
-            let session = Session::open(target, token)
-                .map_err(BenchError::io(format!("opening session {slot} with {}", target.server)))?;
-            ring.receive(token, session.socket.as_fd())?;
-            sessions.push(session);
+        let slots: Vec<u32> = (0..target.sessions).collect();
+        for some in slots.chunks(CONNECTING_MAX) {
+            let doing = || format!("opening session {} with {}", some[0], target.server);
+            let opened: Result<Vec<_>, _> = some.iter().map(|&slot| Session::begin(target, slot)).collect();
+            for mut session in opened.map_err(BenchError::io(doing()))? {
+                session.finish(target).map_err(BenchError::io(doing()))?;
+                ring.receive(session.token, session.socket.as_fd())?;
+                sessions.push(session);
+            }
         }
         Ok(Engine {
             ring,
@@ -127,6 +143,7 @@ impl Engine {
             pinged_ns: 0,
             ping_every_ns: u64::from(target.timeout_ms) * 1_000_000 / 3,
             echo: target.echo,
+            one_by_one: target.one_by_one,
         })
     }
 
@@ -141,7 +158,7 @@ impl Engine {
             (0..self.sessions.len()).for_each(|slot| self.fill(slot, work, window, now));
         }
         let mut phase = work.turn(now);
-        while phase == Phase::Issue || self.outstanding > 0 {
+        while phase == Phase::Issue || (phase == Phase::Drain && self.outstanding > 0) {
             if let (Some(schedule), Phase::Issue) = (&mut schedule, phase) {
                 self.arrivals(schedule, work, window, now);
             }
@@ -214,7 +231,10 @@ impl Engine {
                 Ok(self.ring.receive(conn, self.sessions[conn.slot as usize].socket.as_fd())?)
             }
             Event::ReceiveStopped { conn, cause } => {
-                Err(BenchError::Lost { session: conn.slot, cause: format!("{cause:?}") })
+                work.closed(conn.slot, format!("{cause:?}"))?;
+                let unanswered = mem::take(&mut self.sessions[conn.slot as usize].inflight);
+                self.outstanding -= unanswered.len() as u64;
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -233,13 +253,14 @@ impl Engine {
         let mut replies = 0;
         let cut = session.cutter.cut(&chunk, |head| {
             match take_reply(head, inflight, now) {
-                Ok(Some(reply)) => {
+                Ok(Heard::Reply(reply)) => {
                     replies += 1;
                     if let Err(error) = work.reply(reply) {
                         first_error.get_or_insert(error);
                     }
                 }
-                Ok(None) => {}
+                Ok(Heard::Event) => work.event(conn.slot),
+                Ok(Heard::Ping) => {}
                 Err(what) => {
                     first_error.get_or_insert(BenchError::Protocol { session: conn.slot, what });
                 }
@@ -311,15 +332,19 @@ impl Engine {
         }
     }
 
-    /// Sends what every session has to say, all its frames in one. A session that is still sending keeps its bytes
-    /// until that send has ended.
+    /// Sends what every session has to say: all its frames in one, or its first frame alone. A session that is still
+    /// sending keeps its bytes until that send has ended.
     fn flush(&mut self) -> Result<(), BenchError> {
         for slot in self.dirty.drain(..) {
             let session = &mut self.sessions[slot as usize];
             session.dirty = false;
             if !session.sending {
                 session.sending = true;
-                let buffer = mem::replace(&mut session.out, mem::take(&mut session.spare));
+                let mut buffer = mem::replace(&mut session.out, mem::take(&mut session.spare));
+                if self.one_by_one {
+                    session.out.extend_from_slice(&buffer[wire::first_frame_bytes(&buffer)..]);
+                    buffer.truncate(buffer.len() - session.out.len());
+                }
                 self.ring.send(session.token, session.socket.as_fd(), buffer)?;
             }
         }
@@ -354,41 +379,40 @@ impl Engine {
     }
 }
 
+/// What a frame from the server is.
+enum Heard {
+    Reply(Reply),
+    Event,
+    Ping,
+}
+
 /// Matches a reply with the request that has waited longest.
-fn take_reply(head: &[u8], inflight: &mut VecDeque<Pending>, now: u64) -> Result<Option<Reply>, &'static str> {
+fn take_reply(head: &[u8], inflight: &mut VecDeque<Pending>, now: u64) -> Result<Heard, &'static str> {
     let header = wire::reply_header(head).ok_or("a frame too short for a reply")?;
-    if header.xid == wire::XID_PING {
-        return Ok(None);
+    match header.xid {
+        wire::XID_PING => return Ok(Heard::Ping),
+        wire::XID_EVENT => return Ok(Heard::Event),
+        _ => {}
     }
     let pending = inflight.pop_front().ok_or("a reply that nobody waits for")?;
     if pending.xid != header.xid {
         return Err("replies out of order");
     }
     let latency_ns = now.saturating_sub(pending.started_ns);
-    Ok(Some(Reply { asked: pending.asked, error: header.error, first: header.first, latency_ns }))
+    Ok(Heard::Reply(Reply { asked: pending.asked, error: header.error, first: header.first, latency_ns }))
 }
 
 impl Session {
-    fn open(target: &Target, token: Token) -> std::io::Result<Self> {
+    /// Connects and asks for a session.
+    fn begin(target: &Target, slot: u32) -> std::io::Result<Self> {
         let mut socket = TcpStream::connect_timeout(&target.server, CONNECT_TIME)?;
         socket.set_nodelay(true)?;
         if !target.echo {
-            socket.set_read_timeout(Some(CONNECT_TIME))?;
-            socket.write_all(&wire::connect_request(target.timeout_ms))?;
-            let mut length = [0; 4];
-            socket.read_exact(&mut length)?;
-            let mut answer = [0; CONNECT_RESPONSE_BYTES_MAX];
-            let bytes = u32::from_be_bytes(length) as usize;
-            let answer = answer.get_mut(..bytes).ok_or_else(|| std::io::Error::other("no ZooKeeper answers there"))?;
-            socket.read_exact(answer)?;
-            if answer.get(4..8) == Some(&[0; 4]) {
-                return Err(std::io::Error::other("the server refused the session"));
-            }
-            socket.set_read_timeout(None)?;
+            plain::ask_for_session(&mut socket, target.timeout_ms)?;
         }
         Ok(Session {
             socket,
-            token,
+            token: Token::new(slot, 0),
             out: Vec::new(),
             spare: Vec::new(),
             sending: false,
@@ -397,6 +421,11 @@ impl Session {
             inflight: VecDeque::new(),
             cutter: FrameCutter::default(),
         })
+    }
+
+    /// Waits for the session.
+    fn finish(&mut self, target: &Target) -> std::io::Result<()> {
+        if target.echo { Ok(()) } else { plain::await_session(&mut self.socket) }
     }
 
     /// The xid to use now; the next one follows, always positive.
@@ -418,12 +447,11 @@ impl Schedule {
     }
 }
 
-const TICK: Duration = Duration::from_millis(100);
+/// Connections that are opened at a time; more would not fit into a listener's queue.
+const CONNECTING_MAX: usize = 64;
 
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(100);
 
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 const SILENCE: Duration = Duration::from_secs(30);
-
-const CONNECT_RESPONSE_BYTES_MAX: usize = 128;

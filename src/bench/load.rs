@@ -9,7 +9,7 @@ use super::args::LoadArgs;
 use super::engine::{Asked, Engine, Phase, Reply, Target, Work};
 use super::mix::Random;
 use super::preload::Preload;
-use super::process::{Usage, usage};
+use super::process::{Machine, Usage, machine, usage};
 use super::report::{self, Report};
 use super::wire::{self, Op, Template, Tree};
 
@@ -21,8 +21,8 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), BenchError> {
     let tree = Tree { root: args.root.clone(), fanout: args.fanout };
     let payload = vec![b'r'; args.payload as usize];
     let spin = Duration::from_micros(args.spin);
-    let (sessions, timeout_ms) = (args.sessions, args.timeout);
-    let target = Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo };
+    let (sessions, timeout_ms, one_by_one) = (args.sessions, args.timeout, args.one_by_one);
+    let target = Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo, one_by_one };
     let mut engine = Engine::connect(&target)?;
     if !args.echo {
         let nodes = args.preload.unwrap_or(args.nodes);
@@ -109,6 +109,7 @@ enum Stage {
 struct Snapshot {
     server: Option<Usage>,
     client: Usage,
+    machine: Machine,
 }
 
 /// What the progress line needs.
@@ -168,12 +169,16 @@ impl<'a> Load<'a> {
             server_cpu_us: self.before.server.zip(self.after.server).map(|(before, after)| used(before, after)),
             server: self.after.server,
             client_cpu_us: used(self.before.client, self.after.client),
+            machine: Machine {
+                busy_us: self.after.machine.busy_us - self.before.machine.busy_us,
+                idle_us: self.after.machine.idle_us.saturating_sub(self.before.machine.idle_us),
+            },
         })
     }
 
     fn snapshot(&self) -> Snapshot {
         let server = self.args.pid.and_then(|pid| usage(Some(pid)));
-        Snapshot { server, client: usage(None).unwrap_or_default() }
+        Snapshot { server, client: usage(None).unwrap_or_default(), machine: machine().unwrap_or_default() }
     }
 
     /// A create or delete of a znode of the session's own: deletes what it has created, creates if nothing is left.

@@ -10,13 +10,17 @@
 
 mod args;
 mod durable;
+mod durable_server;
 mod echo;
 mod engine;
+mod greedy;
 mod load;
 mod mix;
+mod plain;
 mod preload;
 mod process;
 mod report;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -36,7 +40,10 @@ use args::Floor;
 pub fn run(args: BenchArgs) -> ExitCode {
     let done = match args.floor {
         Some(Floor::EchoServer(args)) => echo::serve(&args),
+        Some(Floor::DurableServer(args)) => durable_server::serve(&args),
         Some(Floor::DurableWrite(args)) => durable::measure(&args),
+        Some(Floor::Greedy(args)) => greedy::run(&args),
+        Some(Floor::FanOut(args)) => greedy::fan_out(&args),
         None => load::run(&args.load),
     };
     match done {

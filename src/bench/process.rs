@@ -1,4 +1,4 @@
-//! What a process has used: CPU time of all its threads and resident memory, from `/proc`.
+//! What a process has used, CPU time of all its threads and resident memory, and what the machine has done, from `/proc`.
 
 use std::fs;
 
@@ -26,6 +26,33 @@ pub(super) fn usage(pid: Option<u32>) -> Option<Usage> {
     })
 }
 
+/// What all processors have done since the machine started, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// At work, for processes and in the kernel.
+    pub(super) busy_us: u64,
+    /// Idle, or waiting for a disk.
+    pub(super) idle_us: u64,
+}
+
+/// What the machine's processors have done so far.
+pub(super) fn machine() -> Option<Machine> {
+    let (busy, idle) = machine_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
+    let us = |ticks: u64| ticks * 1_000_000 / rustix::param::clock_ticks_per_second();
+    Some(Machine { busy_us: us(busy), idle_us: us(idle) })
+}
+
+/// Of the line that sums all processors up: user, nice, system, idle, iowait, irq, softirq. What was stolen by the host
+/// is neither.
+fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line.split_ascii_whitespace().take(7).filter_map(|field| field.parse().ok()).collect();
+    match fields[..] {
+        [user, nice, system, idle, iowait, irq, softirq] => Some((user + nice + system + irq + softirq, idle + iowait)),
+        _ => None,
+    }
+}
+
 /// Fields 14 and 15 of `stat`. The command's name before them may hold blanks and parentheses.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
@@ -46,6 +73,14 @@ mod tests {
         let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 99";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(status_kib("VmHWM:\t  99 kB\nVmRSS:\t   4321 kB\n", "VmRSS:"), Some(4321));
+    }
+
+    #[test]
+    fn what_the_machine_does_is_read_from_its_first_line() {
+        let stat = "cpu  10 20 30 400 50 6 7 80 9 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(machine_ticks(stat), Some((73, 450)));
+        assert_eq!(machine_ticks("cpu0 1 1 1 1 1 1 1"), None);
+        assert!(machine().is_some_and(|machine| machine.busy_us > 0));
     }
 
     #[test]

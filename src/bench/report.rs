@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::process::Usage;
+use super::process::{Machine, Usage};
 use super::wire::Op;
 
 /// Everything that a load has measured.
@@ -23,6 +23,16 @@ pub(super) struct Report {
     pub(super) server_cpu_us: Option<u64>,
     pub(super) server: Option<Usage>,
     pub(super) client_cpu_us: u64,
+    /// What all processors did meanwhile.
+    pub(super) machine: Machine,
+}
+
+impl Report {
+    /// The share of the machine's processors that had nothing to do.
+    fn idle(&self) -> f64 {
+        let Machine { busy_us, idle_us } = self.machine;
+        idle_us as f64 / (busy_us + idle_us).max(1) as f64
+    }
 }
 
 /// Prints a load's report.
@@ -92,6 +102,8 @@ fn to_json(report: &Report) -> Value {
         "server_cpu_us_per_op": report.server_cpu_us.map(per_op),
         "server": report.server.map(usage_json),
         "client_cpu_us_per_op": per_op(report.client_cpu_us),
+        "machine_cpu_us_per_op": per_op(report.machine.busy_us),
+        "machine_idle": report.idle(),
     })
 }
 
@@ -122,6 +134,8 @@ fn to_text(report: &Report) -> String {
         text += &format!("{}\n", usage_text(usage));
     }
     text += &format!("client CPU   {:.2} us/op\n", report.client_cpu_us as f64 / *ops as f64);
+    let busy = report.machine.busy_us as f64 / *ops as f64;
+    text += &format!("machine CPU  {busy:.2} us/op, {:.0} % idle\n", report.idle() * 100.0);
     for (op, code, count) in &report.errors {
         text += &format!("ERRORS       {} x {} answered {code}\n", count, op.name());
     }
@@ -164,12 +178,16 @@ mod tests {
             server_cpu_us: Some(3000),
             server: Some(Usage { cpu_us: 1, rss_bytes: 7 << 20, rss_peak_bytes: 8 << 20 }),
             client_cpu_us: 500,
+            machine: Machine { busy_us: 6000, idle_us: 2000 },
         };
         let (text, json) = (to_text(&report), to_json(&report));
         assert_eq!(json["ops_per_second"], 500.0);
         assert_eq!(json["server_cpu_us_per_op"], 3.0);
+        assert_eq!((&json["machine_cpu_us_per_op"], &json["machine_idle"]), (&json!(6.0), &json!(0.25)));
         assert_eq!(json["latency_us"]["p50"], 500.22);
-        for part in ["500 op/s", "p50 500.22", "3.00 us/op", "7 MiB, peak 8 MiB", "5 x get answered -101"] {
+        for part in
+            ["500 op/s", "p50 500.22", "3.00 us/op", "7 MiB, peak 8 MiB", "5 x get answered -101", "6.00 us/op, 25 %"]
+        {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
     }

@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::args::EchoArgs;
+use super::args::{DurableServerArgs, EchoArgs, Way};
 use super::engine::{Asked, Engine, Phase, Reply, Target, Work};
 use super::wire::{self, Op};
-use super::{BenchError, echo};
+use super::{BenchError, durable_server, echo};
 
 #[test]
 fn a_closed_loop_keeps_its_window_and_gets_every_reply() {
@@ -33,6 +34,38 @@ fn an_open_loop_counts_latency_from_the_schedule() {
     let slow = work.latencies_ns.iter().filter(|&&ns| ns > stall.as_nanos() as u64 / 2).count();
     assert!(slow >= 15, "only {slow} of 50 were kept waiting");
     assert!(work.latencies_ns[0] >= work.latencies_ns[15], "those that start later wait less");
+}
+
+#[test]
+fn one_by_one_sends_a_request_at_a_time() {
+    let (tell, told) = mpsc::channel();
+    let server = serve_one(move |socket| {
+        let mut bytes = vec![0; 1 << 16];
+        let sent = socket.read(&mut bytes).expect("a first request");
+        let frame = 4 + u32::from_be_bytes(*bytes.first_chunk().expect("a length")) as usize;
+        tell.send((sent, frame)).expect("somebody is told");
+    });
+    let target = Target { one_by_one: true, ..target(server, 1) };
+    let mut engine = Engine::connect(&target).expect("it listens already");
+    let ended = engine.run(&mut Counted::new(100), 50, None);
+    assert!(matches!(ended, Err(BenchError::Lost { .. })), "{ended:?}");
+    let (sent, frame) = told.recv().expect("the server has got something");
+    // Fifty are due. The next may have followed before it was read; all in one piece would be all of them.
+    assert!(sent % frame == 0 && sent < 50 * frame, "{sent} bytes at once, in frames of {frame}");
+}
+
+#[test]
+fn the_durable_server_answers_whatever_the_way_and_goes_round_its_file() {
+    for way in [Way::Mapped, Way::Direct, Way::Overlapped] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let server = free_address();
+        let (dir_path, payload, duration) = (dir.path().to_owned(), 128, 20.0);
+        let args = DurableServerArgs { listen: server, way, dir: dir_path, file_mib: 1, payload, core: None, duration };
+        thread::spawn(move || durable_server::serve(&args));
+        let mut work = Counted::new(20_000);
+        engine(server, 3).run(&mut work, 50, None).expect("the durable server serves");
+        assert_eq!(work.latencies_ns.len(), 20_000, "{way:?}");
+    }
 }
 
 #[test]
@@ -89,7 +122,7 @@ impl Work for Counted {
 
 /// Connects without a handshake, for as long as it takes the server's thread to listen.
 fn engine(server: SocketAddr, sessions: u32) -> Engine {
-    let target = Target { server, sessions, timeout_ms: 30_000, spin: Duration::ZERO, echo: true };
+    let target = target(server, sessions);
     for _ in 0..200 {
         match Engine::connect(&target) {
             Ok(engine) => return engine,
@@ -97,6 +130,10 @@ fn engine(server: SocketAddr, sessions: u32) -> Engine {
         }
     }
     panic!("nobody listens on {server}");
+}
+
+fn target(server: SocketAddr, sessions: u32) -> Target {
+    Target { server, sessions, timeout_ms: 30_000, spin: Duration::ZERO, echo: true, one_by_one: false }
 }
 
 fn free_address() -> SocketAddr {

@@ -13,6 +13,8 @@ pub(super) enum Op {
     Delete,
     /// Several creates at once; only preloading uses it.
     Multi,
+    /// Anything else, which no mix may name.
+    Other,
 }
 
 impl Op {
@@ -29,6 +31,7 @@ impl Op {
             Op::Create => "create",
             Op::Delete => "delete",
             Op::Multi => "multi",
+            Op::Other => "other",
         }
     }
 
@@ -42,6 +45,7 @@ impl Op {
             Op::Set => 5,
             Op::Children => 8,
             Op::Multi => 14,
+            Op::Other => 0,
         }
     }
 
@@ -110,7 +114,7 @@ impl Template {
             }
             Op::Create => put_create_rest(&mut frame, payload),
             Op::Delete => put_int(&mut frame, ANY_VERSION),
-            Op::Multi => {}
+            Op::Multi | Op::Other => {}
         }
         finish(&mut frame, 0);
         let dir_at = path_at + tree.root.len() + 2;
@@ -164,6 +168,20 @@ pub(super) fn append_path(out: &mut Vec<u8>, xid: i32, op: Op, path: &str) {
         _ => out.push(0),
     }
     finish_at(out, start, xid);
+}
+
+/// A whole request with the given operation code and body; [`set_xid`] gives it its xid.
+pub(super) fn request(code: i32, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    begin(&mut frame, code);
+    body(&mut frame);
+    finish(&mut frame, 0);
+    frame
+}
+
+/// Patches the xid of the one request that `frame` holds.
+pub(super) fn set_xid(frame: &mut [u8], xid: i32) {
+    frame[4..8].copy_from_slice(&xid.to_be_bytes());
 }
 
 /// Appends a ping.
@@ -270,6 +288,11 @@ pub(super) fn reply_header(head: &[u8]) -> Option<ReplyHeader> {
     Some(ReplyHeader { xid: int(4)?, error: int(16)?, first: int(20).unwrap_or(0) })
 }
 
+/// How many of `bytes`, which begin with a frame, that frame takes up.
+pub(super) fn first_frame_bytes(bytes: &[u8]) -> usize {
+    bytes.first_chunk().map_or(bytes.len(), |length| 4 + u32::from_be_bytes(*length) as usize).min(bytes.len())
+}
+
 fn frame_bytes(length: [u8; 4]) -> Result<usize, BadLength> {
     match u32::from_be_bytes(length) {
         length @ 0..=FRAME_BYTES_MAX => Ok(4 + length as usize),
@@ -296,7 +319,7 @@ fn finish_at(out: &mut [u8], start: usize, xid: i32) {
 }
 
 /// What follows the path of a create: data, the open ACL, persistent.
-fn put_create_rest(out: &mut Vec<u8>, payload: &[u8]) {
+pub(super) fn put_create_rest(out: &mut Vec<u8>, payload: &[u8]) {
     put_bytes(out, payload);
     put_int(out, 1);
     put_int(out, 31);
@@ -305,11 +328,13 @@ fn put_create_rest(out: &mut Vec<u8>, payload: &[u8]) {
     put_int(out, 0);
 }
 
-fn put_int(out: &mut Vec<u8>, value: i32) {
+/// Appends a number of four bytes.
+pub(super) fn put_int(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends a length and so many bytes.
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_int(out, bytes.len() as i32);
     out.extend_from_slice(bytes);
 }
@@ -323,6 +348,9 @@ fn patch_digits(digits: &mut [u8], mut value: u64) {
 
 /// The xid of pings and of their replies.
 pub(super) const XID_PING: i32 = -2;
+
+/// The xid of watch events.
+pub(super) const XID_EVENT: i32 = -1;
 
 /// Bytes of a reply's length and header.
 pub(super) const REPLY_HEADER_BYTES: usize = 20;

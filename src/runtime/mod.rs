@@ -12,6 +12,7 @@ pub mod executor;
 pub mod intake;
 pub mod lane;
 pub mod log;
+pub mod mapping;
 pub mod quorum_core;
 pub mod ring;
 pub mod shard;

@@ -1,0 +1,189 @@
+"""The two servers as the scripts of this directory run them, and what a reader must know of the machine."""
+
+import datetime
+import os
+import pathlib
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+APACHE_VERSION = "3.9.5"
+HEAP = "-Xmx2g"
+
+
+class Failure(Exception):
+    """A server does not do what it must; the table then holds what was measured before."""
+
+
+class Server:
+    """One server process on a data directory of its own."""
+
+    def __init__(self, name, command, directory, port, options, settings=""):
+        self.name, self.command, self.port, self.options = name, command, port, options
+        self.directory, self.settings = directory, settings
+        self.process = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def start(self, snap_count=100_000):
+        """Starts it and returns the seconds until it has opened a session."""
+        data = self.directory / "data"
+        data.mkdir(exist_ok=True)
+        config = self.directory / "zoo.cfg"
+        config.write_text(
+            f"clientPort={self.port}\nclientPortAddress=127.0.0.1\ndataDir={data}\ntickTime=2000\n"
+            f"snapCount={snap_count}\nmaxClientCnxns=0\n4lw.commands.whitelist=*\n{self.settings}")
+        command = self.command + [str(config)]
+        if self.options.server_core is not None:
+            command = ["taskset", "-c", str(self.options.server_core)] + command
+        log = open(self.directory / "log.txt", "ab")
+        started = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory)
+        log.close()
+        self.wait_for_session(started)
+        return time.monotonic() - started
+
+    def wait_for_session(self, started):
+        while time.monotonic() - started < 300:
+            if self.process.poll() is not None:
+                raise Failure(f"{self.name} ended at once; see {self.directory / 'log.txt'}:\n{self.log_tail()}")
+            try:
+                Session(self.port).close()
+                return
+            except OSError:
+                time.sleep(0.002)
+        raise Failure(f"{self.name} opened no session in 300 s; see {self.directory / 'log.txt'}")
+
+    def stop(self, with_signal=signal.SIGTERM):
+        if self.process is None:
+            return
+        self.process.send_signal(with_signal)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def log_tail(self):
+        return "\n".join((self.directory / "log.txt").read_text(errors="replace").splitlines()[-15:])
+
+    def snapshots(self):
+        return sorted((self.directory / "data" / "version-2").glob("snapshot.*"), key=lambda path: path.stat().st_mtime)
+
+    def drop_old_snapshots(self):
+        """Keeps the newest three, as autopurge would; dozens are taken while they are measured."""
+        for path in self.snapshots()[:-3]:
+            path.unlink(missing_ok=True)
+
+
+class Session:
+    """A client session as short as can be: to see that a server serves, and that it has the data."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket.settimeout(5)
+        self.send(struct.pack(">iqiq", 0, 0, 10_000, 0) + struct.pack(">i", 16) + bytes(16) + b"\0")
+        self.receive()
+
+    def exists(self, path):
+        encoded = path.encode()
+        self.send(struct.pack(">iii", 1, 3, len(encoded)) + encoded + b"\0")
+        return struct.unpack(">iqi", self.receive()[:16])[2] == 0
+
+    def close(self):
+        self.send(struct.pack(">ii", 2, -11))
+        try:
+            self.receive()
+        except OSError:
+            pass
+        self.socket.close()
+
+    def send(self, body):
+        self.socket.sendall(struct.pack(">i", len(body)) + body)
+
+    def receive(self):
+        (length,) = struct.unpack(">i", self.exactly(4))
+        return self.exactly(length)
+
+    def exactly(self, count):
+        got = b""
+        while len(got) < count:
+            more = self.socket.recv(count - len(got))
+            if not more:
+                raise ConnectionResetError("closed")
+            got += more
+        return got
+
+
+def server_of(name, work, options, settings=""):
+    """A server, not started: `apache`, or any other name for the program that `options` holds."""
+    if name == "apache":
+        jars = options.apache or install_apache()
+        command = ["java", HEAP, "-Dzookeeper.admin.enableServer=false", "-Dapache.log.level=warn",
+                   "-cp", f"{ROOT / 'tests/apache/conf'}:{jars}/*",
+                   "org.apache.zookeeper.server.ZooKeeperServerMain"]
+    else:
+        command = [options.ringkeeper, "server"]
+    return Server(name, command, work, free_port(), options, settings)
+
+
+def raise_file_limit():
+    """Thousands of sessions need as many files; the servers inherit the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def conditions(options, work, slots):
+    """What a reader must know to believe the figures."""
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    one_minute = os.getloadavg()[0]
+    busy = " (BUSY: the figures are worth little)" if one_minute > 0.7 else ""
+    system = subprocess.run(["stat", "-f", "-c", "%T", str(work)], stdout=subprocess.PIPE, text=True).stdout.strip()
+    version = subprocess.run([options.ringkeeper, "--version"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    pinned = "servers {}, load generator {}".format(
+        *("unpinned" if core is None else f"on core {core}" for core in (options.server_core, options.client_core)))
+    return {
+        "date": f"- {datetime.date.today()}, {version.splitlines()[0] if version else 'Ringkeeper'} "
+                f"against Apache ZooKeeper {APACHE_VERSION} ({HEAP}, {options.warm_seconds:.0f} s of warm-up)",
+        "machine": f"- {os.cpu_count()} x {cpu}, Linux {os.uname().release}, {system}; {pinned}",
+        "load": f"- load average at the start {one_minute:.2f}{busy}",
+        "slots": f"- {slots}; durability on in both",
+    }
+
+
+def install_apache():
+    subprocess.run([str(ROOT / "tests/apache/install"), APACHE_VERSION], check=True)
+    cache = os.environ.get("RINGKEEPER_CACHE", str(ROOT / ".cache"))
+    return f"{cache}/apache/{APACHE_VERSION}/lib"
+
+
+def resident(pid):
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise Failure(f"process {pid} has gone")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def total(*parts):
+    return None if None in parts else sum(parts)
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def say(line):
+    print(line, file=sys.stderr, flush=True)

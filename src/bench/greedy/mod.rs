@@ -1,0 +1,167 @@
+//! What one greedy client does to another: a well-behaved client reads and writes every 5 ms while the greedy one works
+//! as hard as it can, and each is measured with and without the other.
+//!
+//! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a pause, [`words`] one that
+//! opens connections without a pause, [`rounds`] one that does something great once; [`kinds`] says which of them a kind
+//! is and what it needs, [`frames`] encodes it, [`fan_out`] is a row of its own.
+
+mod fan_out;
+mod flood;
+mod frames;
+mod kinds;
+mod probe;
+mod rounds;
+mod words;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::BenchError;
+use super::args::GreedyArgs;
+use super::report::{percentiles_json, percentiles_text};
+use probe::{Probe, ProbeReport};
+use rounds::Round;
+
+pub(super) use fan_out::run as fan_out;
+
+/// What the greedy client's thread shares with the one that measures.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Replies, or whatever else the kind counts.
+    ops: AtomicU64,
+    /// Replies that held an error.
+    errors: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, ops: u64) {
+        self.ops.fetch_add(ops, Ordering::Relaxed);
+    }
+}
+
+/// The greedy client's work per second, in each interval of one sort.
+#[derive(Default)]
+pub(super) struct Rates {
+    alone: Vec<f64>,
+    beside: Vec<f64>,
+}
+
+impl Rates {
+    fn push(&mut self, beside: bool, rate: f64) {
+        if beside { &mut self.beside } else { &mut self.alone }.push(rate);
+    }
+
+    /// The share of its throughput that the greedy client loses to the other, by medians.
+    fn loss(&self) -> f64 {
+        match median(&self.alone) {
+            0.0 => 0.0,
+            alone => 1.0 - median(&self.beside) / alone,
+        }
+    }
+}
+
+/// Runs one kind and prints its report.
+pub(super) fn run(args: &GreedyArgs) -> Result<(), BenchError> {
+    if !(0.01..=3600.0).contains(&args.slot_seconds) {
+        return Err(BenchError::Option("--slot-seconds: from 0.01 to 3600".to_owned()));
+    }
+    raise_file_limit();
+    kinds::prepare_tree(args.server)?;
+    let shared = Arc::new(Shared::default());
+    let probe = Probe::start(args.server)?;
+    let rates = match Round::of(args.kind) {
+        Some(round) => rounds::run(args, round, &shared, &probe)?,
+        None => in_turn(args, &shared, &probe)?,
+    };
+    let report = probe.finish()?;
+    print(args, &report, &rates, shared.errors.load(Ordering::Relaxed));
+    Ok(())
+}
+
+/// Runs a greedy client that never ends, alone and beside the probe in turn.
+fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, probe: &Probe) -> Result<Rates, BenchError> {
+    let (tell_ready, ready) = mpsc::channel();
+    let (kind, server, of_thread) = (args.kind, args.server, Arc::clone(shared));
+    let greedy = thread::spawn(move || {
+        kinds::run(kind, server, &of_thread, || {
+            // Whoever is to be told waits for it.
+            let _ = tell_ready.send(());
+        })
+    });
+    let mut rates = Rates::default();
+    // The sender goes without a word where the preparation has failed.
+    if ready.recv().is_ok() {
+        thread::sleep(WARM);
+        for slot in 0..2 * args.slots {
+            let beside = slot % 2 == 1;
+            probe.measure(beside);
+            let (before, since) = (shared.ops.load(Ordering::Relaxed), Instant::now());
+            thread::sleep(Duration::from_secs_f64(args.slot_seconds));
+            let done = shared.ops.load(Ordering::Relaxed) - before;
+            rates.push(beside, done as f64 / since.elapsed().as_secs_f64());
+        }
+        probe.measure(false);
+        shared.stop.store(true, Ordering::Relaxed);
+    }
+    greedy.join().map_err(|_| BenchError::Option("the greedy client's thread has panicked".to_owned()))??;
+    Ok(rates)
+}
+
+fn print(args: &GreedyArgs, probe: &ProbeReport, rates: &Rates, errors: u64) {
+    let (alone, beside) = (median(&rates.alone), median(&rates.beside));
+    if args.json {
+        let report = json!({
+            "kind": args.kind.to_possible_value().map(|value| value.get_name().to_owned()),
+            "reads": probe.reads.len(),
+            "read_us": percentiles_json(&probe.reads),
+            "write_us": percentiles_json(&probe.writes),
+            "probe_nice": probe.nice,
+            "greedy_alone_per_second": alone,
+            "greedy_beside_per_second": beside,
+            "greedy_loss": rates.loss(),
+            "greedy_slots": json!({ "alone": rates.alone, "beside": rates.beside }),
+            "greedy_errors": errors,
+        });
+        println!("{report}");
+        return;
+    }
+    println!("reads        {} in all, us", probe.reads.len());
+    println!("read         {}", percentiles_text(&probe.reads));
+    println!("write        {}", percentiles_text(&probe.writes));
+    println!("greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %", rates.loss() * 100.0);
+    if errors > 0 {
+        println!("greedy       {errors} replies held an error");
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[odd / 2],
+        even => (sorted[even / 2 - 1] + sorted[even / 2]) / 2.0,
+    }
+}
+
+/// Lets this process have as many files open as the system grants.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it fails, opening thousands of sessions says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// How long the greedy client works before anything counts.
+const WARM: Duration = Duration::from_secs(1);
