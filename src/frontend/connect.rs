@@ -8,10 +8,11 @@ use crate::session;
 use crate::zxid::{Now, SessionId};
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Connections, Pending, Phase, Wait};
 use super::context::ConnContext;
 use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work};
 use super::serve::Served;
+use super::state::ShardState;
 use super::{Effect, Frontend};
 
 impl ConnContext<'_> {
@@ -35,6 +36,9 @@ impl ConnContext<'_> {
         // Only wrong passwords for live sessions are rate-limited; the owner may share the attacker's address.
         let lives = session != SessionId::NONE && self.tree.session_timeout(session).is_some();
         let address = self.conn.peer.ip();
+        if self.may_hand_over == 0 || self.shard.core_is_full() {
+            return Served::Wait(Wait::Core);
+        }
         if lives && !self.shard.password_limiter.may_try(address, self.now.mono_ms) {
             self.close(CloseReason::PasswordLimit);
             return Served::Done;
@@ -58,6 +62,9 @@ impl ConnContext<'_> {
             return Served::Done;
         };
         self.conn.phase = Phase::Connecting;
+        self.may_hand_over -= 1;
+        let pending = Pending { since_ms: self.now.mono_ms, large_bytes: 0 };
+        self.shard.count_pending(self.conn, pending);
         self.shard.effects.push_back(Effect::ToQuorum(ask));
         Served::Done
     }
@@ -84,10 +91,7 @@ impl ConnContext<'_> {
 impl Frontend {
     /// The session exists from now on: the client hears of it, and what it has already sent is served.
     pub(super) fn on_session_opened(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
-        let Some(connection) = self.connections.get(origin.conn) else { return };
-        if connection.phase != Phase::Connecting {
-            return;
-        }
+        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) else { return };
         connection.phase = Phase::Serving;
         connection.session = session;
         connection.timeout_ms = timeout_ms;
@@ -111,14 +115,12 @@ impl Frontend {
         if valid {
             return self.on_session_opened(origin, session, timeout_ms, now);
         }
-        let Some(connection) = self.connections.get(origin.conn) else { return };
-        if connection.phase == Phase::Connecting {
-            let mut answer = Vec::new();
-            ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
-            self.shard.stats.sent += 1;
-            self.shard.append(connection, &answer);
-            self.shard.close(connection, CloseReason::SessionEnded);
-        }
+        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) else { return };
+        let mut answer = Vec::new();
+        ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
+        self.shard.stats.sent += 1;
+        self.shard.append(connection, &answer);
+        self.shard.close(connection, CloseReason::SessionEnded);
     }
 
     /// The session has ended: so does its connection, behind the replies that are already written.
@@ -138,6 +140,25 @@ impl Frontend {
         if let Some(connection) = self.connections.get(old) {
             drop_session(connection);
             self.shard.close(connection, CloseReason::SessionMoved);
+        }
+    }
+}
+
+/// The connection that the quorum core's answer about a session is for, if it still waits for it.
+fn connecting<'c>(
+    connections: &'c mut Connections,
+    shard: &mut ShardState,
+    conn: ConnId,
+) -> Option<&'c mut Connection> {
+    match connections.get(conn).filter(|conn| conn.phase == Phase::Connecting) {
+        Some(connection) => {
+            let pending = shard.take_pending(connection);
+            debug_assert!(pending.is_some(), "a session that is waited for is counted");
+            Some(connection)
+        }
+        None => {
+            shard.take_forgotten(conn);
+            None
         }
     }
 }

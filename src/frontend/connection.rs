@@ -13,6 +13,7 @@ use crate::zxid::{Now, SessionId};
 
 use super::hold::Work;
 use super::input::Input;
+use super::unsent::Unsent;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,10 +157,10 @@ pub(super) struct Connection {
     /// Bytes to send.
     pub(super) out: Vec<u8>,
     /// Bytes to send, those that the shell has fetched included.
-    pub(super) unsent: usize,
-    /// Those of them that are events: they come unasked.
-    pub(super) unsent_events: usize,
+    pub(super) unsent: Unsent,
     /// What the quorum core has of this connection, oldest first.
+    ///
+    /// Invariant: all of them are counted in the shard's `outstanding` and `large_bytes`.
     pub(super) pending: VecDeque<Pending>,
     /// Ids proven, its `ip` among them.
     pub(super) auth: Arc<[Id]>,
@@ -190,8 +191,7 @@ impl Connection {
             session: SessionId::NONE,
             input: Input::default(),
             out: Vec::new(),
-            unsent: 0,
-            unsent_events: 0,
+            unsent: Unsent::default(),
             pending: VecDeque::new(),
             auth,
             touched_ms: now.mono_ms,

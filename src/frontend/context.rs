@@ -51,7 +51,7 @@ impl<'a> ConnContext<'a> {
     /// Bytes that the client has still to read, those of this turn included.
     #[inline]
     pub(super) fn unsent(&self) -> usize {
-        self.conn.unsent + self.written()
+        self.conn.unsent.bytes() + self.written()
     }
 
     /// Ends the connection after what has been written.

@@ -20,6 +20,7 @@
 //! | `connection`, `conn_list` | one connection, the slab of all, and lists of them |
 //! | `hold`, `context` | a hold on the tree and one connection's turn in it |
 //! | `input`, `framing` | from bytes to frames |
+//! | `unsent` | how much of the output has not left |
 //! | `connect`, `auth` | sessions and identities |
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
 //! | `reads`, `watches` | the requests answered here |
@@ -44,6 +45,7 @@ mod report;
 mod serve;
 mod state;
 mod tick;
+mod unsent;
 mod watches;
 
 use std::net::SocketAddr;
@@ -282,16 +284,15 @@ impl Frontend {
     /// So many bytes have left.
     pub fn on_sent(&mut self, conn: ConnId, bytes: usize) {
         let Some(connection) = self.connections.get(conn) else { return };
-        connection.unsent = connection.unsent.saturating_sub(bytes);
+        connection.unsent.on_sent(bytes);
         connection.drained |= bytes > 0;
-        if connection.unsent == 0 {
-            connection.unsent_events = 0;
+        if connection.unsent.bytes() == 0 {
             // A burst's buffer does not stay with an idle connection; the shell does the same with the one it sent.
             if connection.out.is_empty() && connection.out.capacity() > OUT_BYTES_KEPT {
                 connection.out = Vec::new();
             }
         }
-        if connection.wait == Some(Wait::Reader) && connection.unsent <= self.shard.config.out_bytes_max / 2 {
+        if connection.wait == Some(Wait::Reader) && connection.unsent.bytes() <= self.shard.config.out_bytes_max / 2 {
             self.shard.make_ready(connection);
         }
     }

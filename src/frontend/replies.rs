@@ -61,10 +61,9 @@ impl Frontend {
                 return;
             }
             work += if connection.announced { 0 } else { ANNOUNCEMENT };
-            shard.append(connection, &frame);
+            shard.append_event(connection, &frame);
             shard.stats.events += 1;
-            connection.unsent_events += frame.len();
-            if connection.unsent_events > shard.config.out_bytes_max {
+            if connection.unsent.event_bytes() > shard.config.out_bytes_max {
                 flooded.push(connection.id);
             }
         });
@@ -81,14 +80,13 @@ impl Frontend {
 
     /// Answers the oldest request that the connection has with the quorum core.
     fn on_reply(&mut self, reply: Reply, now: Now) -> Work {
-        let Some(connection) = self.connections.get(reply.conn) else { return REQUEST };
-        if connection.phase == Phase::Closed {
-            return REQUEST;
-        }
-        let Some(pending) = connection.pending.pop_front() else { return REQUEST };
         let shard = &mut self.shard;
-        shard.outstanding -= 1;
-        shard.large_bytes -= pending.large_bytes as usize;
+        let open = self.connections.get(reply.conn).filter(|conn| conn.phase != Phase::Closed);
+        let Some(connection) = open else {
+            shard.take_forgotten(reply.conn);
+            return REQUEST;
+        };
+        let Some(pending) = shard.take_pending(connection) else { return REQUEST };
         let before = connection.out.len();
         let was_announced = connection.announced;
         write_reply(&mut Writer::new(&mut connection.out), &reply);

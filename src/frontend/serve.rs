@@ -87,9 +87,8 @@ impl ConnContext<'_> {
         self.spend(REQUEST);
         let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
         let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
-        self.conn.pending.push_back(Pending { since_ms: self.now.mono_ms, large_bytes });
-        self.shard.outstanding += 1;
-        self.shard.large_bytes += large_bytes as usize;
+        let pending = Pending { since_ms: self.now.mono_ms, large_bytes };
+        self.shard.count_pending(self.conn, pending);
         let request = Request {
             origin: Origin { shard: self.shard.id, conn: self.conn.id, xid: header.xid },
             session: self.conn.session,

@@ -16,7 +16,7 @@ use crate::zxid::{Now, SessionId};
 
 use super::close_reason::CloseReason;
 use super::conn_list::ConnList;
-use super::connection::{Connection, Connections, ListMark, Phase};
+use super::connection::{Connection, Connections, ListMark, Pending, Phase};
 use super::password_limiter::PasswordLimiter;
 use super::report::Stats;
 use super::{Effect, FrontendConfig};
@@ -51,9 +51,14 @@ pub(super) struct ShardState {
     /// The same of connections that are gone.
     pub(super) touched_closed: Vec<(SessionId, i64)>,
     pub(super) touches_reported_ms: i64,
-    /// Requests of open connections that the quorum core has, and the bytes of the large ones.
+    /// Requests and sessions that the quorum core has been asked for and has not answered, and the
+    /// bytes of the large ones among them.
+    ///
+    /// Invariant: they are the `pending` of all connections, and `forgotten`.
     pub(super) outstanding: usize,
     pub(super) large_bytes: usize,
+    /// What the quorum core has of connections that are gone, oldest first. None is empty.
+    pub(super) forgotten: HashMap<ConnId, VecDeque<Pending>, FixedState>,
     pub(super) stats: Stats,
     pub(super) password_limiter: PasswordLimiter,
     /// The address of the last accept and the ids that it proves, to share them.
@@ -90,6 +95,7 @@ impl ShardState {
             touches_reported_ms: 0,
             outstanding: 0,
             large_bytes: 0,
+            forgotten: HashMap::with_hasher(FixedState::with_seed(seed)),
             stats: Stats::default(),
             password_limiter: PasswordLimiter::new(seed),
             last_address: None,
@@ -116,7 +122,13 @@ impl ShardState {
         if written == 0 {
             return;
         }
-        conn.unsent += written;
+        conn.unsent.add(written);
+        self.announce_output(conn);
+    }
+
+    /// Tells the shell that there is output, once until it fetches it.
+    #[inline]
+    fn announce_output(&mut self, conn: &mut Connection) {
         if !conn.announced {
             conn.announced = true;
             self.effects.push_back(Effect::Writable(conn.id));
@@ -128,6 +140,15 @@ impl ShardState {
         if conn.phase != Phase::Closed {
             conn.out.extend_from_slice(bytes);
             self.announce(conn, bytes.len());
+        }
+    }
+
+    /// An event outside of a turn.
+    pub(super) fn append_event(&mut self, conn: &mut Connection, frame: &[u8]) {
+        if conn.phase != Phase::Closed {
+            conn.out.extend_from_slice(frame);
+            conn.unsent.add_event(frame.len());
+            self.announce_output(conn);
         }
     }
 
@@ -164,15 +185,49 @@ impl ShardState {
         conn.wait = None;
         conn.input.clear();
         self.watches.remove_connection(conn.id.slot);
-        self.outstanding -= conn.pending.len();
-        self.large_bytes -= conn.pending.iter().map(|pending| pending.large_bytes as usize).sum::<usize>();
-        conn.pending = VecDeque::new();
+        let pending = std::mem::take(&mut conn.pending);
+        if !pending.is_empty() {
+            self.forgotten.insert(conn.id, pending);
+        }
         if self.sessions.get(&conn.session) == Some(&conn.id) {
             self.sessions.remove(&conn.session);
             if conn.marks.has(ListMark::Touched) {
                 self.touched_closed.push((conn.session, conn.touched_ms));
             }
         }
+    }
+
+    /// Counts a request that goes to the quorum core.
+    pub(super) fn count_pending(&mut self, conn: &mut Connection, pending: Pending) {
+        self.outstanding += 1;
+        self.large_bytes += pending.large_bytes as usize;
+        conn.pending.push_back(pending);
+    }
+
+    /// The quorum core has answered the oldest request of an open connection.
+    pub(super) fn take_pending(&mut self, conn: &mut Connection) -> Option<Pending> {
+        let pending = conn.pending.pop_front()?;
+        self.uncount(pending);
+        Some(pending)
+    }
+
+    /// The quorum core has answered the oldest request of a connection that has gone.
+    pub(super) fn take_forgotten(&mut self, conn: ConnId) {
+        let Some(all) = self.forgotten.get_mut(&conn) else { return };
+        let pending = all.pop_front();
+        if all.is_empty() {
+            self.forgotten.remove(&conn);
+        }
+        if let Some(pending) = pending {
+            self.uncount(pending);
+        }
+    }
+
+    fn uncount(&mut self, pending: Pending) {
+        let outstanding = self.outstanding.checked_sub(1);
+        self.outstanding = outstanding.expect("every request answered was counted");
+        let large_bytes = self.large_bytes.checked_sub(pending.large_bytes as usize);
+        self.large_bytes = large_bytes.expect("every large request answered was counted");
     }
 
     /// Copies a record to where the quorum core can keep it: small ones share an allocation.

@@ -4,15 +4,15 @@ use crate::limits::{TOUCH_REPORTS_PER_TICK, TOUCHES_PER_REPORT};
 use crate::zxid::{Now, SessionId};
 
 use super::close_reason::CloseReason;
-use super::connection::Phase;
+use super::connection::{Phase, Wait};
 use super::{Effect, Frontend};
 
 impl Frontend {
     /// To be called several times in a tick. Nothing here walks all connections.
     pub fn on_tick(&mut self, now: Now) {
-        self.report_touches(now);
         self.close_sessionless(now);
         self.close_slow_readers(now);
+        self.report_touches(now);
     }
 
     /// Tells the quorum core which sessions have been heard of, four times in a tick at most.
@@ -53,11 +53,14 @@ impl Frontend {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         for _ in 0..shard.slow.len() {
             let Some(connection) = shard.slow.pop(connections) else { break };
-            if connection.unsent <= shard.config.out_bytes_max || connection.phase == Phase::Closed {
+            if connection.wait != Some(Wait::Reader) || connection.phase == Phase::Closed {
                 continue;
             }
             if std::mem::take(&mut connection.drained) {
                 connection.slow_since_ms = now.mono_ms;
+                // It lives, though its pings may wait unread.
+                connection.touched_ms = now.mono_ms;
+                shard.touched.push(connection);
             }
             let patience_ms = i64::from(connection.timeout_ms.max(shard.config.session_timeout_ms_min));
             if now.mono_ms - connection.slow_since_ms >= patience_ms {

@@ -4,6 +4,7 @@
 //! business alone.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -291,8 +292,10 @@ impl Shard {
             };
         }
         let bytes = std::mem::replace(output, std::mem::take(&mut socket.spare));
+        assert!(socket.sent == 0, "a buffer is sent from its beginning");
         socket.sending = true;
-        ring.send(token(to), socket.fd(), bytes)
+        let part = next_part(0, bytes.len());
+        ring.send_part(token(to), socket.fd(), bytes, part)
     }
 
     fn on_sent(
@@ -303,19 +306,30 @@ impl Shard {
         ring: &mut Ring,
         now: Now,
     ) -> Result<(), RingError> {
-        let whole = sent == Ok(buffer.len());
         let Some(socket) = self.sockets.get(to) else { return Ok(()) };
         socket.sending = false;
-        if !whole || matches!(socket.stage, Stage::Gone) {
+        let part = next_part(socket.sent, buffer.len());
+        let left = sent.is_ok_and(|sent| sent == part.len());
+        if !left || matches!(socket.stage, Stage::Gone) {
             self.frontend.on_closed(to);
             return self.remove(to, ring);
         }
-        let bytes = buffer.len();
+        if let Stage::Closing { until_ms } = &mut socket.stage {
+            // Its client reads: it may go on.
+            *until_ms = now.mono_ms + CLOSING_MS;
+        }
+        self.frontend.on_sent(to, part.len());
+        if part.end < buffer.len() {
+            socket.sent = part.end;
+            socket.sending = true;
+            let part = next_part(part.end, buffer.len());
+            return ring.send_part(token(to), socket.fd(), buffer, part);
+        }
+        socket.sent = 0;
         buffer.clear();
         if buffer.capacity() <= SPARE_BYTES_MAX {
             socket.spare = buffer;
         }
-        self.frontend.on_sent(to, bytes);
         self.send(to, ring, now)
     }
 
@@ -508,6 +522,12 @@ fn accept_token(nth: u32) -> Token {
     Token::new(u32::MAX, nth)
 }
 
+/// The part of a buffer of `bytes` that is sent after the first `sent`.
+fn next_part(sent: usize, bytes: usize) -> Range<usize> {
+    debug_assert!(sent <= bytes, "no more leaves than there is");
+    sent..bytes.min(sent + SEND_BYTES_MAX)
+}
+
 /// Rare messages taken in between two looks at the ring.
 const CONTROLS_PER_TURN: usize = 32;
 
@@ -516,6 +536,10 @@ const CLOSING_MS: i64 = 10_000;
 
 /// How long a closed connection may take to take note of it.
 const LINGER_MS: i64 = 1000;
+
+/// Bytes of one send: what the kernel copies in one go, and the steps in which a client that reads
+/// slowly is seen to read.
+const SEND_BYTES_MAX: usize = 128 << 10;
 
 /// A send buffer above this size is given back after use.
 const SPARE_BYTES_MAX: usize = 64 << 10;

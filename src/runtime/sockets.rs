@@ -19,6 +19,10 @@ pub struct Socket {
     pub paused: bool,
     /// A send is with the kernel.
     pub sending: bool,
+    /// Bytes of the buffer in flight that have left: it is sent in parts.
+    ///
+    /// Invariant: 0 while nothing is being sent.
+    pub sent: usize,
     /// The buffer of the last send, to be filled next.
     pub spare: Vec<u8>,
 }
@@ -91,6 +95,7 @@ impl Sockets {
             receiving: false,
             paused: false,
             sending: false,
+            sent: 0,
             spare: Vec::new(),
         });
         self.live += 1;

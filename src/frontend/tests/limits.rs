@@ -185,6 +185,72 @@ fn outstanding_requests_are_bounded_and_all_are_served_in_the_end() {
 }
 
 #[test]
+fn requests_of_connections_that_have_gone_count_until_they_are_answered() {
+    let config = FrontendConfig { outstanding_max: 10, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let conn = world.connect();
+    world.create(conn, "/n");
+    world.commits_at_once = false;
+    for _ in 0..50 {
+        let conn = world.accept();
+        world.send(conn, &connect_request(0, 5_000, 0, &[], None));
+        world.front.on_closed(conn);
+        world.pump();
+        assert!(world.queue.len() <= 10, "{} in process at a limit of 10", world.queue.len());
+    }
+    let mut bytes = Vec::new();
+    for xid in 0..20 {
+        bytes.extend(request(xid, OpCode::SET_DATA, &set_data("/n", b"")));
+    }
+    world.send(conn, &bytes);
+    assert_eq!((world.queue.len(), world.front.report().outstanding), (10, 10));
+    world.commit(4);
+    assert_eq!((world.queue.len(), world.front.report().outstanding), (10, 10), "answers for nobody make room");
+    world.front.on_closed(conn);
+    world.pump();
+    assert_eq!(world.front.report().outstanding, 10);
+    world.commit(99);
+    assert_eq!(world.front.report().outstanding, 0);
+    assert!(world.front.shard.forgotten.is_empty());
+}
+
+#[test]
+fn b20_a_reader_that_keeps_up_is_not_closed_however_many_events_there_are() {
+    let config = FrontendConfig { out_bytes_max: 10_000, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let watcher = world.connect();
+    world.ask(watcher, OpCode::ADD_WATCH, &path_int("/w", 0));
+    let event = Event { zxid: Zxid(1), kind: EventType::NodeDataChanged, path: "/w".into(), acl: None };
+    let item = BatchItem::Event(event.into());
+    world.tree.set_last_zxid(Zxid(9));
+    for _ in 0..2_000 {
+        // Ten events come while the ten before leave: something is always unsent.
+        world.deliver(vec![ToShard::Commit(CommitBatch { zxid: Zxid(9), items: vec![item.clone(); 10] })]);
+        let unsent = world.front.connections.get(watcher).unwrap().unsent.bytes();
+        world.front.on_sent(watcher, unsent.saturating_sub(100));
+    }
+    world.pump();
+    assert!(!world.is_closed(watcher));
+    assert_eq!(world.front.report().events, 20_000);
+}
+
+#[test]
+fn b21_a_client_that_reads_slowly_stays_and_its_session_lives() {
+    let (mut world, conn) = big_world();
+    flood(&mut world, conn, 10_000);
+    while world.front.poll().is_some() {}
+    let session = world.session(conn);
+    for _ in 0..60 {
+        world.touches.clear();
+        // A little in every session timeout.
+        world.front.on_sent(conn, 128 << 10);
+        world.tick(9_000);
+        assert!(!world.is_closed(conn));
+        assert!(world.touches.iter().any(|(touched, _)| *touched == session), "its pings wait behind its requests");
+    }
+}
+
+#[test]
 fn large_requests_are_bounded_while_they_are_in_process() {
     let config =
         FrontendConfig { large_request_bytes: Some(1000), large_request_bytes_max: 5000, ..FrontendConfig::default() };

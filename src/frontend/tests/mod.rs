@@ -144,6 +144,7 @@ impl World {
 
     /// Executes effects; the shell reads all output at once.
     fn pump(&mut self) {
+        self.check();
         loop {
             while let Some(effect) = self.front.poll() {
                 self.execute(effect);
@@ -153,6 +154,15 @@ impl World {
             }
             self.commit(usize::MAX);
         }
+    }
+
+    /// What must hold between two inputs.
+    fn check(&self) {
+        let (shard, open) = (&self.front.shard, self.front.connections.iter());
+        let pending = open.flat_map(|conn| &conn.pending).chain(shard.forgotten.values().flatten());
+        let (count, large) = pending.fold((0, 0), |(count, large), one| (count + 1, large + one.large_bytes as usize));
+        assert_eq!((shard.outstanding, shard.large_bytes), (count, large));
+        assert!(shard.forgotten.values().all(|pending| !pending.is_empty()));
     }
 
     fn execute(&mut self, effect: Effect) {
@@ -281,22 +291,6 @@ impl World {
         let conn = self.accept();
         self.send(conn, &connect_request(0, 10_000, 0, &[0; 16], Some(false)));
         assert_eq!(self.sent.remove(&conn.slot).map(|bytes| bytes.len()), Some(41));
-        conn
-    }
-
-    /// A connection whose session is made although the quorum core is held up.
-    fn connect_later(&mut self) -> ConnId {
-        let conn = self.accept();
-        self.send(conn, &connect_request(0, 10_000, 0, &[0; 16], Some(false)));
-        let Some(ToQuorum::CreateSession { origin, session, timeout_ms }) = self.queue.pop_back() else {
-            panic!("a connect request asks for a session");
-        };
-        let mut items = Vec::new();
-        self.apply(session, 0, &Txn::CreateSession { timeout_ms }, &mut items);
-        items.push(BatchItem::SessionOpened { origin, session, timeout_ms });
-        self.deliver(vec![ToShard::Commit(CommitBatch { zxid: self.tree.last_zxid(), items })]);
-        self.pump();
-        self.sent.remove(&conn.slot);
         conn
     }
 

@@ -73,7 +73,7 @@ fn connections_with_waiting_requests_take_turns() {
 fn who_waits_for_the_quorum_core_gets_its_part_of_the_room() {
     let config = FrontendConfig { outstanding_max: 100, ..FrontendConfig::default() };
     let mut world = World::with(config);
-    let (greedy, good) = (world.connect(), world.connect());
+    let [greedy, good, late] = [(); 3].map(|()| world.connect());
     world.create(greedy, "/n");
     world.commits_at_once = false;
     world.send(greedy, &many(5_000, OpCode::SET_DATA, &set_data("/n", b"")));
@@ -83,7 +83,6 @@ fn who_waits_for_the_quorum_core_gets_its_part_of_the_room() {
     let waits = world.queue.iter().position(|message| is_of(message, good));
     assert!(waits.is_some_and(|before| before <= 100), "{waits:?}: the greedy one has taken all the room again");
     // New requests do not overtake those that wait.
-    let late = world.connect_later();
     world.send(late, &request(8, OpCode::SET_DATA, &set_data("/n", b"late")));
     assert!(!world.queue.iter().any(|message| is_of(message, late)));
     world.commit(usize::MAX);

@@ -21,8 +21,8 @@ pub enum Event {
     Received { conn: Token, chunk: Chunk, armed: bool },
     /// Receiving has ended, and is not armed any more.
     ReceiveStopped { conn: Token, cause: ReceiveStop },
-    /// A send has ended: its buffer comes back, with the number of bytes the socket took. Fewer than the buffer
-    /// holds means that the connection broke in the middle.
+    /// A send has ended: its buffer comes back, with the number of bytes the socket took. Fewer than were to be sent
+    /// means that the connection broke in the middle.
     Sent { conn: Token, buffer: Vec<u8>, sent: Result<usize, Errno> },
     /// A flush has ended. After an error the file's unflushed bytes are in doubt and must not be promised.
     Synced { token: Token, result: Result<(), Errno> },

@@ -1,4 +1,6 @@
-//! Send of one buffer, whole. The ring owns the buffer until the completion hands it back.
+//! Send of one buffer, or of a part of it. The ring owns the buffer until the completion hands it back.
+
+use std::ops::Range;
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -12,10 +14,23 @@ impl Ring {
     /// Sends all of `buffer` on `socket`. At most one send per slot may be in flight; a second one is refused with
     /// [`RingError::SendInFlight`], which gives its buffer back.
     pub fn send(&mut self, conn: Token, socket: BorrowedFd<'_>, buffer: Vec<u8>) -> Result<(), RingError> {
-        let Ok(len) = u32::try_from(buffer.len()) else {
-            return Err(RingError::SendTooLong { bytes: buffer.len() });
+        let all = 0..buffer.len();
+        self.send_part(conn, socket, buffer, all)
+    }
+
+    /// As [`Self::send`], but only the bytes of `part`, which must lie within the buffer.
+    pub fn send_part(
+        &mut self,
+        conn: Token,
+        socket: BorrowedFd<'_>,
+        buffer: Vec<u8>,
+        part: Range<usize>,
+    ) -> Result<(), RingError> {
+        let bytes = &buffer[part];
+        let Ok(len) = u32::try_from(bytes.len()) else {
+            return Err(RingError::SendTooLong { bytes: bytes.len() });
         };
-        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), buffer.as_ptr(), len)
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), len)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
             .user_data(UserData::new(OpKind::Send, conn).to_bits());

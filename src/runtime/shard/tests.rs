@@ -49,12 +49,17 @@ impl World {
             if done(self) {
                 return;
             }
-            self.ring.turn(Wait::For(Duration::from_millis(10))).unwrap();
-            while let Some(event) = self.ring.next_event() {
-                self.feed(event);
-            }
+            self.turn();
         }
         panic!("{what}: it does not come");
+    }
+
+    /// One look at the ring.
+    fn turn(&mut self) {
+        self.ring.turn(Wait::For(Duration::from_millis(10))).unwrap();
+        while let Some(event) = self.ring.next_event() {
+            self.feed(event);
+        }
     }
 
     fn feed(&mut self, event: Event) {
@@ -128,6 +133,28 @@ fn a_peer_that_does_not_read_is_cut_off_after_a_while() {
     assert!(!world.is_empty(), "it may still read");
     world.tick(1);
     world.until("the end", World::is_empty);
+}
+
+#[test]
+fn output_is_sent_in_parts_and_each_is_reported() {
+    let mut world = World::new();
+    let (client, conn) = world.client();
+    world.answer(conn, 16 << 20);
+    world.until("the first part", |world| world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > 0));
+    let mut client = client;
+    let mut part = vec![0; 1 << 20];
+    for _ in 0..3 {
+        // It reads a little, and late, each time: it is not cut off.
+        let sent = world.shard.sockets.get(conn).unwrap().sent;
+        for _ in 0..8 {
+            assert!(client.read(&mut part).unwrap() > 0);
+            world.turn();
+        }
+        world.until("one more part", |world| world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > sent));
+        world.tick(CLOSING_MS - 1);
+        world.settle();
+        assert!(!world.is_empty(), "it reads");
+    }
 }
 
 #[test]
