@@ -46,7 +46,7 @@ fn formats(c: &mut Criterion) {
     (1..=10_000).for_each(|zxid| append_entry(&mut file, &self::payload(zxid)));
     file.resize(file.len() + (1 << 20), 0);
     group.throughput(Throughput::Elements(10_000));
-    group.bench_function("scan", |b| b.iter(|| Scanner::new(black_box(&file)).count()));
+    group.bench_function("scan", |b| b.iter(|| Scanner::new(black_box(&file)).end().unwrap()));
     group.finish();
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringkeeper::jute::data::Acl;
-use ringkeeper::snapshot::{Part, Reader, Trailers, Writer};
+use ringkeeper::snapshot::{Codec, Part, Reader, Trailers, Writer};
 use ringkeeper::tree::{Loader, Tree};
 use ringkeeper::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
 use ringkeeper::zxid::{SessionId, Zxid};
@@ -81,7 +81,7 @@ fn create(path: String) -> Txn {
 }
 
 fn load(bytes: &[u8]) -> Tree {
-    let mut reader = Reader::new(bytes).expect("we have written it");
+    let mut reader = Reader::new(Codec::Plain, bytes);
     let mut loader = Loader::new();
     while let Some(part) = reader.next_part().expect("we have written it") {
         match part {

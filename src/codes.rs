@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The directory of files below dataDir and dataLogDir: Apache's name for the format's version.
+pub const VERSION_2: &str = "version-2";
+
 /// A request type (`ZooDefs.OpCode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OpCode(pub i32);

@@ -6,7 +6,7 @@
 //! | row | modules | what lives there |
 //! |---|---|---|
 //! | 0 | [`zxid`] [`codes`] [`limits`] [`splitmix`] | value types, the numbers of the protocol; every bound and default |
-//! | 1 | [`jute`] | bounds-checked zero-copy reader and writer |
+//! | 1 | [`jute`] [`pieces`] | bounds-checked zero-copy reader and writer · files read piece by piece |
 //! | 2 | [`proto`] [`txn`] | client wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
 //! | 5 | [`handoff`] | everything that crosses cores |
@@ -41,6 +41,7 @@ pub mod frontend;
 pub mod handoff;
 pub mod jute;
 mod limits;
+pub mod pieces;
 pub mod proto;
 pub mod quorum;
 pub mod runtime;

@@ -21,6 +21,10 @@ pub const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
 /// answer MARSHALLINGERROR (-5).
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
 
+/// The longest session, list or node that is read from a snapshot, in bytes: as long as the longest
+/// reply, which no node that a client can read exceeds.
+pub const SNAPSHOT_PART_BYTES_MAX: usize = REPLY_BYTES_MAX;
+
 /// Distinct ids that one connection may prove with `addauth` (B18).
 pub const AUTH_IDS_MAX: usize = 1024;
 /// Bytes of those ids (B18).

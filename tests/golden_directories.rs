@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringkeeper::jute::data::{Acl, Stat};
-use ringkeeper::snapshot::{FileName, Part, Reader, Trailers, Writer, ZxidDigest, decompress, is_candidate};
+use ringkeeper::snapshot::{Codec, FileName, Part, Reader, Trailers, Writer, ZxidDigest, is_candidate};
 use ringkeeper::tree::{Loader, Tree};
 use ringkeeper::txn::read_log_record;
 use ringkeeper::txnlog::{Scanner, zxid_of_name};
@@ -64,8 +64,7 @@ fn load(directory: &Path, file: &FileName) -> (Tree, Trailers) {
     let packed = fs::read(directory.join("version-2").join(file.to_string())).unwrap();
     let tail = &packed[packed.len() - 5..];
     assert!(is_candidate(file.codec, &packed[..8], tail, packed.len() as u64), "{file}");
-    let bytes = decompress(file.codec, &packed, 1 << 20).unwrap();
-    let (tree, trailers) = load_bytes(&bytes, file.zxid);
+    let (tree, trailers) = load_bytes(file.codec, &packed, file.zxid);
     if let Some((zxid, digest)) = trailers.digest_to_expect(file.zxid)
         && zxid == file.zxid
     {
@@ -74,8 +73,8 @@ fn load(directory: &Path, file: &FileName) -> (Tree, Trailers) {
     (tree, trailers)
 }
 
-fn load_bytes(bytes: &[u8], zxid: Zxid) -> (Tree, Trailers) {
-    let mut reader = Reader::new(bytes).unwrap();
+fn load_bytes(codec: Codec, bytes: &[u8], zxid: Zxid) -> (Tree, Trailers) {
+    let mut reader = Reader::new(codec, bytes);
     let mut loader = Loader::new();
     while let Some(part) = reader.next_part().unwrap() {
         match part {
@@ -97,7 +96,8 @@ fn replay(directory: &Path, tree: &mut Tree, trailers: &Trailers, after: Zxid) -
     let mut compared = 0;
     for (_, name) in names {
         let bytes = fs::read(directory.join("version-2").join(&name)).unwrap();
-        for entry in Scanner::new(&bytes) {
+        let mut scanner = Scanner::new(&bytes);
+        while let Some(entry) = scanner.next_entry().unwrap() {
             let record = read_log_record(entry.payload).unwrap();
             let zxid = record.header.zxid;
             if zxid <= after {
@@ -175,7 +175,7 @@ fn compare_copy(what: &str, tree: &mut Tree) {
     tree.end_snapshot();
     let digest = ZxidDigest { zxid: head.zxid, version: 2, digest: head.digest };
     writer.finish(&mut bytes, &Trailers { digest: Some(digest), last_zxid: Some(head.zxid) });
-    let (copy, _) = load_bytes(&bytes, head.zxid);
+    let (copy, _) = load_bytes(Codec::Plain, &bytes, head.zxid);
     assert_eq!((copy.digest(), copy.node_count()), (tree.digest(), tree.node_count()), "{what}");
     assert_eq!(copy.data_size(), tree.data_size(), "{what}");
     assert_eq!(copy.ephemeral_owners(), tree.ephemeral_owners(), "{what}");

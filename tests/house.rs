@@ -490,7 +490,7 @@ fn char_length(text: &str) -> usize {
 /// The layers, top row first. Row 4 comes with the ensemble.
 const ROWS: &[(usize, &[&str])] = &[
     (0, &["zxid", "codes", "limits", "splitmix"]),
-    (1, &["jute"]),
+    (1, &["jute", "pieces"]),
     (2, &["proto", "txn"]),
     (3, &["tree", "watch", "session", "acl", "txnlog", "snapshot"]),
     (5, &["handoff"]),

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::codes::VERSION_2;
+
 use super::config::Config;
 use super::words::report::{ConfReport, ProcessReport};
 
@@ -65,7 +67,7 @@ pub fn directory_bytes(directory: &Path) -> u64 {
 }
 
 fn version_directory(directory: &Path) -> PathBuf {
-    let directory = directory.join("version-2");
+    let directory = directory.join(VERSION_2);
     std::path::absolute(&directory).unwrap_or(directory)
 }
 

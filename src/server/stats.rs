@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
+use crate::codes::VERSION_2;
 use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
 use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats};
@@ -82,8 +83,8 @@ impl StatsCollector {
         }
         if needs.sizes {
             reports.sizes = SizeReport {
-                data_dir: process::directory_bytes(&self.config.data_dir.join("version-2")),
-                log_dir: process::directory_bytes(&self.config.data_log_dir.join("version-2")),
+                data_dir: process::directory_bytes(&self.config.data_dir.join(VERSION_2)),
+                log_dir: process::directory_bytes(&self.config.data_log_dir.join(VERSION_2)),
             };
         }
         if needs.connections {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quorum::recovery::{Dir, RecoveryError, RecoverySettings, Storage, recover};
+use crate::quorum::recovery::{Dir, RecoveryError, RecoverySettings, Settling, Storage, recover};
 use crate::tree::Tree;
 use crate::txnlog::SPARE_PREFIX;
 
@@ -73,7 +73,7 @@ impl Files<'_> {
 }
 
 impl Storage for Files<'_> {
-    type Bytes = Vec<u8>;
+    type File = Vec<u8>;
     type Error = Refusal;
 
     fn is_one_dir(&self) -> bool {
@@ -84,32 +84,33 @@ impl Storage for Files<'_> {
         Ok(self.disk.list())
     }
 
-    fn read(&mut self, _: Dir, name: &str) -> Result<Vec<u8>, Refusal> {
+    fn open(&mut self, _: Dir, name: &str) -> Result<Vec<u8>, Refusal> {
         let bytes = self.disk.read(name).map(<[u8]>::to_vec);
         bytes.ok_or(Refusal(DiskError::Failed))
     }
 
-    fn cut(&mut self, _: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), Refusal> {
+    fn settle(&mut self, _: Dir, name: &str, settling: &Settling) -> Result<(), Refusal> {
         if self.defect == Some(Defect::TornTailAccepted) {
             return Ok(());
         }
-        let len = usize::try_from(len).map_err(|_| Refusal(DiskError::Failed))?;
-        let mut cut = self.disk.truncate(name, len);
+        let (start, end) = (settling.anew.start as usize, settling.anew.end as usize);
+        let mut settled = if settling.cut { self.disk.truncate(name, end) } else { Ok(()) };
         // After a failed flush the page cache holds entries that the disk does not, on pages that count as clean: only what is
         // written anew is flushed.
         if self.defect != Some(Defect::CachedPagesTrusted) {
-            let bytes = self.disk.read(name).map(<[u8]>::to_vec).unwrap_or_default();
-            cut = cut.and_then(|()| self.disk.write(name, 0, &bytes));
+            let bytes = self.disk.read(name).and_then(|bytes| bytes.get(start..end)).unwrap_or_default().to_vec();
+            settled = settled.and_then(|()| self.disk.write(name, start, &bytes));
         }
         if self.defect == Some(Defect::RecoveredNotFlushed) {
-            let marked = cut.and_then(|()| self.disk.write(name, len, tail));
+            let marked = settled.and_then(|()| self.disk.write(name, end, &settling.mark));
             return self.told(marked);
         }
-        // The tail says that everything before it is durable, so it must not be there before that is true.
+        // The mark says that everything before it is durable, so it must not be there before that is true.
         if self.defect != Some(Defect::MarkBeforeFlush) {
-            cut = cut.and_then(|()| self.disk.flush(name));
+            settled = settled.and_then(|()| self.disk.flush(name));
         }
-        let marked = cut.and_then(|()| self.disk.write(name, len, tail)).and_then(|()| self.disk.flush(name));
+        let marked = settled.and_then(|()| self.disk.write(name, end, &settling.mark));
+        let marked = marked.and_then(|()| self.disk.flush(name));
         self.told(marked)
     }
 

@@ -20,13 +20,14 @@ mod compress;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod writer;
 
 use std::fmt;
 
 use crate::zxid::Zxid;
 
-pub use compress::{Decompress, Encoder, decompress};
+pub use compress::Encoder;
 pub use reader::{Corrupt, Part, Reader, SnapshotError};
 pub use writer::Writer;
 

@@ -1,14 +1,20 @@
-//! Reads a snapshot out of a byte slice, part by part, whatever the bytes are.
+//! Reads a snapshot part by part, whatever the bytes are, in memory for one piece and one part.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Read};
+
+use simd_adler32::Adler32;
 
 use crate::jute;
 use crate::jute::Malformed;
 use crate::jute::data::{Acl, StatPersisted, read_acls};
+use crate::limits;
+use crate::pieces::{PIECE_BYTES, ReadError, Source, read_error};
 use crate::zxid::{SessionId, Zxid};
 
-use super::{DIGEST_VERSION, MAGIC, SEAL_BYTES, Trailers, ZxidDigest};
+use super::unpack::Unpacker;
+use super::{Codec, DIGEST_VERSION, MAGIC, SEAL_BYTES, Trailers, ZxidDigest};
 
 /// One piece of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +27,15 @@ pub enum Part<'a> {
     Node { path: Cow<'a, str>, data: Option<&'a [u8]>, acl_index: i64, stat: StatPersisted },
 }
 
-/// Why a snapshot can not be used, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotError {
-    /// Bytes from the start of the (uncompressed) snapshot.
-    pub offset: u64,
-    pub why: Corrupt,
+/// Why a snapshot cannot be used, and where.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// Its plain bytes are not a whole snapshot; `offset` counts them from the start.
+    Corrupt { offset: u64, why: Corrupt },
+    /// The packed bytes are cut or damaged at or after `offset` of the file.
+    Packed { codec: Codec, offset: u64 },
+    /// The disk does not give the bytes; this says nothing about the snapshot.
+    Read(ReadError),
 }
 
 /// What is wrong with a snapshot.
@@ -36,43 +45,79 @@ pub enum Corrupt {
     Magic(i32),
     /// A field is cut, or longer than what is left.
     Malformed(Malformed),
+    /// A session, list or node longer than [`limits::SNAPSHOT_PART_BYTES_MAX`].
+    TooLong,
     /// A node without a path, or a first node that is not the root.
     NoRoot,
     /// A seal holds another checksum than that of the bytes before it.
     Checksum { stored: i64, computed: u32 },
-    /// Bytes behind the last seal that are none of the trailers known.
+    /// Bytes after the last seal that are none of the trailers known.
     Trailing(usize),
 }
 
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the snapshot is corrupt at offset {}: ", self.offset)?;
-        match self.why {
+        let (offset, why) = match self {
+            Self::Corrupt { offset, why } => (offset, why),
+            Self::Packed { codec, offset } => {
+                write!(f, "the {codec:?} stream of the snapshot is damaged at or after offset {offset}")?;
+                return f.write_str(REMEDY);
+            }
+            Self::Read(error) => return write!(f, "the snapshot {error}"),
+        };
+        write!(f, "the snapshot is corrupt at offset {offset}: ")?;
+        match why {
             Corrupt::Magic(magic) => write!(f, "it starts with {magic:#010x} and not with \"ZKSN\"")?,
             Corrupt::Malformed(malformed) => malformed.fmt(f)?,
+            Corrupt::TooLong => write!(f, "a part of it is longer than {} bytes", limits::SNAPSHOT_PART_BYTES_MAX)?,
             Corrupt::NoRoot => f.write_str("a node has no path, or the first one is not the root")?,
             Corrupt::Checksum { stored, computed } => {
                 write!(f, "the seal says {stored:#x}, the bytes before it make {computed:#x}")?;
             }
-            Corrupt::Trailing(len) => write!(f, "the {len} bytes behind the seal are no known trailer")?,
+            Corrupt::Trailing(len) => write!(f, "the {len} bytes after the seal are no known trailer")?,
         }
-        f.write_str("; use the next older snapshot with all logs since then")
+        f.write_str(REMEDY)
     }
 }
 
-impl std::error::Error for SnapshotError {}
+impl std::error::Error for SnapshotError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
-/// A snapshot being read. It allocates for one part at a time, and never by a count that the bytes do not back up.
-#[derive(Clone, Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    reader: jute::Reader<'a>,
+/// A snapshot being read. It allocates for one part at a time, and never by a count or a length
+/// that the bytes do not back up.
+pub struct Reader<S> {
+    input: Unpacker<S>,
+    codec: Codec,
+    /// Plain bytes of which those from `at` on are still to be given out.
+    piece: Vec<u8>,
+    /// Invariant: `summed <= at <= piece.len()`.
+    at: usize,
+    /// Bytes of the piece that the checksum covers.
+    summed: usize,
+    /// Plain bytes before the piece.
+    before: u64,
+    /// The input has no more bytes.
+    is_end: bool,
+    adler: Adler32,
     stage: Stage,
+}
+
+impl<S> fmt::Debug for Reader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader({:?}, {:?}, at {})", self.input, self.stage, self.before + self.at as u64)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// So many are still to come.
+    Header,
+    /// This many are still to come.
     Sessions(usize),
     Acls(usize),
     Root,
@@ -80,53 +125,61 @@ enum Stage {
     Ended(Trailers),
 }
 
-impl<'a> Reader<'a> {
-    /// Starts at the header of an uncompressed snapshot. Only its magic counts, as in Apache.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, SnapshotError> {
-        let mut this = Self { bytes, reader: jute::Reader::new(bytes), stage: Stage::Sessions(0) };
-        let (magic, count) = this.checked(|reader| {
-            let magic = reader.i32()?;
-            if magic != MAGIC {
-                return Ok((magic, 0));
-            }
-            reader.take(VERSION_AND_DBID_BYTES, "file header")?;
-            Ok((magic, reader.count()?.unwrap_or(0)))
-        })?;
-        if magic != MAGIC {
-            return Err(SnapshotError { offset: 0, why: Corrupt::Magic(magic) });
+/// What comes next among the nodes.
+enum Next {
+    Node,
+    End,
+    NoRoot,
+}
+
+impl<S: Source> Reader<S> {
+    /// Starts at the header of a snapshot file. Only its magic counts, as in Apache.
+    pub fn new(codec: Codec, source: S) -> Self {
+        Self {
+            input: Unpacker::new(codec, source),
+            codec,
+            piece: Vec::new(),
+            at: 0,
+            summed: 0,
+            before: 0,
+            is_end: false,
+            adler: Adler32::new(),
+            stage: Stage::Header,
         }
-        this.stage = Stage::Sessions(count);
-        Ok(this)
     }
 
-    /// The next part, or `None` once all have been read and the seals were found to be right. The parts are only to be
-    /// trusted then.
-    pub fn next_part(&mut self) -> Result<Option<Part<'a>>, SnapshotError> {
+    /// The next part, or `None` once all have been read and the seals were found to be right. The
+    /// parts are only to be trusted then.
+    pub fn next_part(&mut self) -> Result<Option<Part<'_>>, SnapshotError> {
         loop {
             match self.stage {
-                Stage::Sessions(0) => {
-                    let count = self.checked(|reader| reader.count())?;
-                    self.stage = Stage::Acls(count.unwrap_or(0));
-                }
+                Stage::Header => self.stage = Stage::Sessions(self.header()?),
+                Stage::Sessions(0) => self.stage = Stage::Acls(self.take(|reader| reader.count())?.unwrap_or(0)),
                 Stage::Sessions(left) => {
                     self.stage = Stage::Sessions(left - 1);
-                    return self.checked(|reader| Ok(Part::Session(SessionId(reader.i64()?), reader.i32()?))).map(Some);
+                    let (id, timeout_ms) = self.take(|reader| Ok((reader.i64()?, reader.i32()?)))?;
+                    return Ok(Some(Part::Session(SessionId(id), timeout_ms)));
                 }
                 Stage::Acls(0) => self.stage = Stage::Root,
                 Stage::Acls(left) => {
                     self.stage = Stage::Acls(left - 1);
-                    return self.checked(|reader| Ok(Part::Acl(reader.i64()?, read_acls(reader)?))).map(Some);
+                    let (index, list) = self.take(|reader| Ok((reader.i64()?, read_acls(reader)?)))?;
+                    return Ok(Some(Part::Acl(index, list)));
                 }
-                Stage::Root | Stage::Nodes => match self.node()? {
-                    Some(node) => return Ok(Some(node)),
-                    None => self.stage = Stage::Ended(self.trailers_behind_seal()?),
+                Stage::Root | Stage::Nodes => match self.next_node()? {
+                    Next::Node => {
+                        self.stage = Stage::Nodes;
+                        return self.node().map(Some);
+                    }
+                    Next::End => self.stage = Stage::Ended(self.trailers_after_seal()?),
+                    Next::NoRoot => return Err(self.corrupt(Corrupt::NoRoot)),
                 },
                 Stage::Ended(_) => return Ok(None),
             }
         }
     }
 
-    /// What stood behind the first seal; `None` until [`Self::next_part`] has reached the end.
+    /// What came after the first seal; `None` until [`Self::next_part`] has reached the end.
     pub fn trailers(&self) -> Option<Trailers> {
         match self.stage {
             Stage::Ended(trailers) => Some(trailers),
@@ -134,51 +187,85 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Bytes read so far.
+    /// Plain bytes read so far.
     pub fn offset(&self) -> u64 {
-        (self.bytes.len() - self.reader.rest().len()) as u64
+        self.before + self.at as u64
     }
 
-    /// A node, or `None` at the end mark.
-    fn node(&mut self) -> Result<Option<Part<'a>>, SnapshotError> {
-        let offset = self.offset();
-        let is_first = matches!(self.stage, Stage::Root);
-        let path = self.checked(|reader| reader.string())?;
-        match path {
-            Some(path) if path.is_empty() == is_first && (path != "/" || is_first) => {
-                self.stage = Stage::Nodes;
-                self.checked(|reader| {
-                    let data = reader.buffer()?;
-                    let acl_index = reader.i64()?;
-                    Ok(Some(Part::Node { path, data, acl_index, stat: StatPersisted::read(reader)? }))
-                })
-            }
-            Some(path) if path == "/" && !is_first => Ok(None),
-            _ => Err(SnapshotError { offset, why: Corrupt::NoRoot }),
+    #[cfg(test)]
+    pub(super) fn piece_capacity(&self) -> usize {
+        self.piece.capacity()
+    }
+
+    /// The number of sessions.
+    fn header(&mut self) -> Result<usize, SnapshotError> {
+        let magic = self.take(|reader| reader.i32())?;
+        if magic != MAGIC {
+            return Err(SnapshotError::Corrupt { offset: 0, why: Corrupt::Magic(magic) });
         }
+        self.take(|reader| {
+            reader.take(VERSION_AND_DBID_BYTES, "file header")?;
+            Ok(reader.count()?.unwrap_or(0))
+        })
     }
 
-    /// The trailers are told apart by the bytes left: neither their presence nor their order is written anywhere.
-    fn trailers_behind_seal(&mut self) -> Result<Trailers, SnapshotError> {
+    /// Tells by the path, and takes the end mark.
+    fn next_node(&mut self) -> Result<Next, SnapshotError> {
+        let is_first = matches!(self.stage, Stage::Root);
+        self.complete(|reader| reader.buffer().map(drop))?;
+        let mut reader = jute::Reader::new(&self.piece[self.at..]);
+        let next = match reader.buffer() {
+            Ok(Some(path)) if path.is_empty() == is_first && (path != b"/" || is_first) => Next::Node,
+            Ok(Some(b"/")) if !is_first => Next::End,
+            _ => Next::NoRoot,
+        };
+        if matches!(next, Next::End) {
+            self.at = self.piece.len() - reader.rest().len();
+        }
+        Ok(next)
+    }
+
+    fn node(&mut self) -> Result<Part<'_>, SnapshotError> {
+        let len = self.complete(|reader| {
+            reader.buffer()?;
+            reader.buffer()?;
+            reader.i64()?;
+            StatPersisted::read(reader).map(drop)
+        })?;
+        let offset = self.offset();
+        let start = self.at;
+        self.at += len;
+        let mut reader = jute::Reader::new(&self.piece[start..self.at]);
+        let mut read = || {
+            let path = reader.string()?.unwrap_or_default();
+            let (data, acl_index) = (reader.buffer()?, reader.i64()?);
+            Ok(Part::Node { path, data, acl_index, stat: StatPersisted::read(&mut reader)? })
+        };
+        read().map_err(|malformed| SnapshotError::Corrupt { offset, why: Corrupt::Malformed(malformed) })
+    }
+
+    /// The trailers are told apart by the bytes left: neither their presence nor their order is
+    /// written anywhere.
+    fn trailers_after_seal(&mut self) -> Result<Trailers, SnapshotError> {
         self.seal()?;
         let mut trailers = Trailers::default();
-        if !matches!(self.reader.rest().len(), 0 | ZXID_AND_SEAL_BYTES) {
+        if !matches!(self.left()?, 0 | ZXID_AND_SEAL_BYTES) {
             trailers.digest = Some(self.digest()?);
             self.seal()?;
         }
-        if self.reader.rest().len() == ZXID_AND_SEAL_BYTES {
-            trailers.last_zxid = Some(Zxid(self.checked(|reader| reader.i64())?));
+        if self.left()? == ZXID_AND_SEAL_BYTES {
+            trailers.last_zxid = Some(Zxid(self.take(|reader| reader.i64())?));
             self.seal()?;
         }
-        match self.reader.rest().len() {
+        match self.left()? {
             0 => Ok(trailers),
-            left => Err(SnapshotError { offset: self.offset(), why: Corrupt::Trailing(left) }),
+            left => Err(self.corrupt(Corrupt::Trailing(left))),
         }
     }
 
     /// A digest of version 1 is a string of hexadecimal digits.
     fn digest(&mut self) -> Result<ZxidDigest, SnapshotError> {
-        self.checked(|reader| {
+        self.take(|reader| {
             let zxid = Zxid(reader.i64()?);
             let version = reader.i32()?;
             let digest = if version < DIGEST_VERSION {
@@ -192,10 +279,9 @@ impl<'a> Reader<'a> {
     }
 
     fn seal(&mut self) -> Result<(), SnapshotError> {
-        let offset = self.offset();
-        let sealed = self.bytes.split_at(self.bytes.len() - self.reader.rest().len()).0;
-        let computed = simd_adler32::adler32(&sealed);
-        let stored = self.checked(|reader| {
+        self.sum();
+        let (offset, computed) = (self.offset(), self.adler.finish());
+        let stored = self.take(|reader| {
             let stored = reader.i64()?;
             reader.string()?;
             Ok(stored)
@@ -203,19 +289,100 @@ impl<'a> Reader<'a> {
         if stored == i64::from(computed) {
             return Ok(());
         }
-        Err(SnapshotError { offset, why: Corrupt::Checksum { stored, computed } })
+        Err(SnapshotError::Corrupt { offset, why: Corrupt::Checksum { stored, computed } })
     }
 
-    /// Puts the offset of the part's first byte to what went wrong in it.
-    fn checked<T>(
+    /// Bytes that are left; of a longer rest some number above [`TRAILER_BYTES_MAX`].
+    fn left(&mut self) -> Result<usize, SnapshotError> {
+        while self.piece.len() - self.at <= TRAILER_BYTES_MAX && self.fill()? {}
+        Ok(self.piece.len() - self.at)
+    }
+
+    /// Takes a field or a few.
+    fn take<T>(&mut self, read: impl Fn(&mut jute::Reader<'_>) -> Result<T, Malformed>) -> Result<T, SnapshotError> {
+        let len = self.complete(|reader| read(reader).map(drop))?;
+        let mut reader = jute::Reader::new(&self.piece[self.at..self.at + len]);
+        let taken = read(&mut reader).map_err(|malformed| self.corrupt(Corrupt::Malformed(malformed)))?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    /// Brings in what `read` needs; returns how many bytes that is.
+    fn complete(
         &mut self,
-        read: impl FnOnce(&mut jute::Reader<'a>) -> Result<T, Malformed>,
-    ) -> Result<T, SnapshotError> {
-        let offset = self.offset();
-        read(&mut self.reader).map_err(|malformed| SnapshotError { offset, why: Corrupt::Malformed(malformed) })
+        read: impl Fn(&mut jute::Reader<'_>) -> Result<(), Malformed>,
+    ) -> Result<usize, SnapshotError> {
+        loop {
+            let mut reader = jute::Reader::new(&self.piece[self.at..]);
+            let malformed = match read(&mut reader) {
+                Ok(()) => return Ok(self.piece.len() - self.at - reader.rest().len()),
+                Err(malformed) => malformed,
+            };
+            match malformed {
+                Malformed::Length(len) if len < 0 => return Err(self.corrupt(Corrupt::Malformed(malformed))),
+                Malformed::Length(len) if len as usize > limits::SNAPSHOT_PART_BYTES_MAX => {
+                    return Err(self.corrupt(Corrupt::TooLong));
+                }
+                _ if self.piece.len() - self.at > limits::SNAPSHOT_PART_BYTES_MAX => {
+                    return Err(self.corrupt(Corrupt::TooLong));
+                }
+                _ if self.fill()? => {}
+                _ => return Err(self.corrupt(Corrupt::Malformed(malformed))),
+            }
+        }
+    }
+
+    /// Brings in as much again as is held, and a piece at least; false if there is no more.
+    fn fill(&mut self) -> Result<bool, SnapshotError> {
+        if self.is_end {
+            return Ok(false);
+        }
+        self.sum();
+        self.piece.drain(..self.at);
+        self.before += self.at as u64;
+        (self.at, self.summed) = (0, 0);
+        let held = self.piece.len();
+        if held < PIECE_BYTES && self.piece.capacity() > 4 * PIECE_BYTES {
+            self.piece.shrink_to(2 * PIECE_BYTES);
+        }
+        let mut end = held;
+        self.piece.resize(held + held.max(PIECE_BYTES), 0);
+        while end < self.piece.len() && !self.is_end {
+            match self.input.read(&mut self.piece[end..]) {
+                Ok(0) => self.is_end = true,
+                Ok(read) => end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.piece.truncate(end);
+                    return Err(self.unreadable(error));
+                }
+            }
+        }
+        self.piece.truncate(end);
+        Ok(end > held)
+    }
+
+    fn sum(&mut self) {
+        debug_assert!(self.summed <= self.at && self.at <= self.piece.len());
+        self.adler.write(&self.piece[self.summed..self.at]);
+        self.summed = self.at;
+    }
+
+    fn unreadable(&self, error: io::Error) -> SnapshotError {
+        match read_error(error) {
+            Ok(error) => SnapshotError::Read(error),
+            Err(_) => SnapshotError::Packed { codec: self.codec, offset: self.input.offset() },
+        }
+    }
+
+    fn corrupt(&self, why: Corrupt) -> SnapshotError {
+        SnapshotError::Corrupt { offset: self.offset(), why }
     }
 }
 
-/// The rest of the file header behind the magic.
+const REMEDY: &str = "; use the next older snapshot with all logs since then";
+/// The rest of the file header after the magic.
 const VERSION_AND_DBID_BYTES: usize = 12;
 const ZXID_AND_SEAL_BYTES: usize = 8 + SEAL_BYTES;
+/// More than all trailers take up.
+const TRAILER_BYTES_MAX: usize = 4 << 10;

@@ -1,5 +1,7 @@
 //! Whole snapshots: what is written reads back, and damage of any kind is found.
 
+use std::cell::Cell;
+use std::io;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -7,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::jute::Malformed;
 use crate::jute::data::{Acl, StatPersisted};
+use crate::pieces::{PIECE_BYTES, Source};
 use crate::zxid::SessionId;
 
 const DIGEST: ZxidDigest = ZxidDigest { zxid: Zxid(7), version: 2, digest: -3 };
@@ -37,13 +40,26 @@ fn written(trailers: &Trailers) -> Vec<u8> {
     out
 }
 
-fn read(bytes: &[u8]) -> Result<(Vec<Part<'_>>, Trailers), SnapshotError> {
-    let mut reader = Reader::new(bytes)?;
+/// The parts in words, and the trailers.
+fn read(bytes: &[u8]) -> Result<(Vec<String>, Trailers), SnapshotError> {
+    read_from(Codec::Plain, bytes)
+}
+
+fn read_from(codec: Codec, source: impl Source) -> Result<(Vec<String>, Trailers), SnapshotError> {
+    let mut reader = Reader::new(codec, source);
     let mut parts = Vec::new();
     while let Some(part) = reader.next_part()? {
-        parts.push(part);
+        parts.push(format!("{part:?}"));
     }
     Ok((parts, reader.trailers().expect("the end was reached")))
+}
+
+/// What is wrong, and where.
+fn corrupt(bytes: &[u8]) -> (u64, Corrupt) {
+    match read(bytes) {
+        Err(SnapshotError::Corrupt { offset, why }) => (offset, why),
+        other => panic!("not corrupt: {other:?}"),
+    }
 }
 
 #[test]
@@ -66,7 +82,7 @@ fn what_is_written_reads_back_with_any_trailers() {
             node("/a", None, 3, 1),
             node("/a/é", Some(b"data"), 4, 2),
         ];
-        assert_eq!(parts, expected);
+        assert_eq!(parts, expected.map(|part| format!("{part:?}")));
         assert!(is_candidate(Codec::Plain, &[], &bytes[bytes.len() - 5..], bytes.len() as u64));
     }
 }
@@ -108,7 +124,8 @@ fn every_cut_and_every_flipped_bit_is_found() {
             match read(&bytes[..len]) {
                 // Cut exactly behind a seal it is a whole snapshot of an older form.
                 Ok((_, read_trailers)) => assert_ne!(read_trailers, trailers),
-                Err(error) => assert!(error.offset <= len as u64),
+                Err(SnapshotError::Corrupt { offset, .. }) => assert!(offset <= len as u64),
+                Err(other) => panic!("{other}"),
             }
         }
         for at in (0..bytes.len()).filter(|at| !(4..16).contains(at)) {
@@ -126,13 +143,14 @@ fn every_cut_and_every_flipped_bit_is_found() {
 #[test]
 fn errors_name_the_place() {
     let bytes = written(&Trailers::default());
-    assert_eq!(read(b"ZKLG\0\0\0\0").unwrap_err(), SnapshotError { offset: 0, why: Corrupt::Magic(0x5a4b_4c47) });
-    let cut = read(&bytes[..30]).unwrap_err();
-    assert_eq!(cut, SnapshotError { offset: 20, why: Corrupt::Malformed(Malformed::Cut("int")) });
-    let text = cut.to_string();
+    assert_eq!(corrupt(b"ZKLG\0\0\0\0"), (0, Corrupt::Magic(0x5a4b_4c47)));
+    assert_eq!(corrupt(&bytes[..30]), (20, Corrupt::Malformed(Malformed::Cut("int"))));
+    let text = read(&bytes[..30]).unwrap_err().to_string();
     assert!(text.contains("offset 20") && text.contains("older snapshot"), "{text}");
     let mut trailing = bytes.clone();
     trailing.extend([0; 12]);
+    assert!(read(&trailing).is_err());
+    trailing.extend([0; 10_000]);
     assert!(read(&trailing).is_err());
 }
 
@@ -144,17 +162,101 @@ fn a_snapshot_without_a_root_is_none() {
         bytes.extend((first.len() as i32).to_be_bytes());
         bytes.extend(first);
         bytes.extend([0; 200]);
-        assert_eq!(read(&bytes).unwrap_err(), SnapshotError { offset: 24, why: Corrupt::NoRoot });
+        assert_eq!(corrupt(&bytes), (24, Corrupt::NoRoot));
     }
 }
 
 #[test]
-fn huge_counts_fail_at_once() {
+fn huge_counts_and_lengths_fail_at_once() {
     for at in [16, 20] {
         let mut bytes = Vec::new();
         Writer::new().head(&mut bytes, &[], &[]);
         bytes[at..at + 4].copy_from_slice(&i32::MAX.to_be_bytes());
-        assert!(matches!(read(&bytes).unwrap_err().why, Corrupt::Malformed(_)));
+        assert!(matches!(corrupt(&bytes).1, Corrupt::Malformed(_)));
+    }
+    let mut bytes = Vec::new();
+    Writer::new().head(&mut bytes, &[], &[]);
+    bytes.extend(i32::MAX.to_be_bytes());
+    assert_eq!(corrupt(&bytes), (24, Corrupt::TooLong));
+}
+
+/// A file that tells how much of it was asked for at once, and fails from an offset on.
+struct Watched<'a> {
+    bytes: &'a [u8],
+    bad: usize,
+    longest: &'a Cell<usize>,
+}
+
+impl Source for Watched<'_> {
+    fn bytes(&self) -> u64 {
+        self.bytes.bytes()
+    }
+
+    fn read_at(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
+        self.longest.set(self.longest.get().max(piece.len()));
+        if offset as usize + piece.len() > self.bad {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.bytes.read_at(offset, piece)
+    }
+}
+
+/// The plain bytes of a snapshot of `nodes` nodes of 1,000 bytes each.
+fn large(nodes: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new();
+    writer.head(&mut out, &[], &[]);
+    writer.node(&mut out, "", None, -1, &stat(0));
+    for node in 0..nodes {
+        writer.node(&mut out, &format!("/{node}"), Some(&[b'n'; 1000]), -1, &stat(1));
+    }
+    writer.finish(&mut out, &Trailers::default());
+    out
+}
+
+#[test]
+fn the_memory_of_reading_does_not_grow_with_the_file() {
+    let plain = large(20_000);
+    for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
+        let (bytes, longest) = (packed(codec, &plain), Cell::new(0));
+        let mut reader = Reader::new(codec, Watched { bytes: &bytes, bad: usize::MAX, longest: &longest });
+        let (mut parts, mut capacity) = (0, 0);
+        while reader.next_part().unwrap().is_some() {
+            parts += 1;
+            capacity = capacity.max(reader.piece_capacity());
+        }
+        assert_eq!((parts, reader.offset()), (20_001, plain.len() as u64));
+        assert!(capacity <= 4 * PIECE_BYTES, "{codec:?}: {capacity} bytes for {}", plain.len());
+        assert!(longest.get() <= PIECE_BYTES, "{codec:?}: {} bytes read at once", longest.get());
+    }
+}
+
+#[test]
+fn a_part_longer_than_a_piece_is_read() {
+    let mut plain = Vec::new();
+    let mut writer = Writer::new();
+    writer.head(&mut plain, &[], &[]);
+    writer.node(&mut plain, "", None, -1, &stat(0));
+    writer.node(&mut plain, "/large", Some(&vec![1; 5 * PIECE_BYTES]), -1, &stat(1));
+    writer.node(&mut plain, "/small", None, -1, &stat(2));
+    writer.finish(&mut plain, &Trailers::default());
+    for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
+        assert_eq!(read_from(codec, packed(codec, &plain)).unwrap().0.len(), 3, "{codec:?}");
+    }
+}
+
+#[test]
+fn a_read_error_in_the_middle_is_no_damage() {
+    let plain = large(1_000);
+    for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
+        let (bytes, longest) = (packed(codec, &plain), Cell::new(0));
+        let bad = bytes.len() / 2;
+        match read_from(codec, Watched { bytes: &bytes, bad, longest: &longest }) {
+            Err(SnapshotError::Read(error)) => {
+                assert_eq!((error.offset, error.error.raw_os_error()), (bad as u64 / 4096 * 4096, Some(5)));
+            }
+            other => panic!("{codec:?}: {:?}", other.map(|(parts, _)| parts.len())),
+        }
     }
 }
 
@@ -174,19 +276,23 @@ fn names() {
 }
 
 #[test]
-fn packed_snapshots_unpack_and_stay_within_bounds() {
-    let plain: Vec<u8> = (0..200_000u32).flat_map(|i| (i / 7).to_be_bytes()).collect();
+fn packed_snapshots_unpack() {
+    let plain = large(300);
     for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
-        let packed = packed(codec, &plain);
-        assert!(is_candidate(codec, &packed[..8], &[0, 0, 0, 1, b'/'], packed.len() as u64), "{codec:?}");
-        assert_eq!(decompress(codec, &packed, plain.len()).as_ref(), Ok(&plain));
-        let bytes_max = plain.len() - 1;
-        assert_eq!(decompress(codec, &packed, bytes_max), Err(Decompress::TooLarge { bytes_max }));
+        let bytes = packed(codec, &plain);
+        assert!(is_candidate(codec, &bytes[..8], &[0, 0, 0, 1, b'/'], bytes.len() as u64), "{codec:?}");
+        assert_eq!(read_from(codec, &bytes).unwrap().0.len(), 301);
+        for cut in [0, 1, 3, 9, 20, bytes.len() / 2, bytes.len() - 1] {
+            match read_from(codec, &bytes[..cut]) {
+                Err(SnapshotError::Corrupt { .. } | SnapshotError::Packed { .. }) => {}
+                other => panic!("{codec:?} cut at {cut}: {:?}", other.map(|(parts, _)| parts.len())),
+            }
+        }
         if codec != Codec::Plain {
-            let twice = [&packed[..], &packed].concat();
-            assert_eq!(decompress(codec, &twice, usize::MAX - 1).unwrap().len(), 2 * plain.len());
-            let cut = decompress(codec, &packed[..packed.len() - 1], usize::MAX - 1);
-            assert!(matches!(cut, Err(Decompress::Damaged { .. })), "{codec:?}: {:?}", cut.map(|plain| plain.len()));
+            // Two streams, one after the other, are one.
+            let (front, back) = plain.split_at(7000);
+            let both = [packed(codec, front), packed(codec, back)].concat();
+            assert_eq!(read_from(codec, both).unwrap().0.len(), 301);
         }
     }
 }
@@ -195,7 +301,9 @@ fn packed_snapshots_unpack_and_stay_within_bounds() {
 fn a_snappy_block_that_promises_too_much_is_not_believed() {
     let mut bytes = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x06".to_vec();
     bytes.extend([0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
-    assert!(matches!(decompress(Codec::Snappy, &bytes, usize::MAX), Err(Decompress::Damaged { .. })));
+    assert!(matches!(read_from(Codec::Snappy, bytes), Err(SnapshotError::Packed { .. })));
+    let bytes = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff".to_vec();
+    assert!(matches!(read_from(Codec::Snappy, bytes), Err(SnapshotError::Packed { .. })));
 }
 
 fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
@@ -217,10 +325,10 @@ proptest! {
     fn no_bytes_make_it_panic(bytes: Vec<u8>, codec in 0..3) {
         let codec = [Codec::Plain, Codec::Gzip, Codec::Snappy][codec as usize];
         let _any = read(&bytes);
-        let _any = decompress(codec, &bytes, 1 << 20);
+        let _any = read_from(codec, &bytes);
         let headed = [&b"ZKSN\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff"[..], &bytes].concat();
         let _any = read(&headed);
         let headed = [&b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01"[..], &bytes].concat();
-        let _any = decompress(Codec::Snappy, &headed, 1 << 20);
+        let _any = read_from(Codec::Snappy, &headed);
     }
 }

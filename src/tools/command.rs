@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::runtime::datadir::PieceFile;
+
 use super::{cut_log, dump_log, dump_snapshot};
 
 /// Look into the files of a data directory, and cut a damaged log.
@@ -39,10 +41,13 @@ enum Tool {
 pub fn run(args: ToolsArgs) -> ExitCode {
     let mut out = io::stdout().lock();
     let done = match &args.tool {
-        Tool::Log { file, check } => read(file).and_then(|bytes| dump_log(&bytes, !check, &mut out)),
+        Tool::Log { file, check } => {
+            let name = file.display().to_string();
+            open(file).and_then(|source| dump_log(&name, source, !check, &mut out)).map_err(|err| named(file, err))
+        }
         Tool::Snapshot { file, check } => {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            read(file).and_then(|bytes| dump_snapshot(&name, &bytes, !check, &mut out))
+            open(file).and_then(|source| dump_snapshot(&name, source, !check, &mut out)).map_err(|err| named(file, err))
         }
         Tool::Cut { file, offset } => cut_log(file, *offset).map_err(io::Error::other).and_then(|copy| {
             writeln!(out, "{} is cut at offset {offset}; as it was: {}", file.display(), copy.display()).map(|()| true)
@@ -58,6 +63,10 @@ pub fn run(args: ToolsArgs) -> ExitCode {
     }
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    std::fs::read(file).map_err(|err| io::Error::new(err.kind(), format!("{}: {err}", file.display())))
+fn open(file: &Path) -> io::Result<PieceFile> {
+    PieceFile::open(file)
+}
+
+fn named(file: &Path, err: io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("{}: {err}", file.display()))
 }

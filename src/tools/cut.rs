@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pieces::Stream;
+use crate::runtime::datadir::PieceFile;
 use crate::txnlog::Scanner;
 
 /// Why nothing was cut.
@@ -37,8 +39,8 @@ impl std::error::Error for CutError {}
 /// not follow any more, and the start says so.
 pub fn cut_log(path: &Path, offset: u64) -> Result<PathBuf, CutError> {
     let failed = |error| CutError::Io { path: path.to_owned(), error };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let end = Scanner::new(&bytes).end().offset() as u64;
+    let source = PieceFile::open(path).map_err(failed)?;
+    let end = Scanner::new(&source).end().map_err(|error| failed(io::Error::other(error)))?.offset();
     if end != offset {
         return Err(CutError::NotTheEnd { path: path.to_owned(), offset, end });
     }
@@ -46,7 +48,7 @@ pub fn cut_log(path: &Path, offset: u64) -> Result<PathBuf, CutError> {
     let backup = path.with_file_name(format!("ringkeeper.uncut.{name}"));
     let cut = || -> io::Result<()> {
         let mut copy = OpenOptions::new().write(true).create_new(true).open(&backup)?;
-        io::Write::write_all(&mut copy, &bytes)?;
+        io::copy(&mut Stream::new(&source), &mut copy)?;
         copy.sync_all()?;
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(offset)?;

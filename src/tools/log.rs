@@ -2,15 +2,17 @@
 
 use std::io;
 
+use crate::pieces::Source;
 use crate::txn::{CreateKind, LogRecord, Txn, read_log_record};
 use crate::txnlog::{ScanEnd, Scanner};
 
-/// Writes the records of a log file to `out`, if `records` is set, and then how it ends. True if it is whole or ends in what a
-/// crash leaves; false if it is corrupt.
-pub fn dump_log(bytes: &[u8], records: bool, out: &mut dyn io::Write) -> io::Result<bool> {
-    let mut scanner = Scanner::new(bytes);
+/// Writes the records of a log file to `out`, if `records` is set, and then how it ends. True if it
+/// is whole or ends in what a crash leaves; false if it is corrupt. `name` is the file as the user
+/// called it, for the commands that are suggested.
+pub fn dump_log(name: &str, file: impl Source, records: bool, out: &mut dyn io::Write) -> io::Result<bool> {
+    let mut scanner = Scanner::new(file);
     let (mut count, mut readable, mut zxids) = (0_u64, true, None);
-    for entry in scanner.by_ref() {
+    while let Some(entry) = scanner.next_entry().map_err(io::Error::other)? {
         count += 1;
         zxids = Some((zxids.map_or(entry.zxid, |(first, _)| first), entry.zxid));
         match read_log_record(entry.payload) {
@@ -18,7 +20,7 @@ pub fn dump_log(bytes: &[u8], records: bool, out: &mut dyn io::Write) -> io::Res
             Ok(_) => {}
             Err(error) => {
                 readable = false;
-                writeln!(out, "{:>10} zxid {} can not be read: {error}", entry.offset, entry.zxid)?;
+                writeln!(out, "{:>10} zxid {} cannot be read: {error}", entry.offset, entry.zxid)?;
             }
         }
     }
@@ -26,20 +28,30 @@ pub fn dump_log(bytes: &[u8], records: bool, out: &mut dyn io::Write) -> io::Res
         Some((first, last)) => write!(out, "{count} records, zxid {first} to {last}; ")?,
         None => write!(out, "no records; ")?,
     }
-    match scanner.end() {
-        ScanEnd::Clean { offset } => writeln!(out, "ends cleanly at offset {offset} of {}", bytes.len())?,
+    match scanner.end().map_err(io::Error::other)? {
+        ScanEnd::Clean { offset } => writeln!(out, "ends cleanly at offset {offset} of {}", scanner.bytes())?,
         ScanEnd::TornTail { offset, why } => {
             writeln!(out, "torn at offset {offset}, as by a crash: {why}. The next start cuts it")?;
         }
         ScanEnd::Corrupt { offset, why } => {
             writeln!(out, "CORRUPT at offset {offset}: {why}, and what follows was once whole")?;
+            writeln!(
+                out,
+                "Bring the file back from a backup; to give up what follows: ringkeeper tools cut {name} {offset}"
+            )?;
             readable = false;
+        }
+    }
+    if !readable && zxids.is_some() {
+        let durable = scanner.durable();
+        if durable > 0 {
+            writeln!(out, "The server had flushed the file up to offset {durable}")?;
         }
     }
     Ok(readable)
 }
 
-fn write_record(offset: usize, record: &LogRecord, out: &mut dyn io::Write) -> io::Result<()> {
+fn write_record(offset: u64, record: &LogRecord, out: &mut dyn io::Write) -> io::Result<()> {
     let header = &record.header;
     write!(
         out,

@@ -3,22 +3,13 @@
 use std::fmt;
 use std::io;
 
-use crate::snapshot::{Codec, FileName, Part, Reader, decompress};
+use crate::pieces::Source;
+use crate::snapshot::{Codec, FileName, Part, Reader};
 
 /// Writes what is in a snapshot file to `out`: its nodes and sessions, if `parts` is set, then the sums. True if it is whole.
-pub fn dump_snapshot(name: &str, bytes: &[u8], parts: bool, out: &mut dyn io::Write) -> io::Result<bool> {
+pub fn dump_snapshot(name: &str, file: impl Source, parts: bool, out: &mut dyn io::Write) -> io::Result<bool> {
     let codec = FileName::parse(name).map_or(Codec::Plain, |file| file.codec);
-    let plain = match codec {
-        Codec::Plain => None,
-        packed => match decompress(packed, bytes, bytes.len().saturating_mul(PACKING_MAX)) {
-            Ok(plain) => Some(plain),
-            Err(error) => return corrupt(error, out),
-        },
-    };
-    let mut reader = match Reader::new(plain.as_deref().unwrap_or(bytes)) {
-        Ok(reader) => reader,
-        Err(error) => return corrupt(error, out),
-    };
+    let mut reader = Reader::new(codec, file);
     let (mut sessions, mut lists, mut nodes, mut data_bytes) = (0_u64, 0_u64, 0_u64, 0_u64);
     loop {
         match reader.next_part() {
@@ -61,6 +52,3 @@ fn corrupt(error: impl fmt::Display, out: &mut dyn io::Write) -> io::Result<bool
     writeln!(out, "CORRUPT: {error}")?;
     Ok(false)
 }
-
-/// Deflate's highest ratio is 1032.
-const PACKING_MAX: usize = 1100;

@@ -17,14 +17,15 @@ fn text(dump: impl FnOnce(&mut Vec<u8>) -> std::io::Result<bool>) -> (bool, Stri
 #[test]
 fn a_log_is_shown_and_judged() {
     let mut bytes = std::fs::read(golden("3.9.5", "log.c")).unwrap();
-    let (whole, shown) = text(|out| dump_log(&bytes, true, out));
+    let (whole, shown) = text(|out| dump_log("log.c", &bytes, true, out));
     assert!(whole);
     for part in ["zxid 0xc ", "create persistent \"/", "multi [", "closeSession removes", "digest ", "ends cleanly"] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
     bytes[100] ^= 1;
-    let (whole, shown) = text(|out| dump_log(&bytes, false, out));
+    let (whole, shown) = text(|out| dump_log("log.c", &bytes, false, out));
     assert!(!whole && shown.contains("CORRUPT at offset"), "{shown}");
+    assert!(shown.contains("ringkeeper tools cut log.c "), "{shown}");
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn only_the_end_of_the_whole_records_can_be_cut() {
     let mut bytes = std::fs::read(golden("3.9.5", "log.c")).unwrap();
     bytes[5000] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    let end = crate::txnlog::Scanner::new(&bytes).end().offset() as u64;
+    let end = crate::txnlog::Scanner::new(&bytes).end().unwrap().offset();
     assert!(cut_log(&path, end + 1).unwrap_err().to_string().contains(&end.to_string()));
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     let backup = cut_log(&path, end).unwrap();

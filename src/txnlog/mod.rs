@@ -28,6 +28,8 @@
 //! lost ends in the zeros that were there before. [`Scanner`] rests on this.
 
 mod durable;
+mod evidence;
+mod parse;
 mod scanner;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,8 @@ mod writer;
 use crate::zxid::Zxid;
 
 pub use durable::{Durable, PendingFlush};
-pub use scanner::{Damage, Entry, ScanEnd, Scanner};
+pub use parse::Damage;
+pub use scanner::{Entry, ScanEnd, Scanner};
 pub use writer::{Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom, SPARE_PREFIX, WriterSettings};
 
 /// The first four bytes of a log file, "ZKLG".
@@ -53,8 +56,8 @@ pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
 /// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it whole.
 pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES + 8;
 const _: () = assert!(TAIL_MARK_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
-/// What a disk writes whole or not at all. A tail mark never crosses the end of a sector: an old sector then still ends in
-/// zeros.
+/// What a disk writes whole or not at all. A tail mark never reaches the end of a sector: an old
+/// sector then still ends in a zero.
 pub const SECTOR_BYTES: usize = 512;
 /// Bytes of the smallest payload: a transaction header.
 pub const PAYLOAD_BYTES_MIN: usize = 32;
@@ -124,17 +127,26 @@ pub fn end_entry(out: &mut Vec<u8>, start: usize) {
 }
 
 /// The tail mark written after the last entry, which ends at `offset`: the file of this nonce is
-/// durable up to `durable`. None where it would cross the end of a sector.
+/// durable up to `durable`. None where it would reach the end of a sector: until the next entries
+/// arrive, the sector is to end in a zero.
 pub fn tail_mark(nonce: Nonce, offset: u64, durable: u64) -> Option<[u8; TAIL_MARK_BYTES]> {
     debug_assert!(durable <= offset, "a mark at {offset} claims {durable}");
-    if offset % SECTOR_BYTES as u64 + TAIL_MARK_BYTES as u64 > SECTOR_BYTES as u64 {
-        return None;
-    }
+    let in_sector = offset % SECTOR_BYTES as u64 + TAIL_MARK_BYTES as u64;
+    (in_sector < SECTOR_BYTES as u64).then(|| sealed_mark(nonce, offset, durable))
+}
+
+/// The mark after the last entry of a file that is durable as a whole and gets no more entries. It
+/// may stand anywhere.
+pub fn closing_mark(nonce: Nonce, end: u64) -> [u8; TAIL_MARK_BYTES] {
+    sealed_mark(nonce, end, end)
+}
+
+fn sealed_mark(nonce: Nonce, offset: u64, durable: u64) -> [u8; TAIL_MARK_BYTES] {
     let mut mark = [0; TAIL_MARK_BYTES];
     let field = TAIL_MARK_TAG << TAIL_MARK_SHIFT | durable & TAIL_MARK_OFFSET;
     mark[..8].copy_from_slice(&field.to_be_bytes());
     mark[ENTRY_HEADER_BYTES..].copy_from_slice(&nonce.seal(offset, durable).to_be_bytes());
-    Some(mark)
+    mark
 }
 
 /// What the tail mark at `offset` claims, if the bytes there begin with one of the file of this nonce.
@@ -142,7 +154,7 @@ pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<u64> {
     let mark: &[u8; TAIL_MARK_BYTES] = bytes.first_chunk()?;
     let field = u64::from_be_bytes(*mark.first_chunk()?);
     let durable = field & TAIL_MARK_OFFSET;
-    (durable <= offset && Some(*mark) == tail_mark(nonce, offset, durable)).then_some(durable)
+    (durable <= offset && *mark == sealed_mark(nonce, offset, durable)).then_some(durable)
 }
 
 /// The zxid in an entry's payload; none if it is too short to hold a transaction header.

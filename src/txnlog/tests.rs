@@ -1,8 +1,11 @@
 //! The scanner over whole, cut, torn and damaged files.
 
+use std::io;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::pieces::{PIECE_BYTES, Source};
 
 const NONCE: Nonce = Nonce::new(0xfeed_5eed_cafe);
 
@@ -49,8 +52,11 @@ fn apache_header() -> [u8; FILE_HEADER_BYTES] {
 
 fn scan(bytes: &[u8]) -> (Vec<i64>, ScanEnd) {
     let mut scanner = Scanner::new(bytes);
-    let zxids = scanner.by_ref().map(|entry| entry.zxid.0).collect();
-    (zxids, scanner.end())
+    let mut zxids = Vec::new();
+    while let Some(entry) = scanner.next_entry().unwrap() {
+        zxids.push(entry.zxid.0);
+    }
+    (zxids, scanner.end().unwrap())
 }
 
 fn groups() -> impl Strategy<Value = Vec<Vec<usize>>> {
@@ -137,7 +143,7 @@ fn a_mark_counts_where_it_stands_and_as_it_was_written() {
         assert_eq!(read_tail_mark(NONCE, 4100, &bent), None, "bit {bit}");
     }
     let crosses: Vec<u64> = (0..1024).filter(|at| tail_mark(NONCE, *at, 0).is_none()).collect();
-    assert_eq!(crosses, (493..512).chain(1005..1024).collect::<Vec<u64>>());
+    assert_eq!(crosses, (492..512).chain(1004..1024).collect::<Vec<u64>>());
     assert_eq!(Nonce::of_header(&file_header(NONCE)), Some(NONCE));
     assert_eq!(Nonce::of_header(&apache_header()), None);
 }
@@ -149,14 +155,15 @@ fn impossible_lengths_do_not_reach_beyond_the_file() {
         file[16 + 8..16 + 12].copy_from_slice(&i32::to_be_bytes(len));
         let (zxids, end) = scan(&file);
         assert!(zxids.is_empty());
-        assert!(matches!(end, ScanEnd::TornTail { offset: 16, .. }), "{len}: {end:?}");
+        // The sector with the mark did arrive, and the length stands in it.
+        assert!(matches!(end, ScanEnd::Corrupt { offset: 16, .. }), "{len}: {end:?}");
     }
 }
 
 #[test]
 fn a_record_as_long_as_the_file_is_taken() {
     let file = write(apache_header(), &[vec![5 << 20]], 0).bytes;
-    assert_eq!(scan(&file), (vec![1], ScanEnd::Clean { offset: file.len() }));
+    assert_eq!(scan(&file), (vec![1], ScanEnd::Clean { offset: file.len() as u64 }));
 }
 
 #[test]
@@ -171,9 +178,12 @@ fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
                 bytes.extend(&tail);
                 let (zxids, end) = scan(&bytes);
                 assert_eq!(zxids, (1..=whole as i64).collect::<Vec<_>>(), "cut at {cut}, then {kind}");
+                let offset = offset as u64;
                 assert_eq!(end.offset(), offset);
                 match end {
-                    ScanEnd::Clean { .. } => assert!(kind != "garbage" && cut - offset < 5, "{cut} {kind}"),
+                    ScanEnd::Clean { .. } => {
+                        assert!(kind != "garbage" && cut as u64 - offset < 5, "{cut} {kind}");
+                    }
                     ScanEnd::TornTail { .. } => {}
                     ScanEnd::Corrupt { .. } => panic!("a cut at {cut}, then {kind}, is no corruption"),
                 }
@@ -182,13 +192,163 @@ fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
     }
 }
 
+/// Data of a client that looks like the end of a log file: a whole entry, that may follow the one
+/// that holds it, and marks that claim all of it.
+fn forged(zxid: i64, marks_of: Nonce) -> Vec<u8> {
+    let mut data = vec![0x5a; 700];
+    append_entry(&mut data, &payload(zxid + 1, 40));
+    for at in 0..60 {
+        let mark = tail_mark(marks_of, 600 * at, 590 * at).unwrap_or(closing_mark(marks_of, 9999));
+        data.extend(mark);
+    }
+    append_entry(&mut data, &payload(zxid + 1, 400));
+    append_entry(&mut data, &payload(zxid + 2, 400));
+    data.extend([0x5a; 600]);
+    data
+}
+
+/// A file whose second entry holds `data`, and where the entries end.
+fn file_with(header: [u8; FILE_HEADER_BYTES], data: &[u8]) -> (Vec<u8>, usize, usize) {
+    let mut bytes = header.to_vec();
+    append_entry(&mut bytes, &payload(1, 300));
+    let before = bytes.len();
+    let mut last = payload(2, 80);
+    last.extend(data);
+    append_entry(&mut bytes, &last);
+    let end = bytes.len();
+    (bytes, before, end)
+}
+
+#[test]
+fn entries_and_marks_inside_a_torn_entry_are_its_data_at_every_cut() {
+    let guess = Nonce::new(0xbad);
+    for header in [file_header(NONCE), apache_header()] {
+        let (bytes, before, end) = file_with(header, &forged(2, guess));
+        for cut in before + 1..end {
+            for fill in [None, Some(0), Some(0xa5)] {
+                let mut torn = bytes[..cut].to_vec();
+                torn.resize(fill.map_or(cut, |_| end + 2000), fill.unwrap_or(0));
+                let (zxids, found) = scan(&torn);
+                assert_eq!(zxids, [1], "cut at {cut}, filled with {fill:?}");
+                let is_torn = matches!(found, ScanEnd::TornTail { offset, .. } if offset == before as u64);
+                // A few bytes of a header that are zeros are padding.
+                let is_clean = matches!(found, ScanEnd::Clean { .. }) && cut - before < 5;
+                assert!(is_torn || is_clean, "cut at {cut}, filled with {fill:?}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lost_sectors_of_an_entry_with_forged_data_are_a_torn_tail() {
+    let (bytes, before, end) = file_with(file_header(NONCE), &forged(2, Nonce::new(0xbad)));
+    let sectors: Vec<usize> = (before / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES)).collect();
+    for lost in 1..1_u32 << sectors.len() {
+        let mut image = bytes.clone();
+        image.resize(end.next_multiple_of(SECTOR_BYTES) + 4096, 0);
+        for (bit, sector) in sectors.iter().enumerate().filter(|(bit, _)| lost >> bit & 1 == 1) {
+            let start = (sector * SECTOR_BYTES).max(before);
+            image[start..(sector + 1) * SECTOR_BYTES].fill(0);
+            assert!(bit < sectors.len());
+        }
+        let (zxids, found) = scan(&image);
+        assert_eq!(zxids, [1], "lost {lost:b}");
+        assert!(!matches!(found, ScanEnd::Corrupt { .. }), "lost {lost:b}: {found:?}");
+    }
+}
+
+/// With the file's own nonce the marks inside the data would prove it: nobody but the server knows it.
+#[test]
+fn the_nonce_is_what_makes_a_mark_a_proof() {
+    let mut data = vec![0x5a; 100];
+    let (_, before, _) = file_with(file_header(NONCE), &data);
+    let at = (before + ENTRY_OVERHEAD_BYTES - 1 + 80 + data.len()) as u64;
+    data.extend(closing_mark(NONCE, at));
+    data.extend([0x5a; 300]);
+    let (bytes, before, _) = file_with(file_header(NONCE), &data);
+    let torn = &bytes[..at as usize + 100];
+    assert!(matches!(scan(torn).1, ScanEnd::Corrupt { offset, .. } if offset == before as u64));
+}
+
+#[test]
+fn a_file_of_apache_whose_length_field_is_damaged_is_corrupt() {
+    let mut bytes = apache_header().to_vec();
+    for zxid in 1..=4 {
+        append_entry(&mut bytes, &payload(zxid, 200));
+    }
+    bytes.resize(bytes.len() + 5000, 0);
+    let at = FILE_HEADER_BYTES + 213;
+    // The entry claims all of what follows, and what follows has a checksum of its own.
+    for len in [300_i32, 413, 500, 639, 1000, 5000, 100_000, -1] {
+        let mut damaged = bytes.clone();
+        damaged[at + 8..at + 12].copy_from_slice(&len.to_be_bytes());
+        let (zxids, end) = scan(&damaged);
+        assert_eq!(zxids, [1]);
+        assert!(matches!(end, ScanEnd::Corrupt { offset, .. } if offset == at as u64), "{len}: {end:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_follow_proves_nothing() {
+    for zxid in [1, 2, 40, 3 << 32 | 7, 0, -5] {
+        let mut bytes = apache_header().to_vec();
+        append_entry(&mut bytes, &payload(2, 40));
+        let at = bytes.len();
+        bytes.extend([0xa5; 60]);
+        append_entry(&mut bytes, &payload(zxid, 40));
+        let (_, end) = scan(&bytes);
+        assert!(matches!(end, ScanEnd::TornTail { offset, .. } if offset == at as u64), "{zxid:#x}: {end:?}");
+    }
+}
+
+/// A file that cannot be read from an offset on.
+struct Failing<'a>(&'a [u8], u64);
+
+impl Source for Failing<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
+        assert!(piece.len() <= PIECE_BYTES, "{} bytes at once", piece.len());
+        if offset + piece.len() as u64 > self.1 {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.0.read_at(offset, piece)
+    }
+}
+
+#[test]
+fn a_read_error_is_neither_a_torn_tail_nor_damage() {
+    let file = write(file_header(NONCE), &[vec![3000; 40], vec![3000; 5]], 100_000).bytes;
+    // In the entries, and in the padding, which may hide entries as well.
+    for bad in [8192_u64, 100_000, file.len() as u64 - 1] {
+        let mut scanner = Scanner::new(Failing(&file, bad));
+        let error = scanner.end().expect_err("the file was not read to its end");
+        assert!(error.offset.abs_diff(bad) < 4096, "{bad}: {}", error.offset);
+    }
+    assert!(Scanner::new(Failing(&file, u64::MAX)).end().is_ok());
+}
+
+/// What an entry claims to be long costs nothing before its checksum was right.
+#[test]
+fn memory_grows_with_whole_entries_alone() {
+    let mut file = write(apache_header(), &[vec![100], vec![100]], 0).bytes;
+    let second = FILE_HEADER_BYTES + 113;
+    file.resize(64 << 20, 7);
+    file[second + 8..second + 12].copy_from_slice(&(60_i32 << 20).to_be_bytes());
+    file[second + 12 + (60 << 20)] = END_MARK;
+    let mut scanner = Scanner::new(Failing(&file, u64::MAX));
+    assert_eq!(scanner.end().unwrap().offset(), second as u64);
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(groups in groups(), padding in 0..2000_usize) {
         let file = write(file_header(NONCE), &groups, padding);
         let (zxids, end) = scan(&file.bytes);
         prop_assert_eq!(zxids.len(), file.ends.len());
-        prop_assert_eq!(end, ScanEnd::Clean { offset: *file.ends.last().unwrap() });
+        prop_assert_eq!(end, ScanEnd::Clean { offset: *file.ends.last().unwrap() as u64 });
     }
 
     /// Of what was not flushed, any sectors may be missing: the file never counts as corrupt, and what was flushed stays.
@@ -249,6 +409,34 @@ proptest! {
         let mut file = if keep_header { file_header(NONCE).to_vec() } else { vec![] };
         file.extend(bytes);
         let (_, end) = scan(&file);
-        prop_assert!(end.offset() <= file.len());
+        prop_assert!(end.offset() <= file.len() as u64);
+    }
+
+    /// A client writes what it likes into the entry that is torn, at any place.
+    #[test]
+    fn no_data_makes_a_torn_tail_corruption(
+        pieces in prop::collection::vec((0..4_u8, 0..600_usize, 1..8_i64, any::<u64>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+        fill in prop::option::of(prop::sample::select(vec![0_u8, 0x5a])),
+        is_ours in any::<bool>(),
+    ) {
+        let mut data = Vec::new();
+        for (kind, len, zxid, bits) in pieces {
+            match kind {
+                0 => data.resize(data.len() + len, 0),
+                1 => data.resize(data.len() + len, 0x5a),
+                2 => append_entry(&mut data, &payload(zxid, len)),
+                _ => data.extend(closing_mark(Nonce::new(bits), bits % 5000)),
+            }
+        }
+        let header = if is_ours { file_header(NONCE) } else { apache_header() };
+        let (mut bytes, before, end) = file_with(header, &data);
+        bytes.truncate(before + cut.index(end - before));
+        if let Some(fill) = fill {
+            bytes.resize(end + 1500, fill);
+        }
+        let (zxids, found) = scan(&bytes);
+        prop_assert!(zxids == [1], "{:?}", zxids);
+        prop_assert!(!matches!(found, ScanEnd::Corrupt { .. }), "{:?}", found);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
+use crate::codes::VERSION_2;
+use crate::pieces::ReadError;
 use crate::tree::LoadError;
 use crate::txn::TxnError;
 use crate::txnlog::Damage;
@@ -13,6 +16,10 @@ use crate::zxid::Zxid;
 pub enum RecoveryError {
     /// A file or directory could not be read, cut or removed.
     Storage(Box<dyn Error + Send + Sync>),
+    /// The disk does not give the bytes at `offset` of a file.
+    Read { file: String, offset: u64, error: io::Error },
+    /// The server was told to stop before it had started.
+    Stopped,
     /// Logs, but no snapshot.
     LogsOnly { file: String },
     /// Snapshots, none of them whole: names and reasons.
@@ -39,12 +46,23 @@ impl RecoveryError {
     pub(super) fn storage(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Storage(Box::new(error))
     }
+
+    pub(super) fn read(file: &str, ReadError { offset, error }: ReadError) -> Self {
+        Self::Read { file: file.to_owned(), offset, error }
+    }
 }
 
 impl fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),
+            Self::Read { file, offset, error } => write!(
+                f,
+                "{file} cannot be read at offset {offset}: {error}. The disk may be failing: see dmesg, copy the data \
+                 directory to another disk (ddrescue), or bring the file back from a backup; in an ensemble, move the \
+                 data directory aside and start empty"
+            ),
+            Self::Stopped => write!(f, "told to stop before the data was recovered; nothing was changed"),
             Self::LogsOnly { file } => write!(
                 f,
                 "there is the log file {file} but no snapshot: the data directory is not complete. Bring back the \
@@ -55,12 +73,12 @@ impl fmt::Display for RecoveryError {
             Self::LogInSnapshotDir { file } => write!(
                 f,
                 "dataDir holds the log file {file} although dataLogDir is another directory: set dataLogDir to where \
-                 the logs are, or move all log.* files into its version-2"
+                 the logs are, or move all log.* files into its {VERSION_2}"
             ),
             Self::SnapshotInLogDir { file } => write!(
                 f,
                 "dataLogDir holds the snapshot {file} although dataDir is another directory: set dataDir to where the \
-                 snapshots are, or move all snapshot.* files into its version-2"
+                 snapshots are, or move all snapshot.* files into its {VERSION_2}"
             ),
             Self::Corrupt { file, offset, last, why } => write!(
                 f,
@@ -103,6 +121,7 @@ impl Error for RecoveryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Storage(error) => Some(&**error),
+            Self::Read { error, .. } => Some(error),
             Self::Unreadable { why, .. } => Some(why),
             _ => None,
         }
@@ -122,18 +141,19 @@ fn no_whole_snapshot(f: &mut fmt::Formatter<'_>, rejected: &[(String, String)]) 
 pub enum Rejection {
     /// Cut, or not a snapshot.
     NotACandidate,
-    Decompress(crate::snapshot::Decompress),
     Snapshot(crate::snapshot::SnapshotError),
     Load(LoadError),
+    /// The reading was given up.
+    Stopped,
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotACandidate => write!(f, "its beginning or end is missing"),
-            Self::Decompress(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::Load(error) => error.fmt(f),
+            Self::Stopped => write!(f, "its reading was given up"),
         }
     }
 }

@@ -6,6 +6,9 @@
 //!   snapshot whose transactions are nowhere: each stops the start with a message that names file, offset, zxid and remedy.
 //! * Only the newest log file's torn tail is cut, and only once everything else has proven right; what is cut was
 //!   never acknowledged ([`crate::txnlog`] says how that is told).
+//! * What is believed is made durable before it is shown to anybody: each file that was replayed is
+//!   written anew from where no tail mark proves it. `settle` says why and what that costs.
+//! * A name that ends in `.tmp` belongs to a file that nobody has finished: it is passed over.
 //! * Within an epoch each zxid is one more than the one before; an epoch starts at counter 1. (Apache gives a write that it
 //!   can not decode the zxid of the one before: such a repetition is taken.)
 //! * An older snapshot is used only if the log leads from it to where the newer one was.
@@ -13,12 +16,15 @@
 mod error;
 mod purge;
 mod replay;
+mod settle;
 mod snapshots;
 #[cfg(test)]
 mod tests;
 
 use std::error::Error;
+use std::ops::Range;
 
+use crate::pieces::Source;
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::zxid_of_name;
@@ -39,8 +45,8 @@ pub enum Dir {
 
 /// The files of a server, as far as recovery needs them.
 pub trait Storage {
-    /// A file's bytes.
-    type Bytes: AsRef<[u8]>;
+    /// A file that is read in pieces.
+    type File: Source;
     /// Why something could not be done; its text names the file and the remedy.
     type Error: Error + Send + Sync + 'static;
 
@@ -48,14 +54,31 @@ pub trait Storage {
     fn is_one_dir(&self) -> bool;
     /// The names of all files, in any order.
     fn list(&mut self, dir: Dir) -> Result<Vec<String>, Self::Error>;
-    /// All of a file.
-    fn read(&mut self, dir: Dir, name: &str) -> Result<Self::Bytes, Self::Error>;
-    /// Makes all of the file durable, cut to `len` bytes with `tail` behind them. `len` may be the file's length.
-    fn cut(&mut self, dir: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), Self::Error>;
+    /// Opens a file for reading.
+    fn open(&mut self, dir: Dir, name: &str) -> Result<Self::File, Self::Error>;
+    /// Makes a file that is believed durable: cuts it to `anew.end` bytes, unless it is to keep what
+    /// follows them, writes the bytes of `anew` once more, flushes, and only then puts `mark` after
+    /// them and flushes that.
+    fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Self::Error>;
     /// Removes the file, durably once the directory is synced.
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), Self::Error>;
     /// Makes what was removed and made in the directory durable.
     fn sync_dir(&mut self, dir: Dir) -> Result<(), Self::Error>;
+    /// Whether the start is to be given up; asked between two pieces of work.
+    fn is_stopping(&self) -> bool {
+        false
+    }
+}
+
+/// How a file that a start believes is made durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settling {
+    /// What nothing proves to be on the disk. It ends where the entries do.
+    pub anew: Range<u64>,
+    /// Whether what follows the entries goes.
+    pub cut: bool,
+    /// The tail mark that tells the next start that everything before it is durable.
+    pub mark: Vec<u8>,
 }
 
 /// What recovery may take for granted.
@@ -100,6 +123,10 @@ pub struct RecoveryReport {
     pub records: u64,
     /// The torn tail that was cut.
     pub cut: Option<Cut>,
+    /// Bytes of log files that were written anew because nothing proved them to be on the disk.
+    pub bytes_anew: u64,
+    /// Unfinished files that were passed over.
+    pub passed_over: Vec<String>,
     /// Records, and snapshots, after which the tree's digest was another than the one stored with them.
     pub digest_mismatches: u64,
     /// The first of them.
@@ -133,12 +160,10 @@ pub fn recover<S: Storage>(storage: &mut S, settings: &RecoverySettings) -> Resu
         },
     };
     let mut replay = replay::Replay::new(start, settings, &mut report);
-    let tail = replay.run(storage, &logs)?;
+    let believed = replay.run(storage, &logs)?;
     let mut tree = replay.finish()?;
     remove_orphans(&mut tree, &mut report);
-    if let Some(tail) = tail {
-        report.cut = tail.apply(storage)?;
-    }
+    settle::settle(storage, believed, &mut report)?;
     let last_zxid = tree.last_zxid();
     Ok(Recovered { tree, last_zxid, report })
 }
@@ -150,19 +175,26 @@ struct LogFile {
     name: String,
 }
 
+/// Whether a name belongs to a file that whoever wrote it has not finished: Apache's atomic writes
+/// end with a rename that takes this suffix away.
+fn is_unfinished(name: &str) -> bool {
+    name.ends_with(".tmp")
+}
+
 /// The log files in the order of their zxids, once neither directory holds what belongs into the other.
 fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError> {
     let names = storage.list(Dir::Logs).map_err(RecoveryError::storage)?;
     if !storage.is_one_dir() {
-        if let Some(name) = names.iter().find(|name| name.starts_with("snapshot.")) {
+        if let Some(name) = names.iter().find(|name| name.starts_with("snapshot.") && !is_unfinished(name)) {
             return Err(RecoveryError::SnapshotInLogDir { file: name.clone() });
         }
         let others = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
-        if let Some(name) = others.iter().find(|name| name.starts_with("log.")) {
+        if let Some(name) = others.iter().find(|name| name.starts_with("log.") && !is_unfinished(name)) {
             return Err(RecoveryError::LogInSnapshotDir { file: name.clone() });
         }
     }
-    let with_zxid = names.into_iter().filter_map(|name| Some(LogFile { zxid: zxid_of_name(&name)?, name }));
+    let finished = names.into_iter().filter(|name| !is_unfinished(name));
+    let with_zxid = finished.filter_map(|name| Some(LogFile { zxid: zxid_of_name(&name)?, name }));
     // A name without a number orders before all others in Apache and is read for nothing.
     let mut logs: Vec<_> = with_zxid.filter(|log| log.zxid >= Zxid::ZERO).collect();
     logs.sort_by(|a, b| (a.zxid, &a.name).cmp(&(b.zxid, &b.name)));

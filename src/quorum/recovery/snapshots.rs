@@ -1,14 +1,13 @@
 //! Finds the snapshot to start from.
 
-use std::borrow::Cow;
-
 use crate::jute::data::StatPersisted;
-use crate::snapshot::{FileName, Part, Reader, Trailers, decompress, is_candidate};
+use crate::pieces::{ReadError, Source};
+use crate::snapshot::{FileName, Part, Reader, SnapshotError, Trailers, is_candidate};
 use crate::tree::{Loader, Tree};
 use crate::zxid::Zxid;
 
 use super::error::Rejection;
-use super::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Storage};
+use super::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Storage, is_unfinished};
 
 /// Where the replay starts.
 pub(super) struct Start {
@@ -35,44 +34,45 @@ pub(super) fn newest<S: Storage>(
     report: &mut RecoveryReport,
 ) -> Result<Option<Start>, RecoveryError> {
     let names = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
+    let (unfinished, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_unfinished(name));
+    let looks_like_ours = |name: &String| FileName::parse(name).is_some() || name.starts_with("log.");
+    report.passed_over.extend(unfinished.into_iter().filter(looks_like_ours));
     let mut files: Vec<_> = names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect();
     files.sort_by(|(a, a_name), (b, b_name)| (b.zxid, b_name).cmp(&(a.zxid, a_name)));
     for (file, name) in files.into_iter().take(TRIED_MAX) {
-        let bytes = storage.read(Dir::Snapshots, &name).map_err(RecoveryError::storage)?;
-        match load(file, bytes.as_ref(), settings.seed) {
+        let source = storage.open(Dir::Snapshots, &name).map_err(RecoveryError::storage)?;
+        match load(file, source, settings.seed, &mut || storage.is_stopping()) {
             Ok(mut start) => {
                 start.expected = start.expected.filter(|_| settings.check_digests);
                 report.snapshot = Some(name);
                 return Ok(Some(start));
             }
+            Err(Rejection::Stopped) => return Err(RecoveryError::Stopped),
+            // A disk that does not answer says nothing about the snapshot: an older one in its place
+            // might be one too old.
+            Err(Rejection::Snapshot(SnapshotError::Read(error))) => return Err(RecoveryError::read(&name, error)),
             Err(rejection) => report.rejected.push((name, rejection.to_string())),
         }
     }
     Ok(None)
 }
 
-/// Whether a snapshot file is whole: it is read to its last seal. The error says why not. `rest` is called every few hundred
-/// nodes.
-pub fn verify(name: &str, bytes: &[u8], rest: &mut dyn FnMut()) -> Result<(), Rejection> {
-    let file = FileName::parse(name).ok_or(Rejection::NotACandidate)?;
-    let plain = unpack(file, bytes)?;
-    let mut reader = Reader::new(&plain).map_err(Rejection::Snapshot)?;
-    let mut parts = 0_usize;
-    while reader.next_part().map_err(Rejection::Snapshot)?.is_some() {
-        parts += 1;
-        if parts.is_multiple_of(PARTS_PER_REST) {
-            rest();
-        }
-    }
-    Ok(())
+/// Whether a snapshot file is whole: it is read to its last seal. The error says why not. `rest` is
+/// called every few hundred nodes; true from it gives the reading up.
+pub fn verify(name: &str, source: impl Source, rest: &mut dyn FnMut() -> bool) -> Result<(), Rejection> {
+    let file = FileName::parse(name).filter(|_| !is_unfinished(name)).ok_or(Rejection::NotACandidate)?;
+    read_parts(file, source, rest, |_| Ok(())).map(drop)
 }
 
-fn load(file: FileName, bytes: &[u8], seed: u64) -> Result<Start, Rejection> {
-    let plain = unpack(file, bytes)?;
-    let mut reader = Reader::new(&plain).map_err(Rejection::Snapshot)?;
+fn load(
+    file: FileName,
+    source: impl Source,
+    seed: u64,
+    is_stopping: &mut dyn FnMut() -> bool,
+) -> Result<Start, Rejection> {
     let mut loader = Loader::with_seed(seed);
     let mut has_ttl = false;
-    while let Some(part) = reader.next_part().map_err(Rejection::Snapshot)? {
+    let trailers = read_parts(file, source, is_stopping, |part| {
         match part {
             Part::Session(session, timeout_ms) => loader.session(session, timeout_ms),
             Part::Acl(index, list) => loader.acl(index, &list),
@@ -81,22 +81,44 @@ fn load(file: FileName, bytes: &[u8], seed: u64) -> Result<Start, Rejection> {
                 loader.node(&path, data, acl_index, &stat).map_err(Rejection::Load)?;
             }
         }
-    }
-    let trailers: Trailers = reader.trailers().unwrap_or_default();
+        Ok(())
+    })?;
     let tree = loader.finish(file.zxid);
     Ok(Start { tree, zxid: file.zxid, expected: trailers.digest_to_expect(file.zxid), has_ttl })
 }
 
-fn unpack(file: FileName, bytes: &[u8]) -> Result<Cow<'_, [u8]>, Rejection> {
-    if !is_candidate(file.codec, bytes, bytes, bytes.len() as u64) {
+/// Reads a whole snapshot, part by part.
+fn read_parts(
+    file: FileName,
+    source: impl Source,
+    is_stopping: &mut dyn FnMut() -> bool,
+    mut take: impl FnMut(Part<'_>) -> Result<(), Rejection>,
+) -> Result<Trailers, Rejection> {
+    let is_candidate = looks_whole(file, &source).map_err(|error| Rejection::Snapshot(SnapshotError::Read(error)))?;
+    if !is_candidate {
         return Err(Rejection::NotACandidate);
     }
-    if file.codec == crate::snapshot::Codec::Plain {
-        return Ok(Cow::Borrowed(bytes));
+    let mut reader = Reader::new(file.codec, source);
+    let mut parts = 0_usize;
+    while let Some(part) = reader.next_part().map_err(Rejection::Snapshot)? {
+        take(part)?;
+        parts += 1;
+        if parts.is_multiple_of(PARTS_PER_REST) && is_stopping() {
+            return Err(Rejection::Stopped);
+        }
     }
-    // No byte of a packed snapshot can stand for more than this many.
-    let bytes_max = bytes.len().saturating_mul(PACKING_MAX);
-    decompress(file.codec, bytes, bytes_max).map(Cow::Owned).map_err(Rejection::Decompress)
+    Ok(reader.trailers().unwrap_or_default())
+}
+
+/// Looks at the first and the last bytes.
+fn looks_whole(file: FileName, source: &impl Source) -> Result<bool, ReadError> {
+    let bytes = source.bytes();
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for (end, offset) in [(&mut head, 0), (&mut tail, bytes.saturating_sub(ENDS_BYTES))] {
+        end.resize((bytes - offset).min(ENDS_BYTES) as usize, 0);
+        source.read_at(offset, end).map_err(|error| ReadError { offset, error })?;
+    }
+    Ok(is_candidate(file.codec, &head, &tail, bytes))
 }
 
 /// Whether the owner is a TTL in disguise: the highest byte is 0xff (EphemeralType of 3.5.4 and later).
@@ -106,8 +128,8 @@ pub(super) fn is_ttl(stat: &StatPersisted) -> bool {
 
 /// Snapshots that are tried, newest first, as in Apache.
 const TRIED_MAX: usize = 100;
-/// Deflate's highest ratio is 1032.
-const PACKING_MAX: usize = 1100;
+/// What [`is_candidate`] looks at.
+const ENDS_BYTES: u64 = 8;
 /// Nodes that are verified at a stretch.
 const PARTS_PER_REST: usize = 256;
 const TTL_SHIFT: u32 = 56;

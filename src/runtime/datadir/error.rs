@@ -14,6 +14,8 @@ pub enum DataDirError {
     InUse { path: PathBuf, pid: Option<u32> },
     /// A file with one number in it holds something else.
     NotANumber { path: PathBuf, text: String },
+    /// The disk does not give the bytes at `offset`.
+    Read { what: &'static str, path: PathBuf, offset: u64, error: io::Error },
     /// The system says no.
     Io { what: &'static str, path: PathBuf, error: io::Error },
 }
@@ -42,6 +44,12 @@ impl fmt::Display for DataDirError {
             Self::NotANumber { path, text } => {
                 write!(f, "{} should hold one number and nothing else, not {text:?}: correct it", path.display())
             }
+            Self::Read { what, path, offset, error } => write!(
+                f,
+                "{}: {what} at offset {offset}: {error}. The disk may be failing: see dmesg, and copy the data to \
+                 another one",
+                path.display()
+            ),
             Self::Io { what, path, error } => {
                 write!(f, "{}: {what}: {error}", path.display())?;
                 remedy(f, path, error.kind())
@@ -53,7 +61,7 @@ impl fmt::Display for DataDirError {
 impl Error for DataDirError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Io { error, .. } => Some(error),
+            Self::Io { error, .. } | Self::Read { error, .. } => Some(error),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 //! `ringkeeper.snapshot.tmp`.
 
 mod error;
+mod file;
 mod lock;
 mod marks;
 #[cfg(test)]
@@ -12,16 +13,19 @@ mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Deref;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use memmap2::{Advice, Mmap};
-
-use crate::quorum::recovery::{Dir, SnapshotFile, Storage, superseded, verify};
-use crate::snapshot::FileName;
+use crate::codes::VERSION_2;
+use crate::pieces::PIECE_BYTES;
+use crate::quorum::recovery::{Dir, Rejection, Settling, SnapshotFile, Storage, superseded, verify};
+use crate::snapshot::{FileName, SnapshotError};
 
 pub use error::DataDirError;
+pub use file::PieceFile;
 pub use marks::Epochs;
 
 use lock::Lock;
@@ -35,6 +39,8 @@ pub struct DataDir {
     log_root: PathBuf,
     snapshots: PathBuf,
     logs: PathBuf,
+    /// Set by whoever wants a start or a purge to be given up.
+    stopping: Arc<AtomicBool>,
     _locks: Vec<Lock>,
 }
 
@@ -52,7 +58,8 @@ impl DataDir {
         if !one {
             locks.push(Lock::take(&logs)?);
         }
-        Ok(Self { root: data_dir.to_owned(), log_root: data_log_dir.to_owned(), snapshots, logs, _locks: locks })
+        let (root, log_root, stopping) = (data_dir.to_owned(), data_log_dir.to_owned(), Arc::default());
+        Ok(Self { root, log_root, snapshots, logs, stopping, _locks: locks })
     }
 
     /// The directory of log files.
@@ -63,6 +70,11 @@ impl DataDir {
     /// The directory of snapshots.
     pub fn snapshots(&self) -> &Path {
         &self.snapshots
+    }
+
+    /// Once it is set, a recovery or a purge ends between two pieces of work.
+    pub fn stopping(&self) -> Arc<AtomicBool> {
+        self.stopping.clone()
     }
 
     /// The server id in `myid`; none without the file.
@@ -113,11 +125,20 @@ impl DataDir {
 
     fn is_whole(&mut self, name: &str, rest: &mut dyn FnMut()) -> Result<bool, DataDirError> {
         let path = self.path(Dir::Snapshots, name);
-        let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|error| DataDirError::new("the snapshot can not be flushed", &path, error))?;
-        let bytes = self.read(Dir::Snapshots, name)?;
-        match verify(name, bytes.as_ref(), rest) {
+        // What only the page cache has must not be a reason to remove anything.
+        let file = PieceFile::open_flushed(&path);
+        let file = file.map_err(|error| DataDirError::new("the snapshot cannot be flushed and read", &path, error))?;
+        let stopping = self.stopping.clone();
+        let mut rest = || {
+            rest();
+            stopping.load(Ordering::Relaxed)
+        };
+        match verify(name, file, &mut rest) {
             Ok(()) => Ok(true),
+            Err(Rejection::Snapshot(SnapshotError::Read(error))) => {
+                let what = "the snapshot cannot be read";
+                Err(DataDirError::Read { what, path, offset: error.offset, error: error.error })
+            }
             Err(why) => {
                 log::warn!("{}: does not count as a snapshot: {why}", path.display());
                 Ok(false)
@@ -134,7 +155,7 @@ impl DataDir {
 }
 
 impl Storage for DataDir {
-    type Bytes = FileBytes;
+    type File = PieceFile;
     type Error = DataDirError;
 
     fn is_one_dir(&self) -> bool {
@@ -154,23 +175,33 @@ impl Storage for DataDir {
         Ok(names)
     }
 
-    fn read(&mut self, dir: Dir, name: &str) -> Result<FileBytes, DataDirError> {
+    fn open(&mut self, dir: Dir, name: &str) -> Result<PieceFile, DataDirError> {
         let path = self.path(dir, name);
-        FileBytes::read(&path).map_err(|error| DataDirError::new("the file can not be read", &path, error))
+        let file = match dir {
+            // Logs are written anew where nothing proves them.
+            Dir::Logs => PieceFile::open(&path),
+            Dir::Snapshots => PieceFile::open_flushed(&path),
+        };
+        file.map_err(|error| DataDirError::new("the file cannot be read", &path, error))
     }
 
-    fn cut(&mut self, dir: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), DataDirError> {
+    fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), DataDirError> {
         let path = self.path(dir, name);
-        let cut = || -> io::Result<()> {
+        let settle = || -> io::Result<()> {
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            file.set_len(len)?;
-            write_anew(&file, len)?;
+            if settling.cut {
+                file.set_len(settling.anew.end)?;
+            }
+            write_anew(&file, settling.anew.clone())?;
             file.sync_all()?;
-            // The tail says that everything before it is durable, so it must not be there before that is true.
-            file.write_all_at(tail, len)?;
+            if settling.mark.is_empty() {
+                return Ok(());
+            }
+            // The mark says that everything before it is durable, so it must not be there before that is true.
+            file.write_all_at(&settling.mark, settling.anew.end)?;
             file.sync_all()
         };
-        cut().map_err(|error| DataDirError::new("the file can not be cut to its whole records", &path, error))
+        settle().map_err(|error| DataDirError::new("what is in the file cannot be made durable", &path, error))
     }
 
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), DataDirError> {
@@ -180,79 +211,52 @@ impl Storage for DataDir {
 
     fn sync_dir(&mut self, dir: Dir) -> Result<(), DataDirError> {
         let path = self.path(dir, "");
-        let synced = File::open(&path).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| DataDirError::new("the directory can not be flushed", &path, error))
+        sync_path(&path).map_err(|error| DataDirError::new("the directory can not be flushed", &path, error))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 }
 
 /// Writes what a file holds once more. After a flush that failed the page cache has bytes that the disk has not, on pages
 /// that count as clean: only what is written anew gets there.
-fn write_anew(file: &File, len: u64) -> io::Result<()> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while at < len {
-        let bytes = &mut piece[..PIECE_BYTES.min((len - at) as usize)];
-        file.read_exact_at(bytes, at)?;
-        file.write_all_at(bytes, at)?;
-        at += bytes.len() as u64;
+fn write_anew(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES.min((range.end - range.start) as usize)];
+    let mut at = range.start;
+    while at < range.end {
+        let len = PIECE_BYTES.min((range.end - at) as usize);
+        file.read_exact_at(&mut piece[..len], at)?;
+        file.write_all_at(&piece[..len], at)?;
+        at += len as u64;
     }
     Ok(())
 }
 
-/// All of a file: mapped if it is large.
-#[derive(Debug)]
-pub enum FileBytes {
-    Mapped(Mmap),
-    Read(Vec<u8>),
-}
-
-impl FileBytes {
-    fn read(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.len() < MAPPED_BYTES_MIN {
-            return std::fs::read(path).map(Self::Read);
-        }
-        // SAFETY: the slice is sound as long as nobody shortens or writes the file. The directory is locked against other
-        // servers of ours, this one maps only files that it is not writing (snapshots that have their name, logs before the
-        // log is opened), and drops the mapping before it cuts one.
-        let map = unsafe { Mmap::map(&file)? };
-        map.advise(Advice::Sequential)?;
-        Ok(Self::Mapped(map))
-    }
-}
-
-impl AsRef<[u8]> for FileBytes {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Read(bytes) => bytes,
-        }
-    }
-}
-
-impl Deref for FileBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.as_ref()
-    }
-}
-
+/// Makes a directory and those above it that are missing, each durable in the one above it: a
+/// directory whose name is lost takes all that was flushed in it along.
 fn create(dir: &Path, autocreate: bool) -> Result<(), DataDirError> {
-    if !dir.exists() {
-        if !autocreate {
-            return Err(DataDirError::Missing { path: dir.to_owned() });
-        }
-        std::fs::create_dir_all(dir).map_err(|error| DataDirError::new("the directory can not be made", dir, error))?;
-        // The names of the new directories are as much data as what comes into them.
-        for parent in dir.ancestors().skip(1).take(2) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            if let Err(error) = File::open(parent).and_then(|parent| parent.sync_all()) {
-                return Err(DataDirError::new("the directory can not be flushed", parent, error));
-            }
-        }
+    let failed = |path: &Path, error| DataDirError::new("the directory cannot be made", path, error);
+    if dir.exists() {
+        return Ok(());
     }
-    Ok(())
+    if !autocreate {
+        return Err(DataDirError::Missing { path: dir.to_owned() });
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create(above, true)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(|error| failed(dir, error))?,
+    }
+    sync_path(above).map_err(|error| failed(above, error))
+}
+
+/// Makes the names in a directory durable.
+fn sync_path(dir: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::SYNCED.with_borrow_mut(|synced| synced.push(dir.to_owned()));
+    File::open(dir)?.sync_all()
 }
 
 fn same_dir(a: &Path, b: &Path) -> Result<bool, DataDirError> {
@@ -266,10 +270,3 @@ fn size_of_files(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
     files.filter_map(|file| file.metadata().ok()).filter(|meta| meta.is_file()).map(|meta| meta.len()).sum()
 }
-
-/// Written anew at a time.
-const PIECE_BYTES: usize = 1 << 20;
-/// Below each of the configured directories.
-const VERSION_2: &str = "version-2";
-/// Smaller files are read, not mapped.
-const MAPPED_BYTES_MIN: u64 = 1 << 20;

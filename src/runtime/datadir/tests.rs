@@ -1,6 +1,7 @@
 //! Directories on a real disk.
 
 use super::*;
+use crate::pieces::Source;
 use crate::quorum::recovery::{RecoverySettings, recover};
 use crate::runtime::SharedTree;
 use crate::runtime::snapshotter::{SnapshotterConfig, take_snapshot};
@@ -87,11 +88,45 @@ fn a_torn_tail_is_cut_on_disk() {
     assert_eq!(whole.report.cut, None);
     let last = data.logs().join("log.f5");
     let bytes = std::fs::read(&last).unwrap();
-    let end = crate::txnlog::Scanner::new(&bytes).end().offset();
+    let end = crate::txnlog::Scanner::new(&bytes).end().unwrap().offset() as usize;
     std::fs::write(&last, &bytes[..end - 1]).unwrap();
     let cut = recover(&mut data, &settings).unwrap();
     assert_eq!(cut.last_zxid.0, whole.last_zxid.0 - 1);
     let report = cut.report.cut.unwrap();
     assert_eq!(report.file, "log.f5");
     assert_eq!(std::fs::metadata(&last).unwrap().len(), report.offset);
+}
+
+thread_local! {
+    /// The directories whose names were made durable.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn directories_made_are_durable_up_to_the_first_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("a/b/c");
+    SYNCED.take();
+    DataDir::open(&data, &data, true).unwrap();
+    let expected = [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b"), data.clone()];
+    assert_eq!(SYNCED.take(), expected);
+    DataDir::open(&data, &data, true).unwrap();
+    assert!(SYNCED.take().is_empty());
+}
+
+#[test]
+fn what_a_direct_read_gives_is_the_file() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let path = dir.path().join("file");
+    let bytes: Vec<u8> = (0..1_000_003_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&path, &bytes).unwrap();
+    for file in [PieceFile::open(&path).unwrap(), PieceFile::open_flushed(&path).unwrap()] {
+        assert_eq!(file.bytes(), bytes.len() as u64);
+        for (offset, len) in [(0, 10), (4095, 2), (999_990, 13), (100, 999_000), (0, 1_000_003)] {
+            let mut piece = vec![0; len];
+            file.read_at(offset as u64, &mut piece).unwrap();
+            assert!(piece == bytes[offset..offset + len], "{len} bytes at {offset}");
+        }
+        assert!(file.read_at(1_000_000, &mut [0; 4]).is_err());
+    }
 }

@@ -30,8 +30,11 @@ fn read(dir: &Path) -> BTreeMap<Zxid, (Vec<i64>, bool)> {
     let logs = names.filter_map(|name| Some((zxid_of_name(&name)?, std::fs::read(dir.join(name)).unwrap())));
     logs.map(|(first, bytes)| {
         let mut scanner = Scanner::new(&bytes);
-        let zxids = scanner.by_ref().map(|entry| entry.zxid.0).collect();
-        (first, (zxids, matches!(scanner.end(), ScanEnd::Clean { .. })))
+        let mut zxids = Vec::new();
+        while let Some(entry) = scanner.next_entry().unwrap() {
+            zxids.push(entry.zxid.0);
+        }
+        (first, (zxids, matches!(scanner.end().unwrap(), ScanEnd::Clean { .. })))
     })
     .collect()
 }
@@ -39,8 +42,11 @@ fn read(dir: &Path) -> BTreeMap<Zxid, (Vec<i64>, bool)> {
 /// Appends whole entries; the zxids are in them.
 fn append(log: &mut Log, entries: &[u8]) -> Result<(), NoRoom> {
     let file = [&file_header(Nonce::new(0))[..], entries].concat();
-    let last = Scanner::new(&file).last();
-    log.append(entries.to_vec(), last.unwrap().zxid).map(drop)
+    let (mut scanner, mut last) = (Scanner::new(&file), Zxid::ZERO);
+    while let Some(entry) = scanner.next_entry().unwrap() {
+        last = entry.zxid;
+    }
+    log.append(entries.to_vec(), last).map(drop)
 }
 
 fn wait_for_room(log: &mut Log, bytes: u64) {

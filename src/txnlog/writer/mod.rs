@@ -38,8 +38,8 @@ use std::collections::VecDeque;
 use crate::zxid::Zxid;
 
 use super::{
-    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, file_name, first_entry,
-    tail_mark,
+    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, closing_mark, file_name,
+    first_entry, tail_mark,
 };
 
 use flush::Step;
@@ -377,7 +377,10 @@ impl LogWriter {
 
     fn trim(&mut self, file: &OpenFile) {
         assert!(file.durable == file.end || !self.settings.force_sync, "{} is flushed", file.name);
-        let mark = tail_mark(file.nonce, file.end, file.durable);
+        let mark = match file.durable == file.end {
+            true => Some(closing_mark(file.nonce, file.end)),
+            false => tail_mark(file.nonce, file.end, file.durable),
+        };
         self.effects.push_back(LogEffect::Trim { file: file.file, bytes: file.end, mark });
     }
 

@@ -153,8 +153,9 @@ impl World {
         let (offset, end) = (offset as usize, offset as usize + bytes.len());
         file.stored[offset..end].copy_from_slice(bytes);
         let mut scanner = Scanner::new(&file.stored);
-        let end = scanner.end().offset() as u64;
-        assert!(matches!(scanner.end(), ScanEnd::Clean { .. }), "{:?}", scanner.end());
+        let scanned = scanner.end().expect("memory can be read");
+        assert!(matches!(scanned, ScanEnd::Clean { .. }), "{scanned:?}");
+        let end = scanned.offset();
         if let Some(durable) = read_tail_mark(file.nonce, end, &file.stored[end as usize..]) {
             let is_synced = file.synced[..durable as usize] == file.stored[..durable as usize];
             assert!(is_synced, "a mark claims {durable} that was not flushed");
@@ -181,8 +182,12 @@ impl World {
         let mut zxids = Vec::new();
         for (first, bytes) in files {
             let mut scanner = Scanner::new(bytes);
-            let found: Vec<i64> = scanner.by_ref().map(|entry| entry.zxid.0).collect();
-            assert!(!matches!(scanner.end(), ScanEnd::Corrupt { .. }), "{:?}", scanner.end());
+            let mut found = Vec::new();
+            while let Some(entry) = scanner.next_entry().expect("memory can be read") {
+                found.push(entry.zxid.0);
+            }
+            let end = scanner.end().expect("memory can be read");
+            assert!(!matches!(end, ScanEnd::Corrupt { .. }), "{end:?}");
             assert!(found.first().is_none_or(|zxid| *zxid == first.0), "{first} starts {found:?}");
             zxids.extend(found);
         }

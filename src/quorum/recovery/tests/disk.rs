@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::super::{Dir, Storage};
+use super::super::{Dir, Settling, Storage};
 
 /// Names and contents.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub(in super::super) struct Files {
     files: BTreeMap<String, Vec<u8>>,
     /// The other directory, if there are two; it then holds the snapshots.
     pub(super) snapshots: Option<BTreeMap<String, Vec<u8>>>,
+    /// What was written anew.
+    pub(super) settled: Vec<(String, Settling)>,
 }
 
 impl Files {
@@ -39,7 +41,7 @@ impl Files {
 }
 
 impl Storage for Files {
-    type Bytes = Vec<u8>;
+    type File = Vec<u8>;
     type Error = Infallible;
 
     fn is_one_dir(&self) -> bool {
@@ -50,14 +52,18 @@ impl Storage for Files {
         Ok(self.dir(dir).keys().cloned().collect())
     }
 
-    fn read(&mut self, dir: Dir, name: &str) -> Result<Vec<u8>, Infallible> {
+    fn open(&mut self, dir: Dir, name: &str) -> Result<Vec<u8>, Infallible> {
         Ok(self.dir(dir)[name].clone())
     }
 
-    fn cut(&mut self, dir: Dir, name: &str, len: u64, tail: &[u8]) -> Result<(), Infallible> {
+    fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Infallible> {
         let file = self.dir(dir).get_mut(name).unwrap();
-        file.truncate(len as usize);
-        file.extend(tail);
+        let end = settling.anew.end as usize;
+        if settling.cut {
+            file.truncate(end);
+            file.extend(&settling.mark);
+        }
+        self.settled.push((name.to_owned(), settling.clone()));
         Ok(())
     }
 

@@ -71,8 +71,11 @@ fn logs_of_3_4_alone_need_to_be_trusted() {
 fn every_torn_tail_of_an_apache_log_is_survived() {
     let (files, _) = golden("3.9.5");
     let last = files.get("log.f5").clone();
-    let ends: Vec<_> =
-        crate::txnlog::Scanner::new(&last).map(|entry| (entry.offset + entry.payload.len() + 13, entry.zxid)).collect();
+    let mut ends = Vec::new();
+    let mut scanner = crate::txnlog::Scanner::new(&last);
+    while let Some(entry) = scanner.next_entry().unwrap() {
+        ends.push((entry.end() as usize, entry.zxid));
+    }
     let end = ends.last().unwrap().0;
     for cut in 0..end {
         let whole = ends.iter().filter(|(end, _)| *end <= cut).map(|(_, zxid)| *zxid).next_back();
