@@ -336,3 +336,99 @@ fn a_thousand_idle_sessions_cost_next_to_nothing() {
     let share = (server.cpu_time() - cpu).as_secs_f64() / start.elapsed().as_secs_f64();
     assert!(share < 0.03, "{:.1} % of a core for {} idle sessions", share * 100.0, clients.len());
 }
+
+/// The value of one line of mntr.
+fn measure(server: &Server, name: &str) -> u64 {
+    let text = four_letters(server.address, "mntr").expect("it answers");
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("zk_{name}\t")));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().expect("a number")
+}
+
+#[test]
+fn mntr_shows_what_has_passed() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path(), &["snapCount=20", "maxClientCnxns=40"]);
+    let mut client = RawClient::connect(server.address, 30_000);
+    for nth in 0..50 {
+        assert_eq!(client.create(&format!("/m{nth}"), &[b'x'; 1000], 0).err, 0);
+        assert_eq!(client.get(&format!("/m{nth}")).map(|data| data.len()), Ok(1000));
+    }
+    let exists = client.call(OpCode::EXISTS, |writer| {
+        writer.string("/m0");
+        writer.bool(true);
+    });
+    assert_eq!(exists.err, 0);
+    client.request(OpCode::SET_DATA, |writer| {
+        writer.string("/m0");
+        writer.buffer(Some(b"y"));
+        writer.i32(-1);
+    });
+    let (event, reply) = (client.reply().unwrap(), client.reply().unwrap());
+    assert_eq!((event.xid, reply.err), (-1, 0));
+    // Ends a connection with a frame that is none.
+    RawClient::plain(server.address).send_bytes(&[0xff; 8]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while measure(&server, "ringkeeper_closed_frame_length") == 0 || measure(&server, "cnt_snapshottime") == 0 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (name, least) in [
+        ("bytes_received_count", 50_000),
+        ("response_bytes", 50_000),
+        ("connection_request_count", 1),
+        ("cnt_updatelatency", 51),
+        ("cnt_readlatency", 51),
+        ("cnt_fsynctime", 1),
+        ("max_client_response_size", 1000),
+        ("ringkeeper_closed_word_answered", 1),
+    ] {
+        assert!(measure(&server, name) >= least, "{name} is {}", measure(&server, name));
+    }
+    // One event: length, header, type, state, path.
+    assert_eq!(measure(&server, "watch_bytes"), 4 + 16 + 4 + 4 + 4 + 3);
+    let others: Vec<_> = (0..60).map(|_| RawClient::plain(server.address)).collect();
+    drop(others);
+    let mut refused = 0;
+    while refused < 20 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        let text = four_letters(server.address, "mntr").unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("zk_connection_rejected\t"));
+        refused = line.map_or(0, |count| count.parse().unwrap());
+    }
+}
+
+#[test]
+fn ids_are_hashed_as_the_configuration_says() {
+    let home = tempfile::tempdir().unwrap();
+    // printf user:password | openssl dgst -sha256 -binary | base64
+    let id = "super:wtZw1Um4mq1rRKbXqxHs8ueodBP35/JhtBP/nwJ62WY=";
+    let lines = [
+        "DigestAuthenticationProvider.digestAlg=SHA-256".to_owned(),
+        format!("DigestAuthenticationProvider.superDigest={id}"),
+    ];
+    let server = Server::start(home.path(), &[&lines[0], &lines[1]]);
+    let mut client = RawClient::connect(server.address, 30_000);
+    let created = client.call(OpCode::CREATE, |writer| {
+        writer.string("/closed");
+        writer.buffer(Some(b"data"));
+        writer.i32(1);
+        writer.i32(31);
+        writer.string("digest");
+        writer.string("owner:KwQoEcEIICPN81CQJcvMbG0AOhxkBIMos2GV+jP0Npc=");
+        writer.i32(0);
+    });
+    assert_eq!(created.err, 0);
+    assert_eq!(client.get("/closed"), Err(-102));
+    for (who, sees) in
+        [("owner:wrong", Err(-102)), ("owner:secret", Ok(b"data".to_vec())), ("super:admin", Ok(b"data".to_vec()))]
+    {
+        let mut client = RawClient::connect(server.address, 30_000);
+        client.request_as(-4, OpCode::AUTH, |writer| {
+            writer.i32(0);
+            writer.string("digest");
+            writer.buffer(Some(who.as_bytes()));
+        });
+        assert_eq!(client.reply().map(|reply| reply.err), Some(0));
+        assert_eq!(client.get("/closed"), sees, "{who}");
+    }
+}

@@ -1,16 +1,12 @@
 //! Ids that a connection has proven: how they are made, kept and shown.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
-
 use crate::jute::data::{Acl, Id};
 
-/// The id of scheme `digest` that `user:password` proves: the user, up to the first ':', and the hash of all of it.
+use super::algorithm::DigestAlgorithm;
+
+/// The id of scheme `digest` that `user:password` proves where nothing else than SHA-1 is asked for.
 pub fn digest_id(user_password: &[u8]) -> Id {
-    let user = user_password.split(|byte| *byte == b':').next().unwrap_or_default();
-    let hash = STANDARD.encode(Sha1::digest(user_password));
-    Id { scheme: "digest".into(), id: format!("{}:{hash}", String::from_utf8_lossy(user)).into() }
+    DigestAlgorithm::Sha1.id(user_password)
 }
 
 /// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order in which Java's

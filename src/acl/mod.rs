@@ -3,11 +3,13 @@
 //!
 //! The rules are those of `ZooKeeperServer.checkACL` and `PrepRequestProcessor.fixupACL`.
 
+mod algorithm;
 mod ids;
 mod ip;
 mod proven;
 mod verdicts;
 
+pub use algorithm::DigestAlgorithm;
 pub use ids::{add_id, digest_id, masked};
 pub use ip::ip_id;
 pub use verdicts::Verdicts;
@@ -29,13 +31,15 @@ pub struct AclConfig {
     pub skip: bool,
     /// `DigestAuthenticationProvider.enabled` (3.9): without it there is no digest scheme.
     pub digest: bool,
-    /// `DigestAuthenticationProvider.superDigest`, `user:base64(sha1(user:password))`. Never log it.
+    /// `DigestAuthenticationProvider.digestAlg`.
+    pub digest_algorithm: DigestAlgorithm,
+    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`. Never log it.
     pub super_digest: Option<Box<str>>,
 }
 
 impl Default for AclConfig {
     fn default() -> Self {
-        Self { skip: false, digest: true, super_digest: None }
+        Self { skip: false, digest: true, digest_algorithm: DigestAlgorithm::Sha1, super_digest: None }
     }
 }
 
@@ -61,7 +65,7 @@ impl AclConfig {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(decode_utf8_like_java(data)),
         };
-        let id = digest_id(text.as_bytes());
+        let id = self.digest_algorithm.id(text.as_bytes());
         let is_super = self.super_digest.as_deref() == Some(&*id.id);
         is_super.then(|| Id::new("super", "")).into_iter().chain([id]).collect()
     }

@@ -64,6 +64,31 @@ impl CloseReason {
     ];
 }
 
+impl CloseReason {
+    /// Its name in `mntr`, after `ringkeeper_closed_`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::FrameLength => "frame_length",
+            Self::Unimplemented => "unimplemented",
+            Self::AuthFailed => "auth_failed",
+            Self::AuthRequired => "auth_required",
+            Self::LargeRequests => "large_requests",
+            Self::WatchLimit => "watch_limit",
+            Self::ClientAhead => "client_ahead",
+            Self::WrongPassword => "wrong_password",
+            Self::PasswordLimit => "password_limit",
+            Self::NoSession => "no_session",
+            Self::SessionEnded => "session_ended",
+            Self::SessionMoved => "session_moved",
+            Self::SlowReader => "slow_reader",
+            Self::ClientEnded => "client_ended",
+            Self::WordAnswered => "word_answered",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -96,6 +121,11 @@ impl CloseCounts {
     /// How many were closed for this reason.
     pub fn of(&self, why: CloseReason) -> u64 {
         self.0[why as usize]
+    }
+
+    /// Adds those of another shard.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(count, more)| *count += more);
     }
 
     /// Counts one more.

@@ -24,6 +24,7 @@ impl ConnContext<'_> {
             self.close(CloseReason::Malformed);
             return Served::Done;
         };
+        self.shard.stats.traffic.connect_requests += 1;
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             self.close(CloseReason::ClientAhead);
             return Served::Done;

@@ -13,6 +13,7 @@ use crate::zxid::{Now, SessionId};
 
 use super::hold::Work;
 use super::input::Input;
+use super::latency::Latency;
 use super::unsent::Unsent;
 
 /// How far a connection has come.
@@ -104,28 +105,6 @@ pub(super) struct Tally {
     /// Monotonic milliseconds of the last reply.
     pub(super) last_reply_ms: i64,
     pub(super) latency: Latency,
-}
-
-/// Latencies in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    pub last: u32,
-    pub min: u32,
-    pub max: u32,
-    pub sum: u64,
-    pub count: u64,
-}
-
-impl Latency {
-    /// Counts one more.
-    #[inline]
-    pub(super) fn add(&mut self, ms: u32) {
-        self.min = if self.count == 0 { ms } else { self.min.min(ms) };
-        self.max = self.max.max(ms);
-        self.last = ms;
-        self.sum += u64::from(ms);
-        self.count += 1;
-    }
 }
 
 /// One client's connection.

@@ -38,6 +38,7 @@ mod context;
 mod framing;
 mod hold;
 mod input;
+mod latency;
 mod password_limiter;
 mod reads;
 mod replies;
@@ -58,12 +59,12 @@ use crate::tree::Tree;
 use crate::zxid::Now;
 
 pub use close_reason::{CloseCounts, CloseReason};
-pub use connection::Latency;
 use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
 pub use hold::Hold;
 use hold::{DRAIN_WORK, HOLD_WORK};
-pub use report::{ConnectionReport, ShardReport, WatchReport};
+pub use latency::{Latency, LatencySpread};
+pub use report::{ConnectionReport, ReplySizes, ShardReport, Traffic, WatchReport};
 use state::ShardState;
 
 /// What one shard must know of the configuration.
@@ -197,6 +198,7 @@ impl Frontend {
 
     /// A client has sent something.
     pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], hold: &mut Hold<'_>) {
+        self.shard.stats.traffic.bytes_received += bytes.len() as u64;
         if self.connections.get(conn).is_some() {
             // Whoever waits for the quorum core comes first.
             let may_hand_over = if self.shard.throttled.is_empty() { usize::MAX } else { 0 };

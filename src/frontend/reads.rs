@@ -31,9 +31,12 @@ impl<'t> ConnContext<'t> {
             self.conn.out.truncate(out_before);
             self.conn.reply_header(header.xid, self.tree.last_zxid().0, err);
         }
-        self.spend(bytes_work(self.conn.out.len().saturating_sub(out_before)));
+        let written = self.conn.out.len().saturating_sub(out_before);
+        self.spend(bytes_work(written));
         self.shard.stats.sent += 1;
         self.shard.stats.latency.add(0);
+        self.shard.stats.traffic.count_reply(written);
+        self.shard.stats.traffic.reads.add(0);
         self.conn.count_reply(header.op, header.xid, self.tree.last_zxid().0, 0, self.now);
     }
 

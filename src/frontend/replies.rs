@@ -63,6 +63,7 @@ impl Frontend {
             work += if connection.announced { 0 } else { ANNOUNCEMENT };
             shard.append_event(connection, &frame);
             shard.stats.events += 1;
+            shard.stats.traffic.event_bytes += frame.len() as u64;
             if connection.unsent.event_bytes() > shard.config.out_bytes_max {
                 flooded.push(connection.id);
             }
@@ -97,6 +98,8 @@ impl Frontend {
         connection.count_reply(op, reply.xid, reply.zxid.0, latency_ms, now);
         shard.stats.sent += 1;
         shard.stats.latency.add(latency_ms);
+        shard.stats.traffic.count_reply(written);
+        shard.stats.traffic.updates.add(latency_ms);
         let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();
         if reply.close || reply.op == OpCode::CLOSE_SESSION {
             shard.close(connection, CloseReason::SessionEnded);

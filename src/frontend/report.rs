@@ -7,7 +7,8 @@ use crate::zxid::SessionId;
 
 use super::Frontend;
 use super::close_reason::CloseCounts;
-use super::connection::{Latency, Phase, Tally};
+use super::connection::{Phase, Tally};
+use super::latency::{Latency, LatencySpread};
 
 /// What a shard counts since its start, or since `srst`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +22,84 @@ pub(super) struct Stats {
     pub(super) slow_readers_closed: u64,
     pub(super) large_requests_rejected: u64,
     pub(super) closed: CloseCounts,
+    pub(super) traffic: Traffic,
 }
+
+/// What passes between a shard and its clients since its start, or since `srst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that clients have sent.
+    pub bytes_received: u64,
+    /// Bytes of replies.
+    pub reply_bytes: u64,
+    /// Bytes of watch events.
+    pub event_bytes: u64,
+    /// Connect requests that could be read.
+    pub connect_requests: u64,
+    /// Bytes of the last reply, the smallest and the largest, without their length; -1 before the first.
+    pub reply_sizes: ReplySizes,
+    /// Latencies of what the shard answers itself.
+    pub reads: LatencySpread,
+    /// Latencies of what the quorum core answers.
+    pub updates: LatencySpread,
+}
+
+impl Traffic {
+    /// Counts a reply of so many bytes, its length included.
+    #[inline]
+    pub(super) fn count_reply(&mut self, bytes: usize) {
+        self.reply_bytes += bytes as u64;
+        self.reply_sizes.add(bytes.saturating_sub(LENGTH_BYTES) as i64);
+    }
+
+    /// Adds that of another shard.
+    fn merge(&mut self, other: &Self) {
+        self.bytes_received += other.bytes_received;
+        self.reply_bytes += other.reply_bytes;
+        self.event_bytes += other.event_bytes;
+        self.connect_requests += other.connect_requests;
+        self.reply_sizes.merge(&other.reply_sizes);
+        self.reads.merge(&other.reads);
+        self.updates.merge(&other.updates);
+    }
+}
+
+/// Bytes of replies; -1 before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplySizes {
+    /// Of the last one.
+    pub last: i64,
+    /// Of the smallest.
+    pub min: i64,
+    /// Of the largest.
+    pub max: i64,
+}
+
+impl Default for ReplySizes {
+    fn default() -> Self {
+        Self { last: -1, min: -1, max: -1 }
+    }
+}
+
+impl ReplySizes {
+    #[inline]
+    fn add(&mut self, bytes: i64) {
+        self.last = bytes;
+        self.min = if self.min < 0 { bytes } else { self.min.min(bytes) };
+        self.max = self.max.max(bytes);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.last >= 0 {
+            self.min = if self.min < 0 { other.min } else { self.min.min(other.min) };
+            self.max = self.max.max(other.max);
+            self.last = other.last;
+        }
+    }
+}
+
+/// What stands before each frame.
+const LENGTH_BYTES: usize = 4;
 
 /// One shard in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +122,27 @@ pub struct ShardReport {
     pub large_requests_rejected: u64,
     /// Connections closed since the last reset, by reason.
     pub closed: CloseCounts,
+    pub traffic: Traffic,
     pub watches: Counts,
+}
+
+impl ShardReport {
+    /// Adds the figures of another shard.
+    pub fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.outstanding += other.outstanding;
+        self.received += other.received;
+        self.sent += other.sent;
+        self.events += other.events;
+        self.latency.merge(&other.latency);
+        self.auth_failed += other.auth_failed;
+        self.sessionless_expired += other.sessionless_expired;
+        self.slow_readers_closed += other.slow_readers_closed;
+        self.large_requests_rejected += other.large_requests_rejected;
+        self.closed.merge(&other.closed);
+        self.traffic.merge(&other.traffic);
+        self.watches.merge(&other.watches);
+    }
 }
 
 /// One connection (`cons`, `stat`, `dump`).
@@ -89,6 +187,7 @@ impl Frontend {
             slow_readers_closed: stats.slow_readers_closed,
             large_requests_rejected: stats.large_requests_rejected,
             closed: stats.closed,
+            traffic: stats.traffic,
             watches: self.shard.watches.counts(),
         }
     }

@@ -21,6 +21,8 @@ pub struct Admission {
 #[derive(Debug)]
 struct Live {
     total: u32,
+    /// Connections that were turned away since the start.
+    refused: u64,
     by_shard: Vec<u32>,
     by_address: HashMap<IpAddr, u32>,
 }
@@ -28,18 +30,17 @@ struct Live {
 impl Admission {
     /// Limits of 0 are no limits.
     pub fn new(per_address_max: u32, total_max: u32, shards: u16) -> Self {
-        let live = Live { total: 0, by_shard: vec![0; usize::from(shards)], by_address: HashMap::new() };
+        let live = Live { total: 0, refused: 0, by_shard: vec![0; usize::from(shards)], by_address: HashMap::new() };
         Self { per_address_max, total_max, live: Mutex::new(live) }
     }
 
     /// Counts a connection in that was accepted on shard `here`, unless a limit is reached; the shard that serves it.
     pub fn enter(&self, address: IpAddr, here: ShardId) -> Option<ShardId> {
         let mut live = self.live();
-        if self.total_max != 0 && live.total >= self.total_max {
-            return None;
-        }
         let count = live.by_address.get(&address).copied().unwrap_or(0);
-        if self.per_address_max != 0 && count >= self.per_address_max {
+        let is_full = |count: u32, max: u32| max != 0 && count >= max;
+        if is_full(live.total, self.total_max) || is_full(count, self.per_address_max) {
+            live.refused += 1;
             return None;
         }
         let shards = (0..).map(ShardId).zip(&live.by_shard);
@@ -70,6 +71,11 @@ impl Admission {
         }
     }
 
+    /// Connections turned away since the start.
+    pub fn refused(&self) -> u64 {
+        self.live().refused
+    }
+
     /// Live connections over all shards.
     pub fn total(&self) -> u32 {
         self.live().total
@@ -96,6 +102,7 @@ mod tests {
         assert!(!enter(one));
         assert!(enter(other));
         assert!(!enter(other), "the total is reached");
+        assert_eq!(admission.refused(), 2);
         admission.leave(one, ShardId(0));
         assert!(enter(other));
         assert_eq!(admission.total(), 3);

@@ -15,27 +15,61 @@ use crate::snapshot::Codec;
 
 use super::config::{Compression, Config};
 use super::panics::panic_if_asked;
+use super::words::report::SnapshotFigures;
 
 /// The background of a server. It also holds the data directory's lock: nobody else may use the data while this lives.
 pub struct Background {
     snapshotter: Snapshotter,
+    record: Arc<SnapshotRecord>,
     _data: Arc<Mutex<DataDir>>,
 }
 
 impl Background {
     /// Starts its threads.
     pub fn start(config: &Config, data: DataDir, tree: SharedTree) -> io::Result<Self> {
-        let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, log_snapshot)?;
+        let record = Arc::new(SnapshotRecord::default());
+        let done = {
+            let record = record.clone();
+            move |taken| {
+                record.note(&taken);
+                log_snapshot(taken);
+            }
+        };
+        let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, done)?;
         let data = Arc::new(Mutex::new(data));
         if let Some(interval_s) = config.autopurge.interval_s {
             start_purge(data.clone(), config.autopurge.retain as usize, Duration::from_secs(interval_s))?;
         }
-        Ok(Self { snapshotter, _data: data })
+        Ok(Self { snapshotter, record, _data: data })
+    }
+
+    /// What became of snapshots since the start.
+    pub fn record(&self) -> Arc<SnapshotRecord> {
+        self.record.clone()
     }
 
     /// Each `()` asks for a snapshot.
     pub fn snapshots(&self) -> Sender<()> {
         self.snapshotter.requests()
+    }
+}
+
+/// What became of snapshots since the start; written by the thread that takes them, read for the words.
+#[derive(Debug, Default)]
+pub struct SnapshotRecord(Mutex<SnapshotFigures>);
+
+impl SnapshotRecord {
+    /// What there is so far.
+    pub fn figures(&self) -> SnapshotFigures {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, taken: &Result<Taken, SnapshotFailure>) {
+        let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken {
+            Ok(taken) => figures.times.add(u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX)),
+            Err(_) => figures.failed += 1,
+        }
     }
 }
 

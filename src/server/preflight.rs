@@ -21,6 +21,7 @@ use super::listen::{self, Listener};
 use super::panics::panic_if_asked;
 use super::placement::{self, Placement};
 use super::start_error::StartError;
+use super::stats::RecoveryFigures;
 use super::{resources, words};
 
 /// What a server starts from.
@@ -32,6 +33,7 @@ pub struct Startup {
     pub data: DataDir,
     pub listener: Listener,
     pub placement: Placement,
+    pub recovery: RecoveryFigures,
     pub started: Instant,
 }
 
@@ -51,7 +53,9 @@ pub fn prepare(config: &Config) -> Result<Startup, StartError> {
     let mut data = DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
         .map_err(StartError::DataDir)?;
     log_place(&data);
+    let began = Instant::now();
     let Recovered { tree, report, last_zxid } = recovered(config, &mut data)?;
+    let recovery = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
     if report.snapshot.is_none() {
@@ -61,7 +65,7 @@ pub fn prepare(config: &Config) -> Result<Startup, StartError> {
     data.take_initialize().map_err(StartError::DataDir)?;
     let log_waker = Arc::new(WakeHandle::default());
     let log = open_log(config, &data, last_zxid, log_waker.clone())?;
-    Ok(Startup { tree, log, log_waker, data, listener, placement, started })
+    Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, started })
 }
 
 /// A seed for hashes of what clients choose.

@@ -38,7 +38,7 @@ use super::status::StatusReporter;
 /// Starts every part of the server; the port is open when it returns. `panicked` names threads that have panicked.
 pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let Startup { tree, log, log_waker, data, listener, placement, started } = startup;
+    let Startup { tree, log, log_waker, data, listener, placement, recovery, started } = startup;
     let connections = resources::connections_max(placement.executors(), config.max_cnxns);
     let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
@@ -47,6 +47,8 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
     let background = Background::start(&config, data, tree.clone());
     let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
+    let admission = Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
+    let admission = Arc::new(admission);
     let stats = Arc::new(StatsCollector {
         config: config.clone(),
         port: listener.address.port(),
@@ -55,6 +57,9 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
         links: wiring.lanes.clone(),
         inspections: wiring.inspections.clone(),
         core_waker: wiring.log_waker.clone(),
+        admission: admission.clone(),
+        snapshots: background.record(),
+        recovery,
         started,
     });
     let responder = WordResponder::new(stats.clone(), config.words.clone(), wiring.controls.clone());
@@ -71,8 +76,7 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
     listen::open(&listener, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::Listen)?;
     log_serving(&placement, &listener);
-    let admission = Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
-    let doors = Doors { listener: &listener.socket, admission: Arc::new(admission), words };
+    let doors = Doors { listener: &listener.socket, admission, words };
     let executors = spawn_all(&config, placement, &wiring, core, &tree, doors)?;
     Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
 }
@@ -248,6 +252,7 @@ fn acl_config(config: &Config) -> AclConfig {
     AclConfig {
         skip: config.skip_acl,
         digest: config.digest_scheme_enabled,
+        digest_algorithm: config.digest_algorithm,
         super_digest: config.super_digest.as_ref().map(|secret| secret.expose().into()),
     }
 }

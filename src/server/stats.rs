@@ -11,12 +11,14 @@ use crate::codes::VERSION_2;
 use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
 use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats};
+use crate::runtime::admission::Admission;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
 use crate::runtime::shard::{Control, ControlLane};
 use crate::runtime::{SharedTree, clock};
 use crate::zxid::{Now, SessionId};
 
+use super::background::SnapshotRecord;
 use super::config::Config;
 use super::process;
 use super::words::report::{
@@ -35,7 +37,19 @@ pub struct StatsCollector {
     pub inspections: Arc<SegQueue<Inspection>>,
     /// Wakes the quorum core after an inspection was queued.
     pub core_waker: Arc<WakeHandle>,
+    pub admission: Arc<Admission>,
+    pub snapshots: Arc<SnapshotRecord>,
+    pub recovery: RecoveryFigures,
     pub started: Instant,
+}
+
+/// What the start has recovered.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoveryFigures {
+    /// Log records that were applied.
+    pub records: u64,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl StatsCollector {
@@ -109,42 +123,49 @@ impl StatsCollector {
     }
 
     fn server(&self, with_monitor: bool) -> (ServerReport, MonitorReport) {
-        let shards = self.ask_shards(|frontend, _| frontend.report());
-        let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
-        let (quorum, flushes): (QuorumStats, FlushReport) = core.unwrap_or_default();
-        let sum = |field: fn(&ShardReport) -> u64| shards.iter().map(field).sum();
+        let mut all = ShardReport::default();
+        self.ask_shards(|frontend, _| frontend.report()).iter().for_each(|shard| all.merge(shard));
         let tree = self.tree.read();
         let server = ServerReport {
-            latency_ms: latencies(shards.iter().map(|shard| shard.latency)),
-            packets_received: sum(|shard| shard.received),
-            packets_sent: sum(|shard| shard.sent),
-            connections: sum(|shard| shard.connections as u64),
-            outstanding: sum(|shard| shard.outstanding as u64),
+            latency_ms: latency(&all.latency),
+            packets_received: all.received,
+            packets_sent: all.sent,
+            connections: all.connections as u64,
+            outstanding: all.outstanding as u64,
             last_zxid: tree.last_zxid().0,
             node_count: tree.node_count() as u64,
             ..ServerReport::default()
         };
-        if !with_monitor {
-            return (server, MonitorReport::default());
-        }
-        let mut monitor = MonitorReport {
+        drop(tree);
+        let monitor = if with_monitor { self.monitor(&all) } else { MonitorReport::default() };
+        (server, monitor)
+    }
+
+    fn monitor(&self, shards: &ShardReport) -> MonitorReport {
+        let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
+        let (quorum, flushes): (QuorumStats, FlushReport) = core.unwrap_or_default();
+        let tree = self.tree.read();
+        MonitorReport {
             ephemerals: tree.ephemeral_count() as u64,
-            watches: sum(|shard| (shard.watches.data + shard.watches.child) as u64),
+            watches: (shards.watches.data + shards.watches.child) as u64,
             approximate_data_size: tree.data_size(),
             global_sessions: tree.session_count() as u64,
+            local_sessions: 0,
             open_files: process::open_files(),
             max_files: process::max_files(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
-            auth_failed: sum(|shard| shard.auth_failed),
-            ..MonitorReport::default()
-        };
-        drop(tree);
-        let measures = &mut monitor.measures;
-        measures.set_counter("sessionless_connections_expired", sum(|shard| shard.sessionless_expired));
-        measures.set_counter("large_requests_rejected", sum(|shard| shard.large_requests_rejected));
-        measures.set_counter("digest_mismatches_count", quorum.digest_mismatches);
-        measures.set_summary("fsynctime", flush_times(&flushes));
-        (server, monitor)
+            auth_failed: shards.auth_failed,
+            sessionless_expired: shards.sessionless_expired,
+            large_requests_rejected: shards.large_requests_rejected,
+            connections_refused: self.admission.refused(),
+            closed: shards.closed,
+            traffic: shards.traffic,
+            digest_mismatches: quorum.digest_mismatches,
+            flushes: flush_times(&flushes),
+            snapshots: self.snapshots.figures(),
+            recovery_ms: self.recovery.took.as_millis() as u64,
+            recovered_records: self.recovery.records,
+        }
     }
 
     fn connections(&self) -> Vec<ConnectionReport> {
@@ -170,10 +191,11 @@ impl StatsCollector {
         SessionReport { buckets: buckets.collect() }
     }
 
+    /// The tree is held for one session at a time: the writer waits for no more than that.
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
-        let tree = self.tree.read();
-        let owners = tree.ephemeral_owners().into_iter();
-        owners.map(|session| (session.0, tree.ephemerals_of(session))).collect()
+        let owners = self.tree.read().ephemeral_owners();
+        let of = |session: SessionId| (session.0, self.tree.read().ephemerals_of(session));
+        owners.into_iter().map(of).filter(|(_, paths)| !paths.is_empty()).collect()
     }
 
     fn connection_expiry(&self) -> Vec<ConnExpiry> {
@@ -229,15 +251,9 @@ fn flush_times(flushes: &FlushReport) -> Summary {
     }
 }
 
-fn latencies(parts: impl IntoIterator<Item = Latency>) -> Summary {
-    let mut all = Summary::default();
-    for part in parts.into_iter().filter(|part| part.count > 0) {
-        all.min = if all.count == 0 { u64::from(part.min) } else { all.min.min(u64::from(part.min)) };
-        all.max = all.max.max(u64::from(part.max));
-        all.sum += part.sum;
-        all.count += part.count;
-    }
-    all
+fn latency(of: &Latency) -> Summary {
+    let Latency { min, max, sum, count, .. } = *of;
+    Summary { count, sum, min: u64::from(min), max: u64::from(max), ..Summary::NONE }
 }
 
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.

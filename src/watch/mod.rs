@@ -104,6 +104,15 @@ pub struct Counts {
     pub recursive: usize,
 }
 
+impl Counts {
+    /// Adds those of another table.
+    pub fn merge(&mut self, other: &Self) {
+        self.data += other.data;
+        self.child += other.child;
+        self.recursive += other.recursive;
+    }
+}
+
 impl Default for WatchTable {
     fn default() -> Self {
         Self::new()

@@ -116,8 +116,9 @@ impl fmt::Display for ConfigError {
             }
             Self::DigestAlgorithm { name } => write!(
                 f,
-                "DigestAuthenticationProvider.digestAlg={name} is not supported in this version, \
-                 which hashes with SHA1; ACLs made with {name} would match nobody, so the server does not start"
+                "DigestAuthenticationProvider.digestAlg={name} is none of SHA1, SHA-224, SHA-256, SHA-384, SHA-512, \
+                 SHA3-224, SHA3-256, SHA3-384 and SHA3-512; ACLs made with {name} would match nobody, so the server \
+                 does not start"
             ),
             Self::Usage { arguments } => write!(
                 f,

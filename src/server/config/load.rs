@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::acl::DigestAlgorithm;
+
 use super::classes;
 use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
 use super::error::ConfigError;
@@ -381,10 +383,8 @@ fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Confi
     config.super_digest = reader.text("DigestAuthenticationProvider.superDigest").map(Secret::new);
     config.digest_scheme_enabled = reader.bool("DigestAuthenticationProvider.enabled", true);
     if let Some(name) = reader.text("DigestAuthenticationProvider.digestAlg") {
-        let sha1 = ["SHA1", "SHA-1", "SHA"].iter().any(|known| known.eq_ignore_ascii_case(name));
-        if !sha1 {
-            return Err(ConfigError::DigestAlgorithm { name: name.to_owned() });
-        }
+        config.digest_algorithm =
+            DigestAlgorithm::from_name(name).ok_or_else(|| ConfigError::DigestAlgorithm { name: name.to_owned() })?;
     }
     config.required_auth_schemes = required_schemes(reader, config.digest_scheme_enabled)?;
     Ok(())

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::secret::Secret;
+use crate::acl::DigestAlgorithm;
 use crate::limits;
 
 /// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds Apache's defaults.
@@ -97,6 +98,8 @@ pub struct Config {
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:<hash>` that may do everything. Default none.
     pub super_digest: Option<Secret>,
+    /// `DigestAuthenticationProvider.digestAlg`: the hash of that scheme. Default SHA-1.
+    pub digest_algorithm: DigestAlgorithm,
     /// `DigestAuthenticationProvider.enabled`: know the scheme digest. Default true.
     pub digest_scheme_enabled: bool,
     /// `sessionRequireClientSASLAuth` and `enforce.auth.*`: schemes of which a session must have proven one before
@@ -239,6 +242,7 @@ impl Config {
             reconfig_enabled: false,
             skip_acl: false,
             super_digest: None,
+            digest_algorithm: DigestAlgorithm::Sha1,
             digest_scheme_enabled: true,
             required_auth_schemes: BTreeSet::new(),
             cores: CoreSettings { shards: 0, cores: Vec::new(), placement: PlacementPolicy::Auto },

@@ -19,8 +19,8 @@ macro_rules! line {
     };
 }
 
+pub mod measures;
 mod monitor;
-mod monitor_keys;
 pub mod report;
 mod server;
 mod tables;

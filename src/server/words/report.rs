@@ -3,13 +3,10 @@
 //! Times are milliseconds; session ids and zxids are the signed numbers of the wire and print as 16-digit two's
 //! complement.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::frontend::{ConnectionReport, WatchReport};
-
-use super::monitor_keys::{COUNTERS, QUANTILES, SUMMARIES};
+use crate::frontend::{CloseCounts, ConnectionReport, Latency, LatencySpread, Traffic, WatchReport};
 
 /// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at its default.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +123,19 @@ pub struct Summary {
     pub p999: u64,
 }
 
+impl Summary {
+    /// Before the first point.
+    pub const NONE: Self = Self { count: 0, sum: 0, min: 0, max: 0, p50: 0, p95: 0, p99: 0, p999: 0 };
+
+    /// Adds a point to a series whose quantiles are not shown.
+    pub fn add(&mut self, value: u64) {
+        self.min = if self.count == 0 { value } else { self.min.min(value) };
+        self.max = self.max.max(value);
+        self.sum += value;
+        self.count += 1;
+    }
+}
+
 /// `conf`: settings as they are in force.
 #[derive(Debug, Clone, Default)]
 pub struct ConfReport {
@@ -183,7 +193,7 @@ pub struct ConnExpiry {
     pub connections: Vec<(SocketAddr, i64)>,
 }
 
-/// What `mntr` has beyond [`ServerReport`].
+/// What `mntr` has beyond [`ServerReport`]; [`super::measures`] says which name shows what.
 #[derive(Debug, Clone, Default)]
 pub struct MonitorReport {
     /// Ephemeral znodes.
@@ -202,61 +212,61 @@ pub struct MonitorReport {
     pub max_files: u64,
     /// Since the start.
     pub uptime_ms: u64,
-    /// Sizes of replies.
-    pub response_sizes: ResponseSizes,
     /// Connections closed for a failed authentication.
     pub auth_failed: u64,
-    /// From 0 to 1, of the connection throttle.
-    pub connection_drop_probability: f64,
-    /// Counters and summaries by name.
-    pub measures: Measures,
+    /// Connections closed since no session was made on them in time.
+    pub sessionless_expired: u64,
+    /// Requests refused since too many bytes of large ones were in process.
+    pub large_requests_rejected: u64,
+    /// Connections refused since there were too many.
+    pub connections_refused: u64,
+    /// Connections closed, by reason.
+    pub closed: CloseCounts,
+    /// What passed between clients and all shards.
+    pub traffic: Traffic,
+    /// Transactions after which the tree did not have the digest that was logged with them.
+    pub digest_mismatches: u64,
+    /// Flushes of the transaction log.
+    pub flushes: Summary,
+    /// Snapshots since the start.
+    pub snapshots: SnapshotFigures,
+    /// How long the recovery at the start took.
+    pub recovery_ms: u64,
+    /// Log records that it applied.
+    pub recovered_records: u64,
 }
 
-/// Bytes of replies to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResponseSizes {
-    /// Of the last one; -1 before the first.
-    pub last: i64,
-    /// Of the smallest; -1 before the first.
-    pub min: i64,
-    /// Of the largest; -1 before the first.
-    pub max: i64,
+/// What became of snapshots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SnapshotFigures {
+    /// How long those took that were taken.
+    pub times: Summary,
+    /// Those that could not be written.
+    pub failed: u64,
 }
 
-impl Default for ResponseSizes {
-    fn default() -> Self {
-        Self { last: -1, min: -1, max: -1 }
+/// A series of one point; of none if it is 0, as a start that measured nothing has it.
+pub fn once(value: u64) -> Summary {
+    let mut summary = Summary::NONE;
+    if value > 0 {
+        summary.add(value);
     }
+    summary
 }
 
-/// Counters and summaries of `mntr` that are measured; all others print as on a fresh server.
-#[derive(Debug, Clone, Default)]
-pub struct Measures {
-    counters: BTreeMap<&'static str, u64>,
-    summaries: BTreeMap<&'static str, Summary>,
-}
-
-impl Measures {
-    /// Sets a counter. Its name must be one that `mntr` prints, without `zk_`.
-    pub fn set_counter(&mut self, name: &'static str, value: u64) {
-        assert!(COUNTERS.contains(&name), "mntr has no counter {name}");
-        self.counters.insert(name, value);
-    }
-
-    /// Sets a summary. Its name must be one that `mntr` prints, without `zk_avg_`.
-    pub fn set_summary(&mut self, name: &'static str, value: Summary) {
-        assert!(SUMMARIES.contains(&name) || QUANTILES.contains(&name), "mntr has no summary {name}");
-        self.summaries.insert(name, value);
-    }
-
-    /// A counter's value; 0 if it was never set.
-    pub fn counter(&self, name: &str) -> u64 {
-        self.counters.get(name).copied().unwrap_or_default()
-    }
-
-    /// A summary's value; all zero if it was never set.
-    pub fn summary(&self, name: &str) -> Summary {
-        self.summaries.get(name).copied().unwrap_or_default()
+/// Latencies as a series.
+pub fn spread(spread: &LatencySpread) -> Summary {
+    let quantile = |per_mille| u64::from(spread.quantile(per_mille));
+    let Latency { min, max, sum, count, .. } = spread.latency;
+    Summary {
+        count,
+        sum,
+        min: u64::from(min),
+        max: u64::from(max),
+        p50: quantile(500),
+        p95: quantile(950),
+        p99: quantile(990),
+        p999: quantile(999),
     }
 }
 

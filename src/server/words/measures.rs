@@ -1,0 +1,214 @@
+//! Every measure of the server: its name, what kind it is, and where its value stands. The word mntr prints it; so can
+//! any exporter.
+//!
+//! The names are Apache's, in the order in which a fresh standalone 3.9.5 prints them: that of its hash tables, the same at
+//! every start, and exporters that diff the text rely on it. `golden/mntr-3.9.5-fresh.txt` is the whole answer as it was
+//! recorded from a fresh standalone 3.9.5 (empty data directory, one connection that sent `mntr`, 2 s ticks), and a test
+//! compares. How a figure of several shards becomes one is told by `ShardReport::merge`.
+//!
+//! A new measure takes a field in [`super::report::MonitorReport`], which the server fills, and its row here.
+
+use super::report::{Reports, Summary, once, spread};
+use super::text::average;
+
+/// A value as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// Not below 0.
+    Count(u64),
+    /// -1 where there is none yet.
+    Signed(i64),
+    /// With a fraction.
+    Real(f64),
+    /// A measured series.
+    Series(Summary),
+}
+
+/// What a measure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A value of the moment.
+    Gauge,
+    /// A number that only grows, until the server's counts are reset.
+    Counter,
+    /// A series: average, ends, count and sum.
+    Summary,
+    /// A series with its quantiles as well.
+    Quantiles,
+}
+
+/// One measure.
+#[derive(Clone, Copy)]
+pub struct Measure {
+    /// Its name without `zk_`.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Where its value stands.
+    pub value: fn(&Reports) -> Value,
+}
+
+const fn gauge(name: &'static str, value: fn(&Reports) -> Value) -> Measure {
+    Measure { name, kind: Kind::Gauge, value }
+}
+
+const fn counter(name: &'static str, value: fn(&Reports) -> Value) -> Measure {
+    Measure { name, kind: Kind::Counter, value }
+}
+
+const fn summary(name: &'static str, value: fn(&Reports) -> Value) -> Measure {
+    Measure { name, kind: Kind::Summary, value }
+}
+
+const fn quantiles(name: &'static str, value: fn(&Reports) -> Value) -> Measure {
+    Measure { name, kind: Kind::Quantiles, value }
+}
+
+/// What is not measured here, or belongs to a part that is not here: as on a fresh server.
+const ZERO: fn(&Reports) -> Value = |_| Value::Count(0);
+/// The same for a series.
+const NO_POINTS: fn(&Reports) -> Value = |_| Value::Series(Summary::NONE);
+
+/// All of them.
+pub const MEASURES: [Measure; 140] = [
+    gauge("ephemerals_count", |of| Value::Count(of.monitor.ephemerals)),
+    gauge("num_alive_connections", |of| Value::Count(of.server.connections)),
+    gauge("avg_latency", |of| Value::Real(average(&of.server.latency_ms))),
+    gauge("outstanding_requests", |of| Value::Count(of.server.outstanding)),
+    gauge("znode_count", |of| Value::Count(of.server.node_count)),
+    gauge("global_sessions", |of| Value::Count(of.monitor.global_sessions)),
+    gauge("non_mtls_remote_conn_count", ZERO),
+    gauge("last_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.last)),
+    gauge("packets_sent", |of| Value::Count(of.server.packets_sent)),
+    gauge("packets_received", |of| Value::Count(of.server.packets_received)),
+    gauge("max_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.max)),
+    gauge("connection_drop_probability", |_| Value::Real(0.0)),
+    gauge("watch_count", |of| Value::Count(of.monitor.watches)),
+    gauge("auth_failed_count", |of| Value::Count(of.monitor.auth_failed)),
+    gauge("min_latency", |of| Value::Count(of.server.latency_ms.min)),
+    gauge("max_file_descriptor_count", |of| Value::Count(of.monitor.max_files)),
+    gauge("approximate_data_size", |of| Value::Count(of.monitor.approximate_data_size)),
+    gauge("open_file_descriptor_count", |of| Value::Count(of.monitor.open_files)),
+    gauge("local_sessions", |of| Value::Count(of.monitor.local_sessions)),
+    gauge("uptime", |of| Value::Count(of.monitor.uptime_ms)),
+    gauge("max_latency", |of| Value::Count(of.server.latency_ms.max)),
+    gauge("outstanding_tls_handshake", ZERO),
+    gauge("min_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.min)),
+    gauge("non_mtls_local_conn_count", ZERO),
+    counter("watch_bytes", |of| Value::Count(of.monitor.traffic.event_bytes)),
+    counter("stale_requests_dropped", ZERO),
+    counter("throttled_ops", ZERO),
+    counter("insecure_admin_count", ZERO),
+    counter("connection_rejected", |of| Value::Count(of.monitor.connections_refused)),
+    counter("sessionless_connections_expired", |of| Value::Count(of.monitor.sessionless_expired)),
+    counter("dead_watchers_queued", ZERO),
+    counter("stale_requests", ZERO),
+    counter("connection_drop_count", ZERO),
+    counter("response_packet_cache_hits", ZERO),
+    counter("bytes_received_count", |of| Value::Count(of.monitor.traffic.bytes_received)),
+    counter("add_dead_watcher_stall_time", ZERO),
+    counter("request_throttle_wait_count", ZERO),
+    counter("requests_not_forwarded_to_commit_processor", ZERO),
+    counter("response_packet_cache_misses", ZERO),
+    counter("prep_processor_request_queued", ZERO),
+    counter("stale_replies", ZERO),
+    counter("response_bytes", |of| Value::Count(of.monitor.traffic.reply_bytes)),
+    counter("ensemble_auth_fail", ZERO),
+    counter("diff_count", ZERO),
+    counter("connection_revalidate_count", ZERO),
+    counter("quit_leading_due_to_disloyal_voter", ZERO),
+    counter("unrecoverable_error_count", ZERO),
+    counter("unsuccessful_handshake", ZERO),
+    counter("commit_count", ZERO),
+    counter("outstanding_changes_queued", ZERO),
+    counter("request_commit_queued", ZERO),
+    counter("ensemble_auth_skip", ZERO),
+    counter("skip_learner_request_to_next_processor_count", ZERO),
+    counter("proposal_count", ZERO),
+    counter("large_requests_rejected", |of| Value::Count(of.monitor.large_requests_rejected)),
+    counter("outstanding_changes_removed", ZERO),
+    counter("restore_error_count", ZERO),
+    counter("cnxn_closed_without_zk_server_running", ZERO),
+    counter("looking_count", ZERO),
+    counter("snapshot_rate_limited_count", ZERO),
+    counter("learner_proposal_received_count", ZERO),
+    counter("digest_mismatches_count", |of| Value::Count(of.monitor.digest_mismatches)),
+    counter("dead_watchers_cleared", ZERO),
+    counter("ensemble_auth_success", ZERO),
+    counter("learner_commit_received_count", ZERO),
+    counter("snapshot_error_count", |of| Value::Count(of.monitor.snapshots.failed)),
+    counter("connection_request_count", |of| Value::Count(of.monitor.traffic.connect_requests)),
+    counter("response_packet_get_children_cache_misses", ZERO),
+    counter("snap_count", ZERO),
+    counter("stale_sessions_expired", ZERO),
+    counter("restore_rate_limited_count", ZERO),
+    counter("response_packet_get_children_cache_hits", ZERO),
+    counter("sync_processor_request_queued", ZERO),
+    counter("tls_handshake_exceeded", ZERO),
+    counter("revalidate_count", ZERO),
+    summary("socket_closing_time", NO_POINTS),
+    summary("proposal_process_time", NO_POINTS),
+    summary("leader_unavailable_time", NO_POINTS),
+    summary("node_created_watch_count", NO_POINTS),
+    summary("session_queues_drained", NO_POINTS),
+    summary("write_commit_proc_req_queued", NO_POINTS),
+    summary("connection_token_deficit", NO_POINTS),
+    summary("read_commit_proc_req_queued", NO_POINTS),
+    summary("node_deleted_watch_count", NO_POINTS),
+    summary("startup_txns_load_time", NO_POINTS),
+    summary("sync_processor_queue_size", NO_POINTS),
+    summary("follower_sync_time", NO_POINTS),
+    summary("prep_processor_queue_size", NO_POINTS),
+    summary("fsynctime", |of| Value::Series(of.monitor.flushes)),
+    summary("inflight_snap_count", NO_POINTS),
+    summary("reads_issued_from_session_queue", NO_POINTS),
+    summary("restore_time", NO_POINTS),
+    summary("learner_request_processor_queue_size", NO_POINTS),
+    summary("snapshottime", |of| Value::Series(of.monitor.snapshots.times)),
+    summary("unavailable_time", NO_POINTS),
+    summary("startup_txns_loaded", |of| Value::Series(once(of.monitor.recovered_records))),
+    summary("reads_after_write_in_session_queue", NO_POINTS),
+    summary("requests_in_session_queue", NO_POINTS),
+    summary("write_commit_proc_issued", NO_POINTS),
+    summary("prep_process_time", NO_POINTS),
+    summary("pending_session_queue_size", NO_POINTS),
+    summary("time_waiting_empty_pool_in_commit_processor_read_ms", NO_POINTS),
+    summary("commit_process_time", NO_POINTS),
+    summary("dbinittime", |of| Value::Series(once(of.monitor.recovery_ms))),
+    summary("inflight_diff_count", NO_POINTS),
+    summary("netty_queued_buffer_capacity", NO_POINTS),
+    summary("election_time", NO_POINTS),
+    summary("commit_commit_proc_req_queued", NO_POINTS),
+    summary("sync_processor_batch_size", NO_POINTS),
+    summary("node_children_watch_count", NO_POINTS),
+    summary("write_batch_time_in_commit_processor", NO_POINTS),
+    summary("read_commit_proc_issued", NO_POINTS),
+    summary("concurrent_request_processing_in_commit_processor", NO_POINTS),
+    summary("observer_sync_time", NO_POINTS),
+    summary("node_changed_watch_count", NO_POINTS),
+    summary("sync_process_time", NO_POINTS),
+    summary("startup_snap_load_time", NO_POINTS),
+    quantiles("prep_processor_queue_time_ms", NO_POINTS),
+    quantiles("jvm_pause_time_ms", NO_POINTS),
+    quantiles("close_session_prep_time", NO_POINTS),
+    quantiles("read_commitproc_time_ms", NO_POINTS),
+    quantiles("updatelatency", |of| Value::Series(spread(&of.monitor.traffic.updates))),
+    quantiles("local_write_committed_time_ms", NO_POINTS),
+    quantiles("request_throttle_queue_time_ms", NO_POINTS),
+    quantiles("readlatency", |of| Value::Series(spread(&of.monitor.traffic.reads))),
+    quantiles("quorum_ack_latency", NO_POINTS),
+    quantiles("om_commit_process_time_ms", NO_POINTS),
+    quantiles("read_final_proc_time_ms", NO_POINTS),
+    quantiles("commit_propagation_latency", NO_POINTS),
+    quantiles("dead_watchers_cleaner_latency", NO_POINTS),
+    quantiles("write_final_proc_time_ms", NO_POINTS),
+    quantiles("proposal_ack_creation_latency", NO_POINTS),
+    quantiles("proposal_latency", NO_POINTS),
+    quantiles("om_proposal_process_time_ms", NO_POINTS),
+    quantiles("sync_processor_queue_and_flush_time_ms", NO_POINTS),
+    quantiles("propagation_latency", NO_POINTS),
+    quantiles("server_write_committed_time_ms", NO_POINTS),
+    quantiles("sync_processor_queue_time_ms", NO_POINTS),
+    quantiles("sync_processor_queue_flush_time_ms", NO_POINTS),
+    quantiles("write_commitproc_time_ms", NO_POINTS),
+];
