@@ -134,7 +134,7 @@ pub enum BatchItem {
     Reply(Reply),
     /// A createSession is committed: the connect answer may go out.
     SessionOpened { origin: Origin, session: SessionId, timeout_ms: i32 },
-    /// The session has ended, by itself or by expiry: its connection is closed behind the replies before this.
+    /// The session has ended, by itself or by expiry: its connection is closed after the replies before this.
     SessionClosed { session: SessionId },
 }
 
@@ -158,11 +158,11 @@ pub struct Reply {
     pub zxid: Zxid,
     pub err: ErrorCode,
     pub body: ReplyBody,
-    /// The connection is closed behind this reply.
+    /// The connection is closed after this reply.
     pub close: bool,
 }
 
-/// The record behind a reply header.
+/// The record after a reply header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
     /// delete, closeSession and every failure.

@@ -1,4 +1,4 @@
-//! What a person may ask of `ringkeeper bench`.
+//! The arguments of `ringkeeper bench`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,13 +68,13 @@ pub(super) struct LoadArgs {
     /// Seconds of measured load. 0 to preload only.
     #[arg(long, default_value_t = 10.0)]
     pub(super) duration: f64,
-    /// Stop after so many measured operations, if that comes first.
+    /// Stop after this many measured operations, if that comes first.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     pub(super) ops: u64,
     /// Seconds of load before measuring.
     #[arg(long, default_value_t = 2.0)]
     pub(super) warmup: f64,
-    /// Open loop: so many requests per second on a fixed schedule, latency counted from the scheduled start.
+    /// Open loop: this many requests per second on a fixed schedule, latency counted from the scheduled start.
     #[arg(long)]
     pub(super) rate: Option<f64>,
     /// The server's process, to report its CPU time and memory.

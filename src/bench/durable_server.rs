@@ -103,7 +103,7 @@ struct Log {
     file_bytes: u64,
     /// Bytes of the group to come.
     staged: Vec<u8>,
-    /// Where in the file the next group begins.
+    /// The offset at which the next group begins.
     at: u64,
     /// The direct ways: memory of no write, and the bytes of the last block that is not full.
     pages: VecDeque<Pages>,

@@ -13,7 +13,7 @@ use super::BenchError;
 use super::plain::{self, CONNECT_TIME};
 use super::wire::{self, FrameCutter, Op};
 
-/// What is asked of the server.
+/// The load on the server.
 pub(super) trait Work {
     /// Appends the next request of `session` to `out`, or has none for it now.
     fn request(&mut self, session: u32, xid: i32, out: &mut Vec<u8>) -> Option<Asked>;
@@ -33,7 +33,7 @@ pub(super) trait Work {
     }
 }
 
-/// What a request was, to be told again with its reply.
+/// A request, to be matched with its reply.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) op: Op,
@@ -63,13 +63,13 @@ pub(super) enum Phase {
     Leave,
 }
 
-/// Where and how to connect.
+/// The address and the way to connect.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub(super) server: SocketAddr,
     pub(super) sessions: u32,
     pub(super) timeout_ms: u32,
-    /// How long to look out for replies before sleeping.
+    /// The time to look out for replies before sleeping.
     pub(super) spin: Duration,
     /// A bare echo server takes no handshake.
     pub(super) echo: bool,
@@ -379,7 +379,7 @@ impl Engine {
     }
 }
 
-/// What a frame from the server is.
+/// The kind of a frame from the server.
 enum Heard {
     Reply(Reply),
     Event,
@@ -441,7 +441,7 @@ impl Schedule {
         Schedule { start_ns, interval_ns: 1e9 / rate, arrived: 0, cursor: 0 }
     }
 
-    /// When the next request is to start.
+    /// The time at which the next request is to start.
     fn due_ns(&self) -> u64 {
         self.start_ns + (self.arrived as f64 * self.interval_ns) as u64
     }

@@ -104,7 +104,7 @@ enum Stage {
     Done,
 }
 
-/// What server and load generator had used at one moment.
+/// The CPU time that server and load generator had used at one moment.
 #[derive(Clone, Copy, Default)]
 struct Snapshot {
     server: Option<Usage>,
@@ -112,7 +112,7 @@ struct Snapshot {
     machine: Machine,
 }
 
-/// What the progress line needs.
+/// The figures of the progress line.
 #[derive(Default)]
 struct Progress {
     told_ns: u64,

@@ -60,7 +60,7 @@ fn ring_config(spin: Duration) -> RingConfig {
     RingConfig { submissions: 1024, receive_buffers: 512, receive_buffer_bytes: 8 << 10, spin }
 }
 
-/// Why a benchmark could not be run.
+/// The reason why a benchmark could not be run.
 #[derive(Debug)]
 enum BenchError {
     /// There is no ring to drive it with.
@@ -75,7 +75,7 @@ enum BenchError {
     Lost { session: u32, cause: String },
     /// The server refused what the work needs.
     Refused { what: String, code: i32 },
-    /// Nothing was answered for so many seconds.
+    /// Nothing was answered for this many seconds.
     Silent { seconds: u64 },
     /// An option makes no sense.
     Option(String),

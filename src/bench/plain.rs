@@ -72,7 +72,7 @@ pub(super) fn await_session(socket: &mut TcpStream) -> io::Result<()> {
     socket.set_read_timeout(None)
 }
 
-/// How long connecting, and each part of the handshake, may take.
+/// The time that connecting, and each part of the handshake, may take.
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 const CONNECT_RESPONSE_BYTES_MAX: usize = 128;

@@ -7,7 +7,7 @@ use super::BenchError;
 use super::engine::{Asked, Engine, Phase, Reply, Work};
 use super::wire::{self, Op, Tree};
 
-/// How much to create.
+/// The amount to create.
 pub(super) struct Preload<'a> {
     pub(super) tree: &'a Tree,
     pub(super) nodes: u64,

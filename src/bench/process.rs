@@ -35,7 +35,7 @@ pub(super) struct Machine {
     pub(super) idle_us: u64,
 }
 
-/// What the machine's processors have done so far.
+/// The work of the machine's processors so far.
 pub(super) fn machine() -> Option<Machine> {
     let (busy, idle) = machine_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
     let us = |ticks: u64| ticks * 1_000_000 / rustix::param::clock_ticks_per_second();

@@ -1,4 +1,4 @@
-//! What is printed at the end: for people, or as JSON.
+//! The report at the end: for people, or as JSON.
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use crate::runtime::ring::{Event, ReceiveStop, Ring, Token, Wait};
 use super::BenchError;
 use super::wire::{FrameCutter, Op, REPLY_HEADER_BYTES};
 
-/// What a bare server does with its frames.
+/// The work of a bare server with its frames.
 pub(super) trait Service {
     /// Takes a frame's head and either appends the reply to `out` now or answers later.
     fn frame(&mut self, conn: Token, head: &[u8], out: &mut Vec<u8>);

@@ -210,7 +210,7 @@ pub(super) fn connect_request(timeout_ms: u32) -> Vec<u8> {
     frame
 }
 
-/// What is read of a reply.
+/// The part that is read of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReplyHeader {
     pub(super) xid: i32,
@@ -256,7 +256,7 @@ impl FrameCutter {
         }
     }
 
-    /// Adds bytes to a head that a boundary has cut; returns those behind it.
+    /// Adds bytes to a head that a boundary has cut; returns those after it.
     fn gather<'b>(&mut self, bytes: &'b [u8], each: &mut impl FnMut(&[u8])) -> Result<&'b [u8], BadLength> {
         let want = match self.head.first_chunk::<4>() {
             Some(length) if self.have >= 4 => frame_bytes(*length)?.min(HEAD_BYTES),

@@ -1,4 +1,4 @@
-//! Who a connection is: addauth, whoAmI, SASL's refusal, and schemes that the configuration demands.
+//! The identities of a connection: addauth, whoAmI, SASL's refusal, and schemes that the configuration demands.
 
 use std::sync::Arc;
 

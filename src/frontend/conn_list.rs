@@ -43,7 +43,7 @@ impl ConnList {
         None
     }
 
-    /// How many entries there are, those of connections that are gone included.
+    /// The number of entries, those of connections that are gone included.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }

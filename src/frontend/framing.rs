@@ -1,4 +1,4 @@
-//! From bytes to frames: served straight from where the shell received them, only what can not be served yet is copied.
+//! From bytes to frames: served straight from where the shell received them, only what cannot be served yet is copied.
 
 use crate::codes::FOUR_LETTER_WORDS;
 use crate::handoff::ShardId;
@@ -10,7 +10,7 @@ use super::context::ConnContext;
 use super::input::{LENGTH_BYTES, frame_bytes};
 use super::serve::Served;
 
-/// What a run over some bytes has come to.
+/// The outcome of a run over some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ran {
     /// Bytes that are done with.
@@ -151,5 +151,5 @@ impl ConnContext<'_> {
     }
 }
 
-/// Input that a waiting connection may hold before it is not read any more.
+/// Input that a waiting connection may hold; above it nothing more is read.
 const INPUT_BYTES_HELD_MAX: usize = 128 << 10;

@@ -1,13 +1,13 @@
 //! The input of one connection: bytes that wait, and where their frames begin and end.
 
-/// Bytes of a connection that wait: a cut frame, or requests behind one that is not answered yet. It grows as bytes
+/// Bytes of a connection that wait: a cut frame, or requests after one that is not answered yet. It grows as bytes
 /// arrive, never by a length that a frame announces (B2).
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
-    /// Where what has not been served begins.
+    /// The offset at which what has not been served begins.
     start: usize,
-    /// Where the first frame begins that has not been seen whole.
+    /// The offset of the first frame that has not been seen whole.
     framed: usize,
 }
 
@@ -28,7 +28,7 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// What has not been served.
+    /// The bytes that have not been served.
     pub(super) fn rest(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }

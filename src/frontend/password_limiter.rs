@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-/// How many more wrong passwords each address may try.
+/// The number of wrong passwords that each address may still try.
 #[derive(Debug)]
 pub(super) struct PasswordLimiter {
     addresses: HashMap<IpAddr, TokenBucket, FixedState>,

@@ -1,4 +1,4 @@
-//! What happens as time goes by: touches are reported, connections that are stuck are closed.
+//! The work that time brings: touches are reported, connections that are stuck are closed.
 
 use crate::limits::{TOUCH_REPORTS_PER_TICK, TOUCHES_PER_REPORT};
 use crate::zxid::{Now, SessionId};

@@ -1,4 +1,4 @@
-//! How much one call may do. Calls of the machine end when their budget is spent and go on later.
+//! The budget of one call. Calls of the machine end when their budget is spent and go on later.
 
 /// Work that is left to a call, in units. A unit is about one node looked up or changed, one event
 /// or one kilobyte: a microsecond or less. The last piece of work may overrun what is left.

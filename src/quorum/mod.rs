@@ -56,7 +56,7 @@ use sweep::Sweep;
 pub use budget::Budget;
 pub use report::QuorumStats;
 
-/// What the machine needs to know of the server's configuration. Times are in milliseconds.
+/// The part of the configuration that the machine needs. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct QuorumConfig {
     /// `tickTime`: sessions expire at multiples of it.
@@ -111,10 +111,10 @@ impl Default for QuorumConfig {
     }
 }
 
-/// What the machine asks of its shell, to be carried out in order.
+/// A request of the machine to its shell, to be carried out in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Whole log entries, to go behind those appended before.
+    /// Whole log entries, to go after those appended before.
     Append { first: Zxid, last: Zxid, bytes: Vec<u8> },
     /// Everything appended so far must get onto the disk; then [`Quorum::on_flushed`] or
     /// [`Quorum::on_flush_failed`]. One is in flight at most.
@@ -137,7 +137,7 @@ pub struct Quorum {
     pipeline: Pipeline,
     sessions: Sessions,
     sweep: Sweep,
-    /// What must not be refused while the log is full.
+    /// The operations that must not be refused while the log is full.
     waiting: VecDeque<Waiting>,
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
     effects: VecDeque<Effect>,
@@ -152,7 +152,7 @@ pub struct Quorum {
     digest_mismatches: u64,
 }
 
-/// A request of which the session itself depends.
+/// A request on which the session depends.
 #[derive(Debug)]
 enum Waiting {
     Open { origin: Origin, session: SessionId, timeout_ms: i32 },
@@ -260,7 +260,7 @@ impl Quorum {
         }
     }
 
-    /// How many bytes the log still takes, those of [`Self::pending_bytes`] among them. Where the
+    /// The number of bytes that the log still takes, those of [`Self::pending_bytes`] among them. Where the
     /// longest transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens
     /// and closes sessions waits, and reads go on.
     pub fn on_log_room(&mut self, bytes: u64) {
@@ -293,7 +293,7 @@ impl Quorum {
         self.pipeline.has_committable()
     }
 
-    /// How much it has to do.
+    /// The work that it has to do.
     pub fn committable(&self) -> usize {
         self.pipeline.committable()
     }
@@ -412,7 +412,7 @@ impl Quorum {
         TxnHeader { session, cxid, zxid: self.last_zxid.next(), time_ms: now.wall_ms }
     }
 
-    /// Whether a record of so many bytes, or the longest there is, still fits the log.
+    /// Whether a record of this many bytes, or the longest there is, still fits the log.
     fn has_room(&self, bytes: usize) -> bool {
         self.pipeline.has_room(bytes.min(self.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
     }
@@ -433,5 +433,5 @@ const WAITING_MAX: usize = 10_000;
 const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
 /// With so much room a session can be closed: its list of ephemerals is cut to what there is.
 const CLOSE_BYTES_MIN: usize = 64 << 10;
-/// What an entry takes up beside its record, counted generously.
+/// The bytes of an entry beside its record, counted generously.
 const ENTRY_BYTES_BESIDE: usize = 1024;

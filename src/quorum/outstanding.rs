@@ -1,4 +1,4 @@
-//! What has been prepared and not yet applied: the overlay through which prepare sees the tree.
+//! The changes that are prepared and not yet applied: the overlay through which prepare sees the tree.
 //!
 //! A request is judged against the tree as it will be once everything before it is committed (`outstandingChanges` in
 //! Apache's server). When nothing is outstanding a look-up costs one comparison.
@@ -23,7 +23,7 @@ pub(super) struct ChangeRecord {
     /// `None` once it is deleted.
     pub(super) stat: Option<StatPersisted>,
     pub(super) children: u32,
-    /// What it adds to the tree's digest.
+    /// Its part of the tree's digest.
     pub(super) digest: u32,
     /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored
     /// cversion does not.
@@ -59,7 +59,7 @@ pub(super) struct Outstanding {
     digest: i64,
     digests: bool,
     open: Arc<[Acl]>,
-    /// What to put back if the multi being prepared fails; outside a multi nothing is noted.
+    /// The records to put back if the multi being prepared fails; outside a multi nothing is noted.
     undo: Option<Undo>,
 }
 
@@ -87,7 +87,7 @@ impl Outstanding {
         self.digest
     }
 
-    /// How many nodes are outstanding.
+    /// The number of nodes that are outstanding.
     pub(super) fn len(&self) -> usize {
         self.by_path.len()
     }

@@ -26,7 +26,7 @@ pub(super) struct Proposal {
     pub(super) names_all_paths: bool,
 }
 
-/// Who waits for a proposal.
+/// The receiver of a proposal's outcome.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     /// Nobody: the server's own.
@@ -67,7 +67,7 @@ pub(super) struct Pipeline {
     /// The last zxid whose entry was handed to the shell.
     /// Invariant: `durable <= appended <= proposed`.
     appended: Zxid,
-    /// What the flush in flight covers. Invariant: `durable < flushing <= appended`.
+    /// The zxid that the flush in flight covers. Invariant: `durable < flushing <= appended`.
     flushing: Option<Zxid>,
     /// The last zxid that a completed flush has covered: all up to it can be committed.
     durable: Durable<Zxid>,
@@ -159,7 +159,7 @@ impl Pipeline {
         self.entries.front().is_some_and(|entry| self.is_committable(entry))
     }
 
-    /// How many there are.
+    /// Their number.
     pub(super) fn committable(&self) -> usize {
         if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable.get()) }
     }
@@ -174,7 +174,7 @@ impl Pipeline {
         self.bytes.len() as u64
     }
 
-    /// Whether an entry of so many bytes still finds room.
+    /// Whether an entry of this many bytes still finds room.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         !self.failed && self.room >= bytes as u64
     }
@@ -331,7 +331,7 @@ impl Roll {
         roll
     }
 
-    /// An entry of so many bytes was written.
+    /// An entry of this many bytes was written.
     fn note(&mut self, bytes: u64) -> Due {
         self.count += 1;
         self.bytes += bytes;

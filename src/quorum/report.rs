@@ -1,4 +1,4 @@
-//! What the four-letter words and metrics want to know of the quorum machine.
+//! The figures of the quorum machine for four-letter words and metrics.
 
 use super::Quorum;
 use crate::zxid::{SessionId, Zxid};
@@ -24,7 +24,7 @@ pub struct QuorumStats {
     pub proposal_bytes_max: i64,
     /// Transactions after which the tree did not have the digest that was logged with them.
     pub digest_mismatches: u64,
-    /// A flush has failed: nothing is acknowledged any more.
+    /// A flush has failed: nothing more is acknowledged.
     pub failed: bool,
 }
 

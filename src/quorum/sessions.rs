@@ -32,7 +32,7 @@ impl Sessions {
         Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms, horizon_ms: None }
     }
 
-    /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act for it any more.
+    /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act for it.
     pub(super) fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         !self.is_closing(session) && self.queue.touch(session, at_ms)
     }
@@ -86,7 +86,7 @@ impl Sessions {
         (self.closing.insert(expired) || mutant!(ClosingSessionExpires)).then_some(expired)
     }
 
-    /// How many sessions there are, those about to end included.
+    /// The number of sessions, those about to end included.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -6,7 +6,7 @@ use super::{Budget, QuorumConfig};
 use crate::tree::{DoomedCursor, Tree};
 use crate::zxid::Now;
 
-/// What is to be deleted, and when to look again.
+/// The nodes that are to be deleted, and the time to look again.
 #[derive(Debug)]
 pub(super) struct Sweep {
     /// Invariant: at most as many as may be deleted in a minute, and one piece of the look.
@@ -14,7 +14,7 @@ pub(super) struct Sweep {
     next_look_ms: i64,
     /// The look under way, a piece at a time.
     look: Option<Look>,
-    /// How many more may be deleted, in 60,000ths: it grows with time by so many a minute.
+    /// How many more may be deleted, in 60,000ths: the number that may go per minute, times the minutes passed.
     allowance: i64,
     last_ms: i64,
 }

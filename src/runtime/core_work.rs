@@ -1,4 +1,4 @@
-//! What the quorum core did in one step: said when a turn of its executor was long.
+//! The work of the quorum core in one step: said when a turn of its executor was long.
 
 use std::fmt;
 

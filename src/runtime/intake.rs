@@ -1,4 +1,4 @@
-//! What the quorum core takes from its shards in one step: bounded, and fair between them.
+//! The requests that the quorum core takes from its shards in one step: bounded, and fair between them.
 //!
 //! Each shard in turn may take its quantum of bytes, and so on round by round, until a budget is
 //! spent. The next step goes on with the shard after the last one served: one that sends the largest
@@ -68,9 +68,9 @@ fn cost(message: &ToQuorum) -> u64 {
     record as u64 + REQUEST_BYTES_BESIDE
 }
 
-/// What a shard may take before it is the next one's turn.
+/// The bytes that a shard may take before it is the next one's turn.
 const QUANTUM_BYTES: i64 = 32 << 10;
-/// What a request becomes in the log beside its record, generously.
+/// The bytes that a request takes in the log beside its record, generously.
 const REQUEST_BYTES_BESIDE: u64 = 1024;
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl<T> Lane<T> {
         self.queue.is_empty()
     }
 
-    /// How many messages the lane still takes.
+    /// The number of messages that the lane still takes.
     pub fn room(&self) -> usize {
         self.queue.capacity() - self.queue.len()
     }

@@ -22,7 +22,7 @@ impl MappedFile {
     /// Copies `bytes` to `offset`. Panics where they do not fit: the caller keeps to the file's length.
     pub fn store(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset.checked_add(bytes.len()).expect("lengths in memory add up below the address space");
-        assert!(end <= self.map.len(), "nothing is stored behind the end of the mapping");
+        assert!(end <= self.map.len(), "nothing is stored after the end of the mapping");
         // SAFETY: the range is inside the mapping by the assertion, and the mapping lives as long as `self`; the
         // exclusive borrow keeps other stores away, and no reference into the mapping is ever made; `bytes` is memory
         // of this process outside the mapping. The file has its blocks and its length, as its owner promises.

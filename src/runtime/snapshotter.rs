@@ -24,7 +24,7 @@ use crate::zxid::Zxid;
 
 use super::SharedTree;
 
-/// What snapshots are like.
+/// The settings of snapshots.
 #[derive(Clone, Debug)]
 pub struct SnapshotterConfig {
     /// The `version-2` directory of dataDir.
@@ -35,7 +35,7 @@ pub struct SnapshotterConfig {
     pub digest: bool,
     /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid.
     pub last_zxid: bool,
-    /// How fast snapshots are written at most, before compression.
+    /// The highest rate at which snapshots are written, before compression.
     pub bytes_per_second: u64,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for SnapshotFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.path.display(), self.what, self.error)?;
         match self.error.kind() {
-            io::ErrorKind::StorageFull => f.write_str(". Make room: without snapshots the log can not be purged"),
+            io::ErrorKind::StorageFull => f.write_str(". Make room: without snapshots the log cannot be purged"),
             _ => Ok(()),
         }
     }
@@ -89,7 +89,7 @@ pub struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done there.
+    /// Starts it. `done` is called for each snapshot, on the snapshotter's thread; a purge may be done there.
     pub fn start(
         config: SnapshotterConfig,
         tree: SharedTree,
@@ -127,7 +127,7 @@ pub fn take_snapshot(config: &SnapshotterConfig, tree: &SharedTree, hurry: bool)
     executor.run(async move {
         let result = Job::new(&config, &tree, hurry).run().await;
         if result.is_err() {
-            // The reason is in the result; what can not be removed is overwritten by the next one.
+            // The reason is in the result; what cannot be removed is overwritten by the next one.
             let _ = std::fs::remove_file(config.dir.join(TEMPORARY));
         }
         result
@@ -167,20 +167,20 @@ impl<'a> Job<'a> {
         let head = self.tree.write().begin_snapshot();
         let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
         let path = self.config.dir.join(TEMPORARY);
-        let failed = |error| self.config.failure("the snapshot can not be written", error);
+        let failed = |error| self.config.failure("the snapshot cannot be written", error);
         let mut file = AlignedFile::create(&path).await.map_err(failed)?;
         self.write(&mut file, &head).await?;
         let bytes =
-            file.finish().await.map_err(|error| self.config.failure("the snapshot can not be flushed", error))?;
+            file.finish().await.map_err(|error| self.config.failure("the snapshot cannot be flushed", error))?;
         let named = std::fs::rename(&path, self.config.dir.join(&name));
         let durable = named.and_then(|()| std::fs::File::open(&self.config.dir)?.sync_all());
-        durable.map_err(|error| self.config.failure("the snapshot can not be given its name", error))?;
+        durable.map_err(|error| self.config.failure("the snapshot cannot be given its name", error))?;
         Ok(Taken { name, zxid: head.zxid, bytes, took: started.elapsed(), longest_hold: self.longest_hold })
     }
 
     async fn write(&mut self, file: &mut AlignedFile, head: &SnapshotHead) -> Result<(), SnapshotFailure> {
         let config = self.config;
-        let failed = |error| config.failure("the snapshot can not be written", error);
+        let failed = |error| config.failure("the snapshot cannot be written", error);
         let mut writer = Writer::new();
         let mut encoder = Encoder::new(config.codec);
         let (mut plain, mut packed) = (Vec::new(), Vec::new());

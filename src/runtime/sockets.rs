@@ -27,7 +27,7 @@ pub struct Socket {
     pub spare: Vec<u8>,
 }
 
-/// How far a connection's life has come.
+/// The stage of a connection's life.
 #[derive(Debug)]
 pub enum Stage {
     Open,
@@ -60,7 +60,7 @@ impl Socket {
         matches!(self.stage, Stage::Open | Stage::Closing { .. } | Stage::Lingering { .. })
     }
 
-    /// Whether the frontend still hears of it.
+    /// Whether the frontend is still told of it.
     pub fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open)
     }
@@ -125,7 +125,7 @@ impl Sockets {
         live.map(|(index, slot)| ConnId { slot: index as u32, generation: slot.generation }).collect()
     }
 
-    /// How many sockets there are.
+    /// The number of sockets.
     pub fn len(&self) -> usize {
         self.live
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Why a server process ends.
+/// The reason why a server process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 
-/// Why the client port cannot be had.
+/// The reason why the client port cannot be had.
 #[derive(Debug)]
 pub enum ListenError {
     /// `clientPortAddress` is neither an address nor a name that resolves to one.
@@ -65,7 +65,7 @@ impl std::error::Error for ListenError {}
 pub struct Listener {
     /// The socket.
     pub socket: OwnedFd,
-    /// What it is bound to, with the port that the kernel chose where 0 was asked for.
+    /// The address it is bound to, with the port that the kernel chose where 0 was asked for.
     pub address: SocketAddr,
 }
 

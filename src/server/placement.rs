@@ -14,7 +14,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// How many executors there are.
+    /// The number of executors.
     pub fn executors(&self) -> usize {
         self.shards.len() + usize::from(self.quorum.is_some())
     }

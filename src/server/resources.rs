@@ -1,5 +1,6 @@
-//! What the system grants this process: open files, threads, lengths of files. What the server keeps of it for itself,
-//! and what it says where it is too little. Looked at once, at the start.
+//! The resources that the system grants this process: open files, threads, lengths of files. What the
+//! server keeps of them for itself, and what it says where they are too little. Looked at once, at the
+//! start.
 
 use std::fmt;
 use std::sync::mpsc;

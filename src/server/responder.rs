@@ -19,9 +19,9 @@ pub struct WordResponder {
     stats: Arc<StatsCollector>,
     /// Which words are answered.
     allowed: WordList,
-    /// Where the answers go.
+    /// The queues that the answers go to.
     shards: Vec<Arc<ControlLane>>,
-    /// What `gtmk` tells and `stmk` sets.
+    /// The mask that `gtmk` tells and `stmk` sets.
     trace_mask: AtomicI64,
 }
 

@@ -38,7 +38,7 @@ pub struct Running {
     reporter: StatusReporter,
 }
 
-/// Why a server ends.
+/// The reason why a server ends.
 pub enum StopCause {
     /// It was asked to, by the signal of this name.
     Signal(&'static str),
@@ -76,7 +76,7 @@ impl Running {
         }
     }
 
-    /// Ends the server: after a signal what is in flight is finished, after a failure nothing is tried any more.
+    /// Ends the server: after a signal what is in flight is finished, after a failure nothing is tried again.
     pub fn stop(self, why: StopCause) -> Result<(), StartError> {
         match why {
             StopCause::Failure(failure) => Err(StartError::Executor(failure.err())),

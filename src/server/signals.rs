@@ -1,4 +1,4 @@
-//! What signals do: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a JVM does, and no other that
+//! The effect of signals: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a JVM does, and no other that
 //! can be caught ends it.
 
 use std::io;
@@ -8,7 +8,7 @@ use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
-/// What the server is asked for by a signal.
+/// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// To end; the signal's name.

@@ -1,4 +1,4 @@
-//! Why a server does not start, or has ended otherwise than by a signal: each with its exit code and its remedy.
+//! The reasons why a server does not start, or has ended otherwise than by a signal: each with its exit code and its remedy.
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ pub enum StartError {
     Snapshot(SnapshotFailure),
     /// The system refused something that it grants every process: what, and its word.
     System {
-        /// What was asked for.
+        /// The value that was asked for.
         what: &'static str,
         /// The system's answer.
         error: io::Error,

@@ -20,7 +20,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// What is promised; the numbers are those of docs/properties.md.
+/// A promise; the numbers are those of docs/properties.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
     /// C1: a write that was acknowledged, or shown to anyone, is never lost.
@@ -122,11 +122,11 @@ pub struct Check {
     now_ms: i64,
     /// Until then no session could be ended.
     excused_ms: i64,
-    /// What a true flush has covered.
+    /// The bytes that a true flush has covered.
     durable: i64,
     /// The highest zxid that anyone was shown.
     shown: i64,
-    /// Whether the log has no room: sessions can not be ended then.
+    /// Whether the log has no room: sessions cannot be ended then.
     disk_full: bool,
     /// Whether it ever had none since the start.
     pub was_full: bool,

@@ -16,14 +16,14 @@ pub struct Client {
     pub rng: Rng,
     pub session: i64,
     password: Vec<u8>,
-    /// What it asks for, in milliseconds, and what it got.
+    /// The timeout it asks for, in milliseconds, and the one it got.
     pub asked_ms: i32,
     timeout_ms: i64,
     pub phase: Phase,
     next_xid: i32,
     inflight: VecDeque<(i32, Op)>,
     last_zxid: i64,
-    /// What it believes to watch.
+    /// The watches that it believes to have.
     data: BTreeSet<String>,
     exist: BTreeSet<String>,
     child: BTreeSet<String>,
@@ -41,7 +41,7 @@ pub struct Client {
     pub silent_until_ms: i64,
 }
 
-/// How far its connection has come.
+/// The stage of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Away,

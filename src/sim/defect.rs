@@ -42,7 +42,7 @@ pub enum Defect {
     SnapshotWithoutSessions,
     /// A shard gets its part of a batch after the readers have been let in again.
     CommitAfterTree,
-    /// Of an event and the reply behind it, the reply is handed over first.
+    /// Of an event and the reply after it, the reply is handed over first.
     EventAfterReply,
     /// Now and then an event does not reach its shard.
     LostEvent,

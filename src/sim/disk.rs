@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rng::Rng;
 
-/// Why the disk refused.
+/// The disk's reason to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskError {
     /// No space for the bytes.
     Full,
     /// The device failed (EIO); the pages are clean afterwards, whatever became of them.
     Failed,
-    /// The machine stopped before the operation; nothing may be done any more until the next start.
+    /// The machine stopped before the operation; nothing may be done until the next start.
     Stopped,
 }
 
@@ -330,7 +330,7 @@ fn put_sector(durable: &mut [u8], sector: usize, bytes: &[u8]) {
     durable[start..end].copy_from_slice(&bytes[..end - start]);
 }
 
-/// What the device writes whole or not at all.
+/// The unit that the device writes whole or not at all.
 const SECTOR: usize = 512;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub struct Change {
     pub acl: Vec<Acl>,
 }
 
-/// What a transaction answers to who asked for it.
+/// The answer of a transaction to the session that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Empty,
@@ -87,7 +87,7 @@ impl Model {
         node.stat.to_stat(node.data.as_ref().map_or(0, Bytes::len), node.children.len() as u32)
     }
 
-    /// What a write must become in this state.
+    /// The transaction that a write must become in this state.
     pub fn decide(&self, op: &Op, session: i64, ids: &[Id], user: &Id) -> Txn {
         if !self.sessions.contains_key(&session) {
             return Txn::Error(ErrorCode::SESSION_EXPIRED);

@@ -32,7 +32,7 @@ pub struct Node {
     shards: Vec<SimShard>,
     for_quorum: VecDeque<ToQuorum>,
     touches: VecDeque<TouchReport>,
-    /// What a defect hands over too late.
+    /// The messages that a defect hands over too late.
     held_back: Vec<(ShardId, ToShard)>,
     pub store: Store,
     pub snap: Option<Snap>,
@@ -57,7 +57,7 @@ struct SimShard {
     slots: u32,
 }
 
-/// What comes to a shard from its connections.
+/// The input of a shard from its connections.
 #[derive(Debug)]
 pub enum Input {
     Accept,
@@ -66,7 +66,7 @@ pub enum Input {
     Sent(usize),
 }
 
-/// Where a connection is on the server.
+/// The place of a connection on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub shard: u16,
@@ -74,12 +74,12 @@ pub struct Place {
     pub paused: bool,
 }
 
-/// What a turn asks of the world.
+/// The requests of a turn to the world.
 #[derive(Debug)]
 pub enum Out {
     /// Bytes for a client.
     Output(usize, Vec<u8>),
-    /// The server ends the connection behind its output.
+    /// The server ends the connection after its output.
     Close(usize),
     /// A core has something to do.
     WakeShard(usize),
@@ -89,7 +89,7 @@ pub enum Out {
     SnapshotBegun,
 }
 
-/// What the turns share with the world.
+/// The state that the turns share with the world.
 pub struct TurnContext<'a> {
     pub now: Now,
     pub check: &'a mut Check,
@@ -495,7 +495,7 @@ fn push_to_shard(
     out.push(Out::WakeShard(usize::from(shard.0)));
 }
 
-/// What the defects make of a message to a shard.
+/// A message to a shard, as the defects change it.
 fn bend(defect: Option<Defect>, message: &mut ToShard, rng: &mut Rng) {
     let commit = match message {
         ToShard::Renewed { valid, .. } => {

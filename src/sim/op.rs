@@ -1,4 +1,4 @@
-//! What a simulated client can ask for, and the bytes of it. Shared by the clients that send and the checks that judge.
+//! The requests of a simulated client, and their bytes. Shared by the clients that send and the checks that judge.
 
 use std::fmt;
 
@@ -299,5 +299,5 @@ fn write_multi_header(writer: &mut Writer<'_>, op: i32, done: bool) {
     writer.i32(-1);
 }
 
-/// What the simulated clients prove with `addauth digest`.
+/// The users that the simulated clients prove with `addauth digest`.
 pub const USER_PASSWORD: &[u8] = b"user:secret";

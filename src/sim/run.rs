@@ -43,7 +43,7 @@ pub struct SimArgs {
     tail: usize,
 }
 
-/// What came of one seed.
+/// The outcome of one seed.
 #[derive(Clone, Debug)]
 struct Outcome {
     seed: u64,

@@ -13,7 +13,7 @@ use super::check::{Check, Checked, Property, Violation, hold, session_id};
 use super::model::{Answer, Change, Model, parent_of, permits};
 use super::op::{Op, Rewatch};
 
-/// What has been asked and shown on one connection.
+/// The questions and answers on one connection.
 #[derive(Debug)]
 pub struct Stream {
     /// The session asked for; 0 for a new one.
@@ -39,7 +39,7 @@ enum Phase {
     Ended,
 }
 
-/// What a connection watches.
+/// The watches of a connection.
 #[derive(Clone, Debug, Default)]
 struct Watches {
     data: BTreeSet<String>,
@@ -48,7 +48,7 @@ struct Watches {
     recursive: BTreeSet<String>,
 }
 
-/// A reply's header and what is behind it.
+/// A reply's header and what is after it.
 struct Frame<'a> {
     xid: i32,
     zxid: i64,
@@ -408,7 +408,7 @@ fn due_of(op: &Op, model: &Model, ids: &[Id], watches: &Watches) -> ErrorCode {
     }
 }
 
-/// Whether the record behind a successful read is what the model holds.
+/// Whether the record after a successful read is what the model holds.
 fn is_right(op: &Op, body: &mut Reader<'_>, model: &Model, ids: &[Id]) -> Result<bool, Malformed> {
     Ok(match op {
         Op::GetData { path, .. } => {

@@ -1,6 +1,6 @@
 //! The one apply function: broadcast, sync and recovery all go through it.
 //!
-//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What can not be (a parent
+//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What cannot be (a parent
 //! that is missing, a node that is there already) happens when a fuzzy snapshot is replayed, and the rules below make
 //! the end of the replay equal on every server.
 
@@ -24,7 +24,7 @@ pub struct Applied {
     pub result: TxnResult,
 }
 
-/// What the reply to the request says beyond the error code.
+/// The reply to the request beyond the error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnResult {
     /// Nothing: delete, check, sessions, errors.
@@ -252,7 +252,7 @@ impl Tree {
 
 type Outcome = Result<TxnResult, ErrorCode>;
 
-/// What the parts of one transaction share.
+/// The context that the parts of one transaction share.
 struct Apply<'a> {
     header: &'a TxnHeader,
     events: Option<&'a mut Vec<Change>>,

@@ -21,7 +21,7 @@ pub struct Loader {
     parent: (String, Slot),
 }
 
-/// Why a node of a snapshot does not fit into the tree.
+/// The reason why a node of a snapshot does not fit into the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
     /// Neither "" nor '/'-separated names, or one of them is empty.

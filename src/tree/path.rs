@@ -1,4 +1,4 @@
-//! What a path may look like (`PathUtils.validatePath`).
+//! The rules for paths (`PathUtils.validatePath`).
 
 /// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component, no control character
 /// and none of the characters that Apache refuses. The view is UTF-16: what needs surrogates there is refused.
@@ -10,7 +10,7 @@ pub fn validate_path(path: &str) -> bool {
     components.split('/').all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
 }
 
-/// What a path counts in `approximate_data_size`: its UTF-16 units, as in Apache.
+/// The size of a path in `approximate_data_size`: its UTF-16 units, as in Apache.
 pub(super) fn counted_len(path: &str) -> usize {
     if path.is_ascii() { path.len() } else { path.encode_utf16().count() }
 }

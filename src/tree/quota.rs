@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::slab::Slot;
 use super::{QUOTA_PATH, Tree};
 
-/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits behind an odd `=` that
+/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits after an odd `=` that
 /// hides them from parsers of 3.4: `count=N,bytes=M=;byteHardLimit=X;countHardLimit=Y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsTrack {
@@ -104,7 +104,7 @@ impl Tree {
         self.quota_changed(path, bytes as i64, 1);
     }
 
-    /// A node with so many bytes of data was removed.
+    /// A node with this many bytes of data was removed.
     pub(super) fn quota_after_delete(&mut self, path: &str, bytes: usize) {
         if let Some((parent, LIMITS)) = path.rsplit_once('/')
             && let Some(root) = quota_of(parent)
@@ -162,7 +162,7 @@ impl Tree {
     }
 }
 
-/// The path that a node below /zookeeper/quota is about. The root itself can not have a quota.
+/// The path that a node below /zookeeper/quota is about. The root itself cannot have a quota.
 fn quota_of(path: &str) -> Option<&str> {
     path.strip_prefix(QUOTA_PATH).filter(|root| root.starts_with('/'))
 }

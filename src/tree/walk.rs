@@ -15,7 +15,7 @@ use super::acls::OPEN;
 use super::load::OPEN_INDEX;
 use super::slab::{ROOT, Slot};
 
-/// What stands in a snapshot before and after the nodes.
+/// The parts of a snapshot before and after the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHead {
     /// The last transaction in it.
@@ -39,7 +39,7 @@ pub(super) struct Walk {
     cursor: Slot,
     /// The first slot that did not exist at the start.
     end: Slot,
-    /// What was in the slots that have changed since: `None` if nothing was.
+    /// The former content of slots that have changed since: `None` if there was none.
     images: BTreeMap<Slot, Option<Image>>,
 }
 
@@ -135,7 +135,7 @@ impl Tree {
 /// One batch; it remembers the path of the last parent, since siblings mostly stand together.
 struct Batch<'a> {
     tree: &'a Tree,
-    /// The parent's path and, behind it, the last node's name.
+    /// The parent's path and, after it, the last node's name.
     path: String,
     parent: Option<(Slot, usize)>,
     bytes: usize,
@@ -174,5 +174,5 @@ fn written_index(acl: u32) -> i64 {
     if acl == OPEN { OPEN_INDEX } else { i64::from(acl) }
 }
 
-/// A batch ends once it has given out so many bytes: readers and the writer wait for it.
+/// A batch ends once it has given out this many bytes: readers and the writer wait for it.
 const BATCH_BYTES: usize = 1 << 20;

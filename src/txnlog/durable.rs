@@ -1,4 +1,4 @@
-//! What is on the disk, as types: only a flush that has ended well makes a promise possible.
+//! Types for what is on the disk: only a flush that has ended well makes a promise possible.
 
 use crate::zxid::Zxid;
 

@@ -225,7 +225,7 @@ pub struct RawClient {
     next_xid: i32,
 }
 
-/// The head of a reply and the record behind it.
+/// The head of a reply and the record after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawReply {
     pub xid: i32,

@@ -14,7 +14,7 @@ use super::kinds::{self, NODES, target, tree};
 use super::probe::Probe;
 use super::{Rates, Shared, frames};
 
-/// What is done once.
+/// One deed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Round {
     /// Closing a session with 100,000 ephemerals.
@@ -138,7 +138,7 @@ const REST: Duration = Duration::from_millis(500);
 /// How long the probe works before the deed and after it.
 const LEAD: Duration = Duration::from_millis(200);
 
-/// How long events may take.
+/// The time that events may take.
 const EVENTS_TIME: Duration = Duration::from_secs(60);
 
 const EXISTS: i32 = 3;

@@ -151,7 +151,7 @@ fn what_comes_before_the_shell_hears_of_a_move_goes_with_the_connection() {
     let other = SessionId(FIRST_SESSION + 1);
     let connect = connect_request(other.0, 5000, 0, &password(other), Some(false));
     let (first, second) = (request(1, OpCode::PING, &[]), request(2, OpCode::PING, &[]));
-    // The completions of one turn: the effects are carried out behind them.
+    // The completions of one turn: the effects are carried out after them.
     for (conn, bytes) in [(conn, &connect), (neighbour, &connect), (conn, &first), (conn, &second)] {
         world.receive(conn, bytes);
     }

@@ -58,7 +58,7 @@ struct World {
     tree: Tree,
     front: Frontend,
     now: Now,
-    /// What the quorum core has not taken up.
+    /// The requests that the quorum core has not taken up.
     queue: VecDeque<ToQuorum>,
     /// Answer what is queued after every step.
     commits_at_once: bool,
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// What the client has got since the last call, frame by frame.
+    /// The frames that the client has got since the last call.
     fn got(&mut self, conn: ConnId) -> Vec<Got> {
         let bytes = std::mem::take(self.sent.entry(conn.slot).or_default());
         let mut reader = Reader::new(&bytes);

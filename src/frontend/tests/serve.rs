@@ -111,7 +111,7 @@ enum Step {
     Write(usize),
     Ping(usize),
     Commit(usize),
-    /// How the bytes of the next requests are cut.
+    /// The way the bytes of the next requests are cut.
     Cut(usize),
 }
 
@@ -129,7 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all writes of its own
-    /// session before it and none behind it, and data never comes before its event.
+    /// session before it and none after it, and data never comes before its event.
     #[test]
     fn order_holds_for_any_interleaving(steps in steps()) {
         let mut world = World::new();
@@ -174,7 +174,7 @@ proptest! {
     }
 }
 
-/// What was asked: xid, operation, and whether to watch.
+/// The request: xid, operation, and whether to watch.
 type Asked = (i32, OpCode, bool);
 
 fn check(got: &[Got], asked: &[Asked]) -> Result<(), TestCaseError> {
@@ -193,7 +193,7 @@ fn check(got: &[Got], asked: &[Asked]) -> Result<(), TestCaseError> {
         prop_assert_eq!((one.xid, one.err), (xid, 0));
         match op {
             OpCode::SET_DATA => {
-                prop_assert!(one.stat().version > version, "a read saw a write behind it");
+                prop_assert!(one.stat().version > version, "a read saw a write after it");
                 prop_assert_eq!(one.stat().mzxid, one.zxid);
                 version = one.stat().version;
             }

@@ -6,12 +6,12 @@ fn events(got: &[Got]) -> Vec<(i32, String)> {
     got.iter().filter(|got| got.xid == -1).map(|got| (got.event().0, got.event().2)).collect()
 }
 
-/// Sends a request and gives back the events and, behind them, the reply.
+/// Sends a request and gives back the events and, after them, the reply.
 fn step(world: &mut World, conn: ConnId, op: OpCode, record: &[u8]) -> Vec<(i32, String)> {
     world.send(conn, &request(9, op, record));
     let mut got = world.got(conn);
     let reply = got.pop().unwrap();
-    assert_eq!((reply.xid, reply.err), (9, 0), "{op:?}: the reply comes behind the events");
+    assert_eq!((reply.xid, reply.err), (9, 0), "{op:?}: the reply comes after the events");
     assert_eq!(got.iter().filter(|got| got.zxid != zxid(world)).count(), 0, "an event carries its zxid");
     events(&got)
 }

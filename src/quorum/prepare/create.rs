@@ -11,7 +11,7 @@ use crate::proto::CreateRequest;
 use crate::tree::validate_path;
 use crate::txn::{CreateKind, CreateTxn, Txn};
 
-/// What the op and its flags ask for (`CreateMode`).
+/// The kind of node that the op and its flags ask for (`CreateMode`).
 #[derive(Clone, Copy)]
 struct Mode {
     kind: CreateKind,

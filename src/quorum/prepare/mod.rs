@@ -35,11 +35,11 @@ pub(super) struct Prepare<'a> {
     pub(super) auth: &'a Arc<[Id]>,
     /// Behind a cell, as views of the overlay are held while a list is judged.
     verdicts: &'a RefCell<Verdicts>,
-    /// What the record may still take up in the log.
+    /// The bytes that the record may still take up in the log.
     bytes_left: usize,
 }
 
-/// Why a request does not become what it asked for.
+/// The reason why a request does not become what it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It was understood and failed: logged as an error transaction, whose zxid it uses up.
@@ -91,7 +91,7 @@ impl<'a> Prepare<'a> {
         }
     }
 
-    /// What reconfig answers where there is no ensemble to change.
+    /// The answer to reconfig where there is no ensemble to change.
     fn reconfig(&self, reader: &mut Reader<'_>) -> Result<ErrorCode, Malformed> {
         for _ in ["joining servers", "leaving servers", "new members"] {
             reader.string()?;

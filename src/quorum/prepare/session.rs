@@ -14,7 +14,7 @@ pub(in super::super) struct Closing {
 }
 
 impl Prepare<'_> {
-    /// Removes the session's ephemerals, those still to be made included. A closeSession can not be refused: where
+    /// Removes the session's ephemerals, those still to be made included. A closeSession cannot be refused: where
     /// the list of them would grow too long for the log it is cut, and every server removes the rest from its own
     /// list.
     pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {

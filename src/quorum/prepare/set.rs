@@ -61,7 +61,7 @@ impl Prepare<'_> {
         Ok(Txn::Check { path: path.into(), version })
     }
 
-    /// Whether `path` may grow by so many bytes and nodes (`enforceQuota`). Only hard limits refuse; what is used up
+    /// Whether `path` may grow by these bytes and nodes (`enforceQuota`). Only hard limits refuse; what is used up
     /// is read from the tree alone, as Apache does it.
     pub(super) fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
         if !self.config.enforce_quota {

@@ -25,7 +25,7 @@ struct World {
     now: Now,
     /// Everything appended, decoded.
     log: Vec<LogRecord>,
-    /// What the shards were told, in order.
+    /// The messages to the shards, in order.
     told: Vec<(ShardId, ToShard)>,
     others: Vec<&'static str>,
     flushes: Vec<PendingFlush>,

@@ -124,7 +124,7 @@ fn paths() {
     }
 }
 
-/// §5: which of two mistakes a client hears of.
+/// §5: which of two mistakes a client is told.
 #[test]
 fn order_of_checks() {
     let mut world = World::new();

@@ -19,7 +19,7 @@ impl Lock {
     /// Locks `dir`, or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, DataDirError> {
         let path = dir.join(FILE_NAME);
-        let failed = |error| DataDirError::new("the lock file can not be used", &path, error);
+        let failed = |error| DataDirError::new("the lock file cannot be used", &path, error);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -27,7 +27,7 @@ pub(super) fn take_initialize(log_root: &Path) -> Result<bool, DataDirError> {
     match std::fs::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(DataDirError::new("the marker can not be removed", &path, error)),
+        Err(error) => Err(DataDirError::new("the marker cannot be removed", &path, error)),
     }
 }
 
@@ -36,7 +36,7 @@ fn number<T: std::str::FromStr>(path: &Path) -> Result<Option<T>, DataDirError> 
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(DataDirError::new("the file can not be read", path, error)),
+        Err(error) => return Err(DataDirError::new("the file cannot be read", path, error)),
     };
     let line = text.lines().next().unwrap_or_default();
     let shown = || line.chars().take(TEXT_SHOWN_MAX).collect();

@@ -1,4 +1,4 @@
-//! What a person is told of a log that cannot be opened or cannot grow, and what mends it.
+//! The messages about a log that cannot be opened or cannot grow, with their remedies.
 
 use std::fmt;
 use std::io;
@@ -71,7 +71,7 @@ impl std::error::Error for NoSpare {
     }
 }
 
-/// What is at fault, as far as it decides on the remedy.
+/// The thing at fault, as far as it decides on the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     NoSpace,

@@ -1,4 +1,4 @@
-//! Whether this machine lets us have a ring, and what mends it where it does not.
+//! Checks that io_uring is usable and says how to enable it.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub fn probe() -> Result<(), RingUnavailable> {
 }
 
 /// A ring with the flags that make a completion loop cheap: only this thread submits, deferred work runs only when
-/// this thread asks for completions, and one bad entry does not stop those behind it.
+/// this thread asks for completions, and one bad entry does not stop those after it.
 pub(super) fn set_up(submissions: u32) -> Result<IoUring, RingUnavailable> {
     if kernel_version(&release()).is_some_and(|version| version < KERNEL_MIN) {
         return Err(RingUnavailable::OldKernel { lacks: "single-issuer rings", release: release() });
@@ -43,7 +43,7 @@ pub(super) fn set_up(submissions: u32) -> Result<IoUring, RingUnavailable> {
     .map_err(RingUnavailable::from_setup)
 }
 
-/// Why there can be no ring. Each message names the cause and the command that mends it.
+/// The reason why there can be no ring. Each message names the cause and the command that mends it.
 #[derive(Debug)]
 pub enum RingUnavailable {
     /// The sysctl `kernel.io_uring_disabled` is 1 (only one group may) or 2 (nobody may).
@@ -55,14 +55,14 @@ pub enum RingUnavailable {
     Refused,
     /// The kernel knows no io_uring at all, or a container's profile says so.
     Missing {
-        /// What `uname -r` says.
+        /// The kernel's release, as `uname -r` says it.
         release: String,
     },
     /// The kernel is older than 6.1 or lacks a part.
     OldKernel {
         /// The part.
         lacks: &'static str,
-        /// What `uname -r` says.
+        /// The kernel's release, as `uname -r` says it.
         release: String,
     },
     /// The memory of a ring may not be locked.

@@ -164,7 +164,7 @@ fn a_connection_that_breaks_while_its_send_succeeds_is_let_go() {
     let socket = world.shard.sockets.get(conn).unwrap();
     socket.sending = true;
     world.ring.send(token(conn), socket.fd(), vec![b'x'; 4]).unwrap();
-    // The break is seen first, the send ends well behind it.
+    // The break is seen first, the send ends well after it.
     world.feed(Event::ReceiveStopped { conn: token(conn), cause: ReceiveStop::Failed(Errno::CONNRESET) });
     world.until("the end", World::is_empty);
 }

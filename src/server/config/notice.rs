@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::keys::KEYS;
 
-/// Where a setting stood.
+/// The place where a setting stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// zoo.cfg, on this line.
@@ -29,7 +29,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// How much a notice matters.
+/// The weight of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Nothing is lost; worth a line for whoever looks.
@@ -41,13 +41,13 @@ pub enum Level {
 /// One thing to say at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// How much it matters.
+    /// Its weight.
     pub level: Level,
-    /// Where the key stood.
+    /// The place where the key stood.
     pub origin: Origin,
     /// The key as it was written.
     pub key: String,
-    /// What is the matter and what to write in its place.
+    /// The fault, and the text to write in its place.
     pub text: String,
 }
 

@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         parse_bool(&given.value)
     }
 
-    /// What has been said so far.
+    /// The notices so far.
     pub fn notices(&mut self) -> &mut Vec<Notice> {
         self.notices
     }

@@ -15,7 +15,7 @@ use super::properties::{Entry, trim};
 pub struct Given {
     /// The text; of zoo.cfg trimmed.
     pub value: String,
-    /// Where it stood.
+    /// The place where it stood.
     pub origin: Origin,
     /// The key as it was written, for messages.
     pub written: String,

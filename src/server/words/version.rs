@@ -10,7 +10,7 @@ pub const COMPATIBLE_WITH: &str = "3.9.5";
 /// Ringkeeper's own version.
 pub const OWN: &str = env!("CARGO_PKG_VERSION");
 
-/// When this program was built, `MM/dd/yyyy HH:mm UTC`.
+/// The time when this program was built, `MM/dd/yyyy HH:mm UTC`.
 pub const BUILT_ON: &str = env!("RINGKEEPER_BUILT_ON");
 
 /// The whole of it: `3.9.5-ringkeeper-0.1.0, built on 11/22/2026 13:30 UTC`.

@@ -1,4 +1,4 @@
-//! How much is certain to fit, and how entries are split over files.
+//! The room that is certain, and the splitting of entries over files.
 //!
 //! An entry is never split, so up to one entry less a byte is lost at the end of every file that is
 //! gone beyond. What is promised counts that loss for every file, so it holds however the bytes are

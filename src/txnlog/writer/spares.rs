@@ -38,7 +38,7 @@ impl LogWriter {
         }
     }
 
-    /// The file in the making is there, or can not be made.
+    /// The file in the making is there, or cannot be made.
     pub(super) fn on_made(&mut self, file: FileId, nonce: Result<Nonce, Failed>) {
         let making = self.making.take();
         let Making { bytes, .. } = making.filter(|it| it.file == file).expect("it was asked for");
