@@ -41,13 +41,15 @@ pub struct Workload {
 pub enum ExecutorError {
     /// No ring could be set up on its thread.
     Ring(RingUnavailable),
-    /// glommio could not start it.
-    Start(String),
-    /// It has panicked; what it said is on standard error.
-    Panicked,
+    /// The system gave no thread to the executor of this name.
+    NoThread(String, io::Error),
+    /// glommio could not set up the executor of this name: its rings, its memory, or the core it is pinned to.
+    SetUp(String, io::Error),
+    /// The executor of this name has panicked.
+    Panicked(String),
     /// The transaction log could not be written or flushed.
     Log(io::Error),
-    /// The ring failed.
+    /// The ring of a running executor failed.
     Io(io::Error),
 }
 
@@ -55,11 +57,21 @@ impl std::fmt::Display for ExecutorError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ring(unavailable) => unavailable.fmt(f),
-            Self::Start(why) => write!(f, "an executor could not start: {why}"),
-            Self::Panicked => {
-                f.write_str("an executor has panicked: a defect of Ringkeeper; please report what it said above")
+            Self::NoThread(name, err) => write!(
+                f,
+                "no thread for the executor {name}: {err}; raise the limits of threads: ulimit -u 4096 (systemd: \
+                 LimitNPROC=4096 and TasksMax=4096, docker: --pids-limit 4096)"
+            ),
+            Self::SetUp(name, err) => write!(
+                f,
+                "the executor {name} cannot be set up: {err}; look at the limits of open files (ulimit -n) and of \
+                 locked memory (ulimit -l), and at ringkeeper.cores, whose cores this process must be allowed to use"
+            ),
+            Self::Panicked(name) => {
+                write!(f, "the executor {name} has panicked: a defect of Ringkeeper; please report what it said above")
             }
-            Self::Log(err) | Self::Io(err) => err.fmt(f),
+            Self::Log(err) => err.fmt(f),
+            Self::Io(err) => write!(f, "the ring of an executor has failed: {err}"),
         }
     }
 }
@@ -74,6 +86,7 @@ pub fn spawn(
 ) -> Result<thread::JoinHandle<()>, ExecutorError> {
     // glommio pins the thread and stays at hand for timers and files; sockets and the log are on the raw ring.
     let placement = spec.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let (name, no_thread) = (spec.name.clone(), spec.name.clone());
     thread::Builder::new()
         .name(spec.name)
         .spawn(move || {
@@ -83,12 +96,12 @@ pub fn spawn(
                     LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
                 match made {
                     Ok(executor) => executor.run(async move { run(load) }),
-                    Err(err) => Err(ExecutorError::Start(err.to_string())),
+                    Err(err) => Err(ExecutorError::SetUp(name.clone(), err.into())),
                 }
             }));
-            ended(over.unwrap_or(Err(ExecutorError::Panicked)));
+            ended(over.unwrap_or(Err(ExecutorError::Panicked(name))));
         })
-        .map_err(|err| ExecutorError::Start(err.to_string()))
+        .map_err(|err| ExecutorError::NoThread(no_thread, err))
 }
 
 fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {
@@ -227,7 +240,7 @@ mod tests {
         let (sender, ended) = crossbeam::channel::bounded(1);
         let spec = ExecutorSpec { name: "doomed".into(), cpu: None };
         let thread = spawn(spec, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
-        assert!(matches!(ended.recv(), Ok(Err(ExecutorError::Panicked))));
+        assert!(matches!(ended.recv(), Ok(Err(ExecutorError::Panicked(name))) if name == "doomed"));
         thread.join().unwrap();
     }
 }

@@ -76,8 +76,8 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
     listen::open(&listener, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::Listen)?;
     log_serving(&placement, &listener);
-    let doors = Doors { listener: &listener.socket, admission, words };
-    let executors = spawn_all(&config, placement, &wiring, core, &tree, doors)?;
+    let for_shards = ForShards { listener: &listener.socket, admission, words };
+    let executors = spawn_all(&config, placement, &wiring, core, &tree, for_shards)?;
     Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
 }
 
@@ -132,7 +132,7 @@ impl Wiring {
 }
 
 /// What every shard takes connections by and sends words through.
-struct Doors<'a> {
+struct ForShards<'a> {
     listener: &'a OwnedFd,
     admission: Arc<Admission>,
     words: Sender<WordRequest>,
@@ -144,7 +144,7 @@ fn spawn_all(
     wiring: &Wiring,
     core: QuorumCore,
     tree: &SharedTree,
-    doors: Doors<'_>,
+    for_shards: ForShards<'_>,
 ) -> Result<Executors, StartError> {
     let (ended_sender, ended) = unbounded();
     let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -169,12 +169,12 @@ fn spawn_all(
             quorum_is_local: wiring.lanes[nth].local,
             from_quorum: wiring.lanes[nth].from_quorum.clone(),
             controls: wiring.controls.clone(),
-            words: doors.words.clone(),
-            admission: doors.admission.clone(),
+            words: for_shards.words.clone(),
+            admission: for_shards.admission.clone(),
         };
         let id = ShardId(nth as u16);
         let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
-        let listener = doors.listener.try_clone().map_err(StartError::system("no descriptor for a listener"))?;
+        let listener = for_shards.listener.try_clone().map_err(StartError::system("no descriptor for a listener"))?;
         let shard = Shard::new(id, frontend, listener, links);
         let core = core.take();
         let (core_wakers, shard_wakers) = (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
