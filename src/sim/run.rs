@@ -38,9 +38,9 @@ pub struct SimArgs {
     /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
     twice: u64,
-    /// Lines of the trace to print for a failure.
-    #[arg(long, default_value_t = 60)]
-    tail: usize,
+    /// Lines of the trace to print for a failure, 60 by default; with --seed also where nothing fails.
+    #[arg(long)]
+    tail: Option<usize>,
 }
 
 /// The outcome of one seed.
@@ -50,7 +50,15 @@ struct Outcome {
     hash: u64,
     txns: usize,
     crashes: u32,
+    /// The last lines of its trace.
+    tail: Vec<String>,
     failure: Option<Failure>,
+}
+
+impl SimArgs {
+    fn tail(&self) -> usize {
+        self.tail.unwrap_or(TAIL_LINES)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +66,6 @@ struct Failure {
     /// None where a machine panicked.
     property: Option<Property>,
     what: String,
-    tail: Vec<String>,
 }
 
 /// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not the same twice, 9 for a panic,
@@ -90,21 +97,28 @@ pub fn run(args: SimArgs) -> ExitCode {
 }
 
 fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
-    let outcome = run_seed(seed, args.defect, args.tail);
+    let outcome = run_seed(seed, args.defect, args.tail());
+    if outcome.failure.is_none() && args.tail.is_some() {
+        print_lines(&outcome.tail);
+    }
     println!("seed {seed}: trace {:016x}, {} transactions, {} crashes", outcome.hash, outcome.txns, outcome.crashes);
     if outcome.failure.is_some() { print_failure(args, &outcome) } else { ExitCode::SUCCESS }
 }
 
 fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
     let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
-    for line in &failure.tail {
-        println!("{line}");
-    }
+    print_lines(&outcome.tail);
     let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
     println!("seed {}: {property}: {}", outcome.seed, failure.what);
     let defect = args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
     println!("again: ringkeeper sim --seed {}{defect} --tail 1000000", outcome.seed);
     ExitCode::from(failure.property.map_or(EXIT_PANIC, Property::exit_code))
+}
+
+fn print_lines(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
 }
 
 /// Runs some of the seeds again: a trace must be the same to the byte.
@@ -174,9 +188,11 @@ fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Ve
                     if seed >= end.load(Ordering::Relaxed) {
                         break;
                     }
-                    let outcome = run_seed(seed, defect, args.tail);
+                    let mut outcome = run_seed(seed, defect, args.tail());
                     if outcome.failure.is_some() {
                         end.fetch_min(seed, Ordering::Relaxed);
+                    } else {
+                        outcome.tail = Vec::new();
                     }
                     if let Ok(mut outcomes) = outcomes.lock() {
                         outcomes.push(outcome);
@@ -200,11 +216,9 @@ fn run_seed(seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
         Ok(Err(violation)) => Some((Some(violation.property), violation.what)),
         Err(panic) => Some((None, panic_text(&*panic))),
     };
-    let failure = failure.map(|(property, what)| {
-        let tail = world.trace.tail().map(str::to_owned).collect();
-        Failure { property, what, tail }
-    });
-    Outcome { seed, hash: world.trace.hash(), txns: world.check.txns(), crashes: world.crashes, failure }
+    let failure = failure.map(|(property, what)| Failure { property, what });
+    let tail = world.trace.tail().map(str::to_owned).collect();
+    Outcome { seed, hash: world.trace.hash(), txns: world.check.txns(), crashes: world.crashes, tail, failure }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -212,6 +226,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }
 
+const TAIL_LINES: usize = 60;
 const EXIT_MISSED: u8 = 2;
 const EXIT_TRACE: u8 = 3;
 const EXIT_PANIC: u8 = 9;

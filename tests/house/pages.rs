@@ -8,6 +8,7 @@ use super::root;
 const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "README.md",
     "docs/architecture.md",
     "docs/bad-input.md",
     "docs/observed.md",
