@@ -6,10 +6,29 @@ use bytes::Bytes;
 
 use super::pipeline::{Answer, PipelineEntry, Proposal};
 use super::{Budget, Effect, Quorum, reply};
+use crate::codes::ErrorCode;
 use crate::handoff::{BatchItem, CommitBatch, Event, ShardId, ToShard};
-use crate::tree::{Change, Tree};
-use crate::txn::Txn;
+use crate::tree::{Applied, Change, Tree, TxnResult};
+use crate::txn::{Txn, TxnHeader};
 use crate::zxid::Zxid;
+
+/// How far the events of a departure are made. They are put into the batches of all shards, which are
+/// not handed over before the tree shows it.
+#[derive(Debug, Default)]
+pub(super) struct Announcing {
+    /// The last node whose events are made.
+    last: Option<u32>,
+    done: bool,
+}
+
+/// What must happen before the next entry is committed.
+enum BeforeNext {
+    Nothing,
+    /// What is committed so far is handed over and shown first; the next call goes on.
+    ShowFirst,
+    /// A part of it was done; nothing is handed over yet.
+    Goes,
+}
 
 impl Quorum {
     /// Applies proposals and gives answers until the budget is spent. `watching` says which shards
@@ -27,12 +46,22 @@ impl Quorum {
     ) {
         assert!(tree.last_zxid() <= self.last_zxid, "the tree shows what was proposed");
         self.hand_over_answers(hand_over);
+        self.reap(tree, budget);
         let wants_events = watching.contains(&true);
         while !budget.is_spent() {
+            match self.step_before_next(tree, wants_events, budget) {
+                BeforeNext::Nothing => {}
+                BeforeNext::ShowFirst => break,
+                BeforeNext::Goes => return,
+            }
             match self.pipeline.next_committable() {
                 None => break,
                 Some(PipelineEntry::Proposal(proposal)) => {
-                    let units = self.commit_one(tree, proposal, wants_events.then_some(watching));
+                    let units = if proposal.departs {
+                        self.commit_departure(tree, proposal)
+                    } else {
+                        self.commit_one(tree, proposal, wants_events.then_some(watching))
+                    };
                     budget.spend(units);
                 }
                 Some(PipelineEntry::Answer { shard, reply, .. }) => {
@@ -66,7 +95,7 @@ impl Quorum {
     /// Returns the units of work that it was.
     fn commit_one(&mut self, tree: &mut Tree, proposal: Proposal, watching: Option<&[bool]>) -> u64 {
         let nodes_before = tree.node_count();
-        let Proposal { header, txn, digest, answer, names_all_paths } = proposal;
+        let Proposal { header, txn, digest, answer, names_all_paths, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
         let applied = tree.apply(&header, &txn, events);
         let mut units = weight(&txn) + nodes_before.abs_diff(tree.node_count()) as u64;
@@ -90,11 +119,71 @@ impl Quorum {
             }
         }
         if matches!(txn, Txn::CloseSession { .. }) {
-            self.sessions.remove(header.session);
-            let owner = ShardId::of(header.session, self.config.shards);
-            self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
+            self.session_closed(&header);
         }
         units
+    }
+
+    fn session_closed(&mut self, header: &TxnHeader) {
+        self.sessions.remove(header.session);
+        let owner = ShardId::of(header.session, self.config.shards);
+        self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
+    }
+
+    /// Removes nodes that nobody sees any more: with a part of the budget, or with all of it if nothing
+    /// else can go on.
+    fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
+        if tree.is_reaping() {
+            let next = self.pipeline.has_committable();
+            let must_wait = self.pipeline.committable_proposal().is_some_and(|next| tree.must_reap_before(&next.txn));
+            let units = if next && !must_wait { (budget.left() / 4).max(1) } else { budget.left() };
+            budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
+            self.outstanding.see_again(tree);
+        }
+        self.reaping = tree.is_reaping();
+    }
+
+    /// What must happen before the next entry is committed.
+    fn step_before_next(&mut self, tree: &Tree, wants_events: bool, budget: &mut Budget) -> BeforeNext {
+        let Some(proposal) = self.pipeline.committable_proposal() else { return BeforeNext::Nothing };
+        if !proposal.departs {
+            let must_wait = tree.must_reap_before(&proposal.txn);
+            return if must_wait { BeforeNext::ShowFirst } else { BeforeNext::Nothing };
+        }
+        let (session, zxid) = (proposal.header.session, proposal.header.zxid);
+        let Some(announcing) = &mut self.announcing else {
+            if !wants_events {
+                return BeforeNext::Nothing;
+            }
+            self.announcing = Some(Announcing::default());
+            return BeforeNext::ShowFirst;
+        };
+        if announcing.done {
+            return BeforeNext::Nothing;
+        }
+        let max = usize::try_from(budget.left().min(ANNOUNCED_NODES_MAX)).unwrap_or(1);
+        budget.spend(2 * max as u64);
+        let last = tree.departure_events(session, zxid, announcing.last, max, &mut self.changes);
+        announcing.done = last.is_none();
+        announcing.last = last;
+        // A shard may begin to watch meanwhile: all are told.
+        self.push_events(&vec![true; self.batches.len()]);
+        BeforeNext::Goes
+    }
+
+    fn commit_departure(&mut self, tree: &mut Tree, proposal: Proposal) -> u64 {
+        let Proposal { header, answer, .. } = proposal;
+        self.announcing = None;
+        tree.depart(&header);
+        self.reaping = true;
+        self.outstanding.departed(header.session);
+        if let Answer::Request { origin, op } = answer {
+            let applied = Applied { err: ErrorCode::OK, result: TxnResult::None };
+            let reply = reply::applied(origin, op, header.zxid, &proposal.txn, applied);
+            self.push(origin.shard, header.zxid, BatchItem::Reply(reply));
+        }
+        self.session_closed(&header);
+        1
     }
 
     /// Returns how many there were.
@@ -131,5 +220,7 @@ fn weight(txn: &Txn) -> u64 {
     }
 }
 
+/// Nodes whose events are made in one call.
+const ANNOUNCED_NODES_MAX: u64 = 256;
 /// Bytes that are copied in about the time of one unit.
 const UNIT_BYTES: u64 = 1 << 10;

@@ -47,9 +47,10 @@ use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
+use commit::Announcing;
 use outstanding::Outstanding;
 use pipeline::{Answer, Pipeline, Proposal};
-use prepare::{Prepare, Refusal};
+use prepare::{Closing, Prepare, Refusal};
 use sessions::Sessions;
 use sweep::Sweep;
 
@@ -150,6 +151,10 @@ pub struct Quorum {
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
     digest_mismatches: u64,
+    /// The departure that is being announced to the shards, before the tree shows it.
+    announcing: Option<Announcing>,
+    /// The tree has departed nodes to remove.
+    reaping: bool,
 }
 
 /// A request on which the session depends.
@@ -177,6 +182,8 @@ impl Quorum {
             changes: Vec::new(),
             batches: (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect(),
             digest_mismatches: 0,
+            announcing: None,
+            reaping: tree.is_reaping(),
             config,
         }
     }
@@ -256,7 +263,7 @@ impl Quorum {
         let header = self.header(SessionId::NONE, 0, now);
         let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &self.nobody, &self.verdicts);
         if let Some(txn) = prepare.delete_container(path) {
-            self.propose(header, txn, Answer::Nobody, true);
+            self.propose(header, txn, Answer::Nobody);
         }
     }
 
@@ -290,7 +297,7 @@ impl Quorum {
 
     /// Whether [`Self::commit`] has something to do.
     pub fn has_committable(&self) -> bool {
-        self.pipeline.has_committable()
+        self.pipeline.has_committable() || (self.reaping && !self.pipeline.has_failed())
     }
 
     /// The work that it has to do.
@@ -336,7 +343,7 @@ impl Quorum {
             Err(Refusal::Failed(err)) => Txn::Error(err),
             Err(Refusal::Unlogged(err)) => return self.refuse(origin, op, err),
         };
-        self.propose(header, txn, Answer::Request { origin, op }, true);
+        self.propose(header, txn, Answer::Request { origin, op });
     }
 
     fn sync(&mut self, origin: Origin, record: &[u8]) {
@@ -367,7 +374,7 @@ impl Quorum {
     fn open(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
         self.sessions.track(session, timeout_ms, now);
         let header = self.header(session, 0, now);
-        self.propose(header, Txn::CreateSession { timeout_ms }, Answer::Session { origin, timeout_ms }, true);
+        self.propose(header, Txn::CreateSession { timeout_ms }, Answer::Session { origin, timeout_ms });
     }
 
     /// Nobody may act for the session from here on, even while the closeSession waits for room.
@@ -397,13 +404,24 @@ impl Quorum {
             Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
             None => Answer::Nobody,
         };
-        self.propose(header, closing.txn, answer, closing.names_all_paths);
+        let Closing { txn, names_all_paths, departs, .. } = closing;
+        let proposal = self.proposal(header, txn, answer);
+        self.propose_as(Proposal { names_all_paths, departs, ..proposal });
     }
 
-    fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer, names_all_paths: bool) {
-        self.last_zxid = header.zxid;
-        let digest = self.config.digest.then(|| self.outstanding.digest());
-        let proposal = Proposal { header, txn, digest, answer, names_all_paths };
+    fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer) {
+        let proposal = self.proposal(header, txn, answer);
+        self.propose_as(proposal);
+    }
+
+    fn proposal(&self, header: TxnHeader, txn: Txn, answer: Answer) -> Proposal {
+        let has_digest = self.config.digest && !self.outstanding.is_blind();
+        let digest = has_digest.then(|| self.outstanding.digest());
+        Proposal { header, txn, digest, answer, names_all_paths: true, departs: false }
+    }
+
+    fn propose_as(&mut self, proposal: Proposal) {
+        self.last_zxid = proposal.header.zxid;
         self.pipeline.propose(proposal, &mut self.effects);
     }
 

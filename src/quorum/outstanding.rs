@@ -59,6 +59,11 @@ pub(super) struct Outstanding {
     digest: i64,
     digests: bool,
     open: Arc<[Acl]>,
+    /// Sessions with very many ephemerals, none of them in `by_path`, that end with a transaction that
+    /// is not yet applied: the nodes are gone for everyone after it.
+    departing: Vec<(SessionId, Zxid)>,
+    /// `digest` is not known: see [`Self::is_blind`].
+    blind: bool,
     /// The records to put back if the multi being prepared fails; outside a multi nothing is noted.
     undo: Option<Undo>,
 }
@@ -79,7 +84,16 @@ impl Outstanding {
     pub(super) fn new(tree: &Tree, digests: bool, seed: u64) -> Self {
         let by_path = HashMap::with_hasher(FixedState::with_seed(seed));
         let owners = Owners(HashMap::with_hasher(FixedState::with_seed(seed)));
-        Self { by_path, owners, digest: tree.digest(), digests, open: Arc::from([Acl::open()]), undo: None }
+        Self {
+            by_path,
+            owners,
+            digest: tree.digest(),
+            digests,
+            open: Arc::from([Acl::open()]),
+            departing: Vec::new(),
+            blind: false,
+            undo: None,
+        }
     }
 
     /// The digest of the tree after all that is outstanding.
@@ -95,7 +109,7 @@ impl Outstanding {
     /// The node at `path`, if it will exist.
     pub(super) fn view<'a>(&'a self, tree: &'a Tree, path: &str) -> Option<View<'a>> {
         match self.record(path) {
-            None => tree.get(path).map(View::of_node),
+            None => self.without_departing(tree, path, tree.get(path).map(View::of_node)?),
             Some(change) => {
                 let stat = change.stat?;
                 let node = if change.is_all_own() { None } else { tree.get(path) };
@@ -104,8 +118,66 @@ impl Outstanding {
                     Overlaid::Unchanged => node.and_then(|node| node.data()),
                 };
                 let (children, digest) = (change.children, change.digest);
-                Some(View { stat, children, digest, data, node, change: Some(change) })
+                self.without_departing(tree, path, View { stat, children, digest, data, node, change: Some(change) })
             }
+        }
+    }
+
+    /// The view after the sessions that depart: their nodes are gone, and their parents have fewer.
+    fn without_departing<'a>(&self, tree: &Tree, path: &str, mut view: View<'a>) -> Option<View<'a>> {
+        for (session, zxid) in &self.departing {
+            // What changed after the departure counts with it.
+            if view.change.is_some_and(|change| change.zxid > *zxid) {
+                continue;
+            }
+            if view.stat.ephemeral_owner == session.0 {
+                return None;
+            }
+            let below = tree.ephemerals_below(*session, path);
+            if below > 0 {
+                view.children = view.children.checked_sub(below)?;
+                view.stat.pzxid = view.stat.pzxid.max(zxid.0);
+            }
+        }
+        Some(view)
+    }
+
+    /// A closeSession `zxid` takes the whole session out of sight, if it has very many ephemerals and
+    /// nothing outstanding concerns them. False if it does not: then the nodes go one by one.
+    pub(super) fn depart(&mut self, tree: &Tree, session: SessionId, zxid: Zxid) -> bool {
+        let is_own = |path: &str| tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0);
+        if !tree.has_many_ephemerals(session)
+            || self.owners.0.contains_key(&session.0)
+            || self.by_path.keys().any(|path| is_own(path))
+        {
+            return false;
+        }
+        self.departing.push((session, zxid));
+        self.blind = self.digests;
+        true
+    }
+
+    /// The tree shows the departure.
+    pub(super) fn departed(&mut self, session: SessionId) {
+        self.departing.retain(|(departing, _)| *departing != session);
+    }
+
+    /// Whether the digest is not known, as nodes that nobody sees any more are still counted in the
+    /// tree's: until they are removed nothing is logged with a digest.
+    pub(super) fn is_blind(&self) -> bool {
+        self.blind
+    }
+
+    /// The tree has removed all that had departed: the digest is known again.
+    pub(super) fn see_again(&mut self, tree: &Tree) {
+        if !self.blind || tree.is_reaping() || !self.departing.is_empty() {
+            return;
+        }
+        self.blind = false;
+        self.digest = tree.digest();
+        for (path, change) in &self.by_path {
+            let before = tree.get(path).map_or(0, |node| node.digest());
+            self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(change.digest));
         }
     }
 

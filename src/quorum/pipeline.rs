@@ -24,6 +24,8 @@ pub(super) struct Proposal {
     pub(super) answer: Answer,
     /// Whether `txn` names every node that it changes; a closeSession may not.
     pub(super) names_all_paths: bool,
+    /// It ends a session with very many ephemerals, which [`Tree::depart`] applies.
+    pub(super) departs: bool,
 }
 
 /// The receiver of a proposal's outcome.
@@ -151,6 +153,14 @@ impl Pipeline {
             self.entries.pop_front()
         } else {
             None
+        }
+    }
+
+    /// The proposal that [`Self::next_committable`] gives next, if it gives one.
+    pub(super) fn committable_proposal(&self) -> Option<&Proposal> {
+        match self.entries.front() {
+            Some(entry @ PipelineEntry::Proposal(proposal)) if self.is_committable(entry) => Some(proposal),
+            _ => None,
         }
     }
 

@@ -164,6 +164,13 @@ impl<'a> Job<'a> {
 
     async fn run(mut self) -> Result<Taken, SnapshotFailure> {
         let started = Instant::now();
+        // A session that departs is removed by the quorum core, a few nodes at a time.
+        for _ in 0..REAP_WAITS_MAX {
+            if !self.tree.read().is_reaping() {
+                break;
+            }
+            glommio::timer::sleep(REAP_WAIT).await;
+        }
         let head = self.tree.write().begin_snapshot();
         let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
         let path = self.config.dir.join(TEMPORARY);
@@ -304,6 +311,11 @@ impl SnapshotterConfig {
         SnapshotFailure { what, path: self.dir.clone(), error }
     }
 }
+
+/// How often, and how many times, a snapshot looks whether departed nodes are all removed. Beyond that it
+/// removes the rest itself, and everybody waits for it.
+const REAP_WAIT: Duration = Duration::from_millis(2);
+const REAP_WAITS_MAX: usize = 5000;
 
 /// Apache looks at nothing but `snapshot.` and `log.`.
 const TEMPORARY: &str = "ringkeeper.snapshot.tmp";

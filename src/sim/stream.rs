@@ -8,8 +8,9 @@ use crate::jute::data::{Acl, Id, Stat, read_acls};
 use crate::jute::{Malformed, Reader};
 use crate::proto::{MultiHeader, xid};
 use crate::session;
+use crate::txn::Txn;
 
-use super::check::{Check, Checked, Property, Violation, hold, session_id};
+use super::check::{Check, Checked, Done, Property, Violation, hold, session_id};
 use super::model::{Answer, Change, Model, parent_of, permits};
 use super::op::{Op, Rewatch};
 
@@ -179,6 +180,18 @@ impl Stream {
         Ok(())
     }
 
+    /// The events of a session that departs come in any order: the one that has come was due first.
+    fn put_first(&mut self, is: Option<&(i64, EventType, String)>, check: &Check) {
+        let Some(zxid) = is.map(|(zxid, ..)| *zxid) else { return };
+        let departs = |done: &Done| matches!(done.txn, Txn::CloseSession { paths: None });
+        if check.done(zxid).is_some_and(departs) {
+            let of_it = self.due.iter().take_while(|(due, ..)| *due == zxid);
+            if let Some(at) = of_it.into_iter().position(|due| Some(due) == is) {
+                self.due.swap(0, at);
+            }
+        }
+    }
+
     fn on_event(&mut self, mut frame: Frame<'_>, check: &mut Check) -> Checked {
         let (kind, path) = read_event(&mut frame.body).map_err(unreadable)?;
         if frame.zxid >= 0 {
@@ -188,8 +201,9 @@ impl Stream {
             self.advance(check.applied.zxid, check);
             self.expect_missed(check);
         }
-        let due = self.due.pop_front();
         let is = Some((frame.zxid, kind, path));
+        self.put_first(is.as_ref(), check);
+        let due = self.due.pop_front();
         hold!(due == is, WatchOrder, "session {:x}: event {is:?}, due was {due:?}", self.session);
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Tree {
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, events: Option<&mut Vec<Change>>) -> Applied {
         let applied = self.apply_one(&mut Apply { header, events }, txn);
         self.last_zxid = self.last_zxid.max(header.zxid);
-        if self.is_whole() {
+        if self.is_whole() && !self.is_reaping() {
             self.history.note(header.zxid, self.digest);
         }
         applied
@@ -129,7 +129,7 @@ impl Tree {
 
     /// A delete raises the parent's pzxid even when the node is gone already: it may have been when the snapshot was
     /// taken.
-    fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
+    pub(super) fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
         let (parent_path, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
         if apply.header.zxid.0 > self.slab.pzxid(parent) {
@@ -193,6 +193,17 @@ impl Tree {
         }
     }
 
+    /// A change of a node as it is to be announced, with the node's ACL as it is now.
+    pub(super) fn change(&self, zxid: Zxid, kind: EventType, path: &str, slot: Slot) -> Change {
+        let node = self.node(slot);
+        Change {
+            zxid,
+            kind,
+            path: if slot == ROOT { "/".into() } else { path.into() },
+            acl: (!node.is_open()).then(|| node.acl().clone()),
+        }
+    }
+
     fn remove_node(&mut self, apply: &mut Apply<'_>, slot: Slot, path: &str) {
         if !mutant!(DeletedNodeNotInSnapshot) {
             self.touch(slot);
@@ -250,12 +261,12 @@ impl Tree {
     }
 }
 
-type Outcome = Result<TxnResult, ErrorCode>;
+pub(super) type Outcome = Result<TxnResult, ErrorCode>;
 
 /// The context that the parts of one transaction share.
-struct Apply<'a> {
-    header: &'a TxnHeader,
-    events: Option<&'a mut Vec<Change>>,
+pub(super) struct Apply<'a> {
+    pub(super) header: &'a TxnHeader,
+    pub(super) events: Option<&'a mut Vec<Change>>,
 }
 
 impl Apply<'_> {
@@ -267,13 +278,7 @@ impl Apply<'_> {
     /// The change as it is to be announced, with the node's ACL as it is now. `None` if nobody wants to know.
     fn change(&self, tree: &Tree, kind: EventType, path: &str, slot: Slot) -> Option<Change> {
         self.events.as_ref()?;
-        let node = tree.node(slot);
-        Some(Change {
-            zxid: self.header.zxid,
-            kind,
-            path: if slot == ROOT { "/".into() } else { path.into() },
-            acl: (!node.is_open()).then(|| node.acl().clone()),
-        })
+        Some(tree.change(self.header.zxid, kind, path, slot))
     }
 
     fn push(&mut self, change: Option<Change>) {

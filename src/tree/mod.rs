@@ -10,6 +10,7 @@
 //! | `index` | from path to record |
 //! | `acls` | interned access control lists |
 //! | `apply` | transactions |
+//! | `departed` | sessions that ended with very many ephemerals |
 //! | `quota` | statistics below /zookeeper/quota |
 //! | `digest` | what a node adds to the tree's digest |
 //! | `walk` | point-in-time snapshots of a tree that goes on changing |
@@ -17,6 +18,7 @@
 
 mod acls;
 mod apply;
+mod departed;
 mod digest;
 mod index;
 mod load;
@@ -35,6 +37,8 @@ use crate::jute::data::{Acl, Owner, Stat, StatPersisted, owner_kind};
 use crate::zxid::{SessionId, Zxid};
 
 use acls::{AclTable, OPEN};
+pub use departed::EPHEMERALS_MANY;
+use departed::{Departed, Owned};
 use digest::History;
 use index::Index;
 use quota::QuotaRoots;
@@ -56,8 +60,11 @@ pub struct Tree {
     acls: AclTable,
     /// Stored owners of the nodes that have one; few do.
     owners: BTreeMap<Slot, i64>,
-    ephemerals: BTreeMap<SessionId, BTreeSet<Slot>>,
+    ephemerals: BTreeMap<SessionId, Owned>,
     ephemeral_count: usize,
+    departed: BTreeMap<SessionId, Departed>,
+    /// Nodes that are out of sight and still there: the sum over `departed`.
+    departed_count: usize,
     containers: BTreeSet<Slot>,
     ttls: BTreeSet<Slot>,
     sessions: BTreeMap<SessionId, i32>,
@@ -159,12 +166,12 @@ impl Tree {
 
     /// The node at `path`; "" and "/" are the root. No other form of a path finds anything.
     pub fn get(&self, path: &str) -> Option<Node<'_>> {
-        self.find(path).map(|slot| self.node(slot))
+        self.find(path).filter(|slot| !self.has_departed(*slot)).map(|slot| self.node(slot))
     }
 
     /// Nodes as the four-letter words count them: the root twice, since Apache keeps it under "" and under "/".
     pub fn node_count(&self) -> usize {
-        self.slab.len() + 1
+        self.slab.len() - self.departed_count + 1
     }
 
     /// UTF-16 units of all paths and bytes of all data, as `approximate_data_size`.
@@ -175,10 +182,11 @@ impl Tree {
 
     /// What getAllChildrenNumber answers: the nodes below `path`. Below "" that includes "/".
     pub fn count_descendants(&self, path: &str) -> Option<usize> {
-        let top = self.find(path)?;
+        let top = self.find(path).filter(|top| !self.has_departed(*top))?;
         Some(match path {
-            "" => self.slab.len(),
-            "/" => self.slab.len() - 1,
+            "" => self.slab.len() - self.departed_count,
+            "/" => self.slab.len() - self.departed_count - 1,
+            _ if self.is_reaping() => self.subtree(top).filter(|slot| !self.has_departed(*slot)).count() - 1,
             _ => self.subtree(top).count() - 1,
         })
     }
@@ -200,7 +208,7 @@ impl Tree {
 
     /// The paths of a session's ephemerals, sorted.
     pub fn ephemerals_of(&self, session: SessionId) -> Vec<String> {
-        let slots = self.ephemerals.get(&session).into_iter().flatten();
+        let slots = self.ephemerals.get(&session).into_iter().flat_map(|owned| &owned.slots);
         let mut paths: Vec<_> = slots.map(|&slot| self.path(slot)).collect();
         paths.sort_unstable();
         paths
@@ -261,6 +269,8 @@ impl Tree {
             owners: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
             ephemeral_count: 0,
+            departed: BTreeMap::new(),
+            departed_count: 0,
             containers: BTreeSet::new(),
             ttls: BTreeSet::new(),
             sessions: BTreeMap::new(),
@@ -386,7 +396,9 @@ impl Tree {
                 self.ttls.insert(slot);
             }
             Owner::Session => {
-                self.ephemerals.entry(SessionId(owner)).or_default().insert(slot);
+                let slab = &self.slab;
+                let owned = self.ephemerals.entry(SessionId(owner)).or_default();
+                owned.insert(slot, |slot| slab.record(slot).parent);
                 self.ephemeral_count += 1;
             }
         }
@@ -403,12 +415,15 @@ impl Tree {
                 self.ttls.remove(&slot);
             }
             Owner::Session => {
-                self.ephemeral_count -= 1;
-                let session = SessionId(owner);
-                if let Some(slots) = self.ephemerals.get_mut(&session) {
-                    slots.remove(&slot);
-                    if slots.is_empty() {
-                        self.ephemerals.remove(&session);
+                let (session, parent) = (SessionId(owner), self.slab.record(slot).parent);
+                match self.ephemerals.get_mut(&session).filter(|owned| owned.slots.contains(&slot)) {
+                    None => self.disown_departed(session, slot, parent),
+                    Some(owned) => {
+                        self.ephemeral_count -= 1;
+                        owned.remove(slot, parent);
+                        if owned.slots.is_empty() {
+                            self.ephemerals.remove(&session);
+                        }
                     }
                 }
             }
@@ -443,7 +458,9 @@ impl<'a> Node<'a> {
 
     /// The statistics as they are stored.
     pub fn persisted(&self) -> StatPersisted {
-        self.tree.persisted(self.slot)
+        let stat = self.tree.persisted(self.slot);
+        let pzxid = if self.tree.is_reaping() { self.tree.departed_at(self.slot) } else { 0 };
+        StatPersisted { pzxid: stat.pzxid.max(pzxid), ..stat }
     }
 
     /// The access control list.
@@ -458,13 +475,14 @@ impl<'a> Node<'a> {
 
     /// Children there are now.
     pub fn num_children(&self) -> u32 {
-        self.tree.slab.child_count(self.slot)
+        self.tree.slab.child_count(self.slot) - self.tree.departed_below(self.slot)
     }
 
     /// The names of the children, in no order that clients may rely on.
     pub fn children(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let slab = &self.tree.slab;
-        slab.children(self.slot).map(|slot| slab.record(slot).name())
+        let tree = self.tree;
+        let seen = tree.slab.children(self.slot).filter(|slot| !tree.has_departed(*slot));
+        seen.map(|slot| tree.slab.record(slot).name())
     }
 
     /// What the node adds to the tree's digest.

@@ -60,6 +60,8 @@ impl Walk {
 impl Tree {
     /// Starts a snapshot of the tree as it is now; one that was under way is given up.
     pub fn begin_snapshot(&mut self) -> SnapshotHead {
+        // A shell that does not wait for the end of it makes everybody wait.
+        self.reap(usize::MAX);
         self.walk = Some(Walk { cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
         SnapshotHead {
             zxid: self.last_zxid,

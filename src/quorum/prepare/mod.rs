@@ -9,6 +9,8 @@ mod multi;
 mod session;
 mod set;
 
+pub(super) use session::Closing;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 

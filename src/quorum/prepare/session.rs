@@ -9,15 +9,22 @@ pub(in super::super) struct Closing {
     pub(in super::super) txn: Txn,
     /// Whether the transaction lists all that it deletes.
     pub(in super::super) names_all_paths: bool,
-    /// Nodes that it deletes.
+    /// See [`Proposal::departs`](super::super::pipeline::Proposal::departs).
+    pub(in super::super) departs: bool,
+    /// Nodes that it deletes now.
     pub(in super::super) nodes: u64,
 }
 
 impl Prepare<'_> {
     /// Removes the session's ephemerals, those still to be made included. A closeSession cannot be refused: where
     /// the list of them would grow too long for the log it is cut, and every server removes the rest from its own
-    /// list.
+    /// list. One with very many departs: they are not listed, as by an Apache with
+    /// `closeSessionTxn.enabled=false`, and go together when it is applied.
     pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {
+        if self.outstanding.depart(self.tree, session, self.header.zxid) {
+            let txn = Txn::CloseSession { paths: None };
+            return Closing { txn, names_all_paths: true, departs: true, nodes: 0 };
+        }
         let mut paths = self.outstanding.ephemerals_of(self.tree, session);
         let nodes = paths.len() as u64;
         for path in &paths {
@@ -25,7 +32,7 @@ impl Prepare<'_> {
         }
         if !self.config.close_session_txn {
             let txn = Txn::CloseSession { paths: None };
-            return Closing { txn, names_all_paths: paths.is_empty(), nodes };
+            return Closing { txn, names_all_paths: paths.is_empty(), departs: false, nodes };
         }
         let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
@@ -35,6 +42,6 @@ impl Prepare<'_> {
         }
         let names_all_paths = fitting == paths.len();
         paths.truncate(fitting);
-        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths, nodes }
+        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths, departs: false, nodes }
     }
 }

@@ -137,7 +137,7 @@ impl World {
             }
             self.commit(u64::MAX);
             self.poll();
-            if self.quorum.report().outstanding == 0 && self.flushes.is_empty() {
+            if self.quorum.report().outstanding == 0 && self.flushes.is_empty() && !self.quorum.has_committable() {
                 break;
             }
         }

@@ -95,7 +95,7 @@ fn an_ask() -> impl Strategy<Value = Ask> {
         1 => Just(Ask::Sync),
         1 => (prop_oneof![Just(1), Just(2), Just(5), Just(7), Just(14), Just(21)], garbage)
             .prop_map(|(op, bytes)| Ask::Garbage(op, bytes)),
-        1 => Just(Ask::Reopen),
+        2 => Just(Ask::Reopen),
     ]
 }
 
@@ -128,9 +128,29 @@ fn submit(world: &mut World, ask: &Ask) {
     }
 }
 
-/// All that a client could tell two runs apart by.
+/// All that a client could tell two runs apart by. The events of a closeSession come in any order, as
+/// Apache's do: whether its session departs depends on what is outstanding.
 fn trace(world: &mut World) -> Vec<String> {
-    world.items().iter().map(|item| format!("{item:?}")).collect()
+    let mut items = world.items();
+    let zxid_of = |item: &BatchItem| if let BatchItem::Event(event) = item { Some(event.zxid) } else { None };
+    let is_close = |zxid| {
+        let record = world.log.iter().find(|record| record.header.zxid == zxid);
+        record.is_some_and(|record| matches!(record.txn, Txn::CloseSession { .. }))
+    };
+    for run in items.chunk_by_mut(|a, b| zxid_of(a).is_some() && zxid_of(a) == zxid_of(b)) {
+        if zxid_of(&run[0]).is_some_and(is_close) {
+            run.sort_by_key(|item| format!("{item:?}"));
+        }
+    }
+    items.iter().map(|item| format!("{item:?}")).collect()
+}
+
+/// A record without what depends on whether a session departs.
+fn comparable(record: &LogRecord) -> (TxnHeader, Txn) {
+    match &record.txn {
+        Txn::CloseSession { .. } => (record.header, Txn::CloseSession { paths: None }),
+        txn => (record.header, txn.clone()),
+    }
 }
 
 fn dump(tree: &Tree) -> Vec<String> {
@@ -179,7 +199,8 @@ proptest! {
         prop_assert_eq!(dump(&pipelined.tree), dump(&one_by_one.tree));
         prop_assert_eq!(pipelined.quorum.report().outstanding_nodes, 0);
         prop_assert_eq!(pipelined.quorum.outstanding.digest(), pipelined.tree.digest());
-        prop_assert_eq!(&pipelined.log, &one_by_one.log);
+        let logged = |world: &World| world.log.iter().map(comparable).collect::<Vec<_>>();
+        prop_assert_eq!(logged(&pipelined), logged(&one_by_one));
         replay(&pipelined);
     }
 }
@@ -189,7 +210,8 @@ fn replay(world: &World) {
     let mut tree = Tree::new();
     for record in &world.log {
         tree.apply(&record.header, &record.txn, None);
-        assert_eq!(record.digest.map(|digest| digest.tree), Some(tree.digest()), "{record:?}");
+        // While departed nodes are being removed nothing is logged with a digest.
+        assert!(record.digest.is_none_or(|digest| digest.tree == tree.digest()), "{record:?}");
     }
     assert_eq!(dump(&tree), dump(&world.tree));
 }

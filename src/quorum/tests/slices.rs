@@ -92,3 +92,89 @@ fn the_sweep_looks_and_deletes_a_few_at_a_time() {
     }
     assert_eq!(world.tree.node_count(), 5);
 }
+
+/// A world in which the session has so many ephemerals below /p, and its closeSession is durable.
+fn with_departing(nodes: i64, watching: bool) -> World {
+    let mut world = World::new();
+    world.watching = vec![watching];
+    assert_eq!(world.create("/p"), 0);
+    for node in 0..nodes {
+        world.submit(OpCode::CREATE, create(Some(&format!("/p/{node}")), b"", 1));
+    }
+    world.settle();
+    world.told.clear();
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    world.session = SessionId(0x200);
+    world.open(0x200);
+    world
+}
+
+/// S38: however small the budget is, nobody sees a part of the session's end, each event is handed over
+/// before the tree shows it, and no call does more than its budget.
+#[test]
+fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
+    let nodes = 1000;
+    for watching in [false, true] {
+        let mut world = with_departing(nodes, watching);
+        world.poll();
+        world.flush();
+        let (mut calls, mut shown_at) = (0, None);
+        let mut events = 0;
+        while world.quorum.has_committable() {
+            world.commit(40);
+            world.poll();
+            world.flush();
+            calls += 1;
+            events += world.items().iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
+            let parent = world.tree.get("/p").unwrap();
+            let seen = parent.children().count() as i64;
+            let found = (0..nodes).filter(|node| world.tree.get(&format!("/p/{node}")).is_some()).count() as i64;
+            assert_eq!((seen, found), (i64::from(parent.stat().num_children), seen));
+            assert_eq!(world.tree.node_count() as i64, 6 + seen);
+            assert_eq!(world.tree.count_descendants("/p"), Some(seen as usize));
+            let lives = world.tree.session_timeout(SessionId(0x100)).is_some();
+            assert_eq!(seen, if lives { nodes } else { 0 });
+            assert_eq!(events as i64, if watching && !lives { 2 * nodes } else { 0 });
+            let pzxid = parent.stat().pzxid;
+            assert_eq!(pzxid, if lives { nodes + 2 } else { nodes + 3 }, "the parent says when it has changed");
+            shown_at = shown_at.or((!lives).then_some(calls));
+        }
+        assert!(calls >= nodes / 40, "{calls}");
+        assert!(!world.tree.is_reaping() && shown_at.unwrap() < calls);
+        assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
+        assert_eq!(world.create("/after"), 0);
+        assert_eq!(world.log.last().unwrap().digest.map(|digest| digest.tree), Some(world.tree.digest()));
+        assert_eq!(world.quorum.report().digest_mismatches, 0);
+    }
+}
+
+/// Others go on while the nodes are removed. Who needs a place that is not free yet waits for it.
+#[test]
+fn requests_go_on_beside_a_departure() {
+    let mut world = with_departing(1000, false);
+    let asked = [
+        (OpCode::CREATE, create(Some("/other"), b"", 0)),
+        (OpCode::CREATE, create(Some("/p/7"), b"new", 0)),
+        (OpCode::DELETE, delete(Some("/p/8"), -1)),
+        (OpCode::DELETE, delete(Some("/p/7"), -1)),
+        (OpCode::DELETE, delete(Some("/p"), -1)),
+        (OpCode::CREATE, create(Some("/p"), b"again", 0)),
+    ];
+    for (op, request) in asked {
+        world.submit(op, request);
+    }
+    world.poll();
+    world.flush();
+    world.commit(40);
+    world.poll();
+    world.flush();
+    for _ in 0..5 {
+        world.commit(4);
+    }
+    assert!(world.tree.get("/other").is_some() && world.tree.is_reaping(), "it need not wait");
+    world.settle();
+    let codes: Vec<i32> = world.replies().iter().skip(1).map(|reply| reply.err.0).collect();
+    assert_eq!(codes, [0, 0, -101, 0, 0, 0]);
+    assert_eq!(world.tree.get("/p").unwrap().data(), Some(&b"again"[..]));
+    assert_eq!((world.tree.node_count(), world.tree.is_reaping()), (7, false));
+}
