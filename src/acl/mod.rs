@@ -25,7 +25,7 @@ use crate::jute::decode_utf8_like_java;
 use crate::proto::RequestAcl;
 
 /// The switches of access control.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclConfig {
     /// `zookeeper.skipACL=yes`: everyone may do everything.
     pub skip: bool,

@@ -58,7 +58,7 @@ pub use budget::Budget;
 pub use report::QuorumStats;
 
 /// The part of the configuration that the machine needs. Times are in milliseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumConfig {
     /// `tickTime`: sessions expire at multiples of it.
     pub tick_ms: i64,

@@ -76,7 +76,7 @@ pub fn unguessable() -> u64 {
 fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartError> {
     let settings = RecoverySettings {
         trust_empty: config.snapshot_trust_empty,
-        extended_types: config.extended_types,
+        extended_types: config.quorum.extended_types,
         check_digests: config.digest_enabled,
         seed: unguessable(),
     };

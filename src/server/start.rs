@@ -210,23 +210,16 @@ fn log_serving(placement: &Placement, listener: &Listener) {
     info!("clients: {address}{families}; nothing else is listened on");
 }
 
+/// The machine's own keys, and what it shares with others.
 fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {
     QuorumConfig {
         tick_ms: i64::from(config.tick_ms),
-        snap_count: u64::from(config.snap_count),
-        snap_size_bytes: config.snap_size_limit_bytes.unwrap_or(0),
         log_file_bytes_max: config.txn_log_size_limit_bytes.unwrap_or(0),
         record_bytes_max: (config.jute_max_buffer + config.jute_extra_bytes) as usize,
-        extended_types: config.extended_types,
-        enforce_quota: config.enforce_quota,
         digest: config.digest_enabled,
-        close_session_txn: config.close_session_txn,
-        reconfig: config.reconfig_enabled,
-        container_check_interval_ms: i64::from(config.containers.check_interval_ms),
-        container_max_per_minute: i64::from(config.containers.max_per_minute),
-        container_max_never_used_ms: config.containers.max_never_used_ms as i64,
         acl: acl_config(config),
         shards: shards as u16,
+        ..config.quorum.clone()
     }
 }
 

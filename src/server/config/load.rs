@@ -15,7 +15,7 @@ use super::notice::{Notice, Origin};
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
 use super::secret::Secret;
-use super::settings::{Autopurge, Compression, Config, Containers, CoreSettings, PlacementPolicy, WordList};
+use super::settings::{Autopurge, Compression, Config, CoreSettings, PlacementPolicy, WordList};
 use super::sources::{FSYNC_WARNING, Flag, Sources};
 use super::values::{parse_int, parse_long};
 
@@ -271,7 +271,7 @@ fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Co
     }
     config.max_client_cnxns = reader.count("maxClientCnxns", config.max_client_cnxns);
     config.listen_backlog = reader.count_or_off("clientPortListenBacklog");
-    config.reconfig_enabled = reader.bool("reconfigEnabled", false);
+    config.quorum.reconfig = reader.bool("reconfigEnabled", config.quorum.reconfig);
     config.autopurge.retain = reader.at_least("autopurge.snapRetainCount", 3, 3);
     config.autopurge = Autopurge { interval_s: purge_interval(reader)?, ..config.autopurge.clone() };
     classes::check_file_keys(reader)
@@ -323,8 +323,10 @@ fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
 
 fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     config.data_dir_autocreate = reader.bool("datadir.autocreate", true);
-    config.snap_count = reader.at_least("snapCount", config.snap_count, 2);
-    config.snap_size_limit_bytes = reader.kib("snapSizeLimitInKb", 4 << 20);
+    let quorum = &mut config.quorum;
+    quorum.snap_count = u64::from(reader.at_least("snapCount", quorum.snap_count as u32, 2));
+    quorum.snap_size_bytes = reader.kib("snapSizeLimitInKb", (quorum.snap_size_bytes >> 10) as i64).unwrap_or(0);
+    quorum.close_session_txn = reader.bool("closeSessionTxn.enabled", quorum.close_session_txn);
     config.pre_alloc_bytes =
         reader.kib("preAllocSize", 64 << 10).unwrap_or(PRE_ALLOC_BYTES_MIN).max(PRE_ALLOC_BYTES_MIN);
     config.txn_log_size_limit_bytes = reader.kib("txnLogSizeLimitInKb", -1);
@@ -333,7 +335,6 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     config.fsync_warning_ms = u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
     config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
-    config.close_session_txn = reader.bool("closeSessionTxn.enabled", true);
     config.digest_enabled = reader.bool("digest.enabled", true);
     config.snapshot_compression = read_compression(reader);
     Ok(())
@@ -369,13 +370,16 @@ fn read_word<'a>(reader: &mut Reader<'a>, name: &str, word: &str, otherwise: &st
 }
 
 fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
-    config.extended_types = reader.bool("extendedTypesEnabled", false);
-    config.containers = Containers {
-        check_interval_ms: reader.at_least("znode.container.checkIntervalMs", config.containers.check_interval_ms, 1),
-        max_per_minute: reader.at_least("znode.container.maxPerMinute", config.containers.max_per_minute, 1),
-        max_never_used_ms: u64::try_from(reader.long("znode.container.maxNeverUsedIntervalMs", 0)).unwrap_or(0),
-    };
-    config.enforce_quota = reader.bool("enforceQuota", false);
+    let quorum = &mut config.quorum;
+    let at_least_one = |reader: &mut Reader<'_>, key, default: i64| i64::from(reader.at_least(key, default as u32, 1));
+    quorum.extended_types = reader.bool("extendedTypesEnabled", quorum.extended_types);
+    quorum.container_check_interval_ms =
+        at_least_one(reader, "znode.container.checkIntervalMs", quorum.container_check_interval_ms);
+    quorum.container_max_per_minute =
+        at_least_one(reader, "znode.container.maxPerMinute", quorum.container_max_per_minute);
+    let never_used_ms = reader.long("znode.container.maxNeverUsedIntervalMs", quorum.container_max_never_used_ms);
+    quorum.container_max_never_used_ms = never_used_ms.max(0);
+    quorum.enforce_quota = reader.bool("enforceQuota", quorum.enforce_quota);
 }
 
 fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {

@@ -34,5 +34,5 @@ pub use error::ConfigError;
 pub use load::{Loaded, ReadFile, load};
 pub use notice::{Level, Notice, Origin};
 pub use secret::Secret;
-pub use settings::{Autopurge, Compression, Config, Containers, CoreSettings, PlacementPolicy, WordList};
+pub use settings::{Autopurge, Compression, Config, CoreSettings, PlacementPolicy, WordList};
 pub use sources::Flag;

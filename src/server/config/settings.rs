@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::secret::Secret;
 use crate::acl::DigestAlgorithm;
 use crate::limits;
+use crate::quorum::QuorumConfig;
 
 /// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds Apache's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,12 +60,6 @@ pub struct Config {
     pub large_request_max_bytes: u32,
     /// `largeRequestThreshold`, bytes: from where on a request is large; `None` is off. Default off (-1).
     pub large_request_threshold: Option<u32>,
-    /// `snapCount`, at least 2: transactions after which a snapshot is due (half of it, and up to that again at
-    /// random). Default 100000.
-    pub snap_count: u32,
-    /// `snapSizeLimitInKb`, here bytes: log bytes after which a snapshot is due, likewise; `None` is off. Default 4
-    /// GiB.
-    pub snap_size_limit_bytes: Option<u64>,
     /// `preAllocSize`, KiB in the file, here bytes: steps in which a log grows. Default 64 MiB.
     pub pre_alloc_bytes: u64,
     /// `txnLogSizeLimitInKb`, here bytes: a log is closed above this size; `None` is never. Default never (-1).
@@ -79,21 +74,14 @@ pub struct Config {
     pub snapshot_trust_empty: bool,
     /// `serializeLastProcessedZxid.enabled`: append the zxid to a snapshot (3.9's trailer). Default true.
     pub serialize_last_processed_zxid: bool,
-    /// `closeSessionTxn.enabled`: list the ephemerals in the transaction that closes their session. Default true.
-    pub close_session_txn: bool,
     /// `digest.enabled`: keep and write the tree's digest. Default true.
     pub digest_enabled: bool,
     /// `autopurge.*`.
     pub autopurge: Autopurge,
-    /// `extendedTypesEnabled`: allow TTL znodes. Default false.
-    pub extended_types: bool,
-    /// `znode.container.*`: deletion of empty containers and expired TTL znodes.
-    pub containers: Containers,
-    /// `enforceQuota`: refuse what exceeds a hard quota. Default false.
-    pub enforce_quota: bool,
-    /// `reconfigEnabled`: a standalone server answers reconfig with UNIMPLEMENTED (-6) if it is on and RECONFIGDISABLED
-    /// (-123) if it is off. Default false.
-    pub reconfig_enabled: bool,
+    /// What the quorum machine runs by: `snapCount` (at least 2), `snapSizeLimitInKb`, `closeSessionTxn.enabled`,
+    /// `extendedTypesEnabled`, `enforceQuota`, `reconfigEnabled`, `znode.container.*`. Each has its default there. What
+    /// other parts need as well (tick, limits, digest, ACL, shards) stands in this struct and is put in at the start.
+    pub quorum: QuorumConfig,
     /// `skipACL`: check no ACL at all. Default false; only the word `yes` turns it on.
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:<hash>` that may do everything. Default none.
@@ -163,18 +151,6 @@ pub struct Autopurge {
     pub interval_s: Option<u64>,
 }
 
-/// `znode.container.*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Containers {
-    /// `znode.container.checkIntervalMs`. Default 60000.
-    pub check_interval_ms: u32,
-    /// `znode.container.maxPerMinute`, above 0: deletions. Default 10000.
-    pub max_per_minute: u32,
-    /// `znode.container.maxNeverUsedIntervalMs`: age at which a container that never had a child goes; 0 is never.
-    /// Default 0.
-    pub max_never_used_ms: u64,
-}
-
 /// Ringkeeper's own settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreSettings {
@@ -224,8 +200,6 @@ impl Config {
             jute_extra_bytes: (limits::RECORD_BYTES_MAX - limits::FRAME_BYTES_MAX) as u32,
             large_request_max_bytes: 100 * 1024 * 1024,
             large_request_threshold: None,
-            snap_count: limits::SNAP_COUNT as u32,
-            snap_size_limit_bytes: Some(4 << 30),
             pre_alloc_bytes: limits::LOG_PREALLOC_BYTES,
             txn_log_size_limit_bytes: None,
             force_sync: true,
@@ -233,13 +207,9 @@ impl Config {
             snapshot_compression: Compression::None,
             snapshot_trust_empty: false,
             serialize_last_processed_zxid: true,
-            close_session_txn: true,
             digest_enabled: true,
             autopurge: Autopurge { retain: 3, interval_s: None },
-            extended_types: false,
-            containers: Containers { check_interval_ms: 60_000, max_per_minute: 10_000, max_never_used_ms: 0 },
-            enforce_quota: false,
-            reconfig_enabled: false,
+            quorum: QuorumConfig::default(),
             skip_acl: false,
             super_digest: None,
             digest_algorithm: DigestAlgorithm::Sha1,

@@ -104,19 +104,24 @@ fn values_reach_their_fields() {
     assert_eq!((config.max_client_cnxns, config.max_cnxns, config.listen_backlog), (0, 9, Some(7)));
     let words: Vec<_> = ["stat", "mntr", "srvr", "isro", "ruok"].map(|word| config.words.allows(word)).into();
     assert_eq!(words, [true, true, true, false, false]);
-    assert_eq!((config.snap_count, config.snap_size_limit_bytes), (16, None));
+    assert_eq!((config.quorum.snap_count, config.quorum.snap_size_bytes), (16, 0));
     assert_eq!((config.pre_alloc_bytes, config.txn_log_size_limit_bytes), (128 * 1024, Some(2048)));
     assert_eq!((config.force_sync, config.fsync_warning_ms), (false, 20));
     assert_eq!(config.autopurge, Autopurge { retain: 5, interval_s: Some(7200) });
     assert_eq!(config.snapshot_compression, Compression::Gzip);
-    assert!(config.snapshot_trust_empty && !config.digest_enabled && config.extended_types && config.enforce_quota);
+    assert!(
+        config.snapshot_trust_empty
+            && !config.digest_enabled
+            && config.quorum.extended_types
+            && config.quorum.enforce_quota
+    );
     assert_eq!((config.skip_acl, config.global_outstanding_limit), (true, 12));
     assert_eq!(config.super_digest, Some(Secret::new("super:xyz")));
     assert_eq!((config.jute_max_buffer, config.jute_extra_bytes), (0xf_ffff, 2048));
     assert_eq!(config.large_request_threshold, Some(1000));
     let cores = CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: PlacementPolicy::Dedicated };
     assert_eq!(config.cores, cores);
-    assert!(config.client_tcp_keep_alive && !config.close_session_txn && !config.serialize_last_processed_zxid);
+    assert!(config.client_tcp_keep_alive && !config.quorum.close_session_txn && !config.serialize_last_processed_zxid);
     assert!(!config.data_dir_autocreate);
 }
 
@@ -125,7 +130,7 @@ fn the_file_overwrites_what_the_command_line_set() {
     let flags =
         ["zookeeper.snapCount=7", "zookeeper.maxCnxns=1", "jute.maxbuffer=4194304", "readonlymode.enabled=true"];
     let loaded = loaded("snapCount=9\n", &flags);
-    assert_eq!((loaded.config.snap_count, loaded.config.max_cnxns), (9, 1));
+    assert_eq!((loaded.config.quorum.snap_count, loaded.config.max_cnxns), (9, 1));
     assert_eq!((loaded.config.jute_max_buffer, loaded.config.jute_extra_bytes), (4_194_304, 4_194_304));
     assert!(loaded.config.words.allows("isro"));
     assert_eq!(loaded.notices, []);
@@ -139,7 +144,7 @@ fn a_leading_zero_is_octal_in_properties_only() {
 
 #[test]
 fn the_last_of_two_flags_counts() {
-    assert_eq!(loaded("", &["zookeeper.snapCount=7", "zookeeper.snapCount=8"]).config.snap_count, 8);
+    assert_eq!(loaded("", &["zookeeper.snapCount=7", "zookeeper.snapCount=8"]).config.quorum.snap_count, 8);
 }
 
 #[test]
@@ -365,7 +370,7 @@ fn a_byte_order_mark_is_named() {
 
 #[test]
 fn reconfig_is_off_unless_it_is_on() {
-    assert!(!config("").reconfig_enabled && config("reconfigEnabled=true\n").reconfig_enabled);
+    assert!(!config("").quorum.reconfig && config("reconfigEnabled=true\n").quorum.reconfig);
 }
 
 #[test]
@@ -437,7 +442,7 @@ fn kazoos_harness_starts_and_its_unsupported_keys_are_named() {
         "zookeeper.admin.enableServer=false",
     ];
     let loaded = loaded(text, &flags);
-    assert_eq!((loaded.config.words, loaded.config.extended_types), (WordList::All, true));
+    assert_eq!((loaded.config.words, loaded.config.quorum.extended_types), (WordList::All, true));
     let mut named: Vec<_> = loaded.notices.iter().map(|notice| notice.key.as_str()).collect();
     named.sort_unstable();
     let wanted = [
