@@ -78,6 +78,7 @@ impl Quorum {
                 hand_over(ShardId(shard), ToShard::Commit(commit));
             }
         }
+        self.reaping = tree.is_reaping() || tree.is_counting_quotas();
         assert!(last <= self.pipeline.durable(), "the tree shows only what is durable");
     }
 
@@ -140,7 +141,10 @@ impl Quorum {
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
             self.outstanding.see_again(tree);
         }
-        self.reaping = tree.is_reaping();
+        if tree.is_counting_quotas() {
+            let max = usize::try_from(budget.left() / 2).unwrap_or(usize::MAX);
+            budget.spend(tree.count_quotas(max) as u64);
+        }
     }
 
     /// What must happen before the next entry is committed.

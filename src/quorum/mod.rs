@@ -153,7 +153,7 @@ pub struct Quorum {
     digest_mismatches: u64,
     /// The departure that is being announced to the shards, before the tree shows it.
     announcing: Option<Announcing>,
-    /// The tree has departed nodes to remove.
+    /// The tree has departed nodes to remove, or quotas to count.
     reaping: bool,
 }
 
@@ -183,7 +183,7 @@ impl Quorum {
             batches: (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect(),
             digest_mismatches: 0,
             announcing: None,
-            reaping: tree.is_reaping(),
+            reaping: tree.is_reaping() || tree.is_counting_quotas(),
             config,
         }
     }

@@ -191,11 +191,24 @@ impl StatsCollector {
         SessionReport { buckets: buckets.collect() }
     }
 
-    /// The tree is held for one session at a time: the writer waits for no more than that.
+    /// The tree is held for a thousand paths at a time: the writer waits for no more than that.
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
-        let owners = self.tree.read().ephemeral_owners();
-        let of = |session: SessionId| (session.0, self.tree.read().ephemerals_of(session));
-        owners.into_iter().map(of).filter(|(_, paths)| !paths.is_empty()).collect()
+        let mut all: Vec<(SessionId, u32, String)> = Vec::new();
+        loop {
+            let last = all.last().map(|(session, node, _)| (*session, *node));
+            let before = all.len();
+            // The writer waits for one piece at most.
+            all.extend(self.tree.read().ephemerals_after(last, NODES_PER_HOLD));
+            if all.len() == before {
+                break;
+            }
+        }
+        let by_session = all.chunk_by(|(session, ..), (next, ..)| session == next).map(|ephemerals| {
+            let mut paths: Vec<_> = ephemerals.iter().map(|(.., path)| path.clone()).collect();
+            paths.sort_unstable();
+            (ephemerals[0].0.0, paths)
+        });
+        by_session.collect()
     }
 
     fn connection_expiry(&self) -> Vec<ConnExpiry> {
@@ -258,5 +271,7 @@ fn latency(of: &Latency) -> Summary {
 
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.
 const SESSIONS_PER_ANSWER: usize = 2000;
+/// Nodes that are read under one hold of the tree.
+const NODES_PER_HOLD: usize = 1000;
 /// How long a core may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);

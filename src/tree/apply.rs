@@ -116,7 +116,7 @@ impl Tree {
             return Err(ErrorCode::SYSTEM_ERROR);
         };
         self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
-        self.quota_after_create(parent_path, name, path, data.map_or(0, <[u8]>::len));
+        self.quota_after_create(slot, (parent_path, name), path, data.map_or(0, <[u8]>::len));
         apply.notify(self, EventType::NodeCreated, path, slot);
         apply.notify(self, EventType::NodeChildrenChanged, parent_path, parent);
         let with_stat = create.with_stat || matches!(create.kind, CreateKind::Container | CreateKind::Ttl { .. });
@@ -166,7 +166,7 @@ impl Tree {
         self.refresh_digest(slot, path);
         let stat = self.node(slot).stat();
         let len = set.data.as_ref().map_or(0, Bytes::len);
-        self.quota_changed(path, len as i64 - len_before as i64, 0);
+        self.quota_changed(slot, path, len as i64 - len_before as i64, 0);
         apply.notify(self, EventType::NodeDataChanged, path, slot);
         Ok(TxnResult::Stat(stat))
     }
@@ -219,7 +219,7 @@ impl Tree {
         }
         self.index.remove(slot, hash);
         self.slab.remove(slot);
-        self.quota_after_delete(path, len);
+        self.quota_after_delete(slot, path, len);
         apply.push(deleted);
     }
 

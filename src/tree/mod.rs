@@ -30,6 +30,7 @@ mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use crate::codes::EventType;
@@ -212,6 +213,20 @@ impl Tree {
         let mut paths: Vec<_> = slots.map(|&slot| self.path(slot)).collect();
         paths.sort_unstable();
         paths
+    }
+
+    /// Up to `max` ephemerals of whatever session that follow `after`: session, node and path.
+    pub fn ephemerals_after(
+        &self,
+        after: Option<(SessionId, u32)>,
+        max: usize,
+    ) -> impl Iterator<Item = (SessionId, u32, String)> {
+        let (session, slot) = after.unwrap_or((SessionId(i64::MIN), 0));
+        let rest = self.ephemerals.get(&session).map(|owned| owned.slots.range((Excluded(slot), Unbounded)));
+        let rest = rest.into_iter().flatten().map(move |slot| (session, *slot));
+        let later = self.ephemerals.range((Excluded(session), Unbounded));
+        let later = later.flat_map(|(session, owned)| owned.slots.iter().map(|slot| (*session, *slot)));
+        rest.chain(later).take(max).map(|(session, slot)| (session, slot, self.path(slot)))
     }
 
     /// Ephemerals of all sessions.

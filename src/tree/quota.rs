@@ -3,7 +3,7 @@
 //! A client sets a quota on /a by making /zookeeper/quota/a/zookeeper_limits and …/zookeeper_stats. The server then
 //! keeps the data of the second right: it writes there outside any transaction, changing neither version nor mzxid.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::slab::Slot;
 use super::{QUOTA_PATH, Tree};
@@ -70,6 +70,20 @@ impl StatsTrack {
 #[derive(Debug, Default)]
 pub(super) struct QuotaRoots {
     paths: BTreeSet<Box<str>>,
+    /// Counts under way: a large subtree is counted a few nodes at a time.
+    counts: BTreeMap<Box<str>, Count>,
+}
+
+/// A count of what is below a root, in the order of slots.
+#[derive(Debug)]
+struct Count {
+    /// The root, as long as it is the same node.
+    top: Slot,
+    /// Slots below it are counted, and what changes in them is counted at once; others are still to
+    /// come.
+    cursor: Slot,
+    nodes: i64,
+    bytes: i64,
 }
 
 impl QuotaRoots {
@@ -91,7 +105,8 @@ impl QuotaRoots {
 
 impl Tree {
     /// A node was made: it may be a limits or statistics node itself, and stand below a quota.
-    pub(super) fn quota_after_create(&mut self, parent: &str, name: &str, path: &str, bytes: usize) {
+    pub(super) fn quota_after_create(&mut self, slot: Slot, name: (&str, &str), path: &str, bytes: usize) {
+        let (parent, name) = name;
         if let Some(root) = quota_of(parent) {
             match name {
                 LIMITS => {
@@ -101,26 +116,34 @@ impl Tree {
                 _ => {}
             }
         }
-        self.quota_changed(path, bytes as i64, 1);
+        self.quota_changed(slot, path, bytes as i64, 1);
     }
 
     /// A node with this many bytes of data was removed.
-    pub(super) fn quota_after_delete(&mut self, path: &str, bytes: usize) {
+    pub(super) fn quota_after_delete(&mut self, slot: Slot, path: &str, bytes: usize) {
         if let Some((parent, LIMITS)) = path.rsplit_once('/')
             && let Some(root) = quota_of(parent)
         {
             self.quotas.paths.remove(root);
+            self.quotas.counts.remove(root);
         }
-        self.quota_changed(path, -(bytes as i64), -1);
+        self.quota_changed(slot, path, -(bytes as i64), -1);
     }
 
-    /// Nodes or bytes at `path` have changed by so much.
-    pub(super) fn quota_changed(&mut self, path: &str, bytes: i64, count: i64) {
+    /// Nodes or bytes at `path`, which is or was in `changed`, have changed by so much.
+    pub(super) fn quota_changed(&mut self, changed: Slot, path: &str, bytes: i64, nodes: i64) {
         let Some(root) = self.quotas.above(path) else { return };
+        if let Some(count) = self.quotas.counts.get_mut(root) {
+            if changed < count.cursor {
+                count.nodes = count.nodes.wrapping_add(nodes);
+                count.bytes = count.bytes.wrapping_add(bytes);
+            }
+            return;
+        }
         let Some(slot) = self.find(&stats_path(root)) else { return };
         match self.slab.record(slot).data().and_then(StatsTrack::parse) {
             Some(mut track) => {
-                track.count = track.count.wrapping_add(count);
+                track.count = track.count.wrapping_add(nodes);
                 track.bytes = track.bytes.wrapping_add(bytes);
                 self.write_stats(slot, &track);
             }
@@ -141,19 +164,66 @@ impl Tree {
                 self.recount_quota(root);
             }
         }
+        self.count_quotas(usize::MAX);
     }
 
-    /// Writes the statistics of `root` from a walk over all of it.
+    /// Writes the statistics of `root` from a walk over all of it: at once if there is little below
+    /// it, as Apache does it for whatever there is, and by [`Self::count_quotas`] if there is much.
     fn recount_quota(&mut self, root: &str) {
-        let Some(slot) = self.find(&stats_path(root)) else { return };
-        let mut track = StatsTrack { count: 0, bytes: 0, others: Vec::new() };
+        let Some(stats) = self.find(&stats_path(root)) else { return };
+        self.quotas.counts.remove(root);
+        let (mut nodes, mut bytes) = (0, 0);
         if let Some(top) = self.find(root) {
-            for slot in self.subtree(top) {
-                track.count += 1;
-                track.bytes += self.slab.record(slot).data_len() as i64;
+            for slot in self.subtree(top).take(COUNTED_AT_ONCE_MAX + 1) {
+                nodes += 1;
+                bytes += self.slab.record(slot).data_len() as i64;
+            }
+            if nodes > COUNTED_AT_ONCE_MAX as i64 {
+                let count = Count { top, cursor: top, nodes: 0, bytes: 0 };
+                self.quotas.counts.insert(root.into(), count);
+                return;
             }
         }
-        self.write_stats(slot, &track);
+        self.write_stats(stats, &StatsTrack { count: nodes, bytes, others: Vec::new() });
+    }
+
+    /// Whether [`Self::count_quotas`] has something to do.
+    pub fn is_counting_quotas(&self) -> bool {
+        !self.quotas.counts.is_empty()
+    }
+
+    /// Goes on with the counts of large subtrees by up to `max` nodes. Until a count is done the
+    /// statistics of its root stand still. Returns how many nodes it has looked at.
+    pub fn count_quotas(&mut self, max: usize) -> usize {
+        let mut looked = 0;
+        while looked < max
+            && let Some((root, mut count)) = self.quotas.counts.pop_first()
+        {
+            if self.find(&root) != Some(count.top) {
+                // Another node has its place, or none has: there is little below it.
+                self.recount_quota(&root);
+                looked += 1;
+                continue;
+            }
+            let from = count.cursor;
+            let end = self.slab.end().min(from.saturating_add(u32::try_from(max - looked).unwrap_or(u32::MAX)));
+            for slot in from..end {
+                let record = self.slab.record(slot);
+                if record.is_live() && self.slab.is_below(slot, count.top) {
+                    count.nodes += 1;
+                    count.bytes += record.data_len() as i64;
+                }
+            }
+            looked += (end - from).max(1) as usize;
+            count.cursor = end;
+            if end < self.slab.end() {
+                self.quotas.counts.insert(root, count);
+            } else if let Some(stats) = self.find(&stats_path(&root)) {
+                let Count { nodes, bytes, .. } = count;
+                self.write_stats(stats, &StatsTrack { count: nodes, bytes, others: Vec::new() });
+            }
+        }
+        looked
     }
 
     fn write_stats(&mut self, slot: Slot, track: &StatsTrack) {
@@ -173,6 +243,9 @@ fn stats_path(root: &str) -> String {
 
 const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
+
+/// A subtree of so many nodes is counted in a millisecond or less.
+const COUNTED_AT_ONCE_MAX: usize = if cfg!(test) { 8 } else { 2000 };
 
 #[cfg(test)]
 mod tests {

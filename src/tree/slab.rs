@@ -255,6 +255,15 @@ impl Slab {
         None
     }
 
+    /// Whether `slot` is `top` or stands below it. A node's slot is above its parent's.
+    pub(super) fn is_below(&self, slot: Slot, top: Slot) -> bool {
+        let mut at = slot;
+        while at > top {
+            at = self.record(at).parent;
+        }
+        at == top
+    }
+
     /// Writes the path of `slot` over what is in `out`: empty for the root.
     pub(super) fn path_into(&self, slot: Slot, out: &mut String) {
         out.clear();

@@ -331,6 +331,37 @@ fn quota_statistics_follow_what_is_below() {
     assert_eq!(driven.tree.data_size(), counted + 1);
 }
 
+/// A large subtree is counted a few nodes at a time, whatever changes meanwhile.
+#[test]
+fn quotas_are_counted_in_pieces() {
+    const STATS: &str = "/zookeeper/quota/q/zookeeper_stats";
+    for piece in [1, 3, 7, 50, 1000] {
+        let mut driven = Driven::new();
+        driven.create("/q");
+        for node in 0..30 {
+            driven.create(&format!("/q/{node}"));
+        }
+        for path in ["/zookeeper/quota/q", "/zookeeper/quota/q/zookeeper_limits", STATS] {
+            driven.create(path);
+        }
+        let mut at = 0;
+        while driven.tree.is_counting_quotas() {
+            assert!(driven.tree.count_quotas(piece) <= piece);
+            driven.apply(&delete(&format!("/q/{at}")));
+            driven.apply(&set_data(&format!("/q/{}", 29 - at), Some("a longer text"), 1));
+            driven.create(&format!("/q/x{at}"));
+            driven.create(&format!("/other{at}"));
+            at = (at + 1).min(14);
+        }
+        let below: Vec<_> = paths(&driven.tree).into_iter().filter(|path| path.starts_with("/q")).collect();
+        let data = |path: &String| driven.tree.get(path).unwrap().data().map_or(0, <[u8]>::len);
+        let bytes: usize = below.iter().map(data).sum();
+        assert_eq!(driven.text(STATS), format!("count={},bytes={bytes}", below.len()), "by {piece}");
+        driven.create("/q/last");
+        assert!(driven.text(STATS).starts_with(&format!("count={},", below.len() + 1)));
+    }
+}
+
 #[test]
 fn all_children_numbers() {
     let mut driven = Driven::new();
@@ -427,6 +458,17 @@ proptest! {
         }
         let tree = loader.finish(Zxid(1));
         check_sums(&tree);
+        let mut pieces: Vec<(SessionId, u32, String)> = Vec::new();
+        loop {
+            let last = pieces.last().map(|(session, node, _)| (*session, *node));
+            let piece: Vec<_> = tree.ephemerals_after(last, 2).collect();
+            if piece.is_empty() {
+                break;
+            }
+            pieces.extend(piece);
+        }
+        pieces.iter().for_each(|(session, _, path)| assert!(tree.ephemerals_of(*session).contains(path)));
+        assert_eq!(pieces.len(), tree.ephemeral_count());
         let owned: usize = tree.ephemeral_owners().into_iter().map(|owner| tree.ephemerals_of(owner).len()).sum();
         assert_eq!(owned, tree.ephemeral_count());
     }
