@@ -69,6 +69,15 @@ class Server:
             self.process.wait()
         self.process = None
 
+    def await_rest(self, seconds=20.0):
+        """Waits until it has next to nothing to do: what one load has left must not fall into the next."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            before = cpu_seconds(self.process.pid)
+            time.sleep(0.5)
+            if cpu_seconds(self.process.pid) - before < 0.05:
+                return
+
     def log_tail(self):
         return "\n".join((self.directory / "log.txt").read_text(errors="replace").splitlines()[-15:])
 
@@ -167,6 +176,15 @@ def resident(pid):
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise Failure(f"process {pid} has gone")
+
+
+def cpu_seconds(pid):
+    """Of all threads; 0 when the process has gone."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port():

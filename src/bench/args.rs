@@ -236,7 +236,7 @@ pub(super) enum Kind {
     MultiReadOver,
     /// getEphemerals of a session with 100,000, 10 in a row.
     Ephemerals,
-    /// getData of a znode with 10,000 ids in its ACL by a connection with 1,000, 100 in a row.
+    /// getData of a znode with 10,000 ids in its ACL by a connection with 1,000, 20 in a row.
     Acl,
     /// setWatches of 8 MB, again and again.
     SetWatches,

@@ -108,7 +108,7 @@ fn requests(kind: Kind) -> (u32, Vec<Vec<u8>>) {
             })],
         ),
         Kind::Ephemerals => (10, vec![frames::of_path(frames::GET_EPHEMERALS, "/")]),
-        Kind::Acl => (100, vec![frames::read(frames::GET_DATA, LONG_ACL, false)]),
+        Kind::Acl => (20, vec![frames::read(frames::GET_DATA, LONG_ACL, false)]),
         Kind::SetWatches => (SET_WATCHES_FRAMES, watches().collect()),
         _ => (1, Vec::new()),
     }
