@@ -386,7 +386,8 @@ fn mntr_shows_what_has_passed() {
     }
     // One event: length, header, type, state, path.
     assert_eq!(measure(&server, "watch_bytes"), 4 + 16 + 4 + 4 + 4 + 3);
-    let others: Vec<_> = (0..60).map(|_| RawClient::plain(server.address)).collect();
+    let mut others: Vec<_> = (0..60).map(|_| RawClient::plain(server.address)).collect();
+    assert!(others[59].is_closed_silently(), "more than 40 connections of one address are there");
     drop(others);
     let mut refused = 0;
     while refused < 20 {
