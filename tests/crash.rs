@@ -12,8 +12,14 @@ use support::{RawClient, Server, create_record, four_letters, free_port};
 /// Pipelined creates are cut off by SIGKILL at another moment each round.
 #[test]
 fn what_was_acknowledged_survives_sigkill() {
+    for log in ["ringkeeper.log=mapped", "ringkeeper.log=direct"] {
+        kill_under_load(log);
+    }
+}
+
+fn kill_under_load(log: &str) {
     let home = tempfile::tempdir().unwrap();
-    let mut server = Server::start(home.path(), &["snapCount=500"]);
+    let mut server = Server::start(home.path(), &["snapCount=500", log]);
     let mut acknowledged = BTreeSet::new();
     let mut asked = BTreeSet::new();
     for round in 0..5 {

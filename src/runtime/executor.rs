@@ -12,7 +12,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use crate::zxid::Now;
 
 use super::quorum_core::QuorumCore;
-use super::ring::{Event, Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
+use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
 use super::{SharedTree, clock};
 
@@ -177,9 +177,12 @@ impl Executor {
                 && in_time()
                 && let Some(event) = ring.next_event()
             {
-                match (event, &mut load.core) {
-                    (Event::Synced { result, .. }, Some(core)) => core.on_synced(result.map_err(io::Error::from)),
-                    (event, _) => shard.on_event(event, ring, &mut hold, now)?,
+                let event = match &mut load.core {
+                    Some(core) => core.on_event(event),
+                    None => Some(event),
+                };
+                if let Some(event) = event {
+                    shard.on_event(event, ring, &mut hold, now)?;
                 }
             }
             shard.serve_waiting(&mut hold, in_time);
@@ -194,8 +197,8 @@ impl Executor {
     /// The completions of a quorum core that has the executor to itself.
     fn serve_core(ring: &mut Ring, core: &mut Option<QuorumCore>) -> io::Result<()> {
         while let Some(event) = ring.next_event() {
-            if let (Event::Synced { result, .. }, Some(core)) = (event, core.as_mut()) {
-                core.on_synced(result.map_err(io::Error::from));
+            if let Some(core) = core {
+                core.on_event(event);
             }
         }
         Ok(())

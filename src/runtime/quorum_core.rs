@@ -22,7 +22,7 @@ use super::core_work::CoreWork;
 use super::intake::Intake;
 use super::lane::Lane;
 use super::log::{Log, LogEvent};
-use super::ring::{Ring, RingError};
+use super::ring::{Event, Pages, Ring, RingError};
 
 /// How the core reaches one shard.
 #[derive(Clone)]
@@ -150,9 +150,27 @@ impl QuorumCore {
         self.failure.take()
     }
 
+    /// A completion of the ring, given back if it is not the log's.
+    pub fn on_event(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Synced { result, .. } => self.on_synced(result.map_err(io::Error::from)),
+            Event::Written { pages, written, .. } => {
+                self.on_written(pages, written.map_err(io::Error::from));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
     /// The flush of a file of the log has ended.
-    pub fn on_synced(&mut self, result: io::Result<()>) {
+    fn on_synced(&mut self, result: io::Result<()>) {
         self.log.on_synced(result);
+        self.poll_log();
+    }
+
+    /// The durable write to a file of the log has ended.
+    fn on_written(&mut self, pages: Pages, written: io::Result<usize>) {
+        self.log.on_written(Some(pages), written);
         self.poll_log();
     }
 
@@ -375,14 +393,18 @@ mod tests {
     use crate::limits::{HANDOFF_QUEUE_MAX, TOUCH_REPORTS_MAX};
     use crate::quorum::QuorumConfig;
     use crate::runtime::clock;
-    use crate::runtime::log::LogConfig;
-    use crate::runtime::ring::{Event, RingConfig, Wait};
+    use crate::runtime::log::{LogConfig, LogMode};
+    use crate::runtime::ring::{RingConfig, Wait};
     use crate::tree::Tree;
     use crate::zxid::SessionId;
 
     /// A core with one shard, over a log in `dir`.
     fn core(dir: &tempfile::TempDir, now: Now) -> (QuorumCore, ShardLink) {
-        let log = Log::open(LogConfig::new(dir.path().to_owned()), Zxid::ZERO, Arc::new(|| {})).unwrap();
+        core_over(LogConfig::new(dir.path().to_owned()), now)
+    }
+
+    fn core_over(config: LogConfig, now: Now) -> (QuorumCore, ShardLink) {
+        let log = Log::open(config, Zxid::ZERO, Arc::new(|| {})).unwrap();
         let tree = Tree::new();
         let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, now);
         let link = ShardLink {
@@ -410,8 +432,7 @@ mod tests {
         while core.has_work() || core.flushing.is_some() {
             ring.turn(Wait::For(Duration::from_millis(1))).unwrap();
             while let Some(event) = ring.next_event() {
-                let Event::Synced { result, .. } = event else { continue };
-                core.on_synced(result.map_err(io::Error::from));
+                core.on_event(event);
             }
             core.step(&mut ring, now).unwrap();
         }
@@ -420,8 +441,14 @@ mod tests {
     /// More than one step commits: the rest needs no event from outside.
     #[test]
     fn what_one_step_does_not_commit_the_next_one_does() {
+        for mode in [LogMode::Mapped, LogMode::Direct] {
+            three_thousand_sessions(mode);
+        }
+    }
+
+    fn three_thousand_sessions(mode: LogMode) {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
-        let (mut core, link) = core(&dir, now);
+        let (mut core, link) = core_over(LogConfig { mode, ..LogConfig::new(dir.path().to_owned()) }, now);
         let asked = 3000;
         for nth in 0..asked {
             assert!(link.to_quorum.push(open(nth as i64)).is_ok());

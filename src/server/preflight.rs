@@ -88,6 +88,7 @@ fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>)
         segment_bytes: config.pre_alloc_bytes,
         record_bytes_max: u64::from(config.jute_max_buffer) + u64::from(config.jute_extra_bytes),
         force_sync: config.force_sync,
+        mode: config.log_mode,
         ..LogConfig::new(data.logs().to_owned())
     };
     if !config.force_sync {
@@ -100,7 +101,9 @@ fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>)
         panic_if_asked();
         waker.wake();
     };
-    Log::open(log_config, last, Arc::new(wake)).map_err(StartError::Log)
+    let log = Log::open(log_config, last, Arc::new(wake)).map_err(StartError::Log)?;
+    info!("transaction log: {}", log.way());
+    Ok(log)
 }
 
 fn log_place(data: &DataDir) {

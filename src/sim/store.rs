@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::txnlog::{
-    Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush, WriterSettings, file_header,
+    Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush, WriterSettings,
+    file_header,
 };
 use crate::zxid::Zxid;
 
@@ -56,13 +57,14 @@ enum Stage {
 
 impl Store {
     /// A log that starts with its next entry, all up to `last` being in files that are there.
-    pub fn new(defect: Option<Defect>, last: Zxid, first_file: u64) -> Self {
+    pub fn new(defect: Option<Defect>, direct: bool, last: Zxid, first_file: u64) -> Self {
         let settings = WriterSettings {
             segment_bytes: SEGMENT_BYTES as u64,
             first_segment_bytes: FIRST_SEGMENT_BYTES,
             segment_bytes_step: SEGMENT_BYTES_STEP,
             record_bytes_max: RECORD_BYTES_MAX as u64,
             force_sync: true,
+            appending: if direct { Appending::Direct } else { Appending::Stored },
         };
         Self {
             writer: LogWriter::new(settings, last, first_file),
@@ -177,29 +179,43 @@ impl Store {
     /// Hands every effect to whoever carries it out.
     fn run_effects(&mut self, disk: &mut Disk) -> Result<(), DiskError> {
         while let Some(effect) = self.writer.poll() {
-            let mut op = Op { effect, stage: Stage::Waits, told: false };
+            let op = Op { effect, stage: Stage::Waits, told: false };
             match &op.effect {
                 LogEffect::Store { file, offset, bytes } => {
                     let stored = disk.write(&self.names[file], *offset as usize, bytes);
-                    match stored {
-                        Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => {}
-                        other => other?,
-                    }
+                    self.unless_ignored(stored)?;
                 }
                 LogEffect::Sync { file } => {
-                    let file = *file;
-                    op.told = self.defect == Some(Defect::AckBeforeFlush);
-                    self.lied |= op.told;
-                    self.ring.push_back(op);
-                    if self.lied && self.defect == Some(Defect::AckBeforeFlush) {
-                        self.writer.on_done(LogDone::Synced { file, result: Ok(()) });
-                    }
+                    let done = LogDone::Synced { file: *file, result: Ok(()) };
+                    self.give_to_ring(op, done);
+                }
+                LogEffect::Write { file, .. } => {
+                    let (file, blocks) = (*file, Vec::new());
+                    self.give_to_ring(op, LogDone::Written { file, blocks, result: Ok(()) });
                 }
                 LogEffect::Make { after_ms: 1.., .. } => self.later = Some((None, op)),
                 _ => self.background.push_back(op),
             }
         }
         Ok(())
+    }
+
+    /// Gives the ring a flush, of which a defect says at once that it is `done`.
+    fn give_to_ring(&mut self, mut op: Op, done: LogDone) {
+        op.told = self.defect == Some(Defect::AckBeforeFlush);
+        let is_told = op.told;
+        self.ring.push_back(op);
+        if is_told {
+            self.lied = true;
+            self.writer.on_done(done);
+        }
+    }
+
+    fn unless_ignored(&self, stored: Result<(), DiskError>) -> Result<(), DiskError> {
+        match stored {
+            Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => Ok(()),
+            other => other,
+        }
     }
 
     /// Begins an operation, or ends the one begun. Says what came of it, once it has ended.
@@ -212,7 +228,7 @@ impl Store {
     ) -> Result<Option<LogDone>, DiskError> {
         match &op.effect {
             LogEffect::Make { .. } => self.advance_make(op, disk, fails, rng),
-            LogEffect::Sync { .. } => self.advance_sync(op, disk, fails, rng),
+            LogEffect::Sync { .. } | LogEffect::Write { .. } => self.advance_sync(op, disk, fails, rng),
             LogEffect::SyncDir => self.advance_sync_dir(op, disk, fails),
             LogEffect::Rename { file, .. } if fails => Ok(Some(LogDone::Renamed { file: *file, result: Err(Failed) })),
             LogEffect::Rename { file, from, to } => {
@@ -254,14 +270,18 @@ impl Store {
         fails: bool,
         rng: &mut Rng,
     ) -> Result<Option<LogDone>, DiskError> {
-        let LogEffect::Sync { file } = op.effect else { return Ok(None) };
+        let (LogEffect::Sync { file } | LogEffect::Write { file, .. }) = op.effect else { return Ok(None) };
         let is_retired = self.writer.current() != Some(file);
         let mut result = Ok(());
         match std::mem::replace(&mut op.stage, Stage::Waits) {
             Stage::Flush(flush) if fails => {
                 disk.fail_flush(flush, rng);
                 match self.defect {
-                    Some(Defect::FlushRetried) => return Ok(None),
+                    // The pages are clean now: a second flush has nothing to do.
+                    Some(Defect::FlushRetried) => {
+                        op.stage = Stage::Flush(disk.begin_flush(&self.names[&file])?);
+                        return Ok(None);
+                    }
                     Some(Defect::FlushFailureIgnored) => self.lied = true,
                     _ => result = Err(Failed),
                 }
@@ -269,11 +289,18 @@ impl Store {
             Stage::Flush(flush) => disk.end_flush(flush)?,
             _ if is_retired && self.defect == Some(Defect::RollWithoutFlush) => {}
             _ => {
+                if let LogEffect::Write { offset, blocks, .. } = &op.effect {
+                    let written = disk.write(&self.names[&file], *offset as usize, blocks);
+                    self.unless_ignored(written)?;
+                }
                 op.stage = Stage::Flush(disk.begin_flush(&self.names[&file])?);
                 return Ok(None);
             }
         }
-        Ok(Some(LogDone::Synced { file, result }))
+        Ok(Some(match std::mem::replace(&mut op.effect, LogEffect::SyncDir) {
+            LogEffect::Write { blocks, .. } => LogDone::Written { file, blocks, result },
+            _ => LogDone::Synced { file, result },
+        }))
     }
 
     fn advance_sync_dir(&mut self, op: &mut Op, disk: &mut Disk, fails: bool) -> Result<Option<LogDone>, DiskError> {

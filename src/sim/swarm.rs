@@ -21,6 +21,8 @@ pub struct Swarm {
     /// Of a core's turn coming very late.
     pub stall: u64,
     pub stall_us: u64,
+    /// Whether the log is written directly, rather than stored and synced.
+    pub direct_log: bool,
     /// Of a flush taking very long, and of failing.
     pub slow_flush: u64,
     pub flush_fails: u64,
@@ -72,6 +74,7 @@ impl Swarm {
             crash_in_recovery: on(rng, 500, 200, 900),
             full_every: on(rng, 250, 300_000, 1_500_000),
             jump_every: on(rng, 300, 100_000, 1_000_000),
+            direct_log: rng.chance(500),
         }
     }
 }

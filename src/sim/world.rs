@@ -245,7 +245,8 @@ impl World {
         if self.defect == Some(Defect::ZxidReused) && tree.last_zxid().0 > 0 {
             tree.set_last_zxid(crate::zxid::Zxid(tree.last_zxid().0 - 1));
         }
-        let store = Store::new(self.defect, tree.last_zxid(), u64::from(self.generation) * 1_000_000);
+        let direct = self.swarm.direct_log;
+        let store = Store::new(self.defect, direct, tree.last_zxid(), u64::from(self.generation) * 1_000_000);
         let seed = self.rng.next();
         let mut node = Node::new(&self.swarm, tree, store, self.defect, now, seed);
         let (opened, out) = self.with_turn(|turn| node.open_log(turn));

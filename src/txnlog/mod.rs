@@ -40,7 +40,10 @@ use crate::zxid::Zxid;
 pub use durable::{Durable, PendingFlush};
 pub use parse::Damage;
 pub use scanner::{Entry, ScanEnd, Scanner};
-pub use writer::{Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom, SPARE_PREFIX, WriterSettings};
+pub use writer::{
+    Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom, SPARE_PREFIX,
+    WriterSettings,
+};
 
 /// The first four bytes of a log file, "ZKLG".
 pub const MAGIC: u32 = 0x5a4b_4c47;

@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::txnlog::{FileId, TAIL_MARK_BYTES};
 
 use super::segment::{Preparation, Segment};
+use super::way::WayKind;
 
 /// What the appending thread asks for.
 pub(super) enum Job {
@@ -63,6 +64,7 @@ pub(super) enum Completion {
 /// The thread's state.
 pub(super) struct Background {
     dir: PathBuf,
+    kind: WayKind,
     jobs: Receiver<Job>,
     /// Closed when the thread ends, by a panic too: the wake in `_last` follows.
     completions: Sender<Completion>,
@@ -94,12 +96,13 @@ impl Drop for WakeAtEnd {
 impl Background {
     pub(super) fn new(
         dir: PathBuf,
+        kind: WayKind,
         jobs: Receiver<Job>,
         completions: Sender<Completion>,
         urgent: Arc<AtomicBool>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { dir, jobs, completions, urgent, making: None, last: WakeAtEnd(wake) }
+        Self { dir, kind, jobs, completions, urgent, making: None, last: WakeAtEnd(wake) }
     }
 
     /// Works until the log is dropped.
@@ -161,7 +164,7 @@ impl Background {
         if making.at > now {
             return Some(making.at - now);
         }
-        match making.step() {
+        match making.step(self.kind) {
             Ok(None) if self.urgent.load(Ordering::Relaxed) => Some(Duration::ZERO),
             Ok(None) => Some(now.elapsed().min(PAUSE_MAX)),
             Ok(Some(segment)) => self.end_making(Ok(segment)),
@@ -184,9 +187,9 @@ impl Background {
 
 impl Making {
     /// Does the next piece; the file where it was the last.
-    fn step(&mut self) -> io::Result<Option<Segment>> {
+    fn step(&mut self, kind: WayKind) -> io::Result<Option<Segment>> {
         let Some(mut begun) = self.begun.take() else {
-            self.begun = Some(Preparation::begin(&self.path, self.bytes)?);
+            self.begun = Some(Preparation::begin(&self.path, self.bytes, kind)?);
             return Ok(None);
         };
         match begun.step() {

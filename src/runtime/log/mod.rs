@@ -1,14 +1,15 @@
 //! The log on real files: what the quorum core appends to.
 //!
 //! [`LogWriter`] decides everything: which file entries go to, how it is called, what a flush does.
-//! This shell carries its effects out. An append is a copy into mapped memory. The flush of a file
-//! goes through the quorum core's ring. What may take its time in the kernel otherwise (making and
-//! naming files, syncing the directory, cutting padding) is a background thread's, so that the
-//! quorum core waits for no directory.
+//! This shell carries its effects out, in the [`Way`] that is asked for and possible: entries are
+//! stored into a map of the file and the ring syncs it, or they are staged and the ring writes them.
+//! What may take its time in the kernel otherwise (making and naming files, syncing the directory,
+//! cutting padding) is a background thread's, so that the quorum core waits for no directory.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `segment` | one file, mapped |
+//! | `segment` | one file |
+//! | `way` | how entries get into files |
 //! | `background` | the thread |
 //! | `error` | what a person is told |
 
@@ -17,6 +18,7 @@ mod error;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -29,16 +31,20 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::limits;
 use crate::txnlog::{
-    self, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NoRoom, PendingFlush, SPARE_PREFIX, WriterSettings,
+    self, Appending, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NoRoom, PendingFlush, SPARE_PREFIX,
+    WriterSettings,
 };
 use crate::zxid::Zxid;
 
-use super::ring::{Ring, RingError, Token};
+use super::ring::{Pages, Ring, RingError, Token};
 
 use background::{Background, Completion, Job};
 use segment::{Segment, WINDOW_BYTES};
 
 pub use error::{LogError, NoSpare};
+pub use way::{LogMode, Way};
+
+use way::WayKind;
 
 /// What a log is like.
 #[derive(Clone, Debug)]
@@ -52,6 +58,8 @@ pub struct LogConfig {
     /// `forceSync`: without it no flush waits for the disk, and a power failure loses acknowledged
     /// writes.
     pub force_sync: bool,
+    /// `ringkeeper.log`: how groups get to the disk.
+    pub mode: LogMode,
 }
 
 impl LogConfig {
@@ -62,21 +70,26 @@ impl LogConfig {
             segment_bytes: limits::LOG_PREALLOC_BYTES,
             record_bytes_max: limits::RECORD_BYTES_MAX as u64,
             force_sync: true,
+            mode: LogMode::DEFAULT,
         }
     }
 
     /// The smallest segment that a start can do with, in bytes.
     pub fn segment_bytes_min(&self) -> u64 {
-        self.settings().segment_bytes_min()
+        self.settings(WayKind::Mapped).segment_bytes_min()
     }
 
-    fn settings(&self) -> WriterSettings {
+    fn settings(&self, kind: WayKind) -> WriterSettings {
         WriterSettings {
             segment_bytes: self.segment_bytes,
             first_segment_bytes: FIRST_SEGMENT_BYTES,
             segment_bytes_step: SEGMENT_BYTES_STEP,
             record_bytes_max: self.record_bytes_max,
             force_sync: self.force_sync,
+            appending: match kind {
+                WayKind::Direct => Appending::Direct,
+                WayKind::Mapped | WayKind::Cached => Appending::Stored,
+            },
         }
     }
 }
@@ -98,12 +111,16 @@ pub enum LogEvent {
 /// The log of one server; owned by the thread that appends.
 pub struct Log {
     config: LogConfig,
+    way: Way,
     writer: LogWriter,
     /// The files that entries go to or wait in; a handful.
     files: Vec<OpenSegment>,
-    /// The file whose flush the ring is to begin, then the one that it is at.
-    to_sync: Option<FileId>,
-    syncing: Option<FileId>,
+    /// What the ring is to do next, then the file that it is at: one operation at a time.
+    to_flush: Option<ToFlush>,
+    flushing: Option<FileId>,
+    /// The blocks that are being written, and aligned memory for the next ones.
+    writing: Vec<u8>,
+    pages: Option<Pages>,
     /// Why the log has failed, until it is said; why no file could be made.
     failure: Option<io::Error>,
     no_spare: Option<io::Error>,
@@ -113,6 +130,12 @@ pub struct Log {
     completions: Receiver<Completion>,
     urgent: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// An operation for the ring.
+enum ToFlush {
+    Sync { file: FileId },
+    Write { file: FileId, offset: u64, blocks: Vec<u8> },
 }
 
 /// A file with the window of it that is kept mapped. Invariant: `released <= prefaulted`.
@@ -133,16 +156,21 @@ impl Log {
         let (jobs, job_queue) = unbounded();
         let (completion_queue, completions) = unbounded();
         let urgent = Arc::new(AtomicBool::new(true));
-        let background = Background::new(config.dir.clone(), job_queue, completion_queue, urgent.clone(), wake);
+        let way = Way::choose(&config.dir, config.mode, config.force_sync);
+        let background =
+            Background::new(config.dir.clone(), way.kind, job_queue, completion_queue, urgent.clone(), wake);
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
         let thread =
             thread.map_err(|error| LogError::new("no thread can be started for the log", &config.dir, error))?;
         let mut log = Self {
-            writer: LogWriter::new(config.settings(), last, 0),
+            writer: LogWriter::new(config.settings(way.kind), last, 0),
             config,
+            way,
             files: Vec::new(),
-            to_sync: None,
-            syncing: None,
+            to_flush: None,
+            flushing: None,
+            writing: Vec::new(),
+            pages: None,
             failure: None,
             no_spare: None,
             buffers: Vec::new(),
@@ -156,6 +184,11 @@ impl Log {
             log.wait();
         }
         Ok(log)
+    }
+
+    /// How entries get into files.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Bytes of entries that are certain to fit, of which `pending` are encoded and not yet
@@ -178,9 +211,9 @@ impl Log {
     /// Appends whole entries, in zxid order, the last of which is `last`. Gives a buffer back that
     /// can be used again.
     pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<Vec<u8>, NoRoom> {
-        self.writer.append(entries, last)?;
+        let buffer = self.writer.append(entries, last)?;
         self.run_effects();
-        Ok(self.buffers.pop().unwrap_or_default())
+        Ok(if buffer.capacity() > 0 { buffer } else { self.buffers.pop().unwrap_or_default() })
     }
 
     /// The next append starts a new file, if there is one ready that holds what was promised; else
@@ -203,22 +236,54 @@ impl Log {
 
     /// Gives the ring what is to be flushed.
     pub fn submit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
-        if let Some(file) = self.to_sync.take() {
-            self.syncing = Some(file);
-            let fd = self.segment(file).as_raw_fd();
-            // SAFETY: the file stays open until its flush has ended: the machine has it cut, which is
-            // what closes it, only after that.
-            ring.sync(FLUSH, unsafe { BorrowedFd::borrow_raw(fd) })?;
+        let Some(flush) = self.to_flush.take() else { return Ok(()) };
+        let file = flush.file();
+        assert!(self.flushing.replace(file).is_none(), "one operation at a time");
+        let fd = self.segment(file).as_raw_fd();
+        // SAFETY: the file stays open until the operation has ended: the machine has it cut, which is
+        // what closes it, only after that.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        match flush {
+            ToFlush::Sync { .. } => ring.sync(FLUSH, fd),
+            ToFlush::Write { offset, blocks, .. } => {
+                let len = blocks.len();
+                let pages = self.pages.take().filter(|pages| pages.len() >= len);
+                let mut pages = match pages.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok) {
+                    Ok(pages) => pages,
+                    Err(error) => {
+                        self.on_written(None, Err(error));
+                        return Ok(());
+                    }
+                };
+                pages[..len].copy_from_slice(&blocks);
+                self.writing = blocks;
+                let bytes = u32::try_from(len).expect("a group is far below 4 GiB");
+                ring.write(FLUSH, fd, pages, bytes, offset, true)
+            }
         }
-        Ok(())
     }
 
-    /// The flush that the ring was given has ended so. [`Log::submit`] must follow: it may be the
-    /// turn of the next file.
+    /// The sync that the ring was given has ended so. [`Log::submit`] must follow: it may be the turn
+    /// of the next file.
     pub fn on_synced(&mut self, result: io::Result<()>) {
-        if let Some(file) = self.syncing.take() {
+        if let Some(file) = self.flushing.take() {
             self.done(result, |result| LogDone::Synced { file, result });
         }
+    }
+
+    /// The write that the ring was given has ended: so many bytes are on the disk. [`Log::submit`]
+    /// must follow.
+    pub fn on_written(&mut self, pages: Option<Pages>, written: io::Result<usize>) {
+        let Some(file) = self.flushing.take() else { return };
+        self.pages = pages.filter(|pages| pages.len() <= PAGES_BYTES_MAX);
+        let blocks = std::mem::take(&mut self.writing);
+        let result = match written {
+            Ok(bytes) if bytes == blocks.len() => Ok(()),
+            // The rest met an error that the kernel did not get to say.
+            Ok(bytes) => Err(io::Error::other(format!("{bytes} of {} bytes were written", blocks.len()))),
+            Err(error) => Err(error),
+        };
+        self.done(result, |result| LogDone::Written { file, blocks, result });
     }
 
     /// The next thing that happened.
@@ -244,9 +309,8 @@ impl Log {
         self.writer.flush(PendingFlush::of(self.writer.appended()));
         loop {
             self.run_effects();
-            if let Some(file) = self.to_sync.take() {
-                let result = self.segment(file).sync();
-                self.done(result, |result| LogDone::Synced { file, result });
+            if let Some(flush) = self.to_flush.take() {
+                self.flush_now(flush);
             } else if self.writer.is_flushing() {
                 self.wait();
             } else {
@@ -288,12 +352,34 @@ impl Log {
         Ok(())
     }
 
+    fn flush_now(&mut self, flush: ToFlush) {
+        match flush {
+            ToFlush::Sync { file } => {
+                let result = self.segment(file).sync();
+                self.done(result, |result| LogDone::Synced { file, result });
+            }
+            ToFlush::Write { file, offset, blocks } => {
+                let result = self.write_now(file, offset, &blocks);
+                self.done(result, |result| LogDone::Written { file, blocks, result });
+            }
+        }
+    }
+
+    fn write_now(&self, file: FileId, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        let mut pages = Pages::zeroed(blocks.len())?;
+        pages[..blocks.len()].copy_from_slice(blocks);
+        self.segment(file).write_durably(offset, &pages[..blocks.len()])
+    }
+
     /// Carries out what the machine asks for, but for flushes, which wait for the ring.
     fn run_effects(&mut self) {
         while let Some(effect) = self.writer.poll() {
             match effect {
                 LogEffect::Store { file, offset, bytes } => self.store(file, offset, bytes),
-                LogEffect::Sync { file } => self.to_sync = Some(file),
+                LogEffect::Sync { file } => self.to_flush = Some(ToFlush::Sync { file }),
+                LogEffect::Write { file, offset, blocks } => {
+                    self.to_flush = Some(ToFlush::Write { file, offset, blocks });
+                }
                 LogEffect::Make { file, name, bytes, after_ms } => {
                     self.send(Job::Make { file, name, bytes, after_ms });
                 }
@@ -317,8 +403,12 @@ impl Log {
     fn store(&mut self, file: FileId, offset: u64, mut bytes: Vec<u8>) {
         let end = offset + bytes.len() as u64;
         let open = self.files.iter_mut().find(|open| open.file == file).expect("it was made");
-        open.segment.write(offset, &bytes);
+        let stored = open.segment.store(offset, &bytes);
         let jobs = open.move_window(end);
+        if let Err(error) = stored {
+            self.failure.get_or_insert(error);
+            self.writer.on_failed();
+        }
         jobs.into_iter().flatten().for_each(|job| self.send(job));
         if self.buffers.len() < BUFFERS_MAX {
             bytes.clear();
@@ -415,10 +505,21 @@ impl Log {
     }
 }
 
+impl ToFlush {
+    fn file(&self) -> FileId {
+        match self {
+            Self::Sync { file } | Self::Write { file, .. } => *file,
+        }
+    }
+}
+
 impl OpenSegment {
     /// Keeps the pages around `end` mapped, and no others.
     fn move_window(&mut self, end: u64) -> [Option<Job>; 2] {
         let mut jobs = [None, None];
+        if !self.segment.is_mapped() {
+            return jobs;
+        }
         if self.prefaulted < self.segment.bytes() && end + WINDOW_BYTES / 2 > self.prefaulted {
             let range = self.prefaulted..self.prefaulted.max(end) + WINDOW_BYTES;
             self.prefaulted = range.end;
@@ -460,3 +561,6 @@ const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// Segments are a multiple of this.
 const SEGMENT_BYTES_STEP: u64 = 1 << 20;
 const BUFFERS_MAX: usize = 4;
+/// The memory of a direct write is at least and, to be kept, at most so large.
+const PAGES_BYTES_MIN: usize = 256 << 10;
+const PAGES_BYTES_MAX: usize = 4 << 20;

@@ -1,7 +1,8 @@
-//! One file of the log, mapped: made of real zeros, written by one thread, never shortened while it is mapped.
+//! One file of the log: made of real zeros, written by one thread, never shortened while it is in use.
 //!
-//! Why no store into it can end in SIGBUS: its length is fixed before it is mapped, and each of its blocks has been written
-//! and flushed, so that the file system has nothing to allocate when a page is stored to.
+//! Why no store into a map of it can end in SIGBUS: its length is fixed before it is mapped, and each
+//! of its blocks has been written and flushed, so that the file system has nothing to allocate when a
+//! page is stored to. Where that is not enough (`way`), files are not mapped.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
@@ -13,15 +14,19 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
-use crate::txnlog::{Nonce, TAIL_MARK_BYTES, file_header};
+use crate::txnlog::{BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header};
 
-/// A mapped log file with its header in place.
+use super::way::{Block, WayKind};
+
+/// A log file with its header in place.
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
-    map: MmapRaw,
+    bytes: u64,
+    /// None where entries are written.
+    map: Option<MmapRaw>,
     nonce: Nonce,
 }
 
@@ -33,37 +38,51 @@ impl Segment {
 
     /// Bytes of the file.
     pub(super) fn bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.bytes
     }
 
-    /// Copies `bytes` to `offset`. Only the thread that appends calls it.
-    pub(super) fn write(&self, offset: u64, bytes: &[u8]) {
+    /// Whether it is mapped.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// Puts `bytes` at `offset`, into the map or the page cache. Only the thread that appends calls it.
+    pub(super) fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(map) = &self.map else { return self.file.write_all_at(bytes, offset) };
         let offset = usize::try_from(offset).expect("an offset in a mapping fits the address space");
-        let end = offset.checked_add(bytes.len()).expect("lengths in memory add up below the address space");
-        assert!(end <= self.map.len(), "the log never writes beyond its segment");
-        // SAFETY: the range is inside the mapping by the assertion; the mapping lives as long as `self`; the file has all of
-        // its blocks and is not shortened while mapped, so the pages exist. No reference into the mapping is ever made, and the
-        // appending thread is the only one that stores, so no access to this memory races with the copy; `bytes` is memory of
-        // this process outside the mapping.
-        unsafe { self.map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        let end = offset.checked_add(bytes.len()).expect("lengths in memory add up below 2^64");
+        assert!(end <= map.len(), "the log never writes beyond its segment");
+        // SAFETY: the range is inside the mapping by the assertion; the mapping lives as long as
+        // `self`; the file has all of its blocks and is not shortened while mapped, so the pages exist.
+        // No reference into the mapping is ever made, and the appending thread is the only one that
+        // stores, so no access to this memory races with the copy; `bytes` is memory of this process
+        // outside the mapping.
+        unsafe { map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
     }
 
     /// Brings pages in before the appending thread needs them; an unreadable disk fails here instead of in a store.
     pub(super) fn prefault(&self, range: Range<u64>) -> io::Result<()> {
-        let range = self.clip(range);
-        self.map.advise_range(Advice::PopulateRead, range.start, range.len())
+        let (Some(map), range) = (&self.map, self.clip(range)) else { return Ok(()) };
+        map.advise_range(Advice::PopulateRead, range.start, range.len())
     }
 
     /// Gives back the pages of a range that is written, so that the resident memory stays within a window.
     pub(super) fn release(&self, range: Range<u64>) -> io::Result<()> {
-        let range = self.clip(range);
-        // SAFETY: DONTNEED on a shared file mapping drops page table entries only: the bytes stay in the page cache and on
-        // disk, and no reference into the mapping exists that could see anything else.
-        unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
+        let (Some(map), range) = (&self.map, self.clip(range)) else { return Ok(()) };
+        // SAFETY: DONTNEED on a shared file mapping drops page table entries only: the bytes stay in the
+        // page cache and on disk, and no reference into the mapping exists that could see anything else.
+        unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
     }
 
-    /// Waits until everything written so far is on disk.
+    /// Waits until everything stored so far is on disk.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Writes whole blocks, and waits until they are on disk.
+    pub(super) fn write_durably(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(blocks, offset)?;
         self.file.sync_data()
     }
 
@@ -71,6 +90,9 @@ impl Segment {
     pub(super) fn trim(self, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]>) -> io::Result<()> {
         let Self { file, map, .. } = self;
         drop(map);
+        // The mark is no whole block.
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::DIRECT)?;
         file.set_len(bytes)?;
         match mark {
             Some(mark) => file.write_all_at(&mark, bytes),
@@ -95,16 +117,21 @@ impl AsRawFd for Segment {
 pub(super) struct Preparation {
     path: PathBuf,
     file: File,
+    kind: WayKind,
     bytes: u64,
     zeroed: u64,
 }
 
 impl Preparation {
     /// Makes the file and reserves its space.
-    pub(super) fn begin(path: &Path, bytes: u64) -> io::Result<Self> {
+    pub(super) fn begin(path: &Path, bytes: u64, kind: WayKind) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).mode(0o644).open(path)?;
-        let preparation = Self { path: path.to_owned(), file, bytes, zeroed: 0 };
+        options.read(true).write(true).create(true).truncate(true).mode(0o644);
+        if kind == WayKind::Direct {
+            options.custom_flags(libc::O_DIRECT);
+        }
+        let file = options.open(path)?;
+        let preparation = Self { path: path.to_owned(), file, kind, bytes, zeroed: 0 };
         match rustix::fs::fallocate(&preparation.file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(preparation),
             Err(errno) => {
@@ -116,13 +143,15 @@ impl Preparation {
 
     /// Writes and flushes the next piece of zeros; true when all of it is there.
     ///
-    /// In small writes, because one large write would make the page cache keep large folios, of which a flush writes
-    /// every byte again for each entry: with writes of 1 MiB a flush of 250 bytes took 290 us instead of 85.
+    /// Into the page cache they go in small writes, because one large write would make it keep large
+    /// folios, of which a flush writes every byte again for each entry: with writes of 1 MiB a flush of
+    /// 250 bytes took 290 us instead of 85.
     pub(super) fn step(&mut self) -> io::Result<bool> {
         let end = (self.zeroed + STEP_BYTES).min(self.bytes);
+        let piece = if self.kind == WayKind::Direct { ZEROS_BYTES } else { FOLIO_BYTES };
         while self.zeroed < end {
-            let len = (end - self.zeroed).min(ZEROS_BYTES as u64) as usize;
-            self.file.write_all_at(&ZEROS[..len], self.zeroed)?;
+            let len = (end - self.zeroed).min(piece as u64) as usize;
+            self.file.write_all_at(&ZEROS.0[..len], self.zeroed)?;
             self.zeroed += len as u64;
         }
         self.file.sync_data()?;
@@ -131,8 +160,9 @@ impl Preparation {
 
     /// Puts the header in, makes length and blocks durable, maps. Nothing is left after an error.
     pub(super) fn finish(self) -> io::Result<Segment> {
-        match self.map() {
-            Ok((map, nonce)) => Ok(Segment { file: self.file, map, nonce }),
+        let nonce = Nonce::new(RandomState::new().hash_one(0));
+        match self.write_header(nonce).and_then(|()| self.map()) {
+            Ok(map) => Ok(Segment { file: self.file, bytes: self.bytes, map, nonce }),
             Err(error) => {
                 self.abandon();
                 Err(error)
@@ -140,15 +170,22 @@ impl Preparation {
         }
     }
 
-    fn map(&self) -> io::Result<(MmapRaw, Nonce)> {
-        let nonce = Nonce::new(RandomState::new().hash_one(0));
-        self.file.write_all_at(&file_header(nonce), 0)?;
-        self.file.sync_all()?;
+    fn write_header(&self, nonce: Nonce) -> io::Result<()> {
+        let mut block = Box::new(Block([0; BLOCK_BYTES as usize]));
+        block.0[..FILE_HEADER_BYTES].copy_from_slice(&file_header(nonce));
+        self.file.write_all_at(&block.0, 0)?;
+        self.file.sync_all()
+    }
+
+    fn map(&self) -> io::Result<Option<MmapRaw>> {
+        if self.kind != WayKind::Mapped {
+            return Ok(None);
+        }
         let map = MmapOptions::new().len(self.bytes as usize).map_raw(&self.file)?;
         // Readahead would bring in large folios, see `step`.
         map.advise(Advice::Random)?;
         map.advise_range(Advice::PopulateRead, 0, WINDOW_BYTES.min(self.bytes) as usize)?;
-        Ok((map, nonce))
+        Ok(Some(map))
     }
 
     /// Gives the space back.
@@ -163,6 +200,13 @@ impl Preparation {
 pub(super) const WINDOW_BYTES: u64 = 4 << 20;
 /// Zeroed between two looks at other work.
 const STEP_BYTES: u64 = 1 << 20;
-/// One write of zeros, and so at most one folio.
-const ZEROS_BYTES: usize = 16 << 10;
-static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
+/// One write of zeros into the page cache, and so at most one folio.
+const FOLIO_BYTES: usize = 16 << 10;
+/// One direct write of zeros.
+const ZEROS_BYTES: usize = 256 << 10;
+
+/// Memory that direct writes can read.
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_BYTES]);
+
+static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);

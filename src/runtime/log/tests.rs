@@ -89,6 +89,38 @@ fn what_is_appended_is_found_again() {
     assert_eq!(files[0].metadata().unwrap().len(), 16 + entries + mark);
 }
 
+/// Groups of every size, a roll in the middle of a block, the end: the same files in both ways.
+#[test]
+fn both_ways_leave_the_same_entries() {
+    for mode in [LogMode::Mapped, LogMode::Direct] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir, |config| config.mode = mode);
+        let mut zxid = 0;
+        for group in 1..=40 {
+            wait_for_room(&mut log, 1 << 20);
+            let mut entries = Vec::new();
+            for _ in 0..group {
+                zxid += 1;
+                entries.extend(entry(zxid, 30 * group));
+            }
+            append(&mut log, &entries).unwrap();
+            log.flush_blocking().unwrap();
+            if group == 20 {
+                wait_for_spare(&mut log);
+                log.roll();
+            }
+        }
+        let found = read(dir.path());
+        assert!(found.values().all(|(_, clean)| *clean), "{}", log.way());
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [Zxid(1), Zxid(211)]);
+        log.close().unwrap();
+        let found = read(dir.path());
+        assert!(found.values().all(|(_, clean)| *clean));
+        let zxids: Vec<i64> = found.into_values().flat_map(|(zxids, _)| zxids).collect();
+        assert_eq!(zxids, (1..=820).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn a_roll_starts_a_file_and_trims_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -160,7 +192,7 @@ fn without_force_sync_marks_claim_nothing() {
         append(&mut log, &entry(zxid, 40)).unwrap();
         log.flush(PendingFlush::of(log.writer.appended()));
         while !matches!(log.poll(), Some(LogEvent::Durable(_))) {}
-        assert_eq!(log.to_sync, None, "no flush of ours reaches the disk");
+        assert!(log.to_flush.is_none(), "no flush of ours reaches the disk");
     }
     log.close().unwrap();
     let file = std::fs::read(dir.path().join("log.1")).unwrap();
@@ -178,8 +210,8 @@ fn after_a_failed_flush_nothing_succeeds() {
     log.flush_blocking().unwrap();
     append(&mut log, &entry(2, 40)).unwrap();
     log.flush(PendingFlush::of(log.writer.appended()));
-    log.syncing = log.to_sync.take();
-    assert!(log.syncing.is_some());
+    log.flushing = log.to_flush.take().map(|flush| flush.file());
+    assert!(log.flushing.is_some());
     log.on_synced(Err(io::Error::from_raw_os_error(5)));
     let events: Vec<_> = std::iter::from_fn(|| log.poll()).collect();
     assert!(events.iter().any(|it| matches!(it, LogEvent::Failed(why) if why.raw_os_error() == Some(5))));

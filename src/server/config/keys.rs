@@ -259,6 +259,7 @@ pub const KEYS: &[Key] = &[
     key("ringkeeper.shards", Own, Int, Used),
     key("ringkeeper.cores", Own, Text, Used),
     key("ringkeeper.placement", Own, Text, Used),
+    key("ringkeeper.log", Own, Text, Used),
     // The ensemble.
     key("server.", File, Text, Used),
     key("group.", File, Text, Used),

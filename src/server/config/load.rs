@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::acl::DigestAlgorithm;
+use crate::runtime::log::LogMode;
 
 use super::classes;
 use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
@@ -332,12 +333,23 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     config.txn_log_size_limit_bytes = reader.kib("txnLogSizeLimitInKb", -1);
     config.force_sync =
         read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed") != "no";
+    config.log_mode = read_log_mode(reader)?;
     config.fsync_warning_ms = u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
     config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
     config.digest_enabled = reader.bool("digest.enabled", true);
     config.snapshot_compression = read_compression(reader);
     Ok(())
+}
+
+fn read_log_mode(reader: &mut Reader<'_>) -> Result<LogMode, ConfigError> {
+    let key = "ringkeeper.log";
+    let Some(word) = reader.text(key) else { return Ok(LogMode::DEFAULT) };
+    let mode = [LogMode::Mapped, LogMode::Direct].into_iter().find(|mode| mode.word() == word);
+    mode.ok_or_else(|| {
+        let known = "mapped or direct";
+        ConfigError::UnknownWord { key, value: word.to_owned(), known }
+    })
 }
 
 /// `-Dfsync.warningthresholdms` without the prefix is Apache's older spelling, read when the other is not given.

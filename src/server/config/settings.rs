@@ -10,6 +10,7 @@ use super::secret::Secret;
 use crate::acl::DigestAlgorithm;
 use crate::limits;
 use crate::quorum::QuorumConfig;
+use crate::runtime::log::LogMode;
 
 /// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds Apache's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +67,8 @@ pub struct Config {
     pub txn_log_size_limit_bytes: Option<u64>,
     /// `forceSync`: flush the log before a write is acknowledged. Default true; only the word `no` turns it off.
     pub force_sync: bool,
+    /// `ringkeeper.log`: how groups of log entries get to the disk.
+    pub log_mode: LogMode,
     /// `fsync.warningthresholdms`: a flush that takes longer is reported. Default 1000.
     pub fsync_warning_ms: u64,
     /// `snapshot.compression.method`. Default none.
@@ -203,6 +206,7 @@ impl Config {
             pre_alloc_bytes: limits::LOG_PREALLOC_BYTES,
             txn_log_size_limit_bytes: None,
             force_sync: true,
+            log_mode: LogMode::DEFAULT,
             fsync_warning_ms: 1000,
             snapshot_compression: Compression::None,
             snapshot_trust_empty: false,

@@ -40,6 +40,14 @@ impl LogWriter {
                 assert_eq!(file, of);
                 result
             }
+            (Step::Sync { file, .. }, LogDone::Written { file: of, blocks, result }) => {
+                assert_eq!(file, of);
+                if blocks.capacity() <= MEMORY_BYTES_MAX {
+                    self.memory = blocks;
+                    self.memory.clear();
+                }
+                result
+            }
             (Step::Rename { file }, LogDone::Renamed { file: of, result }) => {
                 assert_eq!(file, of);
                 result
@@ -90,7 +98,11 @@ impl LogWriter {
             if self.settings.force_sync && front.durable < front.end {
                 // Nothing that the flush covers is in a later file: it was appended before now.
                 let step = Step::Sync { file, end: front.end, is_last: is_current };
-                return self.begin(step, LogEffect::Sync { file });
+                let effect = match self.settings.appending {
+                    Appending::Stored => LogEffect::Sync { file },
+                    Appending::Direct => front.write(std::mem::take(&mut self.memory)),
+                };
+                return self.begin(step, effect);
             }
             if is_current {
                 return self.end_flush();
@@ -113,3 +125,22 @@ impl LogWriter {
         }
     }
 }
+
+impl OpenFile {
+    /// Writes the blocks that are staged, with a mark after the entries and zeros to the end of the
+    /// last one, which stays staged in `memory` for the entries that follow.
+    fn write(&mut self, memory: Vec<u8>) -> LogEffect {
+        let (offset, mark) = (self.staged_from(), self.mark());
+        let mut blocks = std::mem::replace(&mut self.staged, memory);
+        self.written = self.end;
+        let kept = (self.staged_from() - offset) as usize;
+        self.staged.extend_from_slice(&blocks[kept..]);
+        blocks.extend(mark.into_iter().flatten());
+        blocks.resize(blocks.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+        debug_assert!(offset + blocks.len() as u64 <= self.bytes, "files are whole blocks");
+        LogEffect::Write { file: self.file, offset, blocks }
+    }
+}
+
+/// What is kept of the memory of a write for the next one; more is given back.
+const MEMORY_BYTES_MAX: usize = 4 << 20;

@@ -18,6 +18,13 @@
 //! open file, so of two flushes one would hear "ok". A failed step ends the log for good. The kernel
 //! counts pages as clean after an error, so a second attempt would prove nothing.
 //!
+//! Entries get into a file in one of two ways ([`Appending`]). Stored, they go into the map or the
+//! page cache at once, and a flush syncs the file. Direct, they are staged here, and a flush writes
+//! the blocks that they make up past the page cache, durably. The last block is filled up with zeros
+//! and written again with the entries that follow. That puts nothing at risk: each of its sectors
+//! that is durable is written with the same bytes, and the one that the entries end in has more
+//! behind them.
+//!
 //! A full disk: no file can be made, [`LogWriter::room`] shrinks to what is there, and the attempt is
 //! repeated every second.
 //!
@@ -38,8 +45,8 @@ use std::collections::VecDeque;
 use crate::zxid::Zxid;
 
 use super::{
-    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, closing_mark, file_name,
-    first_entry, tail_mark,
+    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, closing_mark, file_header,
+    file_name, first_entry, tail_mark,
 };
 
 use flush::Step;
@@ -56,15 +63,26 @@ pub struct WriterSettings {
     pub segment_bytes_step: u64,
     /// The longest record that will be appended.
     pub record_bytes_max: u64,
-    /// `forceSync`: without it no flush waits for the disk, and marks claim nothing.
+    /// `forceSync`: without it no flush waits for the disk, and marks claim nothing. It needs
+    /// [`Appending::Stored`].
     pub force_sync: bool,
+    pub appending: Appending,
+}
+
+/// How entries get into a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appending {
+    /// Each append is an [`LogEffect::Store`], each flush of a file a [`LogEffect::Sync`].
+    Stored,
+    /// Each flush of a file is one [`LogEffect::Write`] of whole blocks.
+    Direct,
 }
 
 /// One file of this run, by the number under which it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId(pub u64);
 
-/// What the machine asks of its shell. Each but [`LogEffect::Store`] is answered by the
+/// What the machine asks of its shell. Each but a [`LogEffect::Store`] is answered by the
 /// [`LogDone`] of the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LogEffect {
@@ -76,6 +94,8 @@ pub enum LogEffect {
     Store { file: FileId, offset: u64, bytes: Vec<u8> },
     /// Make all that was stored in the file so far durable.
     Sync { file: FileId },
+    /// Write whole blocks at the offset, and make them durable.
+    Write { file: FileId, offset: u64, blocks: Vec<u8> },
     /// Give the file its name, in place of what has it.
     Rename { file: FileId, from: String, to: String },
     /// Make the names in the directory durable.
@@ -88,7 +108,7 @@ pub enum LogEffect {
 }
 
 /// What came of an effect. An error means that the outcome is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum LogDone {
     /// The file is there with a header of this nonce; or it is not, and nothing is left of it.
     Made {
@@ -97,6 +117,12 @@ pub enum LogDone {
     },
     Synced {
         file: FileId,
+        result: Result<(), Failed>,
+    },
+    /// Gives the memory back.
+    Written {
+        file: FileId,
+        blocks: Vec<u8>,
         result: Result<(), Failed>,
     },
     Renamed {
@@ -164,11 +190,14 @@ pub struct LogWriter {
     step: Option<Step>,
     failed: bool,
     full: bool,
+    /// Memory of the last write, for the next one.
+    memory: Vec<u8>,
     effects: VecDeque<LogEffect>,
     events: VecDeque<LogEvent>,
 }
 
-/// A file with entries. Invariant: `header <= durable <= end <= bytes`.
+/// A file with entries. Invariant: `header <= durable <= end <= bytes`, and where appends are direct
+/// `durable <= written <= end`.
 #[derive(Debug)]
 struct OpenFile {
     file: FileId,
@@ -181,6 +210,10 @@ struct OpenFile {
     end: u64,
     /// Everything before it is on the disk.
     durable: u64,
+    /// Direct: everything before it has been given to a write.
+    written: u64,
+    /// Direct: what the file holds from the start of the block in which `written` lies up to `end`.
+    staged: Vec<u8>,
 }
 
 /// How far a file's name has got.
@@ -197,6 +230,8 @@ impl LogWriter {
     /// `last` is in earlier files, which stay as they are; files get numbers from `first_file` on.
     pub fn new(settings: WriterSettings, last: Zxid, first_file: u64) -> Self {
         let smallest = settings.segment_bytes_min();
+        assert!(settings.segment_bytes_step.is_multiple_of(BLOCK_BYTES), "files are whole blocks");
+        assert!(settings.force_sync || settings.appending == Appending::Stored, "nothing is flushed");
         let mut writer = Self {
             settings,
             files: VecDeque::new(),
@@ -212,6 +247,7 @@ impl LogWriter {
             step: None,
             failed: false,
             full: false,
+            memory: Vec::new(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -220,8 +256,9 @@ impl LogWriter {
         writer
     }
 
-    /// Appends whole entries, in the order of their zxids, the last of which is `last`.
-    pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<(), NoRoom> {
+    /// Appends whole entries, in the order of their zxids, the last of which is `last`. Gives the
+    /// buffer back, or an empty one where an effect has taken it.
+    pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<Vec<u8>, NoRoom> {
         self.check();
         assert!(!entries.is_empty() && last > self.appended, "{last} follows {}", self.appended);
         if self.failed {
@@ -230,11 +267,11 @@ impl LogWriter {
         let len = entries.len() as u64;
         let parts = self.split(&entries);
         assert!(parts.is_some() || len > self.promised, "{len} of {} promised bytes", self.promised);
-        self.write_parts(entries, &parts.ok_or(NoRoom)?);
+        let buffer = self.write_parts(entries, &parts.ok_or(NoRoom)?);
         self.promised = self.promised.saturating_sub(len);
         self.appended = last;
         self.check();
-        Ok(())
+        Ok(buffer)
     }
 
     /// The next append starts a new file, or the first one after it for which files are ready that
@@ -328,18 +365,35 @@ impl LogWriter {
         self.flushing.is_some()
     }
 
-    fn write_parts(&mut self, mut entries: Vec<u8>, parts: &[usize]) {
+    fn write_parts(&mut self, mut entries: Vec<u8>, parts: &[usize]) -> Vec<u8> {
+        if self.settings.appending == Appending::Direct {
+            let mut at = 0;
+            for (index, len) in parts.iter().enumerate() {
+                let part = &entries[at..at + len];
+                self.start_file_at(index, part);
+                self.stage(part);
+                at += len;
+            }
+            assert_eq!(at, entries.len(), "the parts are the whole");
+            return entries;
+        }
         for (index, len) in parts.iter().enumerate() {
             let rest = entries.split_off(*len);
             let part = std::mem::replace(&mut entries, rest);
-            if index > 0 {
-                self.start_file(&part);
-            }
+            self.start_file_at(index, &part);
             if !part.is_empty() {
-                self.write(part);
+                self.store(part);
             }
         }
         assert!(entries.is_empty(), "the parts are the whole");
+        entries
+    }
+
+    /// Every part but the first goes into a file of its own.
+    fn start_file_at(&mut self, index: usize, part: &[u8]) {
+        if index > 0 {
+            self.start_file(part);
+        }
     }
 
     /// Makes the next spare file the current one, under the name that the first of `entries` gives
@@ -349,6 +403,10 @@ impl LogWriter {
         let (_, first) = first_entry(entries).expect("the log gets whole entries");
         let header = FILE_HEADER_BYTES as u64;
         self.plan_ahead();
+        let mut staged = Vec::new();
+        if self.settings.appending == Appending::Direct {
+            staged.extend_from_slice(&file_header(fresh.nonce));
+        }
         self.files.push_back(OpenFile {
             file: fresh.file,
             nonce: fresh.nonce,
@@ -357,22 +415,28 @@ impl LogWriter {
             naming: Naming::Spare,
             end: header,
             durable: header,
+            written: header,
+            staged,
         });
         self.roll_wanted = false;
         self.ask_for_spares();
     }
 
-    fn write(&mut self, mut entries: Vec<u8>) {
+    fn store(&mut self, mut entries: Vec<u8>) {
         let file = self.files.back_mut().expect("a file was started");
         let offset = file.end;
         file.end += entries.len() as u64;
-        assert!(file.end <= file.bytes, "{} bytes in a file of {}", file.end, file.bytes);
-        if let Some(mark) = tail_mark(file.nonce, file.end, file.durable)
-            && file.end + mark.len() as u64 <= file.bytes
-        {
+        if let Some(mark) = file.mark() {
             entries.extend_from_slice(&mark);
         }
         self.effects.push_back(LogEffect::Store { file: file.file, offset, bytes: entries });
+    }
+
+    fn stage(&mut self, entries: &[u8]) {
+        if let Some(file) = self.files.back_mut() {
+            file.end += entries.len() as u64;
+            file.staged.extend_from_slice(entries);
+        }
     }
 
     fn trim(&mut self, file: &OpenFile) {
@@ -403,6 +467,9 @@ impl LogWriter {
         for file in &self.files {
             let header = FILE_HEADER_BYTES as u64;
             assert!(header <= file.durable && file.durable <= file.end && file.end <= file.bytes);
+            let is_direct = self.settings.appending == Appending::Direct;
+            let staged = if is_direct { file.end - file.staged_from() } else { 0 };
+            debug_assert_eq!(file.staged.len() as u64, staged, "{}", file.name);
         }
         let files = self.files.iter().rev().skip(1);
         debug_assert!(files.clone().all(|file| file.end > FILE_HEADER_BYTES as u64), "empty file");
@@ -411,5 +478,21 @@ impl LogWriter {
     }
 }
 
+impl OpenFile {
+    /// The tail mark after the entries that are there, if there is a place for it.
+    fn mark(&self) -> Option<[u8; TAIL_MARK_BYTES]> {
+        assert!(self.end <= self.bytes, "{} bytes in a file of {}", self.end, self.bytes);
+        let mark = tail_mark(self.nonce, self.end, self.durable)?;
+        (self.end + mark.len() as u64 <= self.bytes).then_some(mark)
+    }
+
+    /// Direct: where the next write begins, the start of the block that is not full.
+    fn staged_from(&self) -> u64 {
+        self.written - self.written % BLOCK_BYTES
+    }
+}
+
+/// What direct writes are a multiple of, in place and length: a page, which is enough for every disk.
+pub const BLOCK_BYTES: u64 = 4096;
 /// Spare files are called so and a number; no reader of logs looks at them.
 pub const SPARE_PREFIX: &str = "ringkeeper.spare.";

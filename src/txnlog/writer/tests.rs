@@ -46,7 +46,9 @@ const SETTINGS: WriterSettings = WriterSettings {
     segment_bytes_step: 4 << 10,
     record_bytes_max: 1000,
     force_sync: true,
+    appending: Appending::Stored,
 };
+const DIRECT: WriterSettings = WriterSettings { appending: Appending::Direct, ..SETTINGS };
 
 /// An entry of `len` payload bytes, none of them 0 but those of the zxid.
 fn entry(zxid: i64, len: usize) -> Vec<u8> {
@@ -114,7 +116,7 @@ impl World {
         }
         self.last += entries.len() as i64;
         let appended = self.writer.append(entries.concat(), Zxid(self.last));
-        assert_eq!(appended, Ok(()), "what was promised fits");
+        assert!(appended.is_ok(), "what was promised fits");
         self.run_effects();
     }
 
@@ -129,11 +131,16 @@ impl World {
         while let Some(effect) = self.writer.poll() {
             match effect {
                 LogEffect::Store { file, offset, bytes } => self.store(file, offset, &bytes),
+                LogEffect::Write { file, offset, blocks } => {
+                    assert!(offset.is_multiple_of(BLOCK_BYTES), "{offset}");
+                    assert!(blocks.len().is_multiple_of(BLOCK_BYTES as usize));
+                    self.store(file, offset, &blocks);
+                    self.begin_sync(file);
+                    self.under_way.push_back(LogEffect::Write { file, offset, blocks });
+                }
                 effect => {
                     if let LogEffect::Sync { file } = effect {
-                        let file = self.files.get_mut(&file).expect("it was made");
-                        assert!(file.syncing.is_none(), "nobody else flushes the file");
-                        file.syncing = Some(file.stored.clone());
+                        self.begin_sync(file);
                     }
                     self.under_way.push_back(effect);
                 }
@@ -145,6 +152,20 @@ impl World {
                 LogEvent::Failed => self.failed = true,
                 LogEvent::Room | LogEvent::NoSpare => {}
             }
+        }
+    }
+
+    fn begin_sync(&mut self, file: FileId) {
+        let file = self.files.get_mut(&file).expect("it was made");
+        assert!(file.syncing.is_none(), "nobody else flushes the file");
+        file.syncing = Some(file.stored.clone());
+    }
+
+    fn end_sync(&mut self, file: FileId, is_well: bool) {
+        let file = self.files.get_mut(&file).expect("it was made");
+        let syncing = file.syncing.take().expect("the flush was begun");
+        if is_well {
+            file.synced = syncing;
         }
     }
 
@@ -215,12 +236,12 @@ impl World {
                 LogDone::Made { file, nonce: result.map(|()| nonce) }
             }
             LogEffect::Sync { file } => {
-                let it = self.files.get_mut(&file).expect("it was made");
-                let syncing = it.syncing.take().expect("the flush was begun");
-                if is_well {
-                    it.synced = syncing;
-                }
+                self.end_sync(file, is_well);
                 LogDone::Synced { file, result }
+            }
+            LogEffect::Write { file, blocks, .. } => {
+                self.end_sync(file, is_well);
+                LogDone::Written { file, blocks, result }
             }
             LogEffect::Rename { file, from, to } => {
                 let it = self.files.get_mut(&file).expect("it was made");
@@ -323,8 +344,8 @@ proptest! {
     /// Expiry, rolls, a full disk, room asked for again while entries are encoded: what was promised
     /// fits, what is called durable is, and marks claim nothing else.
     #[test]
-    fn what_is_promised_fits_and_what_is_durable_survives(ops in ops()) {
-        let mut world = World::new(SETTINGS);
+    fn what_is_promised_fits_and_what_is_durable_survives(ops in ops(), is_direct: bool) {
+        let mut world = World::new(if is_direct { DIRECT } else { SETTINGS });
         run(&mut world, ops, false);
         world.append();
         world.settle();
@@ -347,8 +368,8 @@ proptest! {
 
     /// A failed step, whichever it is: nothing is called durable after it.
     #[test]
-    fn after_a_failure_nothing_is_durable(ops in ops()) {
-        let mut world = World::new(SETTINGS);
+    fn after_a_failure_nothing_is_durable(ops in ops(), is_direct: bool) {
+        let mut world = World::new(if is_direct { DIRECT } else { SETTINGS });
         run(&mut world, ops, true);
         if world.failed {
             prop_assert_eq!(world.writer.room(0), 0);
@@ -482,6 +503,33 @@ fn entries_of_one_append_are_split_over_files_at_entries() {
     world.settle();
     assert!(world.names().len() > 1, "{:?}", world.names());
     assert_eq!(world.survivors(), (1..=world.last).collect::<Vec<_>>());
+}
+
+/// What is durable of the last block is written again as it was.
+#[test]
+fn direct_writes_are_whole_blocks_and_begin_with_the_last_one() {
+    let mut world = World::open(DIRECT);
+    let mut writes = Vec::new();
+    for _ in 0..60 {
+        world.write(200);
+        while world.writer.is_flushing() {
+            let is_step = |it: &LogEffect| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. });
+            let at = world.under_way.iter().position(is_step).expect("the flush waits for it");
+            if let LogEffect::Write { file, offset, blocks } = &world.under_way[at] {
+                let model = &world.files[file];
+                let end = Scanner::new(&model.synced).end().expect("memory is readable").offset();
+                let durable = &model.synced[*offset as usize..end.max(*offset) as usize];
+                assert!(blocks.starts_with(durable), "what is durable stays as it is");
+                writes.push((*file, *offset, blocks.len()));
+            }
+            world.complete(at, true);
+        }
+    }
+    assert_eq!(writes.first(), Some(&(FileId(0), 0, 4096)));
+    assert!(writes.contains(&(FileId(1), 0, 8192)), "the write that goes beyond the first block");
+    assert!(writes.iter().any(|(file, ..)| *file == FileId(1)) && world.durable == 60);
+    world.settle();
+    assert_eq!(world.survivors(), (1..=60).collect::<Vec<_>>());
 }
 
 #[test]

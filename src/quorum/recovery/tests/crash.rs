@@ -1,16 +1,26 @@
 //! Crash images: whatever subset of what was not flushed reaches the disk, nothing acknowledged is lost and the start succeeds.
 //!
 //! The disk keeps flushed bytes and synced names apart from the rest. An image takes, of each sector, the content of any
-//! moment since the last flush, of the names any subset of the changes since the directory was synced. The
-//! scenarios do file by file what `runtime/log`, `runtime/snapshotter` and the purge do, in their order.
+//! moment since the last flush, of the names any subset of the changes since the directory was synced. The log
+//! is written by the log machine, both with stores and with direct writes; snapshots and the purge are done as
+//! `runtime/snapshotter` and the purge do them, in their order.
 
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::txnlog::SECTOR_BYTES;
+use crate::txnlog::{
+    Appending, BLOCK_BYTES, FileId, LogDone, LogEffect, LogEvent, LogWriter, PendingFlush, SECTOR_BYTES, WriterSettings,
+};
 
-/// Bytes of a file in these scenarios.
-const SEGMENT_BYTES: usize = 4096;
+/// The log in these scenarios: files of one block, which few entries fill.
+const SETTINGS: WriterSettings = WriterSettings {
+    segment_bytes: BLOCK_BYTES,
+    first_segment_bytes: BLOCK_BYTES,
+    segment_bytes_step: BLOCK_BYTES,
+    record_bytes_max: 1000,
+    force_sync: true,
+    appending: Appending::Stored,
+};
 
 #[derive(Clone, Default)]
 struct File {
@@ -136,31 +146,32 @@ impl Random {
 struct Server {
     disk: Disk,
     writing: Writing,
-    /// The file that is appended to: its number, where it ends, up to where it is flushed.
-    log: Option<(usize, usize, usize)>,
+    log: LogWriter,
+    /// The files of the log, by their numbers on the disk.
+    files: BTreeMap<FileId, usize>,
     acknowledged: Zxid,
     /// The digest of the tree after each transaction.
     digests: BTreeMap<Zxid, i64>,
     random: Random,
-    spares: usize,
     images: usize,
 }
 
 impl Server {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, appending: Appending) -> Self {
         let writing = Writing::new();
         let digests = [(Zxid::ZERO, writing.tree.digest())].into();
         let mut server = Self {
             disk: Disk::default(),
             writing,
-            log: None,
+            log: LogWriter::new(WriterSettings { appending, ..SETTINGS }, Zxid::ZERO, 0),
+            files: BTreeMap::new(),
             acknowledged: Zxid::ZERO,
             digests,
             random: Random(seed),
-            spares: 0,
             images: 0,
         };
         server.snapshot();
+        server.run_effects();
         server
     }
 
@@ -186,55 +197,76 @@ impl Server {
     fn append(&mut self, entries: usize) {
         for _ in 0..entries {
             let entry = self.writing.next();
-            self.digests.insert(self.writing.tree.last_zxid(), self.writing.tree.digest());
-            if self.log.is_none_or(|(_, end, _)| end + entry.len() > SEGMENT_BYTES) {
-                self.roll();
-            }
-            let (file, end, durable) = self.log.unwrap();
-            self.disk.write(file, end, &entry);
-            let end = end + entry.len();
-            if let Some(mark) =
-                tail_mark(NONCE, end as u64, durable as u64).filter(|mark| end + mark.len() <= SEGMENT_BYTES)
-            {
-                self.disk.write(file, end, &mark);
-            }
-            self.log = Some((file, end, durable));
-            self.crash();
+            let last = self.writing.tree.last_zxid();
+            self.digests.insert(last, self.writing.tree.digest());
+            assert!(self.log.room(0) >= entry.len() as u64, "a file is ready");
+            self.log.append(entry, last).expect("it was promised to fit");
+            self.run_effects();
         }
     }
 
     fn flush(&mut self) {
-        let Some((file, end, _)) = self.log else { return };
-        self.disk.sync(file);
-        self.disk.sync_dir();
-        self.log = Some((file, end, end));
-        self.acknowledged = self.writing.tree.last_zxid();
+        self.log.flush(PendingFlush::of(self.writing.tree.last_zxid()));
+        self.run_effects();
+        while let Some(event) = self.log.poll_event() {
+            if let LogEvent::Durable(durable) = event {
+                self.acknowledged = durable.get();
+            }
+        }
+        assert_eq!(self.acknowledged, self.writing.tree.last_zxid());
         self.crash();
     }
 
-    /// The next entry, which the tree has already, goes into a new file.
-    fn roll(&mut self) {
-        let spare = format!("ringkeeper.spare.{}", self.spares);
-        self.spares += 1;
-        let fresh = self.disk.create(&spare);
-        self.disk.write(fresh, 0, &[0; SEGMENT_BYTES]);
-        self.disk.sync(fresh);
-        self.disk.write(fresh, 0, &file_header(NONCE));
-        self.disk.sync(fresh);
-        let retired = self.log.replace((fresh, 16, 16));
-        if let Some((file, ..)) = retired {
-            self.crash();
-            self.disk.sync(file);
-        }
-        self.disk.name(Naming::Rename(spare, file_name(self.writing.tree.last_zxid())));
-        self.crash();
-        self.disk.sync_dir();
-        self.crash();
-        if let Some((file, end, _)) = retired {
-            self.disk.files[file].pending.push(Write::Truncate(end));
-            let mark = tail_mark(NONCE, end as u64, end as u64);
-            mark.into_iter().for_each(|mark| self.disk.write(file, end, &mark));
-            self.crash();
+    /// Does what the log asks for, and crashes in between.
+    fn run_effects(&mut self) {
+        while let Some(effect) = self.log.poll() {
+            if self.acknowledged > Zxid::ZERO {
+                self.crash();
+            }
+            let done = match effect {
+                LogEffect::Store { file, offset, bytes } => {
+                    self.disk.write(self.files[&file], offset as usize, &bytes);
+                    continue;
+                }
+                LogEffect::Make { file, name, bytes, .. } => {
+                    let number = self.disk.create(&name);
+                    self.disk.write(number, 0, &vec![0; bytes as usize]);
+                    self.disk.sync(number);
+                    self.disk.write(number, 0, &file_header(NONCE));
+                    self.disk.sync(number);
+                    self.files.insert(file, number);
+                    LogDone::Made { file, nonce: Ok(NONCE) }
+                }
+                LogEffect::Sync { file } => {
+                    self.disk.sync(self.files[&file]);
+                    LogDone::Synced { file, result: Ok(()) }
+                }
+                LogEffect::Write { file, offset, blocks } => {
+                    self.disk.write(self.files[&file], offset as usize, &blocks);
+                    self.crash();
+                    self.disk.sync(self.files[&file]);
+                    LogDone::Written { file, blocks, result: Ok(()) }
+                }
+                LogEffect::Rename { file, from, to } => {
+                    self.disk.name(Naming::Rename(from, to));
+                    LogDone::Renamed { file, result: Ok(()) }
+                }
+                LogEffect::SyncDir => {
+                    self.disk.sync_dir();
+                    LogDone::DirSynced { result: Ok(()) }
+                }
+                LogEffect::Trim { file, bytes, mark } => {
+                    let number = self.files[&file];
+                    self.disk.files[number].pending.push(Write::Truncate(bytes as usize));
+                    mark.into_iter().for_each(|mark| self.disk.write(number, bytes as usize, &mark));
+                    LogDone::Trimmed { file }
+                }
+                LogEffect::Remove { file, name } => {
+                    self.disk.name(Naming::Remove(name));
+                    LogDone::Removed { file }
+                }
+            };
+            self.log.on_done(done);
         }
     }
 
@@ -269,16 +301,17 @@ impl Server {
     }
 }
 
-fn run(seed: u64) -> usize {
-    let mut server = Server::new(seed);
+fn run(seed: u64, appending: Appending) -> usize {
+    let mut server = Server::new(seed, appending);
     for _ in 0..30 {
-        match server.random.below(8) {
+        match server.random.below(9) {
             0..=2 => {
                 let entries = 1 + server.random.below(9);
                 server.append(entries);
             }
             3..=5 => server.flush(),
             6 => server.snapshot(),
+            7 => server.log.roll(),
             _ => server.purge(),
         }
     }
@@ -286,8 +319,14 @@ fn run(seed: u64) -> usize {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_in_any_crash() {
-    let images: usize = (0..40).map(run).sum();
+fn nothing_acknowledged_is_lost_in_any_crash_of_a_stored_log() {
+    let images: usize = (0..27).map(|seed| run(seed, Appending::Stored)).sum();
+    assert!(images > 5000, "only {images} images were looked at");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_any_crash_of_a_direct_log() {
+    let images: usize = (0..46).map(|seed| run(seed, Appending::Direct)).sum();
     assert!(images > 5000, "only {images} images were looked at");
 }
 
@@ -295,7 +334,7 @@ fn nothing_acknowledged_is_lost_in_any_crash() {
 #[test]
 fn a_lost_directory_entry_is_seen() {
     let lost = (0..50).any(|seed| {
-        let mut server = Server::new(seed);
+        let mut server = Server::new(seed, Appending::Stored);
         let spare = server.disk.create("ringkeeper.spare");
         server.disk.sync_dir();
         let entry = server.writing.next();

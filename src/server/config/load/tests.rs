@@ -188,6 +188,7 @@ fn refusals_name_the_matter_and_the_remedy() {
         ("dataDir=/d\nclientPort=1\nringkeeper.shards=999\n", "ringkeeper.shards is 999"),
         ("dataDir=/d\nclientPort=1\nringkeeper.cores=3-1\n", "ringkeeper.cores is \"3-1\""),
         ("dataDir=/d\nclientPort=1\nringkeeper.placement=x\n", "ringkeeper.placement is \"x\""),
+        ("dataDir=/d\nclientPort=1\nringkeeper.log=x\n", "ringkeeper.log is \"x\""),
         ("dataDir=\\u12\n", "zoo.cfg: line 1: \\u needs four hexadecimal digits"),
     ] {
         let refusal = refusal(text).to_string();
