@@ -30,9 +30,7 @@ mod settings;
 mod sources;
 pub mod values;
 
-pub use error::ConfigError;
-pub use load::{Loaded, ReadFile, load};
-pub use notice::{Level, Notice, Origin};
-pub use secret::Secret;
-pub use settings::{Autopurge, Compression, Config, CoreSettings, PlacementPolicy, WordList};
+pub use load::{Loaded, load};
+pub use notice::{Level, Origin};
+pub use settings::{Compression, Config, PlacementPolicy, WordList};
 pub use sources::Flag;

@@ -10,8 +10,6 @@ use super::keys::KEYS;
 pub enum Origin {
     /// zoo.cfg, on this line.
     File(u32),
-    /// The dynamic configuration file, on this line.
-    DynamicFile(u32),
     /// `-D` on the command line.
     CommandLine,
     /// `-D` in the environment's `SERVER_JVMFLAGS` or `JVMFLAGS`.
@@ -22,7 +20,6 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(line) => write!(f, "configuration line {line}"),
-            Self::DynamicFile(line) => write!(f, "dynamic configuration line {line}"),
             Self::CommandLine => f.write_str("command line"),
             Self::Environment => f.write_str("environment"),
         }
