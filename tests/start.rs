@@ -153,7 +153,7 @@ fn directories_that_can_not_be_had_are_named() {
     assert!(log.contains("data"), "{log}");
 }
 
-/// Without root's rights a directory of somebody else's can not be entered.
+/// Without root's rights a directory of somebody else's cannot be entered.
 #[test]
 fn missing_permission_is_named_with_the_remedy() {
     let home = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ fn a_second_server_on_the_same_directory_is_refused() {
     assert_eq!(four_letters(server.address, "ruok").as_deref(), Some("imok"));
 }
 
-/// A server killed behind `writes` creates; its only log file.
+/// A server killed after `writes` creates; its only log file.
 fn killed_after(home: &Path, writes: usize) -> (Server, PathBuf) {
     let mut server = Server::start(home, &["preAllocSize=1024", "snapCount=1000000"]);
     let mut client = RawClient::connect(server.address, 30_000);

@@ -1,8 +1,8 @@
-//! Why connections are closed.
+//! The reasons why connections are closed.
 
 use std::fmt;
 
-/// Why the frontend ends a connection. Logged at debug level and counted.
+/// The reason why the frontend ends a connection. Logged at debug level and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// A frame that does not decode as what it must be.
@@ -113,12 +113,12 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// How many connections were closed, by reason.
+/// The number of connections that were closed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseCounts([u64; CloseReason::ALL.len()]);
 
 impl CloseCounts {
-    /// How many were closed for this reason.
+    /// The number that were closed for this reason.
     pub fn of(&self, why: CloseReason) -> u64 {
         self.0[why as usize]
     }

@@ -90,7 +90,7 @@ impl ConnContext<'_> {
 }
 
 impl Frontend {
-    /// The session exists from now on: the client hears of it, and what it has already sent is served.
+    /// The session exists from now on: the client is told, and what it has already sent is served.
     pub(super) fn on_session_opened(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
         let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) else { return };
         connection.phase = Phase::Serving;
@@ -124,7 +124,7 @@ impl Frontend {
         self.shard.close(connection, CloseReason::SessionEnded);
     }
 
-    /// The session has ended: so does its connection, behind the replies that are already written.
+    /// The session has ended: so does its connection, after the replies that are already written.
     pub(super) fn on_session_closed(&mut self, session: SessionId) -> Work {
         let Some(conn) = self.shard.sessions.remove(&session) else { return LOOKUP };
         if let Some(connection) = self.connections.get(conn) {

@@ -1,4 +1,4 @@
-//! What the four-letter words and metrics show of a shard: plain values, put into words elsewhere.
+//! The figures of a shard for four-letter words and metrics: plain values, put into words elsewhere.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::close_reason::CloseCounts;
 use super::connection::{Phase, Tally};
 use super::latency::{Latency, LatencySpread};
 
-/// What a shard counts since its start, or since `srst`.
+/// The counts of a shard since its start, or since `srst`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stats {
     pub(super) received: u64,

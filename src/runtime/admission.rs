@@ -1,4 +1,4 @@
-//! Who may connect, and to which shard: connections counted over all shards, in all, by source address (`maxCnxns`,
+//! Admission of connections, and the choice of their shard: connections counted over all shards, in all, by source address (`maxCnxns`,
 //! `maxClientCnxns`) and by shard.
 //!
 //! The kernel gives new connections to one of the rings that accept, and always to the same one while nobody is busy.

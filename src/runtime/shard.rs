@@ -21,7 +21,7 @@ use super::lane::{Lane, WakeHandle};
 use super::ring::{Event, OpKind, ReceiveStop, Ring, RingError, Token, UserData};
 use super::sockets::{Socket, Sockets, Stage, conn, token};
 
-/// What reaches a shard besides committed batches.
+/// A message to a shard other than committed batches.
 pub enum Control {
     /// A connection that another shard has accepted, or whose session this shard owns, with the bytes that nobody has
     /// decoded yet.
@@ -34,7 +34,7 @@ pub enum Control {
     Drain,
 }
 
-/// What the words run on a frontend.
+/// A look of the words at a frontend.
 pub type Inspection = Box<dyn FnOnce(&mut Frontend, Now) + Send>;
 
 /// A four-letter word for the server to answer.
@@ -42,14 +42,14 @@ pub struct WordRequest {
     pub shard: ShardId,
     pub conn: ConnId,
     pub word: [u8; 4],
-    /// What follows `stmk`.
+    /// The mask that follows `stmk`.
     pub argument: Option<i64>,
 }
 
-/// How a shard reaches the others.
+/// A shard's ways to the others.
 pub struct Links {
     pub to_quorum: Arc<Lane<ToQuorum>>,
-    /// Whom the shard has heard of; the waking goes by `to_quorum`.
+    /// The sessions that the shard has heard of; the waking goes by `to_quorum`.
     pub touches: Arc<Lane<TouchReport>>,
     /// The quorum core runs on this very executor and needs no waking.
     pub quorum_is_local: bool,
@@ -531,10 +531,10 @@ fn next_part(sent: usize, bytes: usize) -> Range<usize> {
 /// Rare messages taken in between two looks at the ring.
 const CONTROLS_PER_TURN: usize = 32;
 
-/// How long the peer of a closed connection may take to read what it still gets.
+/// The time that the peer of a closed connection may take to read what it still gets.
 const CLOSING_MS: i64 = 10_000;
 
-/// How long a closed connection may take to take note of it.
+/// The time that a closed connection may take to notice it.
 const LINGER_MS: i64 = 1000;
 
 /// Bytes of one send: what the kernel copies in one go, and the steps in which a client that reads

@@ -73,7 +73,7 @@ impl SnapshotRecord {
     }
 }
 
-/// How snapshots are to be written.
+/// The way snapshots are to be written.
 pub fn snapshotter_config(config: &Config, data: &DataDir) -> SnapshotterConfig {
     SnapshotterConfig {
         codec: match config.snapshot_compression {

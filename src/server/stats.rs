@@ -84,7 +84,7 @@ impl StatsCollector {
         lines
     }
 
-    /// What a word that needs this is made of.
+    /// The parts of a word's answer that needs this.
     pub fn gather(&self, needs: Needs) -> Reports {
         let mut reports = Reports { serving: true, ..Reports::default() };
         if needs.server {

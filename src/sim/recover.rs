@@ -10,7 +10,7 @@ use super::defect::Defect;
 use super::disk::{Disk, DiskError};
 use super::snap::write_whole;
 
-/// How a start went.
+/// The outcome of a start.
 #[derive(Debug)]
 pub enum Start {
     Up(Box<Tree>),

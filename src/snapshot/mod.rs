@@ -11,7 +11,7 @@
 //! zxid     long last zxid, then SEAL 3                                (3.9 and later, unless switched off)
 //! ```
 //!
-//! One running Adler-32 covers everything from the first byte, earlier seals included. What stands behind seal 1 does
+//! One running Adler-32 covers everything from the first byte, earlier seals included. What stands after seal 1 does
 //! not describe itself; [`Reader`] tells by the number of bytes left. Apache's snapshots are fuzzy: nodes are written
 //! while transactions are applied, so the log must be replayed from the zxid of the file's *name*, and a node may name
 //! an ACL that is not in the file. Ours show one point in time, which readers of fuzzy ones read as well.
@@ -31,7 +31,7 @@ pub use compress::Encoder;
 pub use reader::{Corrupt, Part, Reader, SnapshotError};
 pub use writer::Writer;
 
-/// How the bytes of a snapshot file are packed, by the last suffix of its name.
+/// The packing of a snapshot file, by the last suffix of its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codec {
     #[default]
@@ -42,7 +42,7 @@ pub enum Codec {
     Snappy,
 }
 
-/// What stands behind the first seal.
+/// The trailers after the first seal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trailers {
     /// The digest of the tree at some zxid; absent before 3.6.
@@ -56,7 +56,7 @@ pub struct Trailers {
 pub struct ZxidDigest {
     /// The last transaction applied when the nodes had been written; 0 if the writer knew none.
     pub zxid: Zxid,
-    /// 2 since 3.6.0; digests of other versions can not be compared.
+    /// 2 since 3.6.0; digests of other versions cannot be compared.
     pub version: i32,
     pub digest: i64,
 }
@@ -64,7 +64,7 @@ pub struct ZxidDigest {
 /// A snapshot file's name, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileName {
-    /// Where replay starts from.
+    /// The zxid that replay starts from.
     pub zxid: Zxid,
     pub codec: Codec,
 }

@@ -38,7 +38,7 @@ pub enum SnapshotError {
     Read(ReadError),
 }
 
-/// What is wrong with a snapshot.
+/// The fault of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corrupt {
     /// It does not start with "ZKSN".

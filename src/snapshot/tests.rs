@@ -122,7 +122,7 @@ fn every_cut_and_every_flipped_bit_is_found() {
         let bytes = written(&trailers);
         for len in 0..bytes.len() {
             match read(&bytes[..len]) {
-                // Cut exactly behind a seal it is a whole snapshot of an older form.
+                // Cut exactly after a seal it is a whole snapshot of an older form.
                 Ok((_, read_trailers)) => assert_ne!(read_trailers, trailers),
                 Err(SnapshotError::Corrupt { offset, .. }) => assert!(offset <= len as u64),
                 Err(other) => panic!("{other}"),

@@ -33,11 +33,11 @@ enum Tool {
         #[arg(long)]
         check: bool,
     },
-    /// Give up what is behind a bad record: cut a log file at the offset that the server has named. A copy is kept.
+    /// Give up what is after a bad record: cut a log file at the offset that the server has named. A copy is kept.
     Cut { file: PathBuf, offset: u64 },
 }
 
-/// Runs the tool. Exit code 0: the file is whole, or was cut; 1: it is not, or can not be read.
+/// Runs the tool. Exit code 0: the file is whole, or was cut; 1: it is not, or cannot be read.
 pub fn run(args: ToolsArgs) -> ExitCode {
     let mut out = io::stdout().lock();
     let done = match &args.tool {

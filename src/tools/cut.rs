@@ -9,7 +9,7 @@ use crate::pieces::Stream;
 use crate::runtime::datadir::PieceFile;
 use crate::txnlog::Scanner;
 
-/// Why nothing was cut.
+/// The reason why nothing was cut.
 #[derive(Debug)]
 pub enum CutError {
     /// The file could not be read, copied or cut.
@@ -36,7 +36,7 @@ impl std::error::Error for CutError {}
 
 /// Cuts the log file at `path` at `offset`, which must be where its whole records end. The file as it was stays beside it under
 /// a name that no server reads, which is returned. Log files that follow must be moved away by hand: what they hold does
-/// not follow any more, and the start says so.
+/// no longer follow, and the start says so.
 pub fn cut_log(path: &Path, offset: u64) -> Result<PathBuf, CutError> {
     let failed = |error| CutError::Io { path: path.to_owned(), error };
     let source = PieceFile::open(path).map_err(failed)?;

@@ -9,7 +9,7 @@ use crate::zxid::Zxid;
 
 use super::*;
 
-/// What is wrong at the place where the whole entries end.
+/// The fault at the place where the whole entries end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// The file is shorter than its header, or has only zeros there.

@@ -10,7 +10,7 @@ use super::*;
 /// One entry of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where it starts in the file.
+    /// The offset at which it starts in the file.
     pub offset: u64,
     pub zxid: Zxid,
     /// Transaction header, record, digest; its checksum was right.
@@ -24,7 +24,7 @@ impl Entry<'_> {
     }
 }
 
-/// How a file ends.
+/// The end of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanEnd {
     /// Only padding follows `offset`.
@@ -37,7 +37,7 @@ pub enum ScanEnd {
 }
 
 impl ScanEnd {
-    /// Where the whole entries end.
+    /// The offset at which the whole entries end.
     pub fn offset(self) -> u64 {
         match self {
             Self::Clean { offset } | Self::TornTail { offset, .. } | Self::Corrupt { offset, .. } => offset,
@@ -85,7 +85,7 @@ impl<S: Source> Scanner<S> {
         self.window.bytes()
     }
 
-    /// How the file ends; the remaining entries are passed over.
+    /// The end of the file; the remaining entries are passed over.
     pub fn end(&mut self) -> Result<ScanEnd, ReadError> {
         loop {
             if let Some(end) = self.end {

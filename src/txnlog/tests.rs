@@ -16,10 +16,10 @@ fn payload(zxid: i64, len: usize) -> Vec<u8> {
     payload
 }
 
-/// A file of ours as it is on a disk that has got all of it: the entries in groups, a mark behind each, padding.
+/// A file of ours as it is on a disk that has got all of it: the entries in groups, a mark after each, padding.
 struct Written {
     bytes: Vec<u8>,
-    /// Where each entry ends.
+    /// The offset at which each entry ends.
     ends: Vec<usize>,
 }
 
@@ -358,7 +358,7 @@ proptest! {
         let flushed = write(file_header(NONCE), &groups[..groups.len() - 1], 0);
         let mut before = flushed.bytes.clone();
         before.resize(whole.bytes.len(), 0);
-        // The mark behind the flushed entries is on disk as well.
+        // The mark after the flushed entries is on disk as well.
         if groups.len() > 1 {
             let durable = write(file_header(NONCE), &groups[..groups.len() - 2], 0).bytes.len() as u64;
             if let Some(mark) = tail_mark(NONCE, flushed.bytes.len() as u64, durable) {

@@ -1,8 +1,8 @@
-//! From what a disk holds to the tree it means: the newest whole snapshot and every transaction behind it.
+//! From what a disk holds to the tree it means: the newest whole snapshot and every transaction after it.
 //!
 //! It is one function over a [`Storage`], the same for real directories and for the simulated disk. The rules:
 //!
-//! * A start loses nothing silently. A record that was whole once and is not any more, a hole in the order of zxids, a
+//! * A start loses nothing silently. A record that once was whole and no longer is, a hole in the order of zxids, a
 //!   snapshot whose transactions are nowhere: each stops the start with a message that names file, offset, zxid and remedy.
 //! * Only the newest log file's torn tail is cut, and only once everything else has proven right; what is cut was
 //!   never acknowledged ([`crate::txnlog`] says how that is told).
@@ -10,7 +10,7 @@
 //!   written anew from where no tail mark proves it. `settle` says why and what that costs.
 //! * A name that ends in `.tmp` belongs to a file that nobody has finished: it is passed over.
 //! * Within an epoch each zxid is one more than the one before; an epoch starts at counter 1. (Apache gives a write that it
-//!   can not decode the zxid of the one before: such a repetition is taken.)
+//!   cannot decode the zxid of the one before: such a repetition is taken.)
 //! * An older snapshot is used only if the log leads from it to where the newer one was.
 
 mod error;
@@ -81,7 +81,7 @@ pub struct Settling {
     pub mark: Vec<u8>,
 }
 
-/// What recovery may take for granted.
+/// The assumptions that recovery may make.
 #[derive(Clone, Copy, Debug)]
 pub struct RecoverySettings {
     /// `snapshot.trust.empty`: logs without any snapshot are replayed from the empty tree (data of 3.4).
@@ -109,7 +109,7 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
-/// What was found and done, for the start's banner and log.
+/// The findings and actions, for the start's banner and log.
 #[derive(Debug, Default)]
 pub struct RecoveryReport {
     /// The snapshot that was loaded; none in an empty directory, or with `snapshot.trust.empty`. A snapshot must then be made
@@ -131,7 +131,7 @@ pub struct RecoveryReport {
     pub digest_mismatches: u64,
     /// The first of them.
     pub first_mismatch: Option<Zxid>,
-    /// Ephemerals removed because their session is not there any more.
+    /// Ephemerals removed because their session no longer exists.
     pub orphans_removed: usize,
 }
 
@@ -139,7 +139,7 @@ pub struct RecoveryReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub file: String,
-    /// Where the whole records end.
+    /// The offset at which the whole records end.
     pub offset: u64,
     /// What stood there, in words.
     pub why: String,

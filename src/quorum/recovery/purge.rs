@@ -15,7 +15,7 @@ pub struct SnapshotFile {
 }
 
 /// What may be removed, in this order, so that the `keep` newest verified snapshots stay usable: older snapshots, then logs of
-/// which no record lies behind the oldest that is kept. With fewer than `keep` verified ones, what is older than
+/// which no record lies after the oldest that is kept. With fewer than `keep` verified ones, what is older than
 /// the oldest of them; without any, nothing. `keep` is at least 1.
 pub fn superseded(snapshots: &[SnapshotFile], logs: &[String], keep: usize) -> Vec<(Dir, String)> {
     let zxid_of = |file: &SnapshotFile| FileName::parse(&file.name).map(|name| name.zxid);
@@ -30,7 +30,7 @@ pub fn superseded(snapshots: &[SnapshotFile], logs: &[String], keep: usize) -> V
     old.sort_unstable();
     let mut old_logs: Vec<_> = logs.iter().filter_map(|name| Some((zxid_of_name(name)?, name))).collect();
     old_logs.retain(|(zxid, _)| *zxid >= Zxid::ZERO);
-    // The newest log that starts at or before the snapshot may go on behind it.
+    // The newest log that starts at or before the snapshot may go on after it.
     let needed = old_logs.iter().map(|(zxid, _)| *zxid).filter(|zxid| *zxid <= oldest).max();
     old_logs.retain(|(zxid, _)| needed.is_some_and(|needed| *zxid < needed));
     old_logs.sort_unstable();

@@ -1,4 +1,4 @@
-//! Applies the log behind a snapshot, and proves on the way that nothing is missing.
+//! Applies the log after a snapshot, and proves on the way that nothing is missing.
 
 use crate::tree::Tree;
 use crate::txn::{CreateKind, LogRecord, Txn, read_log_record};
@@ -30,7 +30,7 @@ impl<'a> Replay<'a> {
         replay
     }
 
-    /// Replays every file that may hold records behind the snapshot. Returns them in their order.
+    /// Replays every file that may hold records after the snapshot. Returns them in their order.
     pub(super) fn run<S: Storage>(
         &mut self,
         storage: &mut S,
@@ -135,7 +135,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The digest behind a record counts only once the zxid is reached at which a fuzzy snapshot was complete.
+    /// The digest after a record counts only once the zxid is reached at which a fuzzy snapshot was complete.
     fn check_digest(&mut self, record: &LogRecord) {
         if self.expected.is_some() {
             self.check_snapshot_digest();

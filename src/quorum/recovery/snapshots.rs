@@ -9,10 +9,10 @@ use crate::zxid::Zxid;
 use super::error::Rejection;
 use super::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Storage, is_unfinished};
 
-/// Where the replay starts.
+/// The zxid at which the replay starts.
 pub(super) struct Start {
     pub(super) tree: Tree,
-    /// The zxid of the snapshot's name: the replay starts behind it.
+    /// The zxid of the snapshot's name: the replay starts after it.
     pub(super) zxid: Zxid,
     /// The digest that the tree must have at a zxid of the replay.
     pub(super) expected: Option<(Zxid, i64)>,

@@ -1,11 +1,11 @@
-//! Why a data directory can not be used, and what helps.
+//! The reasons why a data directory cannot be used, and their remedies.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A data directory, or a file in it, can not be used.
+/// A data directory, or a file in it, cannot be used.
 #[derive(Debug)]
 pub enum DataDirError {
     /// `datadir.autocreate=false` and it is not there.

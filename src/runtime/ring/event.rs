@@ -1,4 +1,4 @@
-//! What a ring tells its loop: one completion, decoded.
+//! An event of a ring: one completion, decoded.
 
 use std::os::fd::OwnedFd;
 
@@ -19,7 +19,7 @@ pub enum Event {
     AcceptFailed { listener: Token, error: Errno },
     /// Bytes arrived, at least one.
     Received { conn: Token, chunk: Chunk, armed: bool },
-    /// Receiving has ended, and is not armed any more.
+    /// Receiving has ended and is no longer armed.
     ReceiveStopped { conn: Token, cause: ReceiveStop },
     /// A send has ended: its buffer comes back, with the number of bytes the socket took. Fewer than were to be sent
     /// means that the connection broke in the middle.
@@ -37,7 +37,7 @@ pub enum Event {
     CloseFailed { token: Token, error: Errno },
 }
 
-/// Why receiving ended.
+/// The reason why receiving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveStop {
     /// The peer closed its side.

@@ -84,7 +84,7 @@ impl Default for RingConfig {
     }
 }
 
-/// How long a turn may sleep when nothing has completed.
+/// The time that a turn may sleep when nothing has completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Not at all: submit, collect, return.
@@ -290,7 +290,7 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// Why an operation could not be queued or submitted.
+/// The reason why an operation could not be queued or submitted.
 #[derive(Debug)]
 pub enum RingError {
     /// The kernel refused the system call itself.
@@ -301,14 +301,14 @@ pub enum RingError {
     SendInFlight {
         /// Whose send.
         conn: Token,
-        /// What was to be sent.
+        /// The bytes that were to be sent.
         buffer: Vec<u8>,
     },
     /// The slot already has a write in flight; here are the pages back.
     WriteInFlight {
         /// Whose write.
         token: Token,
-        /// What was to be written.
+        /// The bytes that were to be written.
         pages: Pages,
     },
     /// A send is longer than 4 GiB.

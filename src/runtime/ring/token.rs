@@ -37,7 +37,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What kind of operation a completion ends or continues.
+/// The kind of operation that a completion ends or continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpKind {
@@ -81,7 +81,7 @@ impl OpKind {
 /// The 64 bits that go with an operation: kind (8), generation (24), slot (32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserData {
-    /// What the operation does.
+    /// The kind of operation.
     pub kind: OpKind,
     /// Whose operation it is.
     pub token: Token,

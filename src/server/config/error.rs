@@ -1,4 +1,4 @@
-//! Why a configuration is refused. Each says what is wrong, where, and what to write instead; all end in exit code 2.
+//! The reasons to refuse a configuration. Each says what is wrong, where, and what to write instead; all end in exit code 2.
 
 use std::fmt;
 use std::path::PathBuf;

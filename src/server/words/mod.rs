@@ -128,7 +128,7 @@ impl Word {
         FOUR_LETTER_WORDS[self as usize]
     }
 
-    /// What its answer is made of.
+    /// The reports that its answer is made of.
     pub fn needs(self) -> Needs {
         let none = Needs::default();
         match self {
@@ -181,7 +181,7 @@ pub fn answer(word: Word, reports: &Reports) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// What a word that is not in the whitelist is told.
+/// The answer to a word that is not in the whitelist.
 pub fn refusal(word: Word) -> Vec<u8> {
     format!("{} is not executed because it is not in the whitelist.\n", word.name()).into_bytes()
 }

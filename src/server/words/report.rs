@@ -1,4 +1,4 @@
-//! What the words are made of: plain values, gathered by the server before it asks for an answer.
+//! The reports that the words are made of: plain values, gathered by the server before it asks for an answer.
 //!
 //! Times are milliseconds; session ids and zxids are the signed numbers of the wire and print as 16-digit two's
 //! complement.
@@ -42,7 +42,7 @@ pub struct Reports {
 /// Counts and positions of the whole server.
 #[derive(Debug, Clone, Default)]
 pub struct ServerReport {
-    /// What the server is.
+    /// The server's role.
     pub mode: Mode,
     /// Time from a request's arrival to its reply, since the start or the last `srst`.
     pub latency_ms: Summary,
@@ -62,7 +62,7 @@ pub struct ServerReport {
     pub proposal_sizes: Option<ProposalSizes>,
 }
 
-/// What a server is, in the words exporters look for.
+/// A server's role, in the words that exporters look for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
     /// On its own.
@@ -208,7 +208,7 @@ pub struct MonitorReport {
     pub local_sessions: u64,
     /// Of this process.
     pub open_files: u64,
-    /// What this process may open.
+    /// The number of files that this process may open.
     pub max_files: u64,
     /// Since the start.
     pub uptime_ms: u64,
@@ -281,13 +281,13 @@ pub struct ProcessReport {
     pub os_arch: String,
     /// The kernel's release.
     pub os_version: String,
-    /// Who runs the process.
+    /// The user that runs the process.
     pub user_name: String,
     /// Their home directory.
     pub user_home: String,
     /// The working directory.
     pub user_dir: String,
-    /// Where temporary files go.
+    /// The folder of temporary files.
     pub tmp_dir: String,
     /// MiB free.
     pub memory_free_mib: u64,
