@@ -77,19 +77,6 @@ fn glommio_stays_in_its_two_files() {
     assert!(manifest.contains(GLOMMIO_PIN), "Cargo.toml does not pin glommio-ng");
 }
 
-/// `tests/mutants` builds some of the modules as a package of their own.
-#[test]
-fn the_mutants_use_the_same_packages() {
-    let read = |path: &str| fs::read_to_string(root().join(path)).expect("the manifest is readable");
-    let (whole, part) = (read("Cargo.toml"), read("tests/mutants/Cargo.toml"));
-    let section = part.split("[dependencies]\n").nth(1).unwrap_or_default();
-    let lines: Vec<&str> = section.lines().take_while(|line| !line.is_empty()).collect();
-    assert!(lines.len() > 5, "no dependencies found");
-    for line in lines {
-        assert!(whole.lines().any(|other| other == line), "Cargo.toml has no line {line:?}");
-    }
-}
-
 #[test]
 fn unsafe_lives_in_the_runtime_with_its_reason() {
     report("unsafe stands in src/runtime alone, under a SAFETY line", |file, out| {

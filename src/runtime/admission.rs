@@ -1,5 +1,5 @@
-//! Admission of connections, and the choice of their shard: connections counted over all shards, in all, by source address (`maxCnxns`,
-//! `maxClientCnxns`) and by shard.
+//! Admission of connections, and the choice of their shard: connections counted over all shards, in
+//! all, by source address (`maxCnxns`, `maxClientCnxns`) and by shard.
 //!
 //! The kernel gives new connections to one of the rings that accept, and always to the same one while nobody is busy.
 //! So the shard that accepts is not the one that serves: that is the one with the fewest connections.
