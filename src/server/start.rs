@@ -81,7 +81,7 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
     Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
 }
 
-/// What lies between the executors.
+/// The queues between the executors.
 struct Wiring {
     lanes: Vec<ShardLink>,
     controls: Vec<Arc<ControlLane>>,
@@ -195,7 +195,7 @@ fn spawn_all(
 
 fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<(), ExecutorError>) + Send + use<> {
     let ended = ended.clone();
-    // Nobody listens any more at the very end.
+    // Nobody listens at the very end.
     move |result| drop(ended.send(result))
 }
 

@@ -59,7 +59,7 @@ pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
 /// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it whole.
 pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES + 8;
 const _: () = assert!(TAIL_MARK_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
-/// What a disk writes whole or not at all. A tail mark never reaches the end of a sector: an old
+/// The unit that a disk writes whole or not at all. A tail mark never reaches the end of a sector: an old
 /// sector then still ends in a zero.
 pub const SECTOR_BYTES: usize = 512;
 /// Bytes of the smallest payload: a transaction header.
@@ -82,7 +82,7 @@ impl Nonce {
         (dbid >> NONCE_SHIFT == DBID_TAG).then_some(Self(dbid & NONCE_BITS))
     }
 
-    /// What a tail mark at `offset` ends with that claims `durable`.
+    /// The seal of a tail mark at `offset` that claims `durable`.
     fn seal(self, offset: u64, durable: u64) -> u64 {
         [offset, durable].into_iter().fold(mix(self.0), |seal, word| mix(seal ^ word))
     }
@@ -152,7 +152,7 @@ fn sealed_mark(nonce: Nonce, offset: u64, durable: u64) -> [u8; TAIL_MARK_BYTES]
     mark
 }
 
-/// What the tail mark at `offset` claims, if the bytes there begin with one of the file of this nonce.
+/// The claim of the tail mark at `offset`, if the bytes there begin with one of the file of this nonce.
 pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<u64> {
     let mark: &[u8; TAIL_MARK_BYTES] = bytes.first_chunk()?;
     let field = u64::from_be_bytes(*mark.first_chunk()?);
@@ -194,9 +194,9 @@ pub fn adler32(bytes: &[u8]) -> u32 {
     simd_adler32::adler32(&bytes)
 }
 
-/// The byte behind every payload.
+/// The byte after every payload.
 const END_MARK: u8 = b'B';
-/// Where the zxid stands in a payload: behind client id and cxid.
+/// The offset of the zxid in a payload: after client id and cxid.
 const ZXID_OFFSET: usize = 12;
 /// The high 16 bits of the dbid of a file of ours, "RK"; Apache writes a dbid of 0.
 const DBID_TAG: u64 = 0x524b;

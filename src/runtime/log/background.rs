@@ -16,7 +16,7 @@ use crate::txnlog::{FileId, TAIL_MARK_BYTES};
 use super::segment::{Preparation, Segment};
 use super::way::WayKind;
 
-/// What the appending thread asks for.
+/// The requests of the appending thread.
 pub(super) enum Job {
     Make {
         file: FileId,
@@ -45,7 +45,7 @@ pub(super) enum Job {
     Panic,
 }
 
-/// What the appending thread hears.
+/// The answers to the appending thread.
 pub(super) enum Completion {
     /// After an error nothing is left of the file.
     Made {
@@ -79,7 +79,7 @@ struct Making {
     file: FileId,
     path: PathBuf,
     bytes: u64,
-    /// When to begin.
+    /// The time to begin.
     at: Instant,
     begun: Option<Preparation>,
 }

@@ -46,7 +46,7 @@ pub use way::{LogMode, Way};
 
 use way::WayKind;
 
-/// What a log is like.
+/// The settings of a log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// The `version-2` directory of dataLogDir.
@@ -327,7 +327,7 @@ impl Log {
         }
     }
 
-    /// Ends the log: flushes, cuts the zeros behind the last entry, removes the spare files. No flush
+    /// Ends the log: flushes, cuts the zeros after the last entry, removes the spare files. No flush
     /// may be in flight.
     pub fn close(mut self) -> io::Result<()> {
         self.flush_blocking()?;
@@ -556,7 +556,7 @@ fn remove_spares(config: &LogConfig) -> Result<(), LogError> {
 const THREAD: &str = "log-files";
 /// The ring's name of the flush: there is at most one in flight.
 const FLUSH: Token = Token::new(0, 0);
-/// What a start waits for.
+/// The work that a start waits for.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// Segments are a multiple of this.
 const SEGMENT_BYTES_STEP: u64 = 1 << 20;

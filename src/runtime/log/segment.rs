@@ -31,7 +31,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// What the file's tail marks are sealed with.
+    /// The number that the file's tail marks are sealed with.
     pub(super) fn nonce(&self) -> Nonce {
         self.nonce
     }
@@ -86,7 +86,7 @@ impl Segment {
         self.file.sync_data()
     }
 
-    /// Unmaps the file, of which `bytes` are used, cuts what is behind them and appends the mark.
+    /// Unmaps the file, of which `bytes` are used, cuts what is after them and appends the mark.
     pub(super) fn trim(self, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]>) -> io::Result<()> {
         let Self { file, map, .. } = self;
         drop(map);
@@ -196,7 +196,7 @@ impl Preparation {
     }
 }
 
-/// How much of a segment is kept in page tables ahead of the end and behind it.
+/// The bytes of a segment that are kept in page tables ahead of the end and after it.
 pub(super) const WINDOW_BYTES: u64 = 4 << 20;
 /// Zeroed between two looks at other work.
 const STEP_BYTES: u64 = 1 << 20;

@@ -224,7 +224,7 @@ fn after_a_failed_flush_nothing_succeeds() {
 fn a_name_that_can_not_be_made_fails_the_flush() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
-    // A directory of that name can not be replaced by a file.
+    // A directory of that name cannot be replaced by a file.
     std::fs::create_dir(dir.path().join("log.1")).unwrap();
     append(&mut log, &entry(1, 40)).unwrap();
     assert!(log.flush_blocking().is_err());

@@ -7,7 +7,7 @@ use Shape::{Bool, Double, Int, Long, Text};
 use Source::{File, Jvm, Own, Property};
 use Standing::{Alias, Client, Ensemble, Inert, NotYet, Used};
 
-/// Where Apache reads a key.
+/// The place where Apache reads a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// Parsed from zoo.cfg itself; `-Dzookeeper.KEY` does nothing.
@@ -20,7 +20,7 @@ pub enum Source {
     Own,
 }
 
-/// What kind of text a value is; decides what a directly parsed key refuses.
+/// The kind of text that a value is; decides what a directly parsed key refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Any text.
@@ -37,7 +37,7 @@ pub enum Shape {
     Secret,
 }
 
-/// What a key does in a standalone Ringkeeper.
+/// The effect of a key in a standalone Ringkeeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It does what it does in Apache.
@@ -59,11 +59,11 @@ pub enum Standing {
 pub struct Key {
     /// The name as zoo.cfg has it, without `zookeeper.`; one that ends in `.` stands for every name that begins so.
     pub name: &'static str,
-    /// Where it is read.
+    /// The place where it is read.
     pub source: Source,
-    /// What its value is.
+    /// The shape of its value.
     pub shape: Shape,
-    /// What it does here.
+    /// Its effect here.
     pub standing: Standing,
 }
 

@@ -29,7 +29,7 @@ pub struct Loaded {
     pub notices: Vec<Notice>,
 }
 
-/// How files are read: the whole of one, given its path.
+/// The way files are read: the whole of one, given its path.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Loads a server's settings. `arguments` as for `ZooKeeperServerMain`: a configuration file, or port, data directory,
@@ -478,9 +478,9 @@ const UTF8_MARK: &str = "\u{ef}\u{bb}\u{bf}";
 const DEFAULT_DATA_DIR: &str = "ringkeeper-data";
 const DEFAULT_PORT: u16 = 2181;
 const LOOPBACK: &str = "127.0.0.1";
-/// What Apache's sample file says.
+/// The value in Apache's sample file.
 const DEFAULT_TICK_MS: i32 = 2000;
-/// What Apache takes when a file or the arguments do not say.
+/// Apache's value when a file or the arguments do not say.
 const FILE_TICK_MS: i32 = 3000;
 /// Below this no connect request fits.
 const JUTE_BUFFER_MIN: u32 = 64;

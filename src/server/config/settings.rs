@@ -1,4 +1,4 @@
-//! What a standalone server runs by: one field per setting, in the unit its name says, checked and resolved.
+//! The settings of a standalone server: one field per setting, in the unit its name says, checked and resolved.
 //!
 //! Field docs name the key; where it can be read from is in [`super::keys`]. Plain data: it opens, binds and allocates
 //! nothing.
@@ -133,7 +133,7 @@ impl WordList {
     }
 }
 
-/// How snapshots are compressed; also decides the file name's ending.
+/// The compression of snapshots; also decides the file name's ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.

@@ -3,7 +3,7 @@
 use super::spares::spare_name;
 use super::*;
 
-/// What a flush waits for.
+/// The effect that a flush waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A file's bytes up to `end`; the last step of the flush if `is_last`.

@@ -23,7 +23,7 @@
 //! the blocks that they make up past the page cache, durably. The last block is filled up with zeros
 //! and written again with the entries that follow. That puts nothing at risk: each of its sectors
 //! that is durable is written with the same bytes, and the one that the entries end in has more
-//! behind them.
+//! after them.
 //!
 //! A full disk: no file can be made, [`LogWriter::room`] shrinks to what is there, and the attempt is
 //! repeated every second.
@@ -52,7 +52,7 @@ use super::{
 use flush::Step;
 use spares::{Making, Spare};
 
-/// What a log is like. Sizes are in bytes.
+/// The settings of a log. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterSettings {
     /// `preAllocSize`: how large a file is.
@@ -82,7 +82,7 @@ pub enum Appending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId(pub u64);
 
-/// What the machine asks of its shell. Each but a [`LogEffect::Store`] is answered by the
+/// A request of the machine to its shell. Each but a [`LogEffect::Store`] is answered by the
 /// [`LogDone`] of the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LogEffect {
@@ -107,7 +107,7 @@ pub enum LogEffect {
     Remove { file: FileId, name: String },
 }
 
-/// What came of an effect. An error means that the outcome is unknown.
+/// The outcome of an effect. An error means that the outcome is unknown.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LogDone {
     /// The file is there with a header of this nonce; or it is not, and nothing is left of it.
@@ -144,7 +144,7 @@ pub enum LogDone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
-/// What the machine tells whoever appends.
+/// A message of the machine to whoever appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEvent {
     /// A flush has ended.
@@ -175,7 +175,7 @@ pub struct LogWriter {
     coming: VecDeque<u64>,
     making: Option<Making>,
     next_file: u64,
-    /// How much is kept ready after the current file.
+    /// The bytes that are kept ready after the current file.
     ahead: u64,
     /// Bytes of entries that are still promised to fit. Invariant: `promised <= guaranteed()`.
     promised: u64,
@@ -186,7 +186,7 @@ pub struct LogWriter {
     /// A flush that was asked for and has not ended. Invariants: it covers no more than what was
     /// appended; `step` is none without it.
     flushing: Option<PendingFlush>,
-    /// What the flush waits for.
+    /// The effect that the flush waits for.
     step: Option<Step>,
     failed: bool,
     full: bool,
@@ -206,7 +206,7 @@ struct OpenFile {
     /// The name that it gets, or has.
     name: String,
     naming: Naming,
-    /// Where the next entry goes.
+    /// The offset of the next entry.
     end: u64,
     /// Everything before it is on the disk.
     durable: u64,
@@ -216,7 +216,7 @@ struct OpenFile {
     staged: Vec<u8>,
 }
 
-/// How far a file's name has got.
+/// The stage of a file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Naming {
     Spare,
@@ -339,7 +339,7 @@ impl LogWriter {
         self.appended
     }
 
-    /// Where its entries end, in bytes.
+    /// The offset at which its entries end.
     pub fn file_bytes(&self) -> u64 {
         self.files.back().map_or(0, |file| file.end)
     }

@@ -13,7 +13,7 @@ struct ModelFile {
     nonce: Nonce,
     stored: Vec<u8>,
     synced: Vec<u8>,
-    /// What a flush under way covers.
+    /// The entries that a flush under way covers.
     syncing: Option<Vec<u8>>,
     name: String,
     durable_name: String,
@@ -94,7 +94,7 @@ impl World {
         self.room = room.saturating_sub(self.pending_bytes());
     }
 
-    /// What the flush waits for.
+    /// The effect that the flush waits for.
     fn steps(&self) -> Vec<&LogEffect> {
         let is_step = |effect: &&LogEffect| !matches!(effect, LogEffect::Make { .. } | LogEffect::Trim { .. });
         self.under_way.iter().filter(is_step).collect()
