@@ -88,6 +88,9 @@ pub struct QuorumCore {
     /// Requests wait for the next segment of the log.
     stalled: bool,
     last_work: CoreWork,
+    /// Steps that took longer than [`STALL`], and when one was last said.
+    stalls: u64,
+    stall_said_ms: i64,
     failure: Option<io::Error>,
 }
 
@@ -120,6 +123,8 @@ impl QuorumCore {
             room: 0,
             stalled: false,
             last_work: CoreWork::default(),
+            stalls: 0,
+            stall_said_ms: i64::MIN / 2,
             failure: None,
         }
     }
@@ -205,6 +210,7 @@ impl QuorumCore {
 
     /// Takes in requests, logs and flushes them, and commits what has become durable.
     pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+        let began = Instant::now();
         self.last_work = CoreWork::default();
         // One report in a step: the words ask for long ones piece by piece.
         if let Some(look) = self.inspections.pop() {
@@ -223,12 +229,22 @@ impl QuorumCore {
             self.commit();
         }
         self.wake_shards();
+        self.note_stall(began.elapsed(), now);
         Ok(())
     }
 
-    /// What the last step did.
-    pub fn last_work(&self) -> &CoreWork {
-        &self.last_work
+    /// Counts a step that took long, and says now and then what it did. A machine whose cores are
+    /// taken by others stalls a step, too.
+    fn note_stall(&mut self, took: Duration, now: Now) {
+        if took < STALL {
+            return;
+        }
+        self.stalls += 1;
+        if now.mono_ms >= self.stall_said_ms + STALL_SAID_EVERY_MS {
+            self.stall_said_ms = now.mono_ms;
+            let (ms, work, stalls) = (took.as_millis(), &self.last_work, self.stalls);
+            warn!("a step of the quorum core took {ms} ms: {work}; steps that took long so far: {stalls}");
+        }
     }
 
     /// Hears what the log has to say.
@@ -375,6 +391,10 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
 
 /// With less room than for so many of the longest records, and a disk that is not full, requests wait.
 const ROOM_RECORDS_LOW: u64 = 2;
+/// A step that takes longer is counted.
+const STALL: Duration = Duration::from_millis(5);
+/// How often a stall is said at most.
+const STALL_SAID_EVERY_MS: i64 = 10_000;
 /// How long requests are prepared in one step.
 const PREPARE_MAX: Duration = Duration::from_millis(1);
 /// How long readers are kept out in one step.
