@@ -21,6 +21,10 @@ mod status;
 pub mod words;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::quorum::recovery::RecoveryError;
 
 use exit::Exit;
 use start_error::StartError;
@@ -29,6 +33,10 @@ use start_error::StartError;
 pub fn run(config: config::Config) -> ExitCode {
     match serve(config) {
         Ok(()) => Exit::Finished.into(),
+        Err(StartError::Recovery(stopped @ RecoveryError::Stopped)) => {
+            log::info!("{stopped}");
+            Exit::Finished.into()
+        }
         Err(err) => {
             log::error!("{err}");
             err.exit().into()
@@ -37,9 +45,11 @@ pub fn run(config: config::Config) -> ExitCode {
 }
 
 fn serve(config: config::Config) -> Result<(), StartError> {
-    let requests = signals::requests().map_err(|_| StartError::Resources(resources::no_thread()))?;
+    let told_to_stop = Arc::new(AtomicBool::new(false));
+    let requests =
+        signals::requests(told_to_stop.clone()).map_err(|_| StartError::Resources(resources::no_thread()))?;
     let panicked = panics::watch();
-    let startup = preflight::prepare(&config)?;
+    let startup = preflight::prepare(&config, told_to_stop)?;
     let running = start::start(config, startup, panicked)?;
     let why = running.wait(&requests);
     running.stop(why)

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use log::{debug, info, warn};
@@ -38,7 +39,9 @@ pub struct Startup {
 }
 
 /// Looks at the machine, takes the port and the data directory, recovers.
-pub fn prepare(config: &Config) -> Result<Startup, StartError> {
+///
+/// Gives the recovery up once `told_to_stop` is set.
+pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup, StartError> {
     let started = Instant::now();
     info!("Ringkeeper {}, compatible with ZooKeeper {}", env!("CARGO_PKG_VERSION"), words::version::COMPATIBLE_WITH);
     if let Some(before) = resources::raise_open_files() {
@@ -52,6 +55,7 @@ pub fn prepare(config: &Config) -> Result<Startup, StartError> {
         .map_err(StartError::Listen)?;
     let mut data = DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
         .map_err(StartError::DataDir)?;
+    data.stop_with(told_to_stop);
     log_place(&data);
     let began = Instant::now();
     let Recovered { tree, report, last_zxid } = recovered(config, &mut data)?;
@@ -121,6 +125,12 @@ fn log_place(data: &DataDir) {
 fn log_recovered(report: &RecoveryReport, tree: &SharedTree, started: Instant) {
     for (name, why) in &report.rejected {
         warn!("ignoring {name}: {why}");
+    }
+    for name in &report.passed_over {
+        info!("ignoring {name}: whoever wrote it has not finished it");
+    }
+    if report.bytes_anew > 0 {
+        info!("{} KiB of the log were written anew, as nothing proved them to be on the disk", report.bytes_anew >> 10);
     }
     if let Some(cut) = &report.cut {
         info!("{}: a torn tail was cut at offset {}: {}", cut.file, cut.offset, cut.why);

@@ -2,6 +2,8 @@
 //! can be caught ends it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, bounded};
 use log::info;
@@ -17,8 +19,9 @@ pub enum Request {
     Report,
 }
 
-/// Takes every signal over from now on. A second signal that asks for the end does not wait for anything.
-pub fn requests() -> io::Result<Receiver<Request>> {
+/// Takes every signal over from now on. A second signal that asks for the end does not wait for anything. `told_to_stop` is
+/// set with the first: a start that is still recovering looks at it.
+pub fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Request>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ])?;
     let (sender, receiver) = bounded(REQUESTS_MAX);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -26,6 +29,7 @@ pub fn requests() -> io::Result<Receiver<Request>> {
         for signal in signals.forever() {
             match signal {
                 SIGTERM | SIGINT => {
+                    told_to_stop.store(true, Ordering::Relaxed);
                     let name = if signal == SIGTERM { "SIGTERM" } else { "SIGINT" };
                     if stopping || sender.send(Request::Stop(name)).is_err() {
                         let _ = signal_hook::low_level::emulate_default_handler(signal);

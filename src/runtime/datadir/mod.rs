@@ -72,9 +72,9 @@ impl DataDir {
         &self.snapshots
     }
 
-    /// Once it is set, a recovery or a purge ends between two pieces of work.
-    pub fn stopping(&self) -> Arc<AtomicBool> {
-        self.stopping.clone()
+    /// Once `stopping` is set, a recovery or a purge ends between two pieces of work.
+    pub fn stop_with(&mut self, stopping: Arc<AtomicBool>) {
+        self.stopping = stopping;
     }
 
     /// The server id in `myid`; none without the file.
@@ -114,6 +114,9 @@ impl DataDir {
             left -= usize::from(verified);
             files.push(SnapshotFile { name, verified });
         }
+        if self.is_stopping() {
+            return Ok(Vec::new());
+        }
         let old = superseded(&files, &logs, keep);
         for (dir, name) in &old {
             self.remove(*dir, name)?;
@@ -135,6 +138,7 @@ impl DataDir {
         };
         match verify(name, file, &mut rest) {
             Ok(()) => Ok(true),
+            Err(Rejection::Stopped) => Ok(false),
             Err(Rejection::Snapshot(SnapshotError::Read(error))) => {
                 let what = "the snapshot cannot be read";
                 Err(DataDirError::Read { what, path, offset: error.offset, error: error.error })

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 
 use super::super::{Dir, Settling, Storage};
+use crate::pieces::Source;
 
 /// Names and contents.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,29 @@ pub(in super::super) struct Files {
     pub(super) snapshots: Option<BTreeMap<String, Vec<u8>>>,
     /// What was written anew.
     pub(super) settled: Vec<(String, Settling)>,
+    /// A file that cannot be read from this offset on.
+    pub(super) bad: Option<(String, usize)>,
+    /// The start is to be given up.
+    pub(super) stopping: bool,
+}
+
+/// A file, as far as it can be read.
+pub(in super::super) struct Readable {
+    bytes: Vec<u8>,
+    bad: usize,
+}
+
+impl Source for Readable {
+    fn bytes(&self) -> u64 {
+        self.bytes.bytes()
+    }
+
+    fn read_at(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
+        if offset as usize + piece.len() > self.bad {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.bytes.read_at(offset, piece)
+    }
 }
 
 impl Files {
@@ -41,7 +66,7 @@ impl Files {
 }
 
 impl Storage for Files {
-    type File = Vec<u8>;
+    type File = Readable;
     type Error = Infallible;
 
     fn is_one_dir(&self) -> bool {
@@ -52,8 +77,13 @@ impl Storage for Files {
         Ok(self.dir(dir).keys().cloned().collect())
     }
 
-    fn open(&mut self, dir: Dir, name: &str) -> Result<Vec<u8>, Infallible> {
-        Ok(self.dir(dir)[name].clone())
+    fn open(&mut self, dir: Dir, name: &str) -> Result<Readable, Infallible> {
+        let bad = self.bad.as_ref().filter(|(bad, _)| bad == name).map_or(usize::MAX, |(_, offset)| *offset);
+        Ok(Readable { bytes: self.dir(dir)[name].clone(), bad })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Infallible> {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::*;
 use crate::jute::data::Acl;
 use crate::snapshot::{Trailers, Writer, ZxidDigest};
-use crate::txn::{CreateTxn, TxnDigest, write_log_record};
-use crate::txnlog::{Nonce, append_entry, file_header, file_name, tail_mark};
+use crate::txn::{CreateTxn, SetDataTxn, TxnDigest, write_log_record};
+use crate::txnlog::{Nonce, append_entry, closing_mark, file_header, file_name, tail_mark};
 use crate::zxid::SessionId;
 
 pub(super) use disk::Files;
@@ -84,9 +84,8 @@ pub(super) fn log_of(entries: &[Vec<u8>]) -> Vec<u8> {
     bytes.extend(entries.concat());
     let end = bytes.len();
     bytes.resize(end + 1024, 0);
-    if let Some(mark) = tail_mark(NONCE, end as u64, end as u64) {
-        bytes[end..end + mark.len()].copy_from_slice(&mark);
-    }
+    let mark = closing_mark(NONCE, end as u64);
+    bytes[end..end + mark.len()].copy_from_slice(&mark);
     bytes
 }
 
@@ -214,4 +213,94 @@ fn ephemerals_go_with_a_session_that_is_not_there() {
     assert!(recovered.tree.get("/alive").is_some() && recovered.tree.get("/orphan").is_none());
     assert_eq!(recovered.last_zxid, Zxid(3));
     let _: Arc<[Acl]> = recovered.tree.get("/alive").unwrap().acl().clone();
+}
+
+#[test]
+fn every_file_after_the_snapshot_is_written_anew_where_nothing_proves_it() {
+    let mut writing = Writing::new();
+    let mut files = Files::default();
+    let (name, bytes) = writing.snapshot();
+    files.put(&name, bytes);
+    let apache = |bytes: &mut Vec<u8>| bytes[8..16].fill(0);
+    let mut ends = Vec::new();
+    for (first, is_ours, is_proven) in [(1, true, true), (4, false, false), (7, true, false), (10, true, false)] {
+        let entries: Vec<_> = (0..3).map(|_| writing.next()).collect();
+        let end = 16 + entries.concat().len();
+        let mut bytes = log_of(&entries);
+        if !is_ours {
+            apache(&mut bytes);
+            bytes.truncate(end);
+        } else if !is_proven {
+            // The mark says no more than that the first entry was flushed.
+            let durable = 16 + entries[0].len() as u64;
+            bytes[end..end + 20].copy_from_slice(&tail_mark(NONCE, end as u64, durable).unwrap());
+        }
+        files.put(&file_name(Zxid(first)), bytes);
+        ends.push((end as u64, entries[0].len() as u64 + 16));
+    }
+    let recovered = recover(&mut files, &settings()).unwrap();
+    assert_eq!(recovered.last_zxid, Zxid(12));
+    let anew: Vec<_> = files.settled.iter().map(|(name, settling)| (name.as_str(), settling.anew.clone())).collect();
+    let expected = [
+        ("log.1", ends[0].0..ends[0].0),
+        ("log.4", 0..ends[1].0),
+        ("log.7", ends[2].1..ends[2].0),
+        ("log.a", ends[3].1..ends[3].0),
+    ];
+    assert_eq!(anew, expected);
+    let bytes: u64 = expected.iter().map(|(_, anew)| anew.end - anew.start).sum();
+    assert_eq!(recovered.report.bytes_anew, bytes);
+    // What was settled is proven; of the file of another server nothing ever is.
+    files.settled.clear();
+    recover(&mut files, &settings()).unwrap();
+    assert_eq!(files.settled.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["log.4"]);
+}
+
+#[test]
+fn unfinished_files_are_passed_over() {
+    let (mut files, tree) = two_logs();
+    let whole = files.get("snapshot.0").clone();
+    files.put("snapshot.20.tmp", b"ZKSN and no more".to_vec());
+    files.put("snapshot.3.tmp", whole);
+    files.put("log.20.tmp", b"anything".to_vec());
+    let report = recover(&mut files, &settings()).unwrap().report;
+    assert_eq!((report.snapshot.as_deref(), report.rejected.len()), (Some("snapshot.0"), 0));
+    assert_eq!(report.passed_over, ["log.20.tmp", "snapshot.20.tmp", "snapshot.3.tmp"]);
+    assert_eq!(recover(&mut files, &settings()).unwrap().tree.digest(), tree.digest());
+}
+
+/// A client's setData holds a record that would follow it, with marks around, and the power goes
+/// while it is written.
+#[test]
+fn a_record_inside_data_does_not_refuse_the_start_at_any_cut() {
+    let mut writing = Writing::new();
+    let mut files = Files::default();
+    let (name, bytes) = writing.snapshot();
+    files.put(&name, bytes);
+    let mut entries = vec![writing.next(), writing.next()];
+    let before = 16 + entries.concat().len();
+    let mut other = Writing::new();
+    other.tree.set_last_zxid(Zxid(3));
+    let mut data = closing_mark(Nonce::new(1), 50_000).to_vec();
+    data.extend(other.next());
+    data.extend(closing_mark(Nonce::new(2), 60_000));
+    data.extend(other.next());
+    data.extend([0x64; 100]);
+    let set = SetDataTxn { path: "/n1".into(), data: Some(data.into()), version: 1 };
+    entries.push(writing.apply(Zxid(3), SessionId(7), &Txn::SetData(set)));
+    let whole = log_of(&entries);
+    let end = 16 + entries.concat().len();
+    for is_ours in [true, false] {
+        for cut in before..end {
+            let mut torn = files.clone();
+            let mut bytes = whole[..cut].to_vec();
+            if !is_ours {
+                bytes[8..16].fill(0);
+            }
+            bytes.resize(whole.len(), 0);
+            torn.put("log.1", bytes);
+            let recovered = recover(&mut torn, &settings()).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+            assert_eq!(recovered.last_zxid, Zxid(2), "cut at {cut}");
+        }
+    }
 }

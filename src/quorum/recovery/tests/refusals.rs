@@ -131,3 +131,21 @@ fn a_ttl_node_without_extended_types() {
     files.put("log.2", log_of(&[deleted]));
     assert!(recover(&mut files, &off).is_ok());
 }
+
+#[test]
+fn a_read_error_says_where_and_changes_nothing() {
+    let (files, _) = two_logs();
+    for (name, at) in [("snapshot.0", 30), ("log.1", 200), ("log.6", 900)] {
+        let mut failing = files.clone();
+        failing.bad = Some((name.to_owned(), at));
+        let text = refusal(&failing, &settings());
+        assert_says(&text, &[name, "offset", "ddrescue", "Input/output error"]);
+    }
+}
+
+#[test]
+fn a_start_that_is_told_to_stop_changes_nothing() {
+    let (mut files, _) = two_logs();
+    files.stopping = true;
+    assert_says(&refusal(&files, &settings()), &["told to stop", "nothing was changed"]);
+}
