@@ -24,7 +24,7 @@ use crate::zxid::Zxid;
 
 use super::SharedTree;
 
-/// The settings of snapshots.
+/// What snapshots are like.
 #[derive(Clone, Debug)]
 pub struct SnapshotterConfig {
     /// The `version-2` directory of dataDir.
@@ -35,7 +35,7 @@ pub struct SnapshotterConfig {
     pub digest: bool,
     /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid.
     pub last_zxid: bool,
-    /// The highest rate at which snapshots are written, before compression.
+    /// How fast snapshots are written at most, before compression.
     pub bytes_per_second: u64,
 }
 
@@ -69,10 +69,19 @@ pub struct SnapshotFailure {
 impl fmt::Display for SnapshotFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.path.display(), self.what, self.error)?;
-        match self.error.kind() {
-            io::ErrorKind::StorageFull => f.write_str(". Make room: without snapshots the log cannot be purged"),
-            _ => Ok(()),
-        }
+        f.write_str(match (self.error.raw_os_error(), self.error.kind()) {
+            (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                ". Make room: without snapshots the log cannot be purged"
+            }
+            (Some(libc::EMFILE), _) => {
+                ". The process has no descriptor left: raise its limit (ulimit -n, LimitNOFILE=) or lower maxCnxns"
+            }
+            (Some(libc::ENFILE), _) => ". The machine has no descriptor left: raise fs.file-max",
+            (_, io::ErrorKind::ReadOnlyFilesystem) => {
+                ". The file system has become read-only: see dmesg, the disk may be failing"
+            }
+            _ => "",
+        })
     }
 }
 
@@ -89,12 +98,13 @@ pub struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Starts it. `done` is called for each snapshot, on the snapshotter's thread; a purge may be done there.
+    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done there.
     pub fn start(
         config: SnapshotterConfig,
         tree: SharedTree,
         done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
     ) -> io::Result<Self> {
+        remove_leftover(&config);
         let (requests, queue) = bounded(1);
         let thread =
             std::thread::Builder::new().name("snapshots".into()).spawn(move || run(&config, &tree, &queue, done))?;
@@ -112,6 +122,16 @@ impl Snapshotter {
         if self.thread.join().is_err() {
             log::error!("the snapshot thread has panicked");
         }
+    }
+}
+
+/// A crash in the middle of a snapshot leaves its file, which nobody reads and which takes up room.
+fn remove_leftover(config: &SnapshotterConfig) {
+    let path = config.dir.join(TEMPORARY);
+    match std::fs::remove_file(&path) {
+        Ok(()) => log::info!("{}: removed, a crash had interrupted it", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => log::warn!("{}: cannot be removed: {error}", path.display()),
     }
 }
 
@@ -402,6 +422,31 @@ mod tests {
     fn packed_snapshots_as_well() {
         taken_while_writing(Codec::Gzip);
         taken_while_writing(Codec::Snappy);
+    }
+
+    #[test]
+    fn each_failure_says_what_mends_it() {
+        let config = SnapshotterConfig::new("/d".into());
+        for (errno, part) in [
+            (libc::ENOSPC, "Make room"),
+            (libc::EDQUOT, "Make room"),
+            (libc::EMFILE, "LimitNOFILE"),
+            (libc::ENFILE, "fs.file-max"),
+            (libc::EROFS, "read-only"),
+        ] {
+            let failure = config.failure("the snapshot cannot be written", io::Error::from_raw_os_error(errno));
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_a_crash_has_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(TEMPORARY);
+        std::fs::write(&left, "half").unwrap();
+        let config = SnapshotterConfig::new(dir.path().to_owned());
+        Snapshotter::start(config, SharedTree::new(Tree::new()), drop).unwrap().stop();
+        assert!(!left.exists());
     }
 
     #[test]
