@@ -1,4 +1,4 @@
-//! The hash of the scheme digest (`DigestAuthenticationProvider.digestAlg`): the SHA families that a JVM brings along.
+//! The hash of the scheme digest (`DigestAuthenticationProvider.digestAlg`): those that a JVM brings along.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +19,14 @@ pub enum DigestAlgorithm {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// SHA-512/224.
+    Sha512x224,
+    /// SHA-512/256.
+    Sha512x256,
+    /// MD5.
+    Md5,
+    /// MD2.
+    Md2,
     /// SHA3-224.
     Sha3x224,
     /// SHA3-256.
@@ -51,6 +59,10 @@ impl DigestAlgorithm {
             Self::Sha256 => STANDARD.encode(sha2::Sha256::digest(bytes)),
             Self::Sha384 => STANDARD.encode(sha2::Sha384::digest(bytes)),
             Self::Sha512 => STANDARD.encode(sha2::Sha512::digest(bytes)),
+            Self::Sha512x224 => STANDARD.encode(sha2::Sha512_224::digest(bytes)),
+            Self::Sha512x256 => STANDARD.encode(sha2::Sha512_256::digest(bytes)),
+            Self::Md5 => STANDARD.encode(md5::Md5::digest(bytes)),
+            Self::Md2 => STANDARD.encode(md2::Md2::digest(bytes)),
             Self::Sha3x224 => STANDARD.encode(sha3::Sha3_224::digest(bytes)),
             Self::Sha3x256 => STANDARD.encode(sha3::Sha3_256::digest(bytes)),
             Self::Sha3x384 => STANDARD.encode(sha3::Sha3_384::digest(bytes)),
@@ -60,7 +72,7 @@ impl DigestAlgorithm {
 }
 
 /// Java's names and their aliases.
-const NAMES: [(&str, DigestAlgorithm); 15] = [
+const NAMES: [(&str, DigestAlgorithm); 21] = [
     ("SHA1", DigestAlgorithm::Sha1),
     ("SHA-1", DigestAlgorithm::Sha1),
     ("SHA", DigestAlgorithm::Sha1),
@@ -72,6 +84,12 @@ const NAMES: [(&str, DigestAlgorithm); 15] = [
     ("SHA384", DigestAlgorithm::Sha384),
     ("SHA-512", DigestAlgorithm::Sha512),
     ("SHA512", DigestAlgorithm::Sha512),
+    ("SHA-512/224", DigestAlgorithm::Sha512x224),
+    ("SHA512/224", DigestAlgorithm::Sha512x224),
+    ("SHA-512/256", DigestAlgorithm::Sha512x256),
+    ("SHA512/256", DigestAlgorithm::Sha512x256),
+    ("MD5", DigestAlgorithm::Md5),
+    ("MD2", DigestAlgorithm::Md2),
     ("SHA3-224", DigestAlgorithm::Sha3x224),
     ("SHA3-256", DigestAlgorithm::Sha3x256),
     ("SHA3-384", DigestAlgorithm::Sha3x384),
@@ -90,6 +108,9 @@ mod tests {
             ("SHA-256", "wtZw1Um4mq1rRKbXqxHs8ueodBP35/JhtBP/nwJ62WY="),
             ("SHA512", "ICbpgQLY7IUUeqcBGefDeb/WOl1Du5KoY5RX0+hDpW6UmhIeG6yfXhhCfQJHZChZeBdvUBXNvoumekY+NNKIPg=="),
             ("sha3-256", "n/RvsobH/8zZOcOjetd7nUc1fh+dZeopA1uboPolGDE="),
+            ("md5", "vmvqb9Jqk1r+pQsU7OKtLQ=="),
+            ("SHA-512/224", "SMaFBFBNnPaXiL8X0xjo/P/POMVXbIIqkFxGmg=="),
+            ("SHA512/256", "QABeU55/SKMjm2TP7HSvKNTLdxDOOpOi8W/4V/8Kkss="),
             ("SHA-224", "TKEn5Y1mky3Uh6A7+bMh1TPJgKlkcRututL4gg=="),
             ("SHA-384", "AiQTwhiDeP3kDoiUQOML+I9miGA1gKrmc4a4kQiyxZuR/PE8jM/7K5jr7trT/Q8d"),
             ("SHA3-224", "lQBR4+SBNfwCatzl7SI1BZjj79SPiQlvaNYdyA=="),
@@ -99,7 +120,9 @@ mod tests {
             let id = DigestAlgorithm::from_name(name).expect("known").id(b"super:admin");
             assert_eq!(&*id.id, format!("super:{hash}"), "{name}");
         }
-        assert_eq!(DigestAlgorithm::from_name("MD5"), None);
+        // RFC 1319's value of "abc".
+        let md2 = DigestAlgorithm::from_name("MD2").expect("known").id(b"abc");
+        assert_eq!(&*md2.id, "abc:2oU7DT+I2ZswKDpp5t7Wuw==");
         assert_eq!(DigestAlgorithm::from_name("SHA-2"), None);
     }
 }

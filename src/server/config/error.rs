@@ -117,8 +117,8 @@ impl fmt::Display for ConfigError {
             Self::DigestAlgorithm { name } => write!(
                 f,
                 "DigestAuthenticationProvider.digestAlg={name} is none of SHA1, SHA-224, SHA-256, SHA-384, SHA-512, \
-                 SHA3-224, SHA3-256, SHA3-384 and SHA3-512; ACLs made with {name} would match nobody, so the server \
-                 does not start"
+                 SHA-512/224, SHA-512/256, MD5, MD2, SHA3-224, SHA3-256, SHA3-384 and SHA3-512; ACLs made with \
+                 {name} would match nobody, so the server does not start"
             ),
             Self::Usage { arguments } => write!(
                 f,

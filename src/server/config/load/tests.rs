@@ -182,7 +182,7 @@ fn refusals_name_the_matter_and_the_remedy() {
         ("dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n", "observers need an ensemble"),
         ("dataDir=/d\nclientPort=1\nmetricsProvider.className=a.B\n", "metricsProvider.className=a.B: a class of Java"),
         ("dataDir=/d\nclientPort=1\nauthProvider.1=a.B\n", "authProvider.1=a.B: a class of Java"),
-        ("dataDir=/d\nclientPort=1\nDigestAuthenticationProvider.digestAlg=MD5\n", "digestAlg=MD5 is none of SHA1"),
+        ("dataDir=/d\nclientPort=1\nDigestAuthenticationProvider.digestAlg=SHA-7\n", "digestAlg=SHA-7 is none of SHA1"),
         ("dataDir=/d\nclientPort=1\nenforce.auth.enabled=true\n", "enforce.auth.schemes is \"\"; it must be"),
         ("dataDir=/d\nclientPort=1\nautopurge.purgeInterval=x\n", "autopurge.purgeInterval must be a whole number"),
         ("dataDir=/d\nclientPort=1\nringkeeper.shards=999\n", "ringkeeper.shards is 999"),
