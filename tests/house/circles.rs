@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Source, blank, identifier, lines, sources};
 
 /// Circles that are known, by the files in them. The list may only shrink.
-const KNOWN: &[&[&str]] = &[&["frontend/connection.rs", "frontend/framing.rs", "frontend/serve.rs"]];
+const KNOWN: &[&[&str]] = &[];
 
 #[test]
 fn files_of_a_module_do_not_import_each_other_in_circles() {
