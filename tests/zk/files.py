@@ -8,6 +8,7 @@ import zlib
 from .jute import Malformed, Reader
 from .proto import read_acl
 
+TAIL_MARK_TAG = 0x524B
 LOG_MAGIC, SNAPSHOT_MAGIC = 0x5A4B4C47, 0x5A4B534E
 PERSISTED = struct.Struct(">qqqqiiiqq")
 PERSISTED_FIELDS = (
@@ -51,6 +52,9 @@ def read_log(path):
     while reader.left() >= 12:
         checksum, length = reader.long(), reader.int()
         if length == 0:
+            # Ringkeeper's tail mark has a tag here and a seal after the length.
+            if checksum >> 48 & 0xffff == TAIL_MARK_TAG:
+                reader.take(8)
             break
         payload = reader.take(length)
         if reader.byte() != 0x42 or zlib.adler32(payload) != checksum:
