@@ -88,7 +88,8 @@ impl ConnContext<'_> {
                 continue;
             }
             let Some(len) = frame_bytes(rest) else { break };
-            if len <= LENGTH_BYTES || len - LENGTH_BYTES > self.shard.config.frame_bytes_max {
+            let frame_bytes_max = self.shard.config.frame_bytes_max >> if mutant!(FrameLimitTooLow) { 3 } else { 0 };
+            if len <= LENGTH_BYTES || len - LENGTH_BYTES > frame_bytes_max {
                 self.close(CloseReason::FrameLength);
                 continue;
             }

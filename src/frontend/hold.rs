@@ -41,7 +41,9 @@ impl Hold<'_> {
 
     /// Counts work that has been done.
     pub(super) fn spend(&mut self, work: Work) {
-        self.left = self.left.saturating_sub(work);
+        if !mutant!(HoldNotSpent) {
+            self.left = self.left.saturating_sub(work);
+        }
     }
 }
 

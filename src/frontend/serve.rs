@@ -51,7 +51,7 @@ impl ConnContext<'_> {
     #[inline]
     fn must_wait(&self, op: OpCode) -> Option<Wait> {
         let for_quorum = is_for_quorum(op) && self.has_proven_enough(op);
-        if !for_quorum && !self.conn.pending.is_empty() {
+        if !for_quorum && !self.conn.pending.is_empty() && !mutant!(ReadOvertakesWrite) {
             Some(Wait::Order)
         } else if self.unsent() > self.shard.config.out_bytes_max {
             Some(Wait::Reader)

@@ -191,7 +191,7 @@ impl ShardState {
         }
         if self.sessions.get(&conn.session) == Some(&conn.id) {
             self.sessions.remove(&conn.session);
-            if conn.marks.has(ListMark::Touched) {
+            if conn.marks.has(ListMark::Touched) && !mutant!(LastTouchLost) {
                 self.touched_closed.push((conn.session, conn.touched_ms));
             }
         }
@@ -213,6 +213,9 @@ impl ShardState {
 
     /// The quorum core has answered the oldest request of a connection that has gone.
     pub(super) fn take_forgotten(&mut self, conn: ConnId) {
+        if mutant!(OutstandingNeverFreed) {
+            return;
+        }
         let Some(all) = self.forgotten.get_mut(&conn) else { return };
         let pending = all.pop_front();
         if all.is_empty() {
@@ -269,6 +272,9 @@ impl ShardState {
             return None;
         }
         let waiting = self.throttled.len();
+        if mutant!(ThrottledForgotten) && waiting > 1 {
+            self.throttled.pop(connections);
+        }
         let conn = self.throttled.pop(connections)?;
         conn.begin_turn(self.holds);
         Some((conn.id, (room / waiting).max(1)))

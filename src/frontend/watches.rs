@@ -88,6 +88,9 @@ impl ConnContext<'_> {
             let path = given(path)?;
             let missed = match self.tree.get(&path) {
                 None => Some(EventType::NodeDeleted),
+                Some(node) if mutant!(MissedChildNotTold) => {
+                    (node.persisted().mzxid > seen).then_some(EventType::NodeChildrenChanged)
+                }
                 Some(node) => (node.persisted().pzxid > seen).then_some(EventType::NodeChildrenChanged),
             };
             self.tell_or_watch(&path, missed, Modes::CHILD);

@@ -25,6 +25,8 @@ impl Budget {
 
     /// So much was done.
     pub(super) fn spend(&mut self, units: u64) {
-        self.left = self.left.saturating_sub(units);
+        if !mutant!(BudgetNotSpent) {
+            self.left = self.left.saturating_sub(units);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! them against the reference model. What it does not find out, no client would either; what single connections are told is
 //! judged in `stream`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use crate::jute::data::Id;
@@ -12,6 +12,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::model::{Answer, Change, Model};
 use super::op::Op;
+use super::swarm::Swarm;
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,12 @@ pub enum Property {
     Unanswered,
     /// A machine asked for something absurd.
     Shell,
+    /// A connection whose client does everything right is not closed.
+    Closed,
+    /// No request waits longer than its bound.
+    Late,
+    /// What one turn does is bounded.
+    Work,
 }
 
 /// The result of a check.
@@ -105,6 +112,8 @@ pub struct Check {
     head: Model,
     /// The state that clients are shown.
     pub applied: Model,
+    /// The zxid before the first.
+    base: i64,
     /// All transactions since the first, by zxid.
     history: Vec<Done>,
     /// Writes sent, by session and xid; those done stay to tell a second time from a first.
@@ -126,6 +135,17 @@ pub struct Check {
     durable: i64,
     /// The highest zxid that anyone was shown.
     shown: i64,
+    /// Whether quotas are enforced.
+    enforce_quota: bool,
+    /// Sessions of hostile clients, which may end when they like.
+    unjudged: BTreeSet<i64>,
+    /// How far the last flushes have come: entries up to the first of them are followed by a mark that says so.
+    flushes: VecDeque<i64>,
+    /// Virtual microseconds, and until when something was slow that no request can be blamed for.
+    now_us: u64,
+    slow_until_us: u64,
+    /// How long a request may wait otherwise.
+    patience_us: u64,
     /// Whether the log has no room: sessions cannot be ended then.
     disk_full: bool,
     /// Whether it ever had none since the start.
@@ -134,11 +154,13 @@ pub struct Check {
 
 impl Check {
     /// The judge of a fresh server.
-    pub fn new(user: Id) -> Self {
+    pub fn new(user: Id, swarm: &Swarm) -> Self {
+        let base = swarm.zxid_base;
         Self {
             user,
-            head: Model::new(),
-            applied: Model::new(),
+            head: Model::at(base),
+            applied: Model::at(base),
+            base,
             history: Vec::new(),
             asked: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -148,8 +170,14 @@ impl Check {
             renewed: BTreeMap::new(),
             now_ms: 0,
             excused_ms: 0,
-            durable: 0,
-            shown: 0,
+            durable: base,
+            shown: base,
+            enforce_quota: swarm.enforce_quota,
+            unjudged: BTreeSet::new(),
+            flushes: VecDeque::new(),
+            now_us: 0,
+            slow_until_us: 0,
+            patience_us: swarm.patience_us(),
             disk_full: false,
             was_full: false,
         }
@@ -222,13 +250,17 @@ impl Check {
             hold!(doomed, WriteUnasked, "{zxid} removes {path}, which is not due");
             return Ok(());
         }
+        if self.unjudged.contains(&session) && matches!(txn, Txn::Error(_)) {
+            return Ok(());
+        }
         let Some((asked, done)) = self.asked.get_mut(&(session, header.cxid)) else {
             return self.judge_expiry(header, txn, mono_ms);
         };
         hold!(done.is_none(), WriteUnasked, "{zxid} does request {} of {session:x} again", header.cxid);
         *done = Some(zxid);
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
-        let due = self.head.decide(&asked.op, session, ids, &self.user);
+        let used = self.enforce_quota.then_some(&self.applied);
+        let due = self.head.decide(&asked.op, session, ids, &self.user, used);
         hold!(same(&due, txn), WrongOutcome, "{zxid} request {:?} became {txn:?}, not {due:?}", asked.op);
         Ok(())
     }
@@ -248,9 +280,10 @@ impl Check {
             return Err(Property::SessionState.broken(format_args!("{zxid} ends session {session:x}, which is not")));
         };
         let idle_ms = mono_ms - self.heard.get(&session).copied().unwrap_or(0);
-        // Heard of again when its time was over already: the quorum core need not have heard of it yet.
-        let lapsed = self.lapsed.get(&session).is_some_and(|at| mono_ms - at <= LAPSE_MS);
-        let early = idle_ms < i64::from(*timeout_ms) && !lapsed;
+        // Heard of again when its time was over already: the quorum core need not have heard of it yet, or its closeSession may
+        // have waited for room.
+        let lapsed = self.lapsed.get(&session).is_some_and(|at| mono_ms - at <= LAPSE_MS || self.was_full);
+        let early = idle_ms < i64::from(*timeout_ms) && !lapsed && !self.unjudged.contains(&session);
         hold!(!early, ExpiredEarly, "session {session:x} of {timeout_ms} ms was heard of {idle_ms} ms ago");
         let due = Txn::CloseSession { paths: Some(self.head.ephemerals_of(session)) };
         hold!(same(&due, txn), EphemeralOwner, "{zxid} removes {paths:?} with session {session:x}, not {due:?}");
@@ -278,7 +311,7 @@ impl Check {
             let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
             let renewed_ms = self.renewed.get(session).copied().unwrap_or(0);
             let idle_ms = idle_ms.min(mono_ms - renewed_ms.max(self.excused_ms));
-            let late = idle_ms > i64::from(*timeout_ms) + grace_ms;
+            let late = idle_ms > i64::from(*timeout_ms) + grace_ms && !self.unjudged.contains(session);
             hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
         }
         Ok(())
@@ -288,11 +321,61 @@ impl Check {
     pub fn on_room(&mut self, has_room: bool) {
         self.disk_full = !has_room;
         self.was_full |= !has_room;
+        if !has_room {
+            self.slow_now();
+        }
+    }
+
+    /// A session of a hostile client.
+    pub fn unjudged(&mut self, session: i64) {
+        self.unjudged.insert(session);
+    }
+
+    /// Sets the time, in virtual microseconds.
+    pub fn at(&mut self, now_us: u64) {
+        self.now_us = now_us;
+    }
+
+    /// Until then something is slow: a core, the disk.
+    pub fn slow_until(&mut self, until_us: u64) {
+        self.slow_until_us = self.slow_until_us.max(until_us);
+    }
+
+    /// Something is slow at this moment.
+    pub fn slow_now(&mut self) {
+        self.slow_until(self.now_us);
+    }
+
+    /// Whether nothing was slow for so long.
+    pub fn was_swift_for(&self, us: u64) -> bool {
+        self.now_us >= self.slow_until_us + us
+    }
+
+    /// A request is answered that came to the server at `came_us`.
+    pub fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
+        let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
+        let patience_us = self.patience_us;
+        hold!(waited_us <= patience_us, Late, "session {session:x}: {xid} waited {waited_us} us, not {patience_us}");
+        Ok(())
+    }
+
+    /// Whether the session has ended, or is about to: its closeSession is in the log, or had no room there.
+    pub fn may_end(&self, session: i64) -> bool {
+        !self.head.sessions.contains_key(&session) || self.was_full
+    }
+
+    /// Up to here damage to the log must be seen: what follows has been flushed since, and says so.
+    pub fn marked(&self) -> i64 {
+        if self.flushes.len() < FLUSHES_NOTED { self.base } else { self.flushes.front().copied().unwrap_or(self.base) }
     }
 
     /// A flush has truly come back: everything up to `zxid` is on the disk.
     pub fn on_durable(&mut self, zxid: Zxid) {
         self.durable = self.durable.max(zxid.0);
+        self.flushes.push_back(self.durable);
+        if self.flushes.len() > FLUSHES_NOTED {
+            self.flushes.pop_front();
+        }
     }
 
     /// The tree has moved on to `zxid`.
@@ -301,7 +384,7 @@ impl Check {
         hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
         hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
         while self.applied.zxid < zxid {
-            let done = &self.history[self.applied.zxid as usize];
+            let done = &self.history[(self.applied.zxid - self.base) as usize];
             self.applied.apply(&done.header, &done.txn, &mut Vec::new());
         }
         let digest = self.applied.digest();
@@ -328,8 +411,9 @@ impl Check {
         let (zxid, shown, head) = (tree.last_zxid().0, self.shown, self.head.zxid);
         hold!(zxid >= shown, WriteLost, "recovered to {zxid:x}, but {shown:x} was shown");
         hold!(zxid <= head, WriteUnasked, "recovered to {zxid:x}, the log only reached {head:x}");
-        self.history.truncate(zxid as usize);
-        self.head = Model::new();
+        self.history.truncate((zxid - self.base) as usize);
+        self.head = Model::at(self.base);
+        self.flushes.clear();
         for done in &self.history {
             self.head.apply(&done.header, &done.txn, &mut Vec::new());
         }
@@ -373,7 +457,7 @@ impl Check {
 
     /// The transaction of a zxid that was put into the log.
     pub fn done(&self, zxid: i64) -> Option<&Done> {
-        self.history.get(usize::try_from(zxid - 1).ok()?)
+        self.history.get(usize::try_from(zxid - self.base - 1).ok()?)
     }
 
     /// The zxid that a write has become, if it is in the log.
@@ -389,6 +473,11 @@ impl Check {
     /// Whether a session lives after everything that is in the log.
     pub fn lives_in_log(&self, session: i64) -> bool {
         self.head.sessions.contains_key(&session)
+    }
+
+    /// The last zxid that was put into the log.
+    pub fn logged(&self) -> i64 {
+        self.head.zxid
     }
 
     /// Transactions so far.
@@ -419,3 +508,5 @@ pub fn session_id(session: i64) -> SessionId {
 const ENTRY_HEADER_BYTES: usize = 12;
 /// How long a shard may take to tell the quorum core that it has heard of a session.
 const LAPSE_MS: i64 = 100;
+/// Flushes after which an entry has a mark behind it for certain.
+const FLUSHES_NOTED: usize = 4;

@@ -8,6 +8,7 @@ use crate::jute::{Malformed, Reader, Writer};
 use crate::proto::xid;
 
 use super::op::{AclKind, Create, Fill, Mode, Op, Rewatch};
+use super::quota::{self, LIMITS, ROOTS, STATS};
 use super::rng::Rng;
 
 /// One client and what it knows.
@@ -33,6 +34,8 @@ pub struct Client {
     pub has_user: bool,
     /// Per mille of its data that are several sectors long.
     bulk: u64,
+    /// Whether it sets quotas.
+    quotas: bool,
     bytes: Vec<u8>,
     /// Sequential nodes that it has made.
     made: Vec<String>,
@@ -65,7 +68,7 @@ pub enum Told {
 
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
-    pub fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64) -> Self {
+    pub fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64, quotas: bool) -> Self {
         Self {
             rng,
             session: 0,
@@ -83,6 +86,7 @@ impl Client {
             recursive: BTreeSet::new(),
             has_user,
             bulk,
+            quotas,
             bytes: Vec::new(),
             made: Vec::new(),
             sent_ms: 0,
@@ -293,6 +297,7 @@ impl Client {
     fn any_op(&mut self) -> Op {
         match self.rng.below(100) {
             0..=54 => self.any_write(),
+            55 if self.quotas => self.any_quota(),
             55..=62 => self.any_multi(),
             63..=64 => Op::Sync { path: self.any_path() },
             65..=67 => Op::AddWatch { path: self.any_path(), recursive: self.rng.chance(500) },
@@ -314,6 +319,23 @@ impl Client {
     fn any_multi(&mut self) -> Op {
         let count = self.rng.index(5);
         Op::Multi((0..count).map(|_| self.any_part()).collect())
+    }
+
+    /// Sets a quota, changes or removes it, or reads its statistics.
+    fn any_quota(&mut self) -> Op {
+        let root = *self.rng.pick(&ROOTS);
+        let [top, limits, stats] = ["", LIMITS, STATS].map(|name| quota::path(root, name));
+        let data = Fill::limits(self.rng.index(8));
+        let create = |path: &str| {
+            let (path, acl, mode) = (path.to_owned(), AclKind::Open, Mode::Persistent);
+            Op::Create(Create { path, data, acl, mode, sequential: false, with_stat: false })
+        };
+        match self.rng.below(4) {
+            0 => Op::Multi([&top, &limits, &stats].map(|path| create(path)).into()),
+            1 => Op::Multi([stats, limits, top].map(|path| Op::Delete { path, version: -1 }).into()),
+            2 => Op::SetData { path: limits, data, version: -1 },
+            _ => Op::GetData { path: stats, watch: false },
+        }
     }
 
     fn any_part(&mut self) -> Op {

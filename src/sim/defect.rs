@@ -85,6 +85,10 @@ pub enum Defect {
     StallNotForgiven,
     /// A client that comes back with its session does not restart its timer.
     RenewalKeepsTimer,
+    /// Commits spend nothing of their budget.
+    BudgetNotSpent,
+    /// Hard limits of quotas refuse nothing.
+    QuotaIgnored,
     // In `session`:
     /// A report of touches that comes late brings a session's end nearer.
     OldTouchBringsNearer,
@@ -99,11 +103,36 @@ pub enum Defect {
     AclOutsideDigest,
     /// A node deleted while a snapshot is taken is not kept for it.
     DeletedNodeNotInSnapshot,
+    /// A deletion does not count in the statistics of a quota.
+    DeletionOutsideQuota,
     // In `watch`:
     /// The deletion of a node leaves the watch for its children.
     DeletionKeepsChildWatch,
     /// The next connection of the same slot inherits the watches.
     WatchesOutliveConnection,
+    // In `frontend`:
+    /// A read is answered while a write of its connection is under way.
+    ReadOvertakesWrite,
+    /// What a closed connection had under way counts as outstanding for ever.
+    OutstandingNeverFreed,
+    /// Of those that wait for the quorum core, some are forgotten.
+    ThrottledForgotten,
+    /// Touches of open connections are not reported.
+    TouchesNotReported,
+    /// A connection that is closed takes its last touch along.
+    LastTouchLost,
+    /// Watchers hear of nodes that they may not read.
+    EventIgnoresAcl,
+    /// A hold on the tree has no end.
+    HoldNotSpent,
+    /// The id of a living session is given out again after a restart.
+    LiveSessionIdReused,
+    /// setWatches tells of new data where it should tell of new children.
+    MissedChildNotTold,
+    /// Events count as unread for ever.
+    EventsNeverRead,
+    /// Frames are refused that are shorter than they may be.
+    FrameLimitTooLow,
     // In `txnlog`:
     /// The scanner takes an entry whose checksum is wrong.
     ChecksumIgnored,

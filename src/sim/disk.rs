@@ -240,6 +240,16 @@ impl Disk {
         self.end_dir_flush(&flush)
     }
 
+    /// One byte of a file changes by itself, on the device and in what is read.
+    pub fn damage(&mut self, name: &str, offset: usize, bits: u8) {
+        let Some(file) = self.names.get(name).map(|file| &mut self.files[*file]) else { return };
+        for bytes in [&mut file.content, &mut file.durable] {
+            if let Some(byte) = bytes.get_mut(offset) {
+                *byte ^= bits;
+            }
+        }
+    }
+
     /// The power goes: what is left is what was flushed, and of the rest what the adversary leaves.
     pub fn cut_power(&mut self, survivors: Survivors, rng: &mut Rng) {
         for (_, change) in std::mem::take(&mut self.changes) {

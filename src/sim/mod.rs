@@ -6,18 +6,19 @@
 //! | `rng` `trace` | chance; what happened, with its hash |
 //! | `swarm` | which faults a seed has, and how often |
 //! | `world` | virtual time, events, connections, faults |
-//! | `client` `op` | who asks for what |
-//! | `node` | the machines and the queues between them |
+//! | `client` `op` `hostile` | who asks for what, and who should not |
+//! | `node` `lane` | the machines and the queues between them |
 //! | `store` `snap` `purge` `recover` | the server's files |
 //! | `disk` | what survives a crash |
-//! | `model` | what ZooKeeper's state means, independently of the production tree |
+//! | `model` `quota` | what ZooKeeper's state means, independently of the production tree |
 //! | `check` `stream` | the judges: of transactions, and of each connection |
 //! | `defect` | mistakes to be found |
 //!
 //! **Faults.** The process killed or the power cut between any two events, also during a start; of what was not flushed, any
 //! subset of sectors, sizes and directory entries stays. Flushes that fail, with their pages clean afterwards; slow flushes; a
-//! full disk. Connections cut at any byte, both ends learning of it at different times; bytes split anywhere. Cores that
-//! stall. Wall clocks that jump. Clients that fall silent.
+//! full disk. Damage to what was flushed, and files that do not read: the server refuses to start, or nothing is lost.
+//! Connections cut at any byte, both ends learning of it at different times; bytes split anywhere. Cores that
+//! stall, lanes that are full. Wall clocks that jump. Clients that fall silent, and hostile ones.
 //!
 //! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log, the tree moves on, the
 //! server puts bytes out, or starts; a zxid in a reply names the state that it must agree with.
@@ -28,10 +29,13 @@ mod check;
 mod client;
 mod defect;
 mod disk;
+mod hostile;
+mod lane;
 mod model;
 mod node;
 mod op;
 mod purge;
+mod quota;
 mod recover;
 mod rng;
 mod run;

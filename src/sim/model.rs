@@ -52,8 +52,8 @@ pub enum Answer {
 }
 
 impl Model {
-    /// The state of a fresh server.
-    pub fn new() -> Self {
+    /// The state of a server without data whose last zxid is `zxid`; 0 for a fresh one.
+    pub fn at(zxid: i64) -> Self {
         let mut nodes = BTreeMap::new();
         let mut add = |path: &str, aversion, acl: Vec<Acl>, children: &[&str]| {
             let stat = StatPersisted { aversion, ..StatPersisted::default() };
@@ -66,7 +66,7 @@ impl Model {
         let read = Acl { perms: perms::READ, ..Acl::open() };
         add("/zookeeper/config", -1, vec![read], &[]);
         add("/zookeeper/quota", 0, vec![Acl::open()], &[]);
-        Self { zxid: 0, nodes, sessions: BTreeMap::new() }
+        Self { zxid, nodes, sessions: BTreeMap::new() }
     }
 
     /// The digest that a tree in this state has.
@@ -87,19 +87,20 @@ impl Model {
         node.stat.to_stat(node.data.as_ref().map_or(0, Bytes::len), node.children.len() as u32)
     }
 
-    /// The transaction that a write must become in this state.
-    pub fn decide(&self, op: &Op, session: i64, ids: &[Id], user: &Id) -> Txn {
+    /// The transaction that a write must become in this state. What a quota leaves is `used`'s to
+    /// say, if quotas are enforced: as in Apache, that is the state that clients see.
+    pub fn decide(&self, op: &Op, session: i64, ids: &[Id], user: &Id, used: Option<&Model>) -> Txn {
         if !self.sessions.contains_key(&session) {
             return Txn::Error(ErrorCode::SESSION_EXPIRED);
         }
         match op {
-            Op::Multi(ops) => self.decide_multi(ops, session, ids, user),
+            Op::Multi(ops) => self.decide_multi(ops, session, ids, user, used),
             Op::Close => Txn::CloseSession { paths: Some(self.ephemerals_of(session)) },
-            op => self.decide_one(op, ids, user).unwrap_or_else(Txn::Error),
+            op => self.decide_one(op, ids, user, used).unwrap_or_else(Txn::Error),
         }
     }
 
-    fn decide_multi(&self, ops: &[Op], session: i64, ids: &[Id], user: &Id) -> Txn {
+    fn decide_multi(&self, ops: &[Op], session: i64, ids: &[Id], user: &Id, used: Option<&Model>) -> Txn {
         let mut ahead = self.clone();
         let header = TxnHeader {
             session: crate::zxid::SessionId(session),
@@ -109,7 +110,7 @@ impl Model {
         };
         let mut txns = Vec::new();
         for op in ops {
-            match ahead.decide_one(op, ids, user) {
+            match ahead.decide_one(op, ids, user, used) {
                 Ok(txn) => {
                     ahead.apply_one(&header, &txn, &mut Vec::new());
                     txns.push(txn);
@@ -125,9 +126,9 @@ impl Model {
         Txn::Multi(txns)
     }
 
-    fn decide_one(&self, op: &Op, ids: &[Id], user: &Id) -> Result<Txn, ErrorCode> {
+    fn decide_one(&self, op: &Op, ids: &[Id], user: &Id, used: Option<&Model>) -> Result<Txn, ErrorCode> {
         match op {
-            Op::Create(create) => self.decide_create(create, ids, user),
+            Op::Create(create) => self.decide_create(create, ids, user, used),
             Op::Delete { path, version } => {
                 let parent = self.nodes.get(parent_of(path)).ok_or(ErrorCode::NO_NODE)?;
                 permit(&parent.acl, perms::DELETE, ids)?;
@@ -141,8 +142,10 @@ impl Model {
             Op::SetData { path, data, version } => {
                 let node = self.nodes.get(path).ok_or(ErrorCode::NO_NODE)?;
                 permit(&node.acl, perms::WRITE, ids)?;
-                check_version(*version, node.stat.version)?;
                 let data = Some(data.bytes());
+                let len = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len) as i64;
+                used.map_or(Ok(()), |used| used.check_quota(path, 0, len(&data) - len(&node.data)))?;
+                check_version(*version, node.stat.version)?;
                 Ok(Txn::SetData(SetDataTxn { path: path.clone(), data, version: node.stat.version + 1 }))
             }
             Op::SetAcl { path, acl, version } => {
@@ -162,7 +165,7 @@ impl Model {
         }
     }
 
-    fn decide_create(&self, create: &Create, ids: &[Id], user: &Id) -> Result<Txn, ErrorCode> {
+    fn decide_create(&self, create: &Create, ids: &[Id], user: &Id, used: Option<&Model>) -> Result<Txn, ErrorCode> {
         let parent = self.nodes.get(parent_of(&create.path)).ok_or(ErrorCode::NO_NODE)?;
         permit(&parent.acl, perms::CREATE, ids)?;
         let number = parent.stat.cversion;
@@ -173,6 +176,8 @@ impl Model {
         if is_session(parent.stat.ephemeral_owner) {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
+        let data = create.data.bytes();
+        used.map_or(Ok(()), |used| used.check_quota(&path, 1, data.len() as i64))?;
         let kind = match create.mode {
             Mode::Persistent => CreateKind::Persistent,
             Mode::Ephemeral => CreateKind::Ephemeral,
@@ -180,7 +185,7 @@ impl Model {
             Mode::Ttl(ttl_ms) => CreateKind::Ttl { ttl_ms },
         };
         let with_stat = create.with_stat || !matches!(create.mode, Mode::Persistent | Mode::Ephemeral);
-        let data = Some(create.data.bytes());
+        let data = Some(data);
         let acl = create.acl.list(user);
         Ok(Txn::Create(CreateTxn { path, data, acl, kind, with_stat, parent_cversion: number + 1 }))
     }
@@ -200,6 +205,12 @@ impl Model {
     /// Applies a transaction; its changes are added in the order in which watches fire.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, changes: &mut Vec<Change>) -> Answer {
         self.zxid = header.zxid.0;
+        let answer = self.apply_whole(header, txn, changes);
+        self.refresh_quotas();
+        answer
+    }
+
+    fn apply_whole(&mut self, header: &TxnHeader, txn: &Txn, changes: &mut Vec<Change>) -> Answer {
         match txn {
             Txn::CreateSession { timeout_ms } => {
                 self.sessions.insert(header.session.0, *timeout_ms);

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::frontend::{self, Frontend, FrontendConfig, Hold};
+use crate::frontend::{self, CloseReason, Frontend, FrontendConfig, Hold};
 use crate::handoff::{BatchItem, ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{self, Budget, Quorum, QuorumConfig};
 use crate::session;
+use crate::snapshot::Codec;
 use crate::tree::Tree;
 use crate::txnlog::LogEvent;
 use crate::zxid::{Now, Zxid};
@@ -18,6 +19,7 @@ use crate::zxid::{Now, Zxid};
 use super::check::{Check, Checked, hold};
 use super::defect::Defect;
 use super::disk::{Disk, DiskError};
+use super::lane::Lane;
 use super::rng::Rng;
 use super::snap::Snap;
 use super::store::{RECORD_BYTES_MAX, Store};
@@ -30,10 +32,12 @@ pub struct Node {
     pub tree: Tree,
     quorum: Quorum,
     shards: Vec<SimShard>,
-    for_quorum: VecDeque<ToQuorum>,
     touches: VecDeque<TouchReport>,
-    /// The messages that a defect hands over too late.
-    held_back: Vec<(ShardId, ToShard)>,
+    on_the_way: OnTheWay,
+    /// The shard whose requests are taken first.
+    first_shard: usize,
+    requests_per_turn: usize,
+    codec: Codec,
     pub store: Store,
     pub snap: Option<Snap>,
     /// A flush has failed: the process is about to end.
@@ -51,10 +55,22 @@ pub struct Node {
 struct SimShard {
     front: Frontend,
     late_touches: LateTouches,
-    inbox: VecDeque<ToShard>,
+    to_quorum: Lane<ToQuorum>,
+    /// What found that lane full.
+    backlog: VecDeque<ToQuorum>,
+    inbox: Lane<ToShard>,
     inputs: VecDeque<(usize, Input)>,
     free_slots: Vec<u32>,
     slots: u32,
+}
+
+/// Messages to the shards that are in no lane yet.
+#[derive(Debug, Default)]
+struct OnTheWay {
+    /// What found a lane full, oldest first.
+    backlog: VecDeque<(ShardId, ToShard)>,
+    /// The messages that a defect hands over too late.
+    held_back: Vec<(ShardId, ToShard)>,
 }
 
 /// The input of a shard from its connections.
@@ -80,7 +96,7 @@ pub enum Out {
     /// Bytes for a client.
     Output(usize, Vec<u8>),
     /// The server ends the connection after its output.
-    Close(usize),
+    Close(usize, CloseReason),
     /// A core has something to do.
     WakeShard(usize),
     WakeQuorum,
@@ -109,7 +125,9 @@ impl Node {
         let shard = |id| SimShard {
             front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
             late_touches: LateTouches::default(),
-            inbox: VecDeque::new(),
+            to_quorum: Lane::new(swarm.lane_max),
+            backlog: VecDeque::new(),
+            inbox: Lane::new(swarm.lane_max),
             inputs: VecDeque::new(),
             free_slots: Vec::new(),
             slots: 0,
@@ -118,9 +136,11 @@ impl Node {
             quorum,
             tree,
             shards: (0..swarm.shards).map(shard).collect(),
-            for_quorum: VecDeque::new(),
             touches: VecDeque::new(),
-            held_back: Vec::new(),
+            on_the_way: OnTheWay::default(),
+            first_shard: 0,
+            requests_per_turn: swarm.requests_per_turn,
+            codec: swarm.codec,
             store,
             snap: None,
             failed: false,
@@ -138,7 +158,7 @@ impl Node {
     }
 
     /// One turn of a shard.
-    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut TurnContext<'_>) {
+    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
         let (now, tree) = (turn.now, &self.tree);
         let shard = &mut self.shards[index];
         if self.defect == Some(Defect::ReadBeforeDrain) {
@@ -153,7 +173,7 @@ impl Node {
             shard.front.on_tick(now);
         }
         let SimShard { front, inbox, .. } = shard;
-        if let Some(mut hold) = front.drain(tree, now, || inbox.pop_front()) {
+        if let Some(mut hold) = front.drain(tree, now, || inbox.pop()) {
             let inputs = std::mem::take(&mut shard.inputs);
             for (link, input) in inputs {
                 shard.take_in(index, link, input, &mut hold, turn, &mut self.links);
@@ -164,22 +184,33 @@ impl Node {
             turn.out.push(Out::WakeShard(index));
         }
         self.shard_effects(index, turn);
+        self.push_requests(index, turn);
+        judge_work(turn)
+    }
+
+    /// Moves the shard's backlog into its lane, as far as there is room.
+    fn push_requests(&mut self, index: usize, turn: &mut TurnContext<'_>) {
+        let shard = &mut self.shards[index];
+        shard.to_quorum.take_backlog(&mut shard.backlog);
+        if !shard.backlog.is_empty() {
+            turn.out.push(Out::WakeShard(index));
+        }
     }
 
     fn shard_effects(&mut self, index: usize, turn: &mut TurnContext<'_>) {
         while let Some(effect) = self.shards[index].front.poll() {
             match effect {
                 frontend::Effect::Writable(conn) => self.fetch(index, conn, turn),
-                frontend::Effect::Close { conn, .. } => {
+                frontend::Effect::Close { conn, why } => {
                     self.fetch(index, conn, turn);
                     if let Some(link) = self.link(index, conn) {
-                        turn.trace.say(format_args!("server closes c{link}"));
-                        turn.out.push(Out::Close(link));
+                        turn.trace.say(format_args!("server closes c{link}: {why}"));
+                        turn.out.push(Out::Close(link, why));
                     }
                 }
                 frontend::Effect::PauseReading(conn) => self.pause(index, conn, true, turn),
                 frontend::Effect::ResumeReading(conn) => self.pause(index, conn, false, turn),
-                frontend::Effect::ToQuorum(message) => self.hand_over(message, turn),
+                frontend::Effect::ToQuorum(message) => self.hand_over(index, message, turn),
                 frontend::Effect::Touches(report) => self.report_touches(index, report, turn),
                 frontend::Effect::Word { conn, .. } => {
                     self.shards[index].front.on_word_answer(conn, b"");
@@ -189,14 +220,15 @@ impl Node {
         }
     }
 
-    fn hand_over(&mut self, message: ToQuorum, turn: &mut TurnContext<'_>) {
+    fn hand_over(&mut self, index: usize, message: ToQuorum, turn: &mut TurnContext<'_>) {
+        let backlog = &mut self.shards[index].backlog;
         if let ToQuorum::Request(request) = &message
             && self.defect == Some(Defect::RequestTwice)
             && turn.rng.chance(20)
         {
-            self.for_quorum.push_back(ToQuorum::Request(request.clone()));
+            backlog.push_back(ToQuorum::Request(request.clone()));
         }
-        self.for_quorum.push_back(message);
+        backlog.push_back(message);
         turn.out.push(Out::WakeQuorum);
     }
 
@@ -271,42 +303,86 @@ impl Node {
         if self.defect == Some(Defect::WallClockExpiry) {
             now.mono_ms = now.wall_ms;
         }
-        for (shard, message) in std::mem::take(&mut self.held_back) {
-            self.shards[usize::from(shard.0)].inbox.push_back(message);
-            turn.out.push(Out::WakeShard(usize::from(shard.0)));
-        }
+        self.push_messages(turn);
         self.take_touches(now);
         if ticks {
             self.store.on_tick(now.mono_ms);
         }
         self.set_room(turn);
-        if ticks && !self.stalled && self.defect != Some(Defect::NeverExpired) {
+        // Requests come between the tick and what it leads to, or before it.
+        let ticks = ticks && !self.stalled && self.defect != Some(Defect::NeverExpired);
+        let ticks_first = turn.rng.chance(500);
+        if ticks && ticks_first {
             self.quorum.on_tick(now);
         }
-        while !self.stalled
-            && let Some(message) = self.for_quorum.pop_front()
-        {
-            self.quorum.on_message(message, &self.tree, now);
+        let logged = turn.check.logged();
+        let requests = if self.stalled { 0 } else { self.take_requests(now, turn) };
+        if ticks && !ticks_first {
+            self.quorum.on_tick(now);
         }
+        let units = 1 + turn.rng.below(20);
         if !self.stalled {
-            self.quorum.work(&self.tree, now, &mut Budget::new(1 + turn.rng.below(20)));
+            self.quorum.work(&self.tree, now, &mut Budget::new(units));
         }
         self.quorum_effects(turn)?;
-        if self.quorum.has_committable() {
+        let (done, due) = ((turn.check.logged() - logged) as u64, requests + units);
+        hold!(done <= due, Work, "{done} transactions of {requests} requests and {units} units of work");
+        if self.quorum.has_committable() && self.lanes_have_room() {
             let watching: Vec<bool> = self.shards.iter().map(|shard| shard.front.is_watching()).collect();
-            let mut budget = Budget::new(1 + turn.rng.below(40));
-            let (defect, shards, held_back) = (self.defect, &mut self.shards, &mut self.held_back);
+            let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
+            let (defect, shards, on_the_way) = (self.defect, &mut self.shards, &mut self.on_the_way);
             let mut hand_over =
-                |shard, message| push_to_shard(defect, shards, held_back, shard, message, turn.rng, &mut turn.out);
-            self.quorum.commit(&mut self.tree, &mut budget, &watching, &mut hand_over);
+                |shard, message| push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out);
+            self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
+            let done = (self.tree.last_zxid().0 - before) as u64;
+            hold!(done <= units, Work, "{done} transactions are committed for {units} units of work");
             self.quorum_effects(turn)?;
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
             turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
         }
-        if self.quorum.has_committable() || (!self.stalled && self.quorum.has_work()) {
+        let has_requests = self.shards.iter().any(|shard| !shard.to_quorum.is_empty());
+        let has_messages = !self.on_the_way.backlog.is_empty();
+        let may_go_on = !self.stalled && (has_requests || self.quorum.has_work());
+        if has_messages || may_go_on || self.quorum.has_committable() {
             turn.out.push(Out::WakeQuorum);
         }
         Ok(())
+    }
+
+    /// Takes some requests from each shard's lane, another shard first each time. How many.
+    fn take_requests(&mut self, now: Now, turn: &mut TurnContext<'_>) -> u64 {
+        let mut taken = 0;
+        let count = self.shards.len();
+        self.first_shard = (self.first_shard + 1) % count;
+        for index in (0..count).map(|nth| (self.first_shard + nth) % count) {
+            for _ in 0..self.requests_per_turn {
+                let Some(message) = self.shards[index].to_quorum.pop() else { break };
+                self.quorum.on_message(message, &self.tree, now);
+                taken += 1;
+            }
+            if !self.shards[index].backlog.is_empty() {
+                turn.out.push(Out::WakeShard(index));
+            }
+        }
+        taken
+    }
+
+    /// Nothing is committed while a shard's lane has no room for what the commit means.
+    fn lanes_have_room(&self) -> bool {
+        self.on_the_way.backlog.is_empty() && self.shards.iter().all(|shard| !shard.inbox.is_full())
+    }
+
+    /// Moves what found a lane full, and what a defect held back, into the lanes.
+    fn push_messages(&mut self, turn: &mut TurnContext<'_>) {
+        let held_back = std::mem::take(&mut self.on_the_way.held_back);
+        self.on_the_way.backlog.extend(held_back);
+        while let Some((shard, message)) = self.on_the_way.backlog.pop_front() {
+            turn.out.push(Out::WakeShard(usize::from(shard.0)));
+            if let Err(message) = self.shards[usize::from(shard.0)].inbox.push(message) {
+                self.on_the_way.backlog.push_front((shard, message));
+                break;
+            }
+        }
     }
 
     fn quorum_effects(&mut self, turn: &mut TurnContext<'_>) -> Checked {
@@ -326,8 +402,8 @@ impl Node {
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
                 quorum::Effect::ToShard(shard, message) => {
-                    let (shards, held_back) = (&mut self.shards, &mut self.held_back);
-                    push_to_shard(self.defect, shards, held_back, shard, message, turn.rng, &mut turn.out);
+                    let (shards, on_the_way) = (&mut self.shards, &mut self.on_the_way);
+                    push_to_shard(self.defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out);
                 }
             }
         }
@@ -355,6 +431,9 @@ impl Node {
         // The next file is on its way: requests wait for it. Only a full disk refuses.
         self.stalled = room < 2 * RECORD_BYTES_MAX as u64 && !self.store.is_full();
         turn.check.on_room(room >= ROOM_WANTED);
+        if self.stalled {
+            turn.check.slow_now();
+        }
         self.quorum.on_log_room(room);
         self.want_steps(turn);
     }
@@ -392,7 +471,7 @@ impl Node {
         if self.snap.is_none() {
             self.snapshots_wanted += 1;
             turn.trace.say(format_args!("snapshot of {}", self.tree.last_zxid()));
-            self.snap = Some(Snap::begin(&mut self.tree, self.defect));
+            self.snap = Some(Snap::begin(&mut self.tree, self.codec, self.defect));
             turn.out.push(Out::SnapshotBegun);
         }
     }
@@ -479,7 +558,7 @@ fn push_touches(queue: &mut VecDeque<TouchReport>, report: TouchReport) -> Resul
 fn push_to_shard(
     defect: Option<Defect>,
     shards: &mut [SimShard],
-    held_back: &mut Vec<(ShardId, ToShard)>,
+    on_the_way: &mut OnTheWay,
     shard: ShardId,
     mut message: ToShard,
     rng: &mut Rng,
@@ -487,12 +566,34 @@ fn push_to_shard(
 ) {
     bend(defect, &mut message, rng);
     if defect == Some(Defect::CommitAfterTree) && matches!(message, ToShard::Commit(_)) {
-        held_back.push((shard, message));
+        on_the_way.held_back.push((shard, message));
         out.push(Out::WakeQuorum);
         return;
     }
-    shards[usize::from(shard.0)].inbox.push_back(message);
+    let refused = match on_the_way.backlog.is_empty() {
+        true => shards[usize::from(shard.0)].inbox.push(message).err(),
+        false => Some(message),
+    };
+    on_the_way.backlog.extend(refused.map(|message| (shard, message)));
     out.push(Out::WakeShard(usize::from(shard.0)));
+}
+
+/// However much is asked for, one turn of a shard answers no more than fits a hold.
+fn judge_work(turn: &TurnContext<'_>) -> Checked {
+    let count = |out: &Out| if let Out::Output(_, bytes) = out { frames(bytes) } else { 0 };
+    let answers: usize = turn.out.iter().map(count).sum();
+    hold!(answers <= TURN_ANSWERS_MAX, Work, "{answers} answers in one turn");
+    Ok(())
+}
+
+/// How many frames begin in these bytes.
+fn frames(bytes: &[u8]) -> usize {
+    let (mut count, mut rest) = (0, bytes);
+    while let Some(len) = rest.first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {
+        count += 1;
+        rest = rest.get(4 + len..).unwrap_or_default();
+    }
+    count
 }
 
 /// A message to a shard, as the defects change it.
@@ -538,6 +639,7 @@ fn quorum_config(swarm: &Swarm) -> QuorumConfig {
         extended_types: true,
         container_check_interval_ms: 300,
         container_max_per_minute: 1_000_000,
+        enforce_quota: swarm.enforce_quota,
         shards: swarm.shards,
         ..QuorumConfig::default()
     }
@@ -552,10 +654,14 @@ fn frontend_config(swarm: &Swarm) -> FrontendConfig {
         outstanding_max: swarm.outstanding_max,
         out_bytes_max: swarm.out_bytes_max,
         sessionless_ms_max: 10 * swarm.tick_ms,
+        frame_bytes_max: swarm.frame_bytes_max,
         ..FrontendConfig::default()
     }
 }
 
 const TOUCH_REPORTS_MAX: usize = 1;
+/// Answers in one turn of a shard: as many of the cheapest as there are in the work of a hold, and in that of emptying the
+/// queue before it.
+const TURN_ANSWERS_MAX: usize = 15_000;
 /// Below this room the quorum core refuses writes.
 const ROOM_WANTED: u64 = RECORD_BYTES_MAX as u64 + 1024;

@@ -78,7 +78,7 @@ pub struct Create {
     pub with_stat: bool,
 }
 
-/// Data: one byte, many times.
+/// Data: one byte, many times; of the byte 0 the limits of a quota.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fill {
     pub byte: u8,
@@ -88,7 +88,22 @@ pub struct Fill {
 impl Fill {
     /// The data itself.
     pub fn bytes(self) -> Bytes {
+        if self.byte == 0 {
+            let (count, bytes) = LIMITS[self.len % LIMITS.len()];
+            return format!("count=-1,bytes=-1=;byteHardLimit={bytes};countHardLimit={count}").into_bytes().into();
+        }
         vec![self.byte; self.len].into()
+    }
+
+    /// The limits of a quota, one of several.
+    pub fn limits(which: usize) -> Self {
+        Self { byte: 0, len: which % LIMITS.len() }
+    }
+
+    /// The hard limits, of nodes and of bytes, that this data sets.
+    pub fn limits_of(data: &[u8]) -> Option<(i64, i64)> {
+        let at = (0..LIMITS.len()).find(|which| Self::limits(*which).bytes() == data)?;
+        Some(LIMITS[at])
     }
 }
 
@@ -299,5 +314,7 @@ fn write_multi_header(writer: &mut Writer<'_>, op: i32, done: bool) {
     writer.i32(-1);
 }
 
+/// Hard limits of quotas: nodes, and bytes of data; -1 is none.
+const LIMITS: [(i64, i64); 4] = [(3, -1), (6, 2000), (-1, 500), (-1, -1)];
 /// The users that the simulated clients prove with `addauth digest`.
 pub const USER_PASSWORD: &[u8] = b"user:secret";

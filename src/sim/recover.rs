@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quorum::recovery::{Dir, RecoveryError, RecoverySettings, Settling, Storage, recover};
+use crate::quorum::recovery::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover};
 use crate::tree::Tree;
 use crate::txnlog::SPARE_PREFIX;
 
@@ -13,7 +13,8 @@ use super::snap::write_whole;
 /// The outcome of a start.
 #[derive(Debug)]
 pub enum Start {
-    Up(Box<Tree>),
+    /// With what recovery has to say.
+    Up(Box<Tree>, RecoveryReport),
     /// The machine stopped on the way.
     Stopped,
     /// The server refuses to start.
@@ -21,9 +22,10 @@ pub enum Start {
 }
 
 /// Starts from what is on the disk. An empty disk gets its first snapshot, as a log alone is not started from.
-pub fn start(disk: &mut Disk, defect: Option<Defect>) -> Start {
+/// `read_fails` makes the device fail with the so-many-th file that is read.
+pub fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -> Start {
     let settings = RecoverySettings { extended_types: true, ..RecoverySettings::default() };
-    let mut files = Files { disk, defect, stopped: false };
+    let mut files = Files { disk, defect, stopped: false, read_fails };
     let recovered = recover(&mut files, &settings);
     let stopped = files.stopped;
     match recovered {
@@ -31,7 +33,7 @@ pub fn start(disk: &mut Disk, defect: Option<Defect>) -> Start {
         Err(error) => Start::Refused(error),
         Ok(mut recovered) => match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
             Err(_) => Start::Stopped,
-            Ok(()) => Start::Up(Box::new(recovered.tree)),
+            Ok(()) => Start::Up(Box::new(recovered.tree), recovered.report),
         },
     }
 }
@@ -51,6 +53,8 @@ struct Files<'a> {
     disk: &'a mut Disk,
     defect: Option<Defect>,
     stopped: bool,
+    /// Files that are still read before one is not.
+    read_fails: Option<u64>,
 }
 
 /// The disk's answer, as an error.
@@ -85,6 +89,10 @@ impl Storage for Files<'_> {
     }
 
     fn open(&mut self, _: Dir, name: &str) -> Result<Vec<u8>, Refusal> {
+        if self.read_fails == Some(0) {
+            return Err(Refusal(DiskError::Failed));
+        }
+        self.read_fails = self.read_fails.map(|left| left - 1);
         let bytes = self.disk.read(name).map(<[u8]>::to_vec);
         bytes.ok_or(Refusal(DiskError::Failed))
     }

@@ -1,7 +1,7 @@
 //! Snapshots on the simulated disk, step by step: nodes in batches while the tree goes on, then the flush, the name, the
 //! directory, and only then the purge of what the snapshot replaces.
 
-use crate::snapshot::{Codec, FileName, Trailers, Writer, ZxidDigest};
+use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
 use crate::tree::{SnapshotHead, Tree};
 
 use super::defect::Defect;
@@ -14,6 +14,7 @@ pub struct Snap {
     writer: Option<Writer>,
     bytes: Vec<u8>,
     stage: Stage,
+    codec: Codec,
     defect: Option<Defect>,
 }
 
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Snap {
 
 impl Snap {
     /// Begins a snapshot of the tree as it is now.
-    pub fn begin(tree: &mut Tree, defect: Option<Defect>) -> Self {
+    pub fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
         let mut head = tree.begin_snapshot();
         if defect == Some(Defect::SnapshotWithoutSessions) {
             head.sessions.clear();
@@ -43,18 +44,18 @@ impl Snap {
         let mut bytes = Vec::new();
         let mut writer = Writer::new();
         writer.head(&mut bytes, &head.sessions, &head.acls);
-        Self { head, writer: Some(writer), bytes, stage: Stage::Nodes, defect }
+        Self { head, writer: Some(writer), bytes, stage: Stage::Nodes, codec, defect }
     }
 
     /// Does the next step. False when it was the last.
     pub fn step(&mut self, tree: &mut Tree, disk: &mut Disk, log: Option<&str>) -> Result<bool, DiskError> {
-        let name = FileName { zxid: self.head.zxid, codec: Codec::Plain }.to_string();
+        let name = FileName { zxid: self.head.zxid, codec: self.codec }.to_string();
         let draft = format!("draft.{name}");
         self.stage = match std::mem::replace(&mut self.stage, Stage::Purge) {
             Stage::Nodes => self.nodes(tree),
             Stage::Write => {
                 disk.create(&draft)?;
-                disk.write(&draft, 0, &self.bytes)?;
+                disk.write(&draft, 0, &packed(self.codec, &self.bytes))?;
                 if self.defect == Some(Defect::SnapshotNotFlushed) { Stage::Rename } else { Stage::Sync(None) }
             }
             Stage::Sync(None) => Stage::Sync(Some(disk.begin_flush(&draft)?)),
@@ -117,9 +118,16 @@ impl Snap {
     }
 }
 
+fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
+    let (mut encoder, mut out) = (Encoder::new(codec), Vec::new());
+    encoder.write(plain, &mut out);
+    encoder.finish(&mut out);
+    out
+}
+
 /// Takes a whole snapshot at once and makes it durable.
 pub fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
-    let mut snap = Snap::begin(tree, None);
+    let mut snap = Snap::begin(tree, Codec::Plain, None);
     while snap.step(tree, disk, None)? {}
     Ok(())
 }

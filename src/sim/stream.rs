@@ -23,6 +23,8 @@ pub struct Stream {
     pub session: i64,
     phase: Phase,
     sent: VecDeque<(i32, Op)>,
+    /// When the first of them have come to the server, in virtual microseconds.
+    came_us: VecDeque<u64>,
     authed: bool,
     watches: Watches,
     /// Up to here the changes have been turned into events that are due.
@@ -66,6 +68,7 @@ impl Stream {
             session: 0,
             phase: Phase::Connecting,
             sent: VecDeque::new(),
+            came_us: VecDeque::new(),
             authed: false,
             watches: Watches::default(),
             upto: 0,
@@ -79,6 +82,13 @@ impl Stream {
     pub fn on_sent(&mut self, xid: i32, op: &Op) {
         self.authed |= *op == Op::Auth;
         self.sent.push_back((xid, op.clone()));
+    }
+
+    /// The next of its requests has come to the server.
+    pub fn on_came(&mut self, now_us: u64) {
+        if self.came_us.len() < self.sent.len() {
+            self.came_us.push_back(now_us);
+        }
     }
 
     /// Whether a session is being served.
@@ -176,6 +186,7 @@ impl Stream {
     fn on_auth(&mut self, frame: &Frame<'_>) -> Checked {
         let at = self.sent.iter().position(|(_, op)| *op == Op::Auth);
         let known = at.is_some_and(|at| self.sent.remove(at).is_some());
+        at.map(|at| self.came_us.remove(at));
         hold!(known && frame.err.is_ok(), ReplyOrder, "session {:x}: auth answered {}", self.session, frame.err);
         Ok(())
     }
@@ -234,6 +245,9 @@ impl Stream {
             return Err(Property::ReplyOrder.broken(format_args!("session {session:x}: a reply to nothing")));
         };
         hold!(frame.xid == xid, ReplyOrder, "session {session:x}: reply {} where {xid} was due", frame.xid);
+        if let Some(came_us) = self.came_us.pop_front() {
+            check.judge_wait(session, xid, came_us)?;
+        }
         if op.is_write() {
             return self.on_write_reply(xid, &op, frame, check);
         }
@@ -251,7 +265,7 @@ impl Stream {
         let session = self.session;
         let unlogged = check.zxid_of(session, xid).is_none();
         if unlogged && frame.err == ErrorCode::SESSION_EXPIRED {
-            hold!(!check.lives_in_log(session), SessionState, "session {session:x} lives, but {xid} is refused");
+            hold!(check.may_end(session), SessionState, "session {session:x} lives, but {xid} is refused");
             return Ok(());
         }
         if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {

@@ -1,6 +1,9 @@
 //! What kind of world a seed makes: which faults it has at all, how often, how slow things are. Few faults at a time find
 //! more than all of them at once.
 
+use crate::snapshot::Codec;
+use crate::zxid::Zxid;
+
 use super::rng::Rng;
 
 /// One world's choices. Chances are per mille, times are in microseconds unless they say otherwise.
@@ -41,6 +44,22 @@ pub struct Swarm {
     pub full_every: u64,
     /// Between two jumps of the wall clock; 0 for none.
     pub jump_every: u64,
+    /// Messages that a lane between two cores holds, and requests that the quorum core takes from one shard in a turn.
+    pub lane_max: usize,
+    pub requests_per_turn: usize,
+    /// `jute.maxbuffer`; nothing that well-behaved clients send is longer.
+    pub frame_bytes_max: usize,
+    /// The zxid before the first: some worlds come to the end of an epoch's counter.
+    pub zxid_base: i64,
+    /// Clients set quotas; hard limits refuse.
+    pub quotas: bool,
+    pub enforce_quota: bool,
+    pub codec: Codec,
+    /// Between two hostile connections; 0 for none.
+    pub hostile_every: u64,
+    /// Of a start finding damage to what was flushed, and a file that does not read.
+    pub damage: u64,
+    pub read_fails: u64,
 }
 
 impl Swarm {
@@ -49,9 +68,9 @@ impl Swarm {
         let on = |rng: &mut Rng, chance: u64, low: u64, high: u64| {
             if rng.chance(chance) { rng.between(low, high) } else { 0 }
         };
-        Self {
+        let mut swarm = Self {
             shards: rng.between(1, 3) as u16,
-            clients: rng.between(1, 5) as usize,
+            clients: 0,
             tick_ms: 100,
             snap_count: rng.between(12, 120),
             outstanding_max: if rng.chance(200) { 4 } else { 1000 },
@@ -75,6 +94,50 @@ impl Swarm {
             full_every: on(rng, 250, 300_000, 1_500_000),
             jump_every: on(rng, 300, 100_000, 1_000_000),
             direct_log: rng.chance(500),
+            lane_max: if rng.chance(300) { rng.between(1, 8) as usize } else { 4096 },
+            requests_per_turn: if rng.chance(300) { rng.between(1, 6) as usize } else { 1024 },
+            frame_bytes_max: if rng.chance(300) { FRAME_BYTES_SMALL } else { crate::limits::FRAME_BYTES_MAX },
+            zxid_base: if rng.chance(150) { near_rollover(rng) } else { 0 },
+            // In unit tests the tree counts a quota's nodes in steps of eight, and meanwhile its
+            // statistics stand still: the model knows nothing of that.
+            quotas: rng.chance(300) && !cfg!(test),
+            enforce_quota: rng.chance(500),
+            codec: *rng.pick(&[Codec::Plain, Codec::Plain, Codec::Gzip, Codec::Snappy]),
+            hostile_every: on(rng, 300, 20_000, 400_000),
+            damage: on(rng, 80, 100, 500),
+            read_fails: on(rng, 150, 50, 300),
+        };
+        swarm.clients = rng.between(1, 5) as usize;
+        if rng.chance(15) {
+            swarm.clients = rng.between(100, 300) as usize;
+            swarm.think *= swarm.clients as u64 / 5;
         }
+        swarm
+    }
+
+    /// How long a request may wait at the server in microseconds, if nothing stalls, fails or is slow meanwhile: some rounds of
+    /// the disk, and the turns that all that is under way takes. Where few may be outstanding, each round is for few.
+    pub fn patience_us(&self) -> u64 {
+        let under_way = (self.clients * REQUESTS_UNDER_WAY) as u64;
+        let turn = self.core_delay + 1;
+        let round = FLUSH_STEPS * (self.flush_delay + 1) + 4 * turn;
+        let rounds = match self.outstanding_max / usize::from(self.shards) {
+            0..16 => under_way,
+            of_shard => 4 + under_way / of_shard as u64,
+        };
+        let of_client = REQUESTS_UNDER_WAY as u64 * 2 * self.link_delay;
+        100_000 + round * rounds + 2 * turn * under_way + of_client
     }
 }
+
+/// A little before the end of an epoch's counter.
+fn near_rollover(rng: &mut Rng) -> i64 {
+    Zxid::new(rng.below(4) as u32, u32::MAX - rng.below(300) as u32).0
+}
+
+/// Above everything that well-behaved clients send.
+const FRAME_BYTES_SMALL: usize = 16 << 10;
+/// Requests that one client has under way at most.
+const REQUESTS_UNDER_WAY: usize = 32;
+/// Half steps of the longest flush: two files, a name and a directory, begun and ended.
+const FLUSH_STEPS: u64 = 10;

@@ -6,7 +6,7 @@ use crate::tree::Tree;
 
 #[test]
 fn the_model_of_a_fresh_server_is_its_tree() {
-    let (model, tree) = (Model::new(), Tree::new());
+    let (model, tree) = (Model::at(0), Tree::new());
     assert_eq!(model.digest(), tree.digest());
     for (path, node) in &model.nodes {
         let found = tree.get(path).expect("a fresh tree has it");

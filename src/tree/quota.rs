@@ -127,7 +127,9 @@ impl Tree {
             self.quotas.paths.remove(root);
             self.quotas.counts.remove(root);
         }
-        self.quota_changed(slot, path, -(bytes as i64), -1);
+        if !mutant!(DeletionOutsideQuota) {
+            self.quota_changed(slot, path, -(bytes as i64), -1);
+        }
     }
 
     /// Nodes or bytes at `path`, which is or was in `changed`, have changed by so much.

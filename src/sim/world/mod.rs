@@ -4,23 +4,28 @@
 //! the next one, so a crash falls between any two of them and never inside one; that is where machines and disks can
 //! be told apart from outside.
 
+mod links;
+
 use std::collections::BTreeMap;
 
 use crate::acl;
-use crate::zxid::Now;
+use crate::tree::Tree;
+use crate::txnlog::Scanner;
+use crate::zxid::{Now, Zxid};
 
-use super::check::{Check, Checked, Property};
-use super::client::{Client, Phase, Told};
+use super::check::{Check, Checked, Property, hold};
+use super::client::Client;
 use super::defect::Defect;
 use super::disk::{Disk, Survivors};
-use super::node::{Input, Node, Out, Place, TurnContext};
-use super::op::{Op, USER_PASSWORD};
+use super::node::{Node, Out, Place, TurnContext};
+use super::op::USER_PASSWORD;
 use super::recover::{self, Start};
 use super::rng::Rng;
+use super::snap::write_whole;
 use super::store::{SEGMENT_BYTES, Store};
-use super::stream::Stream;
 use super::swarm::Swarm;
 use super::trace::Trace;
+use links::Link;
 
 /// One run.
 pub struct World {
@@ -48,25 +53,11 @@ pub struct World {
     calm: bool,
     /// Nor pings: what is under way comes to its end.
     still: bool,
+    /// Something that was flushed has been damaged: the server may refuse to start.
+    damaged: bool,
+    /// It has, and that is the end.
+    over: bool,
     pub crashes: u32,
-}
-
-/// One connection, as the network has it.
-#[derive(Debug)]
-struct Link {
-    client: usize,
-    generation: u32,
-    stream: Stream,
-    /// Which shard it was given to.
-    shard: u16,
-    /// Bytes on their way are not delivered any more.
-    cut: bool,
-    server_gone: bool,
-    /// When the last bytes of each direction arrive.
-    to_server_us: u64,
-    to_client_us: u64,
-    /// Bytes that have reached the server and make up no frame yet.
-    partial: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -86,6 +77,8 @@ enum Event {
     Start,
     Full(bool),
     Jump,
+    /// A hostile connection comes.
+    Attack,
 }
 
 impl World {
@@ -96,7 +89,7 @@ impl World {
         let clients = (0..swarm.clients).map(|_| {
             let asked_ms = rng.between(1, 12) as i32 * 50;
             let has_user = rng.chance(300);
-            Client::new(rng.fork(), asked_ms.max(200), has_user, swarm.bulk)
+            Client::new(rng.fork(), asked_ms.max(200), has_user, swarm.bulk, swarm.quotas)
         });
         let clients: Vec<Client> = clients.collect();
         let mut world = Self {
@@ -111,18 +104,21 @@ impl World {
             disk: Disk::new(DISK_BYTES),
             node: None,
             generation: 0,
-            check: Check::new(acl::digest_id(USER_PASSWORD)),
+            check: Check::new(acl::digest_id(USER_PASSWORD), &swarm),
             links: Vec::new(),
             places: Vec::new(),
             turns_due: BTreeMap::new(),
             quorum_turn_ms: 0,
             calm: false,
             still: false,
+            damaged: false,
+            over: false,
             crashes: 0,
             rng,
             swarm,
         };
         world.trace.say(format_args!("seed {seed} {:?}", world.swarm));
+        world.prepare_disk();
         world
     }
 
@@ -140,6 +136,9 @@ impl World {
         self.run_until(self.swarm.run_us + CALM_US)?;
         self.still = true;
         self.run_until(self.now_us + STILL_US)?;
+        if self.over {
+            return Ok(());
+        }
         self.judge_calm()?;
         self.still = false;
         self.crash(true)?;
@@ -147,7 +146,8 @@ impl World {
     }
 
     fn schedule_faults(&mut self) {
-        for (every, event) in [(self.swarm.full_every, Event::Full(true)), (self.swarm.jump_every, Event::Jump)] {
+        let (full, jump, attack) = (self.swarm.full_every, self.swarm.jump_every, self.swarm.hostile_every);
+        for (every, event) in [(full, Event::Full(true)), (jump, Event::Jump), (attack, Event::Attack)] {
             if every > 0 {
                 let at = self.rng.between(every / 2, every);
                 self.after(at, event);
@@ -157,12 +157,13 @@ impl World {
 
     fn run_until(&mut self, end_us: u64) -> Checked {
         while let Some(entry) = self.events.first_entry() {
-            if entry.key().0 > end_us {
+            if entry.key().0 > end_us || self.over {
                 break;
             }
             self.now_us = entry.key().0;
             let event = entry.remove();
             self.trace.at(self.now_us);
+            self.check.at(self.now_us);
             self.on_event(event)?;
         }
         self.now_us = end_us;
@@ -188,6 +189,7 @@ impl World {
             Event::Start => return self.start(),
             Event::Full(full) => self.fill_disk(full),
             Event::Jump => self.jump(),
+            Event::Attack => self.attack(),
             // Of a run of the server that is over.
             _ => {}
         }
@@ -224,10 +226,13 @@ impl World {
         }
         let interrupted = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
         self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
-        let started = recover::start(&mut self.disk, self.defect);
+        self.damage_maybe();
+        let read_fails = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.read_fails);
+        let read_fails = read_fails.then(|| self.rng.below(4));
+        let started = recover::start(&mut self.disk, self.defect, read_fails);
         self.disk.set_fuse(None);
-        let mut tree = match started {
-            Start::Up(tree) => *tree,
+        let (mut tree, report) = match started {
+            Start::Up(tree, report) => (*tree, report),
             Start::Stopped => {
                 self.trace.say(format_args!("crash during the start"));
                 let power = self.rng.chance(700);
@@ -235,11 +240,25 @@ impl World {
                 self.after(1000, Event::Start);
                 return Ok(());
             }
+            Start::Refused(error) if read_fails.is_some() => {
+                self.trace.say(format_args!("refused, as a file does not read: {error}"));
+                self.after(1000, Event::Start);
+                return Ok(());
+            }
+            Start::Refused(error) if self.damaged => {
+                self.trace.say(format_args!("refused, as something is damaged: {error}"));
+                self.over = true;
+                return Ok(());
+            }
             Start::Refused(error) => {
                 return Err(Property::Recovery.broken(format_args!("the server refuses to start: {error}")));
             }
         };
         self.trace.say(format_args!("up at {}", tree.last_zxid()));
+        let mismatches = report.digest_mismatches;
+        hold!(mismatches == 0, Recovery, "{mismatches} digests are not the tree's at {:?}", report.first_mismatch);
+        let orphans = report.orphans_removed;
+        hold!(orphans == 0, Recovery, "{orphans} ephemerals of no session");
         let now = self.now();
         self.check.on_recovered(&tree, now.mono_ms)?;
         if self.defect == Some(Defect::ZxidReused) && tree.last_zxid().0 > 0 {
@@ -309,6 +328,7 @@ impl World {
             self.turns_due.remove(&core);
             if !self.calm && self.rng.chance(self.swarm.stall) {
                 self.trace.say(format_args!("core {core} stalls"));
+                self.check.slow_until(self.now_us + self.swarm.stall_us);
                 self.wake_core_in(core, self.swarm.stall_us);
                 return Ok(());
             }
@@ -317,10 +337,7 @@ impl World {
         let is_quorum = core == usize::from(self.swarm.shards);
         let (result, out) = self.with_turn(|turn| match is_quorum {
             true => node.quorum_turn(ticks, turn),
-            false => {
-                node.shard_turn(core, ticks, turn);
-                Ok(())
-            }
+            false => node.shard_turn(core, ticks, turn),
         });
         self.node = Some(node);
         result?;
@@ -344,6 +361,7 @@ impl World {
         // A request that waits behind a write, or for others, is heard of again when it is served.
         let flush_ms = if self.swarm.slow_flush > 0 { 3 * SLOW_FLUSH_US as i64 / 1000 } else { 0 };
         let queue_ms = if self.swarm.outstanding_max < 1000 { 5 * self.swarm.tick_ms } else { self.swarm.tick_ms };
+        let queue_ms = queue_ms + self.swarm.patience_us() as i64 / 1000;
         self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms + queue_ms)
     }
 
@@ -365,7 +383,7 @@ impl World {
         for out in out {
             match out {
                 Out::Output(link, bytes) => self.send_to_client(link, bytes)?,
-                Out::Close(link) => self.close_link(link),
+                Out::Close(link, why) => self.close_link(link, why)?,
                 Out::WakeShard(shard) => self.wake_core(shard),
                 Out::WakeQuorum => self.wake_core(usize::from(self.swarm.shards)),
                 Out::FlushBegun => self.next_flush_step(),
@@ -390,6 +408,9 @@ impl World {
     fn next_flush_step(&mut self) {
         let slow = !self.calm && self.rng.chance(self.swarm.slow_flush);
         let delay = if slow { self.rng.below(SLOW_FLUSH_US) } else { self.rng.below(self.swarm.flush_delay) };
+        if slow {
+            self.check.slow_until(self.now_us + delay);
+        }
         self.after(1 + delay, Event::FlushStep(self.generation));
     }
 
@@ -429,6 +450,40 @@ impl World {
 
     // Faults of the surroundings.
 
+    /// A world that begins near the end of an epoch finds a snapshot without data.
+    fn prepare_disk(&mut self) {
+        if self.swarm.zxid_base != 0 {
+            let mut tree = Tree::new();
+            tree.set_last_zxid(Zxid(self.swarm.zxid_base));
+            write_whole(&mut self.disk, &mut tree).expect("an empty disk takes a snapshot");
+        }
+    }
+
+    /// One byte of a file that was flushed may have changed while the server was down. Not of the last groups of the newest log:
+    /// that they were flushed is only said by what comes after them.
+    fn damage_maybe(&mut self) {
+        if self.calm || self.crashes == 0 || !self.rng.chance(self.swarm.damage) {
+            return;
+        }
+        let names: Vec<String> = self.disk.list().into_iter().filter(|name| is_data(name)).collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = self.rng.pick(&names).clone();
+        let bytes = self.disk.read(&name).unwrap_or_default();
+        let end = match name.starts_with("log.") {
+            true => marked_end(bytes, Zxid(self.check.marked())),
+            false => bytes.len(),
+        };
+        if end == 0 {
+            return;
+        }
+        let (offset, bit) = (self.rng.index(end), 1 << self.rng.below(8));
+        self.trace.say(format_args!("{name} is damaged at {offset}"));
+        self.disk.damage(&name, offset, bit);
+        self.damaged = true;
+    }
+
     fn fill_disk(&mut self, full: bool) {
         if self.calm {
             return;
@@ -451,229 +506,21 @@ impl World {
             self.after(at, Event::Jump);
         }
     }
-
-    // Connections.
-
-    fn send_to_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
-        self.trace.say(format_args!("c{link} gets {} bytes", bytes.len()));
-        self.links[link].stream.on_output(&bytes, &mut self.check)?;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let len = if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_client_us);
-            self.links[link].to_client_us = at;
-            self.after(at - self.now_us, Event::ToClient(link, part.to_vec()));
-            rest = left;
-        }
-        Ok(())
-    }
-
-    fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let len = if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_server_us);
-            self.links[link].to_server_us = at;
-            self.after(at - self.now_us, Event::ToServer(link, part.to_vec()));
-            rest = left;
-        }
-    }
-
-    fn reach_server(&mut self, link: usize, bytes: Vec<u8>) {
-        if self.links[link].cut || self.links[link].server_gone {
-            return;
-        }
-        let mono_ms = self.now().mono_ms;
-        self.links[link].note_frames(&bytes, mono_ms, &mut self.check);
-        self.input(link, Input::Bytes(bytes));
-    }
-
-    fn input(&mut self, link: usize, input: Input) {
-        let shard = self.places[link].map_or(self.links[link].shard, |place| place.shard);
-        if let Some(node) = &mut self.node
-            && self.links[link].generation == self.generation
-        {
-            node.input(link, shard, input);
-            self.wake_core(usize::from(shard));
-        }
-    }
-
-    fn reach_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
-        if self.links[link].cut {
-            return Ok(());
-        }
-        self.input(link, Input::Sent(bytes.len()));
-        let client = self.links[link].client;
-        if self.in_use[client] != Some(link) {
-            return Ok(());
-        }
-        match self.clients[client].on_bytes(&bytes) {
-            Told::Nothing => {}
-            Told::Connected => {
-                self.trace.say(format_args!("client {client} has session {:x}", self.clients[client].session));
-                let greetings = self.clients[client].greet();
-                self.ask(client, greetings);
-            }
-            Told::Refused | Told::Closed => {
-                self.clients[client].forget();
-                self.hang_up(client);
-            }
-        }
-        Ok(())
-    }
-
-    /// The server has closed its end.
-    fn close_link(&mut self, link: usize) {
-        self.links[link].server_gone = true;
-        self.links[link].stream.end();
-        self.input(link, Input::Closed);
-        let at = self.links[link].to_client_us.max(self.now_us) + 1;
-        self.after(at - self.now_us, Event::EndAtClient(link));
-    }
-
-    fn end_at_server(&mut self, link: usize) {
-        if !self.links[link].server_gone {
-            self.links[link].server_gone = true;
-            self.links[link].stream.end();
-            self.input(link, Input::Closed);
-        }
-    }
-
-    fn end_at_client(&mut self, link: usize) {
-        let client = self.links[link].client;
-        self.links[link].cut = true;
-        if self.in_use[client] == Some(link) {
-            self.in_use[client] = None;
-            self.clients[client].on_lost();
-        }
-    }
-
-    // Clients.
-
-    fn wake(&mut self, client: usize) {
-        let think = 1 + self.rng.below(2 * self.swarm.think);
-        self.after(think, Event::Wake(client));
-        let now_ms = self.now().mono_ms;
-        if self.still || (now_ms < self.clients[client].silent_until_ms && !self.calm) {
-            return;
-        }
-        match self.clients[client].phase {
-            Phase::Away => self.connect(client),
-            Phase::Connecting | Phase::Closing => {
-                if self.rng.chance(20) {
-                    self.hang_up(client);
-                }
-            }
-            Phase::Open => self.act(client, now_ms),
-        }
-    }
-
-    fn act(&mut self, client: usize, now_ms: i64) {
-        let (cut, silence, close) = match self.calm {
-            true => (0, 0, 0),
-            false => (self.swarm.cut, self.swarm.silence, self.swarm.close),
-        };
-        let ping = self.clients[client].ping(now_ms);
-        self.ask(client, ping.into_iter().collect());
-        match self.rng.below(1000) {
-            draw if draw < cut => self.hang_up(client),
-            draw if draw < cut + silence => {
-                let until = now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
-                self.trace.say(format_args!("client {client} falls silent until {until}"));
-                self.clients[client].silent_until_ms = until;
-            }
-            draw if draw < cut + silence + close => {
-                let close = self.clients[client].close();
-                self.ask(client, vec![close]);
-            }
-            _ if self.calm => {}
-            _ => {
-                let requests = self.clients[client].requests(now_ms);
-                self.ask(client, requests);
-            }
-        }
-    }
-
-    fn connect(&mut self, client: usize) {
-        if self.node.is_none() {
-            return;
-        }
-        let link = self.links.len();
-        let now_ms = self.now().mono_ms;
-        let session = self.clients[client].session;
-        let bytes = self.clients[client].connect(now_ms);
-        let timeout_ms = self.clients[client].asked_ms.clamp(200, 2000);
-        self.trace.say(format_args!("client {client} connects as c{link}, session {session:x}"));
-        if session == 0 {
-            self.check.on_session_wanted();
-        }
-        let shard = self.rng.below(u64::from(self.swarm.shards)) as u16;
-        self.links.push(Link {
-            client,
-            generation: self.generation,
-            stream: Stream::new(session, timeout_ms),
-            shard,
-            cut: false,
-            server_gone: false,
-            to_server_us: self.now_us,
-            to_client_us: self.now_us,
-            partial: Vec::new(),
-        });
-        self.places.push(None);
-        self.in_use[client] = Some(link);
-        self.input(link, Input::Accept);
-        self.send_to_server(link, &bytes);
-    }
-
-    fn ask(&mut self, client: usize, requests: Vec<(i32, Op)>) {
-        let Some(link) = self.in_use[client] else { return };
-        let (session, has_user) = (self.clients[client].session, self.clients[client].has_user);
-        let mut bytes = Vec::new();
-        for (xid, op) in requests {
-            self.trace.say(format_args!("client {client} asks {xid} {op:?}"));
-            if op.is_write() {
-                self.check.on_asked(session, xid, &op, has_user);
-            }
-            self.links[link].stream.on_sent(xid, &op);
-            op.write(&mut bytes, xid, &self.check.user);
-        }
-        self.send_to_server(link, &bytes);
-    }
-
-    /// The client's end of its connection is gone; what is on its way may be lost.
-    fn hang_up(&mut self, client: usize) {
-        let Some(link) = self.in_use[client].take() else { return };
-        self.trace.say(format_args!("client {client} hangs up c{link}"));
-        self.clients[client].on_lost();
-        if self.rng.chance(500) {
-            self.links[link].cut = true;
-        }
-        let delay = self.rng.below(20_000);
-        let at = (self.now_us + delay).max(self.links[link].to_server_us) + 1;
-        self.after(at - self.now_us, Event::EndAtServer(link));
-    }
 }
 
-impl Link {
-    /// Counts whole frames in what reaches the server.
-    fn note_frames(&mut self, bytes: &[u8], mono_ms: i64, check: &mut Check) {
-        self.partial.extend_from_slice(bytes);
-        let mut at = 0;
-        while let Some(len) = self.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {
-            if self.partial.len() - at < 4 + len {
-                break;
-            }
-            at += 4 + len;
-        }
-        self.partial.drain(..at);
-        if at > 0 && self.stream.is_open() {
-            check.on_heard(self.stream.session, mono_ms);
-        }
+/// Where the last entry of a log begins that has a mark behind it for certain; 0 if there is none.
+fn marked_end(bytes: &[u8], marked: Zxid) -> usize {
+    let (mut scanner, mut end) = (Scanner::new(bytes), 0);
+    while let Ok(Some(entry)) = scanner.next_entry()
+        && entry.zxid <= marked
+    {
+        end = entry.offset as usize;
     }
+    end
+}
+
+fn is_data(name: &str) -> bool {
+    name.starts_with("log.") || name.starts_with("snapshot.")
 }
 
 /// What a full disk still gives to files that are there.

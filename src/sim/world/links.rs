@@ -1,0 +1,329 @@
+//! Connections and who is at their other end: bytes under way, clients that ask, hostile ones.
+
+use crate::frontend::CloseReason;
+
+use super::{Event, World};
+use crate::sim::check::{Check, Checked, hold};
+use crate::sim::client::{Phase, Told};
+use crate::sim::hostile::Hostile;
+use crate::sim::node::Input;
+use crate::sim::op::Op;
+use crate::sim::stream::Stream;
+
+/// One connection, as the network has it.
+#[derive(Debug)]
+pub(super) struct Link {
+    peer: Peer,
+    pub(super) generation: u32,
+    pub(super) stream: Stream,
+    /// Which shard it was given to.
+    shard: u16,
+    /// Bytes on their way are not delivered any more.
+    pub(super) cut: bool,
+    server_gone: bool,
+    /// When the last bytes of each direction arrive.
+    to_server_us: u64,
+    to_client_us: u64,
+    /// Bytes that have reached the server and make up no frame yet.
+    partial: Vec<u8>,
+    /// When it was made, in virtual microseconds.
+    since_us: u64,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+enum Peer {
+    Client(usize),
+    Hostile(Box<Hostile>),
+}
+
+impl World {
+    pub(super) fn send_to_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
+        self.trace.say(format_args!("c{link} gets {} bytes", bytes.len()));
+        match &mut self.links[link].peer {
+            Peer::Client(_) => self.links[link].stream.on_output(&bytes, &mut self.check)?,
+            Peer::Hostile(hostile) if hostile.wants_session() && !hostile.connected => {
+                hostile.connected = true;
+                let then = hostile.then();
+                let session = bytes.get(SESSION_OFFSET..).and_then(|rest| rest.first_chunk());
+                self.check.unjudged(session.map_or(0, |session| i64::from_be_bytes(*session)));
+                self.send_to_server(link, &then);
+            }
+            Peer::Hostile(_) => {}
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let len = if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let (part, left) = rest.split_at(len);
+            let delay = 1 + self.rng.below(self.swarm.link_delay);
+            let at = (self.now_us + delay).max(self.links[link].to_client_us);
+            self.links[link].to_client_us = at;
+            self.after(at - self.now_us, Event::ToClient(link, part.to_vec()));
+            rest = left;
+        }
+        Ok(())
+    }
+
+    fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let len = if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let (part, left) = rest.split_at(len);
+            let delay = 1 + self.rng.below(self.swarm.link_delay);
+            let at = (self.now_us + delay).max(self.links[link].to_server_us);
+            self.links[link].to_server_us = at;
+            self.after(at - self.now_us, Event::ToServer(link, part.to_vec()));
+            rest = left;
+        }
+    }
+
+    pub(super) fn reach_server(&mut self, link: usize, bytes: Vec<u8>) {
+        if self.links[link].cut || self.links[link].server_gone {
+            return;
+        }
+        let now_us = self.now_us;
+        self.links[link].note_frames(&bytes, now_us, &mut self.check);
+        self.input(link, Input::Bytes(bytes));
+    }
+
+    fn input(&mut self, link: usize, input: Input) {
+        let shard = self.places[link].map_or(self.links[link].shard, |place| place.shard);
+        if let Some(node) = &mut self.node
+            && self.links[link].generation == self.generation
+        {
+            node.input(link, shard, input);
+            self.wake_core(usize::from(shard));
+        }
+    }
+
+    pub(super) fn reach_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
+        if self.links[link].cut {
+            return Ok(());
+        }
+        if let Peer::Hostile(hostile) = &self.links[link].peer
+            && !hostile.reads()
+        {
+            return Ok(());
+        }
+        self.input(link, Input::Sent(bytes.len()));
+        let Some(client) = self.client_of(link) else { return Ok(()) };
+        match self.clients[client].on_bytes(&bytes) {
+            Told::Nothing => {}
+            Told::Connected => {
+                self.trace.say(format_args!("client {client} has session {:x}", self.clients[client].session));
+                let greetings = self.clients[client].greet();
+                self.ask(client, greetings);
+            }
+            Told::Refused | Told::Closed => {
+                self.clients[client].forget();
+                self.hang_up(client);
+            }
+        }
+        Ok(())
+    }
+
+    /// The client at the other end, if it still uses this connection.
+    fn client_of(&self, link: usize) -> Option<usize> {
+        match self.links[link].peer {
+            Peer::Client(client) => Some(client).filter(|client| self.in_use[*client] == Some(link)),
+            Peer::Hostile(_) => None,
+        }
+    }
+
+    /// Whether the server may end a connection for this reason. A client that still uses it has done everything right.
+    fn judge_close(&self, link: usize, why: CloseReason) -> Checked {
+        let Some(client) = self.client_of(link) else { return Ok(()) };
+        let (session, age_us) = (self.clients[client].session, self.now_us - self.links[link].since_us);
+        let may = match why {
+            CloseReason::SessionEnded => self.check.may_end(session),
+            // Only while something is so slow that no session can be made.
+            CloseReason::NoSession => !self.check.was_swift_for(age_us),
+            _ => false,
+        };
+        hold!(may, Closed, "c{link} of session {session:x} is closed: {why}");
+        Ok(())
+    }
+
+    /// The server has closed its end.
+    pub(super) fn close_link(&mut self, link: usize, why: CloseReason) -> Checked {
+        self.judge_close(link, why)?;
+        self.links[link].server_gone = true;
+        self.links[link].stream.end();
+        self.input(link, Input::Closed);
+        let at = self.links[link].to_client_us.max(self.now_us) + 1;
+        self.after(at - self.now_us, Event::EndAtClient(link));
+        Ok(())
+    }
+
+    pub(super) fn end_at_server(&mut self, link: usize) {
+        if !self.links[link].server_gone {
+            self.links[link].server_gone = true;
+            self.links[link].stream.end();
+            self.input(link, Input::Closed);
+        }
+    }
+
+    pub(super) fn end_at_client(&mut self, link: usize) {
+        self.links[link].cut = true;
+        if let Some(client) = self.client_of(link) {
+            self.in_use[client] = None;
+            self.clients[client].on_lost();
+        }
+    }
+
+    pub(super) fn wake(&mut self, client: usize) {
+        let think = 1 + self.rng.below(2 * self.swarm.think);
+        self.after(think, Event::Wake(client));
+        let now_ms = self.now().mono_ms;
+        if self.still || (now_ms < self.clients[client].silent_until_ms && !self.calm) {
+            return;
+        }
+        match self.clients[client].phase {
+            Phase::Away => self.connect(client),
+            Phase::Connecting | Phase::Closing => {
+                if self.rng.chance(20) {
+                    self.hang_up(client);
+                }
+            }
+            Phase::Open => self.act(client, now_ms),
+        }
+    }
+
+    fn act(&mut self, client: usize, now_ms: i64) {
+        let (cut, silence, close) = match self.calm {
+            true => (0, 0, 0),
+            false => (self.swarm.cut, self.swarm.silence, self.swarm.close),
+        };
+        let ping = self.clients[client].ping(now_ms);
+        self.ask(client, ping.into_iter().collect());
+        match self.rng.below(1000) {
+            draw if draw < cut => self.hang_up(client),
+            draw if draw < cut + silence => {
+                let until = now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
+                self.trace.say(format_args!("client {client} falls silent until {until}"));
+                self.clients[client].silent_until_ms = until;
+            }
+            draw if draw < cut + silence + close => {
+                let close = self.clients[client].close();
+                self.ask(client, vec![close]);
+            }
+            _ if self.calm => {}
+            _ => {
+                let requests = self.clients[client].requests(now_ms);
+                self.ask(client, requests);
+            }
+        }
+    }
+
+    fn connect(&mut self, client: usize) {
+        if self.node.is_none() {
+            return;
+        }
+        let now_ms = self.now().mono_ms;
+        let session = self.clients[client].session;
+        let bytes = self.clients[client].connect(now_ms);
+        let timeout_ms = self.clients[client].asked_ms.clamp(200, 2000);
+        let link = self.open(Peer::Client(client), Stream::new(session, timeout_ms));
+        self.trace.say(format_args!("client {client} connects as c{link}, session {session:x}"));
+        if session == 0 {
+            self.check.on_session_wanted();
+        }
+        self.in_use[client] = Some(link);
+        self.send_to_server(link, &bytes);
+    }
+
+    /// A connection is accepted by some shard.
+    fn open(&mut self, peer: Peer, stream: Stream) -> usize {
+        let link = self.links.len();
+        let shard = self.rng.below(u64::from(self.swarm.shards)) as u16;
+        self.links.push(Link {
+            peer,
+            generation: self.generation,
+            stream,
+            shard,
+            cut: false,
+            server_gone: false,
+            to_server_us: self.now_us,
+            to_client_us: self.now_us,
+            partial: Vec::new(),
+            since_us: self.now_us,
+        });
+        self.places.push(None);
+        self.input(link, Input::Accept);
+        link
+    }
+
+    /// Somebody connects who does not speak the protocol as he should, and is gone some time later.
+    pub(super) fn attack(&mut self) {
+        if self.calm {
+            return;
+        }
+        let every = self.rng.between(self.swarm.hostile_every / 2, self.swarm.hostile_every);
+        self.after(every, Event::Attack);
+        if self.node.is_none() {
+            return;
+        }
+        let mut hostile = Hostile::new(self.rng.fork(), self.swarm.frame_bytes_max);
+        if hostile.wants_session() {
+            self.check.on_session_wanted();
+        }
+        let (first, name) = (hostile.first(), hostile.name());
+        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0));
+        self.trace.say(format_args!("c{link} is hostile: {name}"));
+        self.send_to_server(link, &first);
+        let stays = self.rng.between(10_000, 1_500_000);
+        self.after(stays, Event::EndAtServer(link));
+    }
+
+    fn ask(&mut self, client: usize, requests: Vec<(i32, Op)>) {
+        let Some(link) = self.in_use[client] else { return };
+        let (session, has_user) = (self.clients[client].session, self.clients[client].has_user);
+        let mut bytes = Vec::new();
+        for (xid, op) in requests {
+            self.trace.say(format_args!("client {client} asks {xid} {op:?}"));
+            if op.is_write() {
+                self.check.on_asked(session, xid, &op, has_user);
+            }
+            self.links[link].stream.on_sent(xid, &op);
+            op.write(&mut bytes, xid, &self.check.user);
+        }
+        self.send_to_server(link, &bytes);
+    }
+
+    /// The client's end of its connection is gone; what is on its way may be lost.
+    fn hang_up(&mut self, client: usize) {
+        let Some(link) = self.in_use[client].take() else { return };
+        self.trace.say(format_args!("client {client} hangs up c{link}"));
+        self.clients[client].on_lost();
+        if self.rng.chance(500) {
+            self.links[link].cut = true;
+        }
+        let delay = self.rng.below(20_000);
+        let at = (self.now_us + delay).max(self.links[link].to_server_us) + 1;
+        self.after(at - self.now_us, Event::EndAtServer(link));
+    }
+}
+
+impl Link {
+    /// Counts whole frames in what reaches the server.
+    fn note_frames(&mut self, bytes: &[u8], now_us: u64, check: &mut Check) {
+        self.partial.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some(len) = self.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {
+            if self.partial.len() - at < 4 + len {
+                break;
+            }
+            at += 4 + len;
+            if self.stream.is_open() {
+                self.stream.on_came(now_us);
+            }
+        }
+        self.partial.drain(..at);
+        if at > 0 && self.stream.is_open() {
+            check.on_heard(self.stream.session, (now_us / 1000) as i64);
+        }
+    }
+}
+
+/// Where the session's id stands in a connect answer: behind the length, the protocol version and the timeout.
+const SESSION_OFFSET: usize = 12;
