@@ -182,8 +182,7 @@ impl Store {
             let op = Op { effect, stage: Stage::Waits, told: false };
             match &op.effect {
                 LogEffect::Store { file, offset, bytes } => {
-                    let stored = disk.write(&self.names[file], *offset as usize, bytes);
-                    self.unless_ignored(stored)?;
+                    self.put(disk, *file, *offset as usize, bytes)?;
                 }
                 LogEffect::Sync { file } => {
                     let done = LogDone::Synced { file: *file, result: Ok(()) };
@@ -211,11 +210,15 @@ impl Store {
         }
     }
 
-    fn unless_ignored(&self, stored: Result<(), DiskError>) -> Result<(), DiskError> {
-        match stored {
-            Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => Ok(()),
-            other => other,
+    /// Puts bytes into a file. A defect takes for written what a file has no place for that a full
+    /// disk left short.
+    fn put(&self, disk: &mut Disk, file: FileId, at: usize, bytes: &[u8]) -> Result<(), DiskError> {
+        let name = &self.names[&file];
+        let is_short = disk.read(name).is_none_or(|content| content.len() < at + bytes.len());
+        if is_short && self.defect == Some(Defect::FullDiskIgnored) {
+            return Ok(());
         }
+        disk.write(name, at, bytes)
     }
 
     /// Begins an operation, or ends the one begun. Says what came of it, once it has ended.
@@ -240,7 +243,10 @@ impl Store {
                 let name = &self.names[file];
                 match op.stage {
                     Stage::Waits => {
-                        disk.truncate(name, *bytes as usize)?;
+                        match disk.truncate(name, *bytes as usize) {
+                            Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => {}
+                            other => other?,
+                        }
                         op.stage = Stage::Cut;
                         Ok(None)
                     }
@@ -290,8 +296,7 @@ impl Store {
             _ if is_retired && self.defect == Some(Defect::RollWithoutFlush) => {}
             _ => {
                 if let LogEffect::Write { offset, blocks, .. } = &op.effect {
-                    let written = disk.write(&self.names[&file], *offset as usize, blocks);
-                    self.unless_ignored(written)?;
+                    self.put(disk, file, *offset as usize, blocks)?;
                 }
                 op.stage = Stage::Flush(disk.begin_flush(&self.names[&file])?);
                 return Ok(None);
