@@ -14,6 +14,7 @@ use crate::zxid::{Now, SessionId};
 use super::hold::Work;
 use super::input::Input;
 use super::latency::Latency;
+use super::long_read::LongRead;
 use super::unsent::Unsent;
 
 /// How far a connection has come.
@@ -133,6 +134,8 @@ pub(super) struct Connection {
     pub(super) session: SessionId,
     /// Bytes that came and are not served yet.
     pub(super) input: Input,
+    /// The answer to the first request of the input, if it takes more than one turn.
+    pub(super) long: Option<Box<LongRead>>,
     /// Bytes to send.
     pub(super) out: Vec<u8>,
     /// Bytes to send, those that the shell has fetched included.
@@ -169,6 +172,7 @@ impl Connection {
             timeout_ms: 0,
             session: SessionId::NONE,
             input: Input::default(),
+            long: None,
             out: Vec::new(),
             unsent: Unsent::default(),
             pending: VecDeque::new(),

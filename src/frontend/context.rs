@@ -20,6 +20,8 @@ pub(super) struct ConnContext<'a> {
     pub(super) out_before: usize,
     /// Units of work done in this turn.
     pub(super) work: Work,
+    /// The request at hand goes on in the connection's next turn.
+    pub(super) unfinished: bool,
     /// Requests that it may still give to the quorum core.
     pub(super) may_hand_over: usize,
 }
@@ -33,7 +35,7 @@ impl<'a> ConnContext<'a> {
         may_hand_over: usize,
     ) -> Self {
         let out_before = conn.out.len();
-        Self { conn, shard, tree: hold.tree, now: hold.now, out_before, work: 0, may_hand_over }
+        Self { conn, shard, tree: hold.tree, now: hold.now, out_before, work: 0, unfinished: false, may_hand_over }
     }
 
     /// Counts what was written in this turn and tells the shell.

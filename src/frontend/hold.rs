@@ -59,6 +59,10 @@ pub(super) const REQUEST: Work = 10;
 pub(super) const ANNOUNCEMENT: Work = 150;
 /// A path looked up, a watch set, spent or taken away.
 pub(super) const LOOKUP: Work = 8;
+/// A child listed.
+pub(super) const NAME: Work = 2;
+/// An ephemeral listed, with its path.
+pub(super) const EPHEMERAL: Work = 12;
 /// Bytes written or kept for one unit.
 pub(super) const BYTES_PER_UNIT: usize = 64;
 

@@ -23,7 +23,8 @@
 //! | `unsent` | how much of the output has not left |
 //! | `connect`, `auth` | sessions and identities |
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
-//! | `reads`, `watches` | the requests answered here |
+//! | `reads`, `multi_read`, `watches` | the requests answered here |
+//! | `long_read` | answers that take more than one turn |
 //! | `replies` | what comes back from the quorum core |
 //! | `tick` | what happens as time goes by |
 //! | `report`, `close_reason` | what words and metrics show |
@@ -39,6 +40,8 @@ mod framing;
 mod hold;
 mod input;
 mod latency;
+mod long_read;
+mod multi_read;
 mod password_limiter;
 mod reads;
 mod replies;

@@ -1,32 +1,37 @@
 //! The reads: answered from the tree, written straight into the connection's output.
 
-use std::borrow::Cow;
-
 use crate::acl;
 use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::write_acls;
 use crate::jute::{Reader, Writer};
 use crate::limits;
-use crate::proto::{
-    MultiOp, PathRequest, PathWatchRequest, RequestHeader, begin_reply, read_multi, write_multi_header, xid,
-};
+use crate::proto::{PathRequest, PathWatchRequest, RequestHeader, begin_reply, xid};
 use crate::tree::Node;
 use crate::watch::Modes;
 
 use super::close_reason::CloseReason;
+use super::connection::Wait;
 use super::context::ConnContext;
-use super::hold::bytes_work;
+use super::hold::{EPHEMERAL, NAME, bytes_work};
+use super::long_read::{LongRead, REPLY_HEADER_BYTES};
 use super::malformed;
+use super::serve::Served;
 
 impl<'t> ConnContext<'t> {
     /// Answers a request that is not the quorum core's. All earlier ones have been answered.
     #[inline]
-    pub(super) fn answer(&mut self, header: RequestHeader, mut reader: Reader<'_>) {
+    pub(super) fn answer(&mut self, header: RequestHeader, mut reader: Reader<'_>) -> Served {
         let out_before = self.conn.out.len();
         let outcome = match header.op {
             OpCode::GET_DATA => self.get_data(header.xid, &mut reader),
             _ => self.answer_other(header, reader),
         };
+        if self.unfinished {
+            assert!(self.conn.long.is_some() && outcome.is_ok(), "an answer that goes on is kept");
+            self.unfinished = false;
+            return Served::Wait(Wait::Turn);
+        }
+        self.conn.long = None;
         if let Err(err) = outcome {
             self.conn.out.truncate(out_before);
             self.conn.reply_header(header.xid, self.tree.last_zxid().0, err);
@@ -38,6 +43,7 @@ impl<'t> ConnContext<'t> {
         self.shard.stats.traffic.count_reply(written);
         self.shard.stats.traffic.reads.add(0);
         self.conn.count_reply(header.op, header.xid, self.tree.last_zxid().0, 0, self.now);
+        Served::Done
     }
 
     fn answer_other(&mut self, header: RequestHeader, mut reader: Reader<'_>) -> Result<(), ErrorCode> {
@@ -100,9 +106,44 @@ impl<'t> ConnContext<'t> {
         let request = PathWatchRequest::read(reader).map_err(malformed)?;
         let path = request.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let node = self.readable(&path)?;
+        let is_short = node.num_children() <= self.work_left() / NAME;
+        if is_short && self.conn.long.is_none() {
+            return self.get_few_children(xid, &path, request.watch, with_stat, node);
+        }
+        // Nothing else changes with the children, and nothing of them without it.
+        let stat = node.persisted();
+        let mut long = self.long_read((stat.czxid, stat.pzxid));
+        self.begin_long(&mut long, xid);
+        if long.count == 0 && long.cursor.is_none() {
+            Writer::new(&mut long.frame).len(node.num_children() as usize);
+        }
+        if !self.list_children(&mut long, node)? {
+            self.go_on_later(long);
+            return Ok(());
+        }
         if request.watch {
             self.watch(&path, Modes::CHILD)?;
         }
+        if with_stat {
+            node.stat().write(&mut Writer::new(&mut long.frame));
+        }
+        self.finish_long(long.frame, ErrorCode::OK);
+        Ok(())
+    }
+
+    /// A list that fits the turn: the common case.
+    fn get_few_children(
+        &mut self,
+        xid: i32,
+        path: &str,
+        watch: bool,
+        with_stat: bool,
+        node: Node<'_>,
+    ) -> Result<(), ErrorCode> {
+        if watch {
+            self.watch(path, Modes::CHILD)?;
+        }
+        self.spend(node.num_children() * NAME);
         let mut fits = Ok(());
         self.reply(xid, |writer| {
             fits = write_children(writer, node);
@@ -111,6 +152,29 @@ impl<'t> ConnContext<'t> {
             }
         })?;
         fits
+    }
+
+    /// Writes a slice of the children's names. True at the end.
+    fn list_children(&mut self, long: &mut LongRead, node: Node<'_>) -> Result<bool, ErrorCode> {
+        let mut left = long.slice(self.work_left(), NAME);
+        let from = long.cursor.and_then(|child| u32::try_from(child).ok());
+        let mut writer = Writer::new(&mut long.frame);
+        let mut names = 0;
+        for (child, name) in node.children_from(from) {
+            if left == 0 {
+                long.cursor = Some(child as usize);
+                long.count += names as usize;
+                self.spend(names * NAME);
+                return Ok(false);
+            }
+            (left, names) = (left - 1, names + 1);
+            writer.string(name);
+            if writer.position() > limits::REPLY_BYTES_MAX {
+                return Err(ErrorCode::MARSHALLING_ERROR);
+            }
+        }
+        self.spend(names * NAME);
+        Ok(true)
     }
 
     fn get_acl(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
@@ -123,21 +187,41 @@ impl<'t> ConnContext<'t> {
         })
     }
 
+    /// The paths of the session's ephemerals, in no order that clients may rely on.
     fn get_ephemerals(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let prefix = PathRequest::read(reader).map_err(malformed)?.path.unwrap_or_default();
-        let mut paths = self.tree.ephemerals_of(self.conn.session);
         // Java's trim takes everything up to the blank.
         let trimmed = prefix.trim_matches(|c| c <= ' ');
-        if !trimmed.is_empty() && trimmed != "/" {
-            paths.retain(|path| path.starts_with(&*prefix));
+        let prefix = if trimmed.is_empty() || trimmed == "/" { "" } else { &*prefix };
+        let session = self.conn.session;
+        let mut long = self.long_read((self.tree.ephemerals_changed(session), 0));
+        if long.is_new() {
+            self.begin_long(&mut long, xid);
+            Writer::new(&mut long.frame).len(0);
         }
-        if paths.iter().map(String::len).sum::<usize>() > limits::REPLY_BYTES_MAX {
-            return Err(ErrorCode::MARSHALLING_ERROR);
+        let mut left = long.slice(self.work_left(), EPHEMERAL);
+        let from = long.cursor.and_then(|node| u32::try_from(node).ok()).unwrap_or(0);
+        for (node, path) in self.tree.ephemerals_from(session, from) {
+            if left == 0 {
+                long.cursor = Some(node as usize);
+                self.go_on_later(long);
+                return Ok(());
+            }
+            left -= 1;
+            self.spend(EPHEMERAL);
+            if path.starts_with(prefix) {
+                long.count += 1;
+                Writer::new(&mut long.frame).string(&path);
+            }
+            if long.frame.len() > limits::REPLY_BYTES_MAX {
+                return Err(ErrorCode::MARSHALLING_ERROR);
+            }
         }
-        self.reply(xid, |writer| {
-            writer.len(paths.len());
-            paths.iter().for_each(|path| writer.string(path));
-        })
+        let mut count = Vec::new();
+        Writer::new(&mut count).len(long.count);
+        long.frame[REPLY_HEADER_BYTES..REPLY_HEADER_BYTES + count.len()].copy_from_slice(&count);
+        self.finish_long(long.frame, ErrorCode::OK);
+        Ok(())
     }
 
     fn get_all_children_number(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
@@ -145,63 +229,6 @@ impl<'t> ConnContext<'t> {
         self.readable(&path)?;
         let count = self.tree.count_descendants(&path).ok_or(ErrorCode::NO_NODE)?;
         self.reply(xid, |writer| writer.len(count))
-    }
-
-    /// Several reads in one. Its sub-reads fail one by one; a write among them fails the whole.
-    fn multi_read(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
-        let mut ops = Vec::new();
-        while let Some(op) = read_multi(reader).map_err(malformed)? {
-            ops.push(op);
-        }
-        if ops.iter().any(MultiOp::is_read) && !ops.iter().all(MultiOp::is_read) {
-            return Err(ErrorCode::MARSHALLING_ERROR);
-        }
-        let mut err = ErrorCode::OK;
-        let mut body = Vec::new();
-        let mut writer = Writer::new(&mut body);
-        for op in ops {
-            let outcome = self.sub_read(&mut writer, op);
-            if writer.position() > limits::REPLY_BYTES_MAX {
-                return Err(ErrorCode::MARSHALLING_ERROR);
-            }
-            if let Err(code) = outcome {
-                err = code;
-                break;
-            }
-        }
-        write_multi_header(&mut writer, OpCode::ERROR, true, ErrorCode(-1));
-        let zxid = self.tree.last_zxid().0;
-        let mut writer = Writer::new(&mut self.conn.out);
-        let frame = begin_reply(&mut writer, xid, zxid, err);
-        writer.raw(&body);
-        writer.end_frame(frame);
-        Ok(())
-    }
-
-    /// One entry of a multiRead. An error means that the request as a whole made no sense.
-    fn sub_read(&mut self, writer: &mut Writer<'_>, op: MultiOp<'_>) -> Result<(), ErrorCode> {
-        let (op, path) = match op {
-            MultiOp::GetData(request) => (OpCode::GET_DATA, request.path),
-            MultiOp::GetChildren(request) => (OpCode::GET_CHILDREN, request.path),
-            _ => return Err(ErrorCode::MARSHALLING_ERROR),
-        };
-        let path: Cow<'_, str> = path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
-        match self.readable(&path) {
-            Err(code) => {
-                write_multi_header(writer, OpCode::ERROR, false, code);
-                writer.i32(code.0);
-            }
-            Ok(node) => {
-                write_multi_header(writer, op, false, ErrorCode::OK);
-                if op == OpCode::GET_DATA {
-                    writer.buffer(node.data());
-                    node.stat().write(writer);
-                } else {
-                    return write_children(writer, node);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Not an operation of clients: the connection ends with this answer.
@@ -213,7 +240,7 @@ impl<'t> ConnContext<'t> {
 
     /// The node, if it is there and the connection may read it.
     #[inline]
-    fn readable(&self, path: &str) -> Result<Node<'t>, ErrorCode> {
+    pub(super) fn readable(&self, path: &str) -> Result<Node<'t>, ErrorCode> {
         let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
         if node.is_open() || self.shard.config.acl.permits(node.acl(), perms::READ, &self.conn.auth) {
             Ok(node)
@@ -234,7 +261,7 @@ impl<'t> ConnContext<'t> {
 }
 
 /// An error where the list grows too long: what has been written of it is to be thrown away.
-fn write_children(writer: &mut Writer<'_>, node: Node<'_>) -> Result<(), ErrorCode> {
+pub(super) fn write_children(writer: &mut Writer<'_>, node: Node<'_>) -> Result<(), ErrorCode> {
     let start = writer.position();
     writer.len(node.num_children() as usize);
     for name in node.children() {

@@ -33,18 +33,23 @@ impl ConnContext<'_> {
         if let Some(wait) = self.must_wait(header.op) {
             return Served::Wait(wait);
         }
+        if self.conn.long.is_some() {
+            return self.answer(header, reader);
+        }
         self.touch();
         self.spend(REQUEST + bytes_work(frame.len()));
         self.conn.tally.received += 1;
         self.shard.stats.received += 1;
         if header.op == OpCode::GET_DATA && self.shard.config.enforce_auth.is_none() {
-            self.answer(header, reader);
-        } else if !self.is_refused(header, frame.len()) {
-            match is_for_quorum(header.op) {
-                true => self.hand_over(header, frame.len(), &reader),
-                false => self.answer(header, reader),
-            }
+            return self.answer(header, reader);
         }
+        if self.is_refused(header, frame.len()) {
+            return Served::Done;
+        }
+        if !is_for_quorum(header.op) {
+            return self.answer(header, reader);
+        }
+        self.hand_over(header, frame.len(), &reader);
         Served::Done
     }
 

@@ -184,6 +184,7 @@ impl ShardState {
         conn.phase = Phase::Closed;
         conn.wait = None;
         conn.input.clear();
+        conn.long = None;
         self.watches.remove_connection(conn.id.slot);
         let pending = std::mem::take(&mut conn.pending);
         if !pending.is_empty() {

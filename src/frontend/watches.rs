@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::codes::{ErrorCode, EventType};
+use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::jute::{Reader, Writer};
-use crate::proto::{AddWatchRequest, RequestHeader, SetWatches, WatchTypeRequest, write_event};
+use crate::proto::{AddWatchRequest, RequestHeader, WatchTypeRequest, write_event};
 use crate::watch::Modes;
 use crate::zxid::Zxid;
 
 use super::close_reason::CloseReason;
 use super::context::ConnContext;
+use super::hold::LOOKUP;
+use super::long_read::LongRead;
 use super::malformed;
 
 impl ConnContext<'_> {
@@ -49,11 +51,26 @@ impl ConnContext<'_> {
         }
     }
 
-    /// Registers again what the client watches, and tells it at once what it has missed, before the reply. Persistent
-    /// watches miss what they miss.
+    /// Registers again what the client watches, and tells it at once what it has missed, before the
+    /// reply. Persistent watches miss what they miss. Several turns of it show several points in time,
+    /// which is as good: what changes between two turns fires the watches set in the first.
     pub(super) fn set_watches(&mut self, header: RequestHeader, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
-        let request = SetWatches::read(reader, header.op).map_err(malformed)?;
-        let done = self.catch_up(request);
+        let seen = reader.i64().map_err(malformed)?;
+        let mut lists = Lists { record: reader.rest(), count: lists_of(header.op) };
+        let mut long = self.long_read((0, 0));
+        if long.part < ACT {
+            // All of it must decode before any of it counts.
+            if !self.walk(&mut long, &mut lists, |_, _, _| Ok(()))? {
+                self.go_on_later(long);
+                return Ok(());
+            }
+            (long.part, long.cursor, long.count) = (ACT, None, 0);
+        }
+        let done = self.walk(&mut long, &mut lists, |turn, list, path| turn.catch_up(list, path, seen));
+        if done == Ok(false) {
+            self.go_on_later(long);
+            return Ok(());
+        }
         let budget = self.shard.config.watches_per_connection_max;
         if budget != 0 && self.shard.watches.watches_of(self.conn.id.slot) > budget {
             // Half of its watches would be worse for a client than none: it goes elsewhere.
@@ -68,39 +85,57 @@ impl ConnContext<'_> {
         self.reply(header.xid, |_| {})
     }
 
-    /// List by list, path by path, up to the first that is null.
-    fn catch_up(&mut self, request: SetWatches<'_>) -> Result<(), ErrorCode> {
-        let seen = request.relative_zxid;
-        for path in given(request.data)? {
-            let path = given(path)?;
-            let missed = match self.tree.get(&path) {
-                None => Some(EventType::NodeDeleted),
-                Some(node) => (node.persisted().mzxid > seen).then_some(EventType::NodeDataChanged),
-            };
-            self.tell_or_watch(&path, missed, Modes::DATA);
-        }
-        for path in given(request.exist)? {
-            let path = given(path)?;
-            let missed = self.tree.get(&path).map(|_| EventType::NodeCreated);
-            self.tell_or_watch(&path, missed, Modes::DATA);
-        }
-        for path in given(request.child)? {
-            let path = given(path)?;
-            let missed = match self.tree.get(&path) {
-                None => Some(EventType::NodeDeleted),
-                Some(node) if mutant!(MissedChildNotTold) => {
-                    (node.persisted().mzxid > seen).then_some(EventType::NodeChildrenChanged)
+    /// Calls `act` for a slice of the request's paths, each with the number of its list; a path or a
+    /// list that is null ends an acting walk. True at the end.
+    fn walk(
+        &mut self,
+        long: &mut LongRead,
+        lists: &mut Lists<'_>,
+        act: impl Fn(&mut Self, u8, &str) -> Result<(), ErrorCode>,
+    ) -> Result<bool, ErrorCode> {
+        let acts = long.part >= ACT;
+        let mut reader = Reader::new(lists.record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
+        for _ in 0..long.slice(self.work_left(), LOOKUP) {
+            while long.count == 0 {
+                if long.part % ACT == lists.count {
+                    return Ok(true);
                 }
-                Some(node) => (node.persisted().pzxid > seen).then_some(EventType::NodeChildrenChanged),
-            };
-            self.tell_or_watch(&path, missed, Modes::CHILD);
+                long.part += 1;
+                match reader.count().map_err(malformed)? {
+                    None if acts => return Err(ErrorCode::MARSHALLING_ERROR),
+                    count => long.count = count.unwrap_or(0),
+                }
+            }
+            let path = reader.string().map_err(malformed)?;
+            long.count -= 1;
+            match path {
+                None if acts => return Err(ErrorCode::MARSHALLING_ERROR),
+                None => {}
+                Some(path) => act(self, long.part % ACT, &path)?,
+            }
+            self.spend(if acts { 2 * LOOKUP } else { 1 });
         }
-        for path in given(request.persistent)? {
-            self.tell_or_watch(&given(path)?, None, Modes::PERSISTENT);
-        }
-        for path in given(request.recursive)? {
-            self.tell_or_watch(&given(path)?, None, Modes::RECURSIVE);
-        }
+        long.cursor = Some(lists.record.len() - reader.rest().len());
+        Ok(false)
+    }
+
+    /// What one path of setWatches comes to, by its list: data, exist, child, persistent, recursive.
+    fn catch_up(&mut self, list: u8, path: &str, seen: i64) -> Result<(), ErrorCode> {
+        let node = self.tree.get(path);
+        let newer = |zxid: i64, kind| (zxid > seen).then_some(kind);
+        let (missed, modes) = match (list, node) {
+            (1, None) => (Some(EventType::NodeDeleted), Modes::DATA),
+            (1, Some(node)) => (newer(node.persisted().mzxid, EventType::NodeDataChanged), Modes::DATA),
+            (2, node) => (node.map(|_| EventType::NodeCreated), Modes::DATA),
+            (3, None) => (Some(EventType::NodeDeleted), Modes::CHILD),
+            (3, Some(node)) if mutant!(MissedChildNotTold) => {
+                (newer(node.persisted().mzxid, EventType::NodeChildrenChanged), Modes::CHILD)
+            }
+            (3, Some(node)) => (newer(node.persisted().pzxid, EventType::NodeChildrenChanged), Modes::CHILD),
+            (4, _) => (None, Modes::PERSISTENT),
+            _ => (None, Modes::RECURSIVE),
+        };
+        self.tell_or_watch(path, missed, modes);
         Ok(())
     }
 
@@ -128,7 +163,15 @@ fn read_watch_type<'a>(reader: &mut Reader<'a>) -> Result<(Cow<'a, str>, Modes),
     Ok((request.path.ok_or(ErrorCode::NO_WATCHER)?, modes))
 }
 
-/// A null in a request makes it malformed.
-fn given<T>(value: Option<T>) -> Result<T, ErrorCode> {
-    value.ok_or(ErrorCode::MARSHALLING_ERROR)
+/// The lists of paths in a setWatches request.
+struct Lists<'a> {
+    record: &'a [u8],
+    count: u8,
 }
+
+fn lists_of(op: OpCode) -> u8 {
+    if op == OpCode::SET_WATCHES2 { 5 } else { 3 }
+}
+
+/// Added to the number of the list at hand from when on it is acted on.
+const ACT: u8 = 8;

@@ -11,7 +11,7 @@ pub use multi::{MultiHeader, MultiOp, read_multi};
 pub use replies::{ConnectResponse, begin_reply, write_event, write_multi_header};
 pub use requests::{
     AddWatchRequest, AuthPacket, CheckVersionRequest, ConnectRequest, CreateRequest, DeleteRequest, PathRequest,
-    PathWatchRequest, RequestAcl, RequestHeader, SetAclRequest, SetDataRequest, SetWatches, WatchTypeRequest,
+    PathWatchRequest, RequestAcl, RequestHeader, SetAclRequest, SetDataRequest, WatchTypeRequest,
 };
 
 /// The xids with a meaning of their own.

@@ -197,34 +197,6 @@ impl<'a> AddWatchRequest<'a> {
     }
 }
 
-/// setWatches and setWatches2: the watches of a reconnecting client, by list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetWatches<'a> {
-    /// The last zxid that the client has seen.
-    pub relative_zxid: i64,
-    /// A null list makes the whole request malformed.
-    pub data: Option<Vec<Text<'a>>>,
-    pub exist: Option<Vec<Text<'a>>>,
-    pub child: Option<Vec<Text<'a>>>,
-    /// Empty for setWatches.
-    pub persistent: Option<Vec<Text<'a>>>,
-    /// Empty for setWatches.
-    pub recursive: Option<Vec<Text<'a>>>,
-}
-
-impl<'a> SetWatches<'a> {
-    /// Reads the record that `op` sends.
-    pub fn read(reader: &mut Reader<'a>, op: OpCode) -> Result<Self, Malformed> {
-        let relative_zxid = reader.i64()?;
-        let (data, exist, child) = (reader.strings()?, reader.strings()?, reader.strings()?);
-        let (persistent, recursive) = match op {
-            OpCode::SET_WATCHES2 => (reader.strings()?, reader.strings()?),
-            _ => (Some(Vec::new()), Some(Vec::new())),
-        };
-        Ok(Self { relative_zxid, data, exist, child, persistent, recursive })
-    }
-}
-
 /// addauth (`proto.AuthPacket`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthPacket<'a> {

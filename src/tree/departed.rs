@@ -21,6 +21,8 @@ use super::{Change, Tree};
 #[derive(Debug, Default)]
 pub(super) struct Owned {
     pub(super) slots: BTreeSet<Slot>,
+    /// What the tree's `ephemeral_changes` was when they changed last.
+    pub(super) changed: i64,
     /// How many of them each parent has, without zeros; counted once there were [`EPHEMERALS_MANY`].
     /// Invariant: it is there while there are so many, and sums up to them.
     by_parent: Option<HashMap<Slot, u32, FixedState>>,
@@ -166,6 +168,13 @@ impl Tree {
     /// How many children of a node are out of sight.
     pub(super) fn departed_below(&self, parent: Slot) -> u32 {
         self.departed.values().map(|departed| departed.owned.below(parent)).sum()
+    }
+
+    /// How many nodes below `top` are out of sight.
+    pub(super) fn departed_in(&self, top: Slot) -> usize {
+        let parents = self.departed.values().flat_map(|departed| departed.owned.by_parent.iter().flatten());
+        let below = parents.filter(|(parent, _)| self.slab.is_at_or_below(**parent, top));
+        below.map(|(_, count)| *count as usize).sum()
     }
 
     /// The zxid of the last departure from below a node, whose pzxid is not yet set to it.

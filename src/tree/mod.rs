@@ -62,6 +62,8 @@ pub struct Tree {
     /// Stored owners of the nodes that have one; few do.
     owners: BTreeMap<Slot, i64>,
     ephemerals: BTreeMap<SessionId, Owned>,
+    /// Ephemerals that have come and gone.
+    ephemeral_changes: i64,
     ephemeral_count: usize,
     departed: BTreeMap<SessionId, Departed>,
     /// Nodes that are out of sight and still there: the sum over `departed`.
@@ -187,8 +189,7 @@ impl Tree {
         Some(match path {
             "" => self.slab.len() - self.departed_count,
             "/" => self.slab.len() - self.departed_count - 1,
-            _ if self.is_reaping() => self.subtree(top).filter(|slot| !self.has_departed(*slot)).count() - 1,
-            _ => self.subtree(top).count() - 1,
+            _ => self.slab.descendants(top) as usize - self.departed_in(top),
         })
     }
 
@@ -227,6 +228,18 @@ impl Tree {
         let later = self.ephemerals.range((Excluded(session), Unbounded));
         let later = later.flat_map(|(session, owned)| owned.slots.iter().map(|slot| (*session, *slot)));
         rest.chain(later).take(max).map(|(session, slot)| (session, slot, self.path(slot)))
+    }
+
+    /// The session's ephemerals from the one numbered `from` on, each with its number and path.
+    pub fn ephemerals_from(&self, session: SessionId, from: u32) -> impl Iterator<Item = (u32, String)> {
+        let slots = self.ephemerals.get(&session).into_iter();
+        let slots = slots.flat_map(move |ephemerals| ephemerals.slots.range(from..));
+        slots.map(|slot| (*slot, self.path(*slot)))
+    }
+
+    /// A number that changes whenever the session's ephemerals do.
+    pub fn ephemerals_changed(&self, session: SessionId) -> i64 {
+        self.ephemerals.get(&session).map_or(0, |ephemerals| ephemerals.changed)
     }
 
     /// Ephemerals of all sessions.
@@ -283,6 +296,7 @@ impl Tree {
             acls: AclTable::new(seed),
             owners: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
+            ephemeral_changes: 0,
             ephemeral_count: 0,
             departed: BTreeMap::new(),
             departed_count: 0,
@@ -411,9 +425,11 @@ impl Tree {
                 self.ttls.insert(slot);
             }
             Owner::Session => {
+                self.ephemeral_changes += 1;
                 let slab = &self.slab;
                 let owned = self.ephemerals.entry(SessionId(owner)).or_default();
                 owned.insert(slot, |slot| slab.record(slot).parent);
+                owned.changed = self.ephemeral_changes;
                 self.ephemeral_count += 1;
             }
         }
@@ -430,12 +446,14 @@ impl Tree {
                 self.ttls.remove(&slot);
             }
             Owner::Session => {
+                self.ephemeral_changes += 1;
                 let (session, parent) = (SessionId(owner), self.slab.record(slot).parent);
                 match self.ephemerals.get_mut(&session).filter(|owned| owned.slots.contains(&slot)) {
                     None => self.disown_departed(session, slot, parent),
                     Some(owned) => {
                         self.ephemeral_count -= 1;
                         owned.remove(slot, parent);
+                        owned.changed = self.ephemeral_changes;
                         if owned.slots.is_empty() {
                             self.ephemerals.remove(&session);
                         }
@@ -491,6 +509,17 @@ impl<'a> Node<'a> {
     /// Children there are now.
     pub fn num_children(&self) -> u32 {
         self.tree.slab.child_count(self.slot) - self.tree.departed_below(self.slot)
+    }
+
+    /// The names of the children from the one numbered `from` on, or of all, each with its number.
+    ///
+    /// A number is good for as long as the node's czxid and pzxid stay what they are.
+    pub fn children_from(&self, from: Option<u32>) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
+        let tree = self.tree;
+        let first = from.filter(|from| *from < tree.slab.end());
+        let all = tree.slab.siblings_from(first.unwrap_or_else(|| tree.slab.first_child(self.slot)));
+        let seen = all.filter(|slot| !tree.has_departed(*slot));
+        seen.map(|slot| (slot, tree.slab.record(slot).name()))
     }
 
     /// The names of the children, in no order that clients may rely on.

@@ -43,6 +43,8 @@ struct Family {
     pzxid: i64,
     first_child: Slot,
     child_count: u32,
+    /// Nodes below it, its children among them.
+    descendants: u32,
     cversion: i32,
 }
 
@@ -178,6 +180,17 @@ impl Slab {
         self.family(slot).map_or(0, |family| family.child_count)
     }
 
+    /// Whether `slot` is `top` or stands below it.
+    pub(super) fn is_at_or_below(&self, slot: Slot, top: Slot) -> bool {
+        let mut above = std::iter::successors(Some(slot), |at| Some(self.record(*at).parent).filter(|at| *at != NONE));
+        above.any(|at| at == top)
+    }
+
+    /// Nodes below this one.
+    pub(super) fn descendants(&self, slot: Slot) -> u32 {
+        self.family(slot).map_or(0, |family| family.descendants)
+    }
+
     /// The oldest child, or [`NONE`].
     pub(super) fn first_child(&self, slot: Slot) -> Slot {
         self.family(slot).map_or(NONE, |family| family.first_child)
@@ -230,7 +243,12 @@ impl Slab {
 
     /// The slots of the children, oldest first.
     pub(super) fn children(&self, slot: Slot) -> impl Iterator<Item = Slot> + use<'_> {
-        let mut at = self.first_child(slot);
+        self.siblings_from(self.first_child(slot))
+    }
+
+    /// The slots of the siblings from `first` on, none from [`NONE`].
+    pub(super) fn siblings_from(&self, first: Slot) -> impl Iterator<Item = Slot> + use<'_> {
+        let mut at = first;
         std::iter::from_fn(move || {
             let here = (at != NONE).then_some(at)?;
             at = self.record(here).next;
@@ -303,7 +321,7 @@ impl Slab {
     fn family_mut(&mut self, slot: Slot) -> &mut Family {
         let record = self.records.get_mut(slot);
         if record.family == NONE {
-            let new = Family { pzxid: record.czxid, first_child: NONE, child_count: 0, cversion: 0 };
+            let new = Family { pzxid: record.czxid, first_child: NONE, child_count: 0, descendants: 0, cversion: 0 };
             record.family = match self.free_families.pop() {
                 Some(family) => {
                     *self.families.get_mut(family) = new;
@@ -315,7 +333,19 @@ impl Slab {
         self.families.get_mut(record.family)
     }
 
+    /// The node and all above it have one descendant more, or one less.
+    fn count_descendant(&mut self, parent: Slot, change: impl Fn(u32) -> Option<u32>) {
+        let mut at = parent;
+        while at != NONE {
+            let above = self.record(at).parent;
+            let family = self.family_mut(at);
+            family.descendants = change(family.descendants).expect("descendants are counted as they come and go");
+            at = above;
+        }
+    }
+
     fn link(&mut self, slot: Slot, parent: Slot) {
+        self.count_descendant(parent, |count| count.checked_add(1));
         let above = self.family_mut(parent);
         above.child_count += 1;
         let first = above.first_child;
@@ -331,6 +361,7 @@ impl Slab {
 
     fn unlink(&mut self, slot: Slot) {
         let Record { parent, next, prev, .. } = *self.record(slot);
+        self.count_descendant(parent, |count| count.checked_sub(1));
         let above = self.family_mut(parent);
         above.child_count -= 1;
         let first = above.first_child;

@@ -140,3 +140,174 @@ fn connections_are_closed_for_a_reason() {
     let closed = world.front.report().closed;
     assert!(CloseReason::ALL.iter().all(|why| closed.of(*why) == u64::from(expected.contains(why))));
 }
+
+/// A world with a node of many children, made without requests.
+fn wide_world(children: usize) -> World {
+    let mut world = World::new();
+    let mut items = Vec::new();
+    for i in 0..=children {
+        let path = if i == 0 { "/wide".to_owned() } else { format!("/wide/n{i:06}") };
+        make(&mut world, path, &mut items);
+    }
+    world
+}
+
+fn make(world: &mut World, path: String, items: &mut Vec<BatchItem>) {
+    let parent = &path[..path.rfind('/').unwrap()];
+    let parent_cversion = world.tree.get(parent).unwrap().persisted().cversion + 1;
+    let (acl, kind) = (vec![Acl::open()], CreateKind::Persistent);
+    let create = CreateTxn { acl, data: None, kind, with_stat: false, parent_cversion, path };
+    world.apply(SessionId(1), 0, &Txn::Create(create), items);
+}
+
+/// Sends a request and gives turns until it is answered; `between` is called after each turn.
+fn in_turns(world: &mut World, conn: ConnId, bytes: &[u8], mut between: impl FnMut(&mut World, usize)) -> (Got, usize) {
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, bytes, &mut hold);
+    for turn in 1..1_000 {
+        while let Some(effect) = world.front.poll() {
+            world.execute(effect);
+        }
+        if let Some(got) = world.got(conn).into_iter().find(|got| got.xid != -1) {
+            return (got, turn);
+        }
+        assert!(world.front.has_work(), "it goes on by itself");
+        between(world, turn);
+        let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+        while world.front.serve_next(&mut hold) {}
+        assert!(hold.work() < 2 * HOLD_WORK, "{} units in one turn", hold.work());
+    }
+    panic!("it is never answered");
+}
+
+/// Whether another client's read is answered in the turn in which it comes.
+fn is_served_at_once(world: &mut World, conn: ConnId) -> bool {
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, &request(1, OpCode::EXISTS, &path_watch("/", false)), &mut hold);
+    has(world, conn, 1)
+}
+
+#[test]
+fn a_long_list_of_children_takes_several_turns_and_shows_one_point_in_time() {
+    let mut world = wide_world(60_000);
+    let (conn, good) = (world.connect(), world.connect());
+    let ask = request(1, OpCode::GET_CHILDREN2, &path_watch("/wide", true));
+    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+        assert!(is_served_at_once(world, good), "others are served between");
+        // A child more, twice, in the middle of it.
+        if turn < 3 {
+            make(world, format!("/wide/more{turn}"), &mut Vec::new());
+        }
+    });
+    assert!(turns >= 3, "{turns} turns");
+    assert_eq!(got.names().len(), 60_002);
+    assert_eq!((got.stat().num_children, got.zxid), (60_002, zxid(&world)));
+    assert_eq!(world.front.report().watches.child, 1);
+}
+
+#[test]
+fn a_list_that_never_stays_the_same_is_answered_all_the_same() {
+    let mut world = wide_world(60_000);
+    let conn = world.connect();
+    let ask = request(1, OpCode::GET_CHILDREN2, &path_watch("/wide", false));
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, &ask, &mut hold);
+    for turn in 0..10 {
+        make(&mut world, format!("/wide/more{turn}"), &mut Vec::new());
+        world.turn();
+    }
+    world.pump();
+    let got = world.got(conn).remove(0);
+    assert_eq!(got.names().len(), got.stat().num_children as usize);
+}
+
+#[test]
+fn many_ephemerals_are_listed_in_turns() {
+    let mut world = World::new();
+    let conn = world.connect();
+    for i in 0..9_000 {
+        let record = create(&format!("/e{i:05}"), b"", &[Acl::open()], 1);
+        assert_eq!(world.err(conn, OpCode::CREATE, &record), 0);
+    }
+    let ask = request(1, OpCode::GET_EPHEMERALS, &path("/e0"));
+    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+        if turn == 1 {
+            world.apply(SessionId(1), 0, &Txn::Delete { path: "/e00001".into() }, &mut Vec::new());
+        }
+    });
+    assert!(turns > 1, "{turns} turns");
+    assert_eq!(got.names().len(), 8_999);
+}
+
+#[test]
+fn many_watches_are_set_in_turns() {
+    let mut world = wide_world(0);
+    let (conn, good) = (world.connect(), world.connect());
+    let lists = record(|writer| {
+        writer.i64(i64::MAX);
+        for list in 0..3 {
+            writer.len(10_000);
+            (0..10_000).for_each(|i| writer.string(&format!("/{list}/{i}")));
+        }
+    });
+    let (got, turns) = in_turns(&mut world, conn, &request(-8, OpCode::SET_WATCHES, &lists), |world, _| {
+        assert!(is_served_at_once(world, good), "others are served between");
+    });
+    assert!(turns > 5, "{turns} turns");
+    assert_eq!((got.xid, got.err), (-8, 0));
+    assert_eq!(world.front.report().watches.data, 10_000, "only the exist watches stay: nothing else is there");
+}
+
+fn multi_read(paths: &[String]) -> Vec<u8> {
+    record(|writer| {
+        for path in paths {
+            crate::proto::write_multi_header(writer, OpCode::GET_DATA, false, ErrorCode(-1));
+            writer.string(path);
+            writer.bool(false);
+        }
+        crate::proto::write_multi_header(writer, OpCode::ERROR, true, ErrorCode(-1));
+    })
+}
+
+#[test]
+fn a_long_multi_read_shows_one_point_in_time() {
+    let mut world = wide_world(10_000);
+    let conn = world.connect();
+    let paths: Vec<String> = (1..=10_000).map(|i| format!("/wide/n{i:06}")).collect();
+    let ask = request(1, OpCode::MULTI_READ, &multi_read(&paths));
+    let mut version = 0;
+    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+        // The first and the last are always written together.
+        if turn < 6 {
+            version += 1;
+            for path in ["/wide/n000001", "/wide/n010000"] {
+                let data = Some(bytes::Bytes::copy_from_slice(&[version]));
+                let set = SetDataTxn { version: i32::from(version), path: path.into(), data };
+                world.apply(SessionId(1), 0, &Txn::SetData(set), &mut Vec::new());
+            }
+        }
+    });
+    assert!(turns > 6, "{turns} turns");
+    assert_eq!(got.err, 0);
+    // An entry: header, data, Stat; the data of the first and of the last have a byte.
+    let entry = 9 + 4 + 68;
+    let first = got.body[9 + 4];
+    let last = got.body[got.body.len() - 9 - 68 - 1];
+    assert_eq!(got.body.len(), 10_000 * entry + 2 + 9);
+    assert_eq!((first, last), (version, version));
+}
+
+#[test]
+fn a_multi_read_over_its_limit_is_refused_before_it_is_put_together() {
+    let mut world = wide_world(0);
+    let conn = world.connect();
+    let data = Some(bytes::Bytes::from(vec![7; 1_000_000]));
+    let set = SetDataTxn { version: 1, path: "/wide".into(), data };
+    world.apply(SessionId(1), 0, &Txn::SetData(set), &mut Vec::new());
+    let ask = request(1, OpCode::MULTI_READ, &multi_read(&vec!["/wide".to_owned(); 400]));
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, &ask, &mut hold);
+    assert!(hold.work() < 8_000, "{} units: nothing is copied", hold.work());
+    world.pump();
+    assert_eq!(world.got(conn)[0].err, -5);
+}

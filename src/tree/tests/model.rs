@@ -154,6 +154,9 @@ impl Model {
             let names = self.nodes.keys().filter_map(|other| other.strip_prefix(&below));
             assert_eq!(children, names.filter(|name| !name.contains('/')).collect::<Vec<_>>(), "{path}");
             assert_eq!(node.num_children() as usize, children.len());
+            let below = self.nodes.keys().filter(|other| other.starts_with(&format!("{path}/"))).count();
+            let roots = usize::from(path.is_empty());
+            assert_eq!(tree.count_descendants(path), Some(below + roots), "{path}");
             digest = digest.wrapping_add(i64::from(node_digest(path, node.data(), &expected.stat)));
         }
         assert_eq!(tree.digest(), digest);
