@@ -140,6 +140,8 @@ pub(super) struct Connection {
     pub(super) out: Vec<u8>,
     /// Bytes to send, those that the shell has fetched included.
     pub(super) unsent: Unsent,
+    /// Events that are on their way to it and not written yet: see `fanout`.
+    pub(super) owed: u32,
     /// What the quorum core has of this connection, oldest first.
     ///
     /// Invariant: all of them are counted in the shard's `outstanding` and `large_bytes`.
@@ -175,6 +177,7 @@ impl Connection {
             long: None,
             out: Vec::new(),
             unsent: Unsent::default(),
+            owed: 0,
             pending: VecDeque::new(),
             auth,
             touched_ms: now.mono_ms,

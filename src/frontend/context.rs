@@ -1,11 +1,13 @@
 //! One connection's turn: the connection, its shard, the tree, the time, and the work done.
 
+use crate::codes::ErrorCode;
 use crate::tree::Tree;
 use crate::zxid::Now;
 
 use super::close_reason::CloseReason;
 use super::connection::Connection;
 use super::hold::{ANNOUNCEMENT, Hold, QUANTUM, Work};
+use super::long_read::{LongRead, Stamp};
 use super::state::ShardState;
 
 /// One connection's turn: everything that serving it takes.
@@ -87,5 +89,33 @@ impl<'a> ConnContext<'a> {
     fn written(&self) -> usize {
         assert!(self.out_before <= self.conn.out.len(), "the output only grows in a turn");
         self.conn.out.len() - self.out_before
+    }
+
+    /// The answer under way, or a new one. It has begun anew if `stamp` is not what it was.
+    pub(super) fn long_read(&mut self, stamp: Stamp) -> Box<LongRead> {
+        match self.conn.long.take() {
+            Some(mut long) => {
+                long.check(stamp);
+                long
+            }
+            None => Box::new(LongRead::new(stamp)),
+        }
+    }
+
+    /// Keeps an answer for the connection's next turn.
+    pub(super) fn go_on_later(&mut self, long: Box<LongRead>) {
+        debug_assert!(self.conn.long.is_none(), "one answer is under way at a time");
+        self.conn.long = Some(long);
+        self.unfinished = true;
+    }
+
+    /// Ends an answer, with the zxid that the tree has now, and moves it to the output.
+    pub(super) fn finish_long(&mut self, long: LongRead, err: ErrorCode) {
+        let frame = long.finish(self.tree.last_zxid().0, err);
+        if self.conn.out.is_empty() {
+            self.conn.out = frame;
+        } else {
+            self.conn.out.extend_from_slice(&frame);
+        }
     }
 }

@@ -53,6 +53,8 @@ pub(super) const HOLD_WORK: Work = 50_000;
 pub(super) const QUANTUM: Work = HOLD_WORK / 4;
 /// What is done to empty the queue from the quorum core before the shell is asked to come again.
 pub(super) const DRAIN_WORK: Work = 2 * HOLD_WORK;
+/// What is done in each turn to tell many connections of an event.
+pub(super) const FANOUT_WORK: Work = HOLD_WORK / 3;
 /// A request decoded, or an answer of the quorum core passed on.
 pub(super) const REQUEST: Work = 10;
 /// A connection's output announced: the shell makes a system call for it.

@@ -9,7 +9,6 @@ use crate::codes::ErrorCode;
 use crate::jute::Writer;
 use crate::proto::begin_reply;
 
-use super::context::ConnContext;
 use super::hold::Work;
 
 /// An answer that is being put together.
@@ -51,47 +50,33 @@ impl LongRead {
     pub(super) fn is_new(&self) -> bool {
         self.frame.is_empty()
     }
-}
 
-impl ConnContext<'_> {
-    /// The answer under way, or a new one. It has begun anew if `stamp` is not what it was.
-    pub(super) fn long_read(&mut self, stamp: Stamp) -> Box<LongRead> {
-        match self.conn.long.take() {
-            Some(mut long) => {
-                if long.stamp != stamp {
-                    long.restart(stamp);
-                }
-                long
-            }
-            None => Box::new(LongRead { stamp, ..LongRead::default() }),
-        }
+    /// An answer of which nothing has been read.
+    pub(super) fn new(stamp: Stamp) -> Self {
+        Self { stamp, ..Self::default() }
     }
 
-    /// Keeps an answer for the connection's next turn.
-    pub(super) fn go_on_later(&mut self, long: Box<LongRead>) {
-        debug_assert!(self.conn.long.is_none(), "one answer is under way at a time");
-        self.conn.long = Some(long);
-        self.unfinished = true;
+    /// Begins anew if `stamp` is not what it was.
+    pub(super) fn check(&mut self, stamp: Stamp) {
+        if self.stamp != stamp {
+            self.restart(stamp);
+        }
     }
 
     /// Begins the reply's frame if nothing has been written.
-    pub(super) fn begin_long(&self, long: &mut LongRead, xid: i32) {
-        if long.is_new() {
-            begin_reply(&mut Writer::new(&mut long.frame), xid, 0, ErrorCode::OK);
+    pub(super) fn begin(&mut self, xid: i32) {
+        if self.is_new() {
+            begin_reply(&mut Writer::new(&mut self.frame), xid, 0, ErrorCode::OK);
         }
     }
 
-    /// Ends the frame, with the zxid that the tree has now, and moves it to the output.
-    pub(super) fn finish_long(&mut self, mut frame: Vec<u8>, err: ErrorCode) {
-        let zxid = self.tree.last_zxid().0;
-        frame[ZXID_AT..ERR_AT].copy_from_slice(&zxid.to_be_bytes());
-        frame[ERR_AT..REPLY_HEADER_BYTES].copy_from_slice(&err.0.to_be_bytes());
-        Writer::new(&mut frame).end_frame(0);
-        if self.conn.out.is_empty() {
-            self.conn.out = frame;
-        } else {
-            self.conn.out.extend_from_slice(&frame);
-        }
+    /// Ends the frame, with what its header must say, and yields it.
+    pub(super) fn finish(mut self, zxid: i64, err: ErrorCode) -> Vec<u8> {
+        assert!(self.frame.len() >= REPLY_HEADER_BYTES, "only a frame that was begun is ended");
+        self.frame[ZXID_AT..ERR_AT].copy_from_slice(&zxid.to_be_bytes());
+        self.frame[ERR_AT..REPLY_HEADER_BYTES].copy_from_slice(&err.0.to_be_bytes());
+        Writer::new(&mut self.frame).end_frame(0);
+        self.frame
     }
 }
 

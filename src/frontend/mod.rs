@@ -25,7 +25,7 @@
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
 //! | `reads`, `multi_read`, `watches` | the requests answered here |
 //! | `long_read` | answers that take more than one turn |
-//! | `replies` | what comes back from the quorum core |
+//! | `replies`, `fanout`, `tell` | what comes back from the quorum core, and events for many |
 //! | `tick` | what happens as time goes by |
 //! | `report`, `close_reason` | what words and metrics show |
 //! | `password_limiter` | wrong passwords by address |
@@ -36,6 +36,7 @@ mod conn_list;
 mod connect;
 mod connection;
 mod context;
+mod fanout;
 mod framing;
 mod hold;
 mod input;
@@ -48,6 +49,7 @@ mod replies;
 mod report;
 mod serve;
 mod state;
+mod tell;
 mod tick;
 mod unsent;
 mod watches;
@@ -65,7 +67,7 @@ pub use close_reason::{CloseCounts, CloseReason};
 use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
 pub use hold::Hold;
-use hold::{DRAIN_WORK, HOLD_WORK};
+use hold::{DRAIN_WORK, FANOUT_WORK, HOLD_WORK};
 pub use latency::{Latency, LatencySpread};
 pub use report::{ConnectionReport, ReplySizes, ShardReport, Traffic, WatchReport};
 use state::ShardState;
@@ -189,11 +191,13 @@ impl Frontend {
         loop {
             self.act_on_batch(now, &mut left);
             if left == 0 {
+                self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
                 return None;
             }
             let Some(message) = next() else { break };
             self.on_message(message, tree, now);
         }
+        self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
         assert!(self.shard.batch.is_none(), "a hold is given out when everything has been taken in");
         self.shard.holds += 1;
         Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
@@ -236,6 +240,7 @@ impl Frontend {
     pub fn has_work(&self) -> bool {
         self.shard.batch.is_some()
             || !self.shard.ready.is_empty()
+            || !self.shard.fanouts.is_empty()
             || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
@@ -335,6 +340,11 @@ impl Frontend {
         }
         if connection.hold != hold.number {
             connection.begin_turn(hold.number);
+        }
+        let owed = self.shard.catch_up(connection);
+        hold.spend(owed);
+        if connection.is_over() {
+            return;
         }
         let mut turn = ConnContext::new(connection, &mut self.shard, hold, may_hand_over);
         let moves = take(&mut turn);

@@ -35,7 +35,7 @@ impl<'t> ConnContext<'t> {
         }
         let zxid = self.tree.last_zxid().0;
         if long.is_new() {
-            self.begin_long(&mut long, xid);
+            long.begin(xid);
             // The tree as it is when reading begins.
             long.seen.push((zxid, 0));
         }
@@ -50,7 +50,7 @@ impl<'t> ConnContext<'t> {
             return Ok(());
         }
         write_multi_header(&mut Writer::new(&mut long.frame), OpCode::ERROR, true, ErrorCode(-1));
-        self.finish_long(long.frame, err);
+        self.finish_long(*long, err);
         Ok(())
     }
 

@@ -113,7 +113,7 @@ impl<'t> ConnContext<'t> {
         // Nothing else changes with the children, and nothing of them without it.
         let stat = node.persisted();
         let mut long = self.long_read((stat.czxid, stat.pzxid));
-        self.begin_long(&mut long, xid);
+        long.begin(xid);
         if long.count == 0 && long.cursor.is_none() {
             Writer::new(&mut long.frame).len(node.num_children() as usize);
         }
@@ -127,7 +127,7 @@ impl<'t> ConnContext<'t> {
         if with_stat {
             node.stat().write(&mut Writer::new(&mut long.frame));
         }
-        self.finish_long(long.frame, ErrorCode::OK);
+        self.finish_long(*long, ErrorCode::OK);
         Ok(())
     }
 
@@ -196,7 +196,7 @@ impl<'t> ConnContext<'t> {
         let session = self.conn.session;
         let mut long = self.long_read((self.tree.ephemerals_changed(session), 0));
         if long.is_new() {
-            self.begin_long(&mut long, xid);
+            long.begin(xid);
             Writer::new(&mut long.frame).len(0);
         }
         let mut left = long.slice(self.work_left(), EPHEMERAL);
@@ -220,7 +220,7 @@ impl<'t> ConnContext<'t> {
         let mut count = Vec::new();
         Writer::new(&mut count).len(long.count);
         long.frame[REPLY_HEADER_BYTES..REPLY_HEADER_BYTES + count.len()].copy_from_slice(&count);
-        self.finish_long(long.frame, ErrorCode::OK);
+        self.finish_long(*long, ErrorCode::OK);
         Ok(())
     }
 

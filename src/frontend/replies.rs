@@ -1,6 +1,8 @@
 //! What comes back from the quorum core: replies in order, sessions, and events for the watches.
 
-use crate::codes::{OpCode, perms};
+use std::sync::Arc;
+
+use crate::codes::OpCode;
 use crate::handoff::{BatchItem, Event, Reply, ReplyBody, ToShard};
 use crate::jute::Writer;
 use crate::proto::{begin_reply, write_event};
@@ -10,6 +12,7 @@ use crate::zxid::Now;
 use super::Frontend;
 use super::close_reason::CloseReason;
 use super::connection::Phase;
+use super::fanout::{FANOUTS_MAX, Fanout, TOLD_AT_ONCE_MAX};
 use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work, bytes_work};
 
 impl Frontend {
@@ -29,6 +32,10 @@ impl Frontend {
     pub(super) fn act_on_batch(&mut self, now: Now, left: &mut Work) {
         let Some(mut batch) = self.shard.batch.take() else { return };
         while *left > 0 {
+            if self.shard.fanouts.len() >= FANOUTS_MAX {
+                self.shard.fan_out(&mut self.connections, left);
+                continue;
+            }
             let Some(item) = batch.next() else { return };
             let work = match item {
                 BatchItem::Event(event) => self.on_event(&event),
@@ -45,37 +52,29 @@ impl Frontend {
     }
 
     /// Sends an event to all that watch for it and may see it. A watch is spent even if its client may not.
-    fn on_event(&mut self, event: &Event) -> Work {
-        let mut work = LOOKUP;
+    fn on_event(&mut self, event: &Arc<Event>) -> Work {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
-        let mut frame = std::mem::take(&mut shard.event);
-        let mut watches = std::mem::take(&mut shard.watches);
-        frame.clear();
-        write_event(&mut Writer::new(&mut frame), event.zxid, event.kind, &event.path);
-        let mut flooded = Vec::new();
-        watches.trigger(event.kind, &event.path, |slot| {
-            work += 2 * LOOKUP;
-            let Some(connection) = connections.at(slot) else { return };
-            let acl = event.acl.as_deref().unwrap_or_default();
-            if !shard.config.acl.permits(acl, perms::READ, &connection.auth) && !mutant!(EventIgnoresAcl) {
-                return;
+        let mut told = std::mem::take(&mut shard.told);
+        shard.watches.trigger(event.kind, &event.path, |slot| told.push(slot));
+        let mut work = LOOKUP;
+        if !told.is_empty() {
+            let mut frame = std::mem::take(&mut shard.event);
+            frame.clear();
+            write_event(&mut Writer::new(&mut frame), event.zxid, event.kind, &event.path);
+            if told.len() > TOLD_AT_ONCE_MAX {
+                shard.fanouts.push_back(Fanout::new(event, &frame, &mut told, connections));
+                work += LOOKUP.saturating_mul(told.len() as Work);
+            } else {
+                for slot in &told {
+                    let Some(connection) = connections.at(*slot) else { continue };
+                    work += shard.catch_up(connection) + LOOKUP;
+                    work += shard.tell(connection, event, &frame);
+                }
             }
-            work += if connection.announced { 0 } else { ANNOUNCEMENT };
-            shard.append_event(connection, &frame);
-            shard.stats.events += 1;
-            shard.stats.traffic.event_bytes += frame.len() as u64;
-            if connection.unsent.event_bytes() > shard.config.out_bytes_max {
-                flooded.push(connection.id);
-            }
-        });
-        shard.watches = watches;
-        shard.event = frame;
-        // Events are never dropped one by one: a client that does not read them is disconnected.
-        for conn in flooded {
-            if let Some(connection) = connections.get(conn) {
-                shard.cut_off(connection);
-            }
+            shard.event = frame;
+            told.clear();
         }
+        shard.told = told;
         work
     }
 
@@ -87,6 +86,11 @@ impl Frontend {
             shard.take_forgotten(reply.conn);
             return REQUEST;
         };
+        let owed = shard.catch_up(connection);
+        if connection.phase == Phase::Closed {
+            shard.take_forgotten(reply.conn);
+            return owed;
+        }
         let Some(pending) = shard.take_pending(connection) else { return REQUEST };
         let before = connection.out.len();
         let was_announced = connection.announced;
@@ -108,7 +112,7 @@ impl Frontend {
         } else if connection.pending.is_empty() && connection.wait.is_some() {
             shard.make_ready(connection);
         }
-        REQUEST + bytes_work(written) + if was_announced { 0 } else { ANNOUNCEMENT }
+        REQUEST + owed + bytes_work(written) + if was_announced { 0 } else { ANNOUNCEMENT }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::zxid::{Now, SessionId};
 use super::close_reason::CloseReason;
 use super::conn_list::ConnList;
 use super::connection::{Connection, Connections, ListMark, Pending, Phase};
+use super::fanout::Fanout;
 use super::password_limiter::PasswordLimiter;
 use super::report::Stats;
 use super::{Effect, FrontendConfig};
@@ -63,6 +64,10 @@ pub(super) struct ShardState {
     pub(super) password_limiter: PasswordLimiter,
     /// The address of the last accept and the ids that it proves, to share them.
     pub(super) last_address: Option<(IpAddr, Arc<[Id]>)>,
+    /// Events on their way to many connections, oldest first.
+    pub(super) fanouts: VecDeque<Fanout>,
+    /// Kept for its capacity: the slots that the event at hand concerns.
+    pub(super) told: Vec<u32>,
     /// Kept for its capacity: the frame of the event at hand.
     pub(super) event: Vec<u8>,
     /// The empty buffer that `Frontend::output` returns for an unknown connection.
@@ -99,6 +104,8 @@ impl ShardState {
             stats: Stats::default(),
             password_limiter: PasswordLimiter::new(seed),
             last_address: None,
+            fanouts: VecDeque::new(),
+            told: Vec::new(),
             event: Vec::new(),
             discard: Vec::new(),
         }
@@ -185,6 +192,7 @@ impl ShardState {
         conn.wait = None;
         conn.input.clear();
         conn.long = None;
+        conn.owed = 0;
         self.watches.remove_connection(conn.id.slot);
         let pending = std::mem::take(&mut conn.pending);
         if !pending.is_empty() {

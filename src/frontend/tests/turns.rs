@@ -311,3 +311,44 @@ fn a_multi_read_over_its_limit_is_refused_before_it_is_put_together() {
     world.pump();
     assert_eq!(world.got(conn)[0].err, -5);
 }
+
+#[test]
+fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_order() {
+    let mut world = World::new();
+    let writer = world.connect();
+    world.create(writer, "/w");
+    let watchers: Vec<ConnId> = (0..2_000).map(|_| world.connect()).collect();
+    for conn in watchers.iter().chain([&writer]) {
+        world.ask(*conn, OpCode::GET_DATA, &path_watch("/w", true));
+    }
+    world.commits_at_once = false;
+    world.send(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"new")));
+    let Some(ToQuorum::Request(asked)) = world.queue.pop_front() else { panic!("it is a request") };
+    let mut items = Vec::new();
+    world.commit_request(asked, &mut items);
+    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: world.tree.last_zxid(), items }));
+    let mut hold = world.front.drain(&world.tree, world.now, || batch.take()).unwrap();
+    // In this very turn: the writer's event and reply, and a read of one that is not told yet.
+    let last = *watchers.last().unwrap();
+    world.front.on_bytes(last, &request(2, OpCode::GET_DATA, &path_watch("/w", false)), &mut hold);
+    let gone = watchers[1_500];
+    world.front.on_closed(gone);
+    while let Some(effect) = world.front.poll() {
+        world.execute(effect);
+    }
+    let xids = |got: Vec<Got>| got.iter().map(|got| got.xid).collect::<Vec<_>>();
+    assert_eq!(xids(world.got(writer)), [-1, 1]);
+    assert_eq!(xids(world.got(last)), [-1, 2]);
+    let told = watchers.iter().filter(|conn| world.sent.get(&conn.slot).is_some_and(|bytes| !bytes.is_empty())).count();
+    assert!(told < 200 && world.front.has_work(), "{told} told in the first turn");
+    // Its slot is used again: the new one is owed nothing.
+    let new = ConnId { slot: gone.slot, generation: 9 };
+    world.front.on_accept(new, "10.0.0.1:4000".parse().unwrap(), world.now);
+    world.serve_all();
+    world.pump();
+    for conn in watchers.iter().filter(|conn| **conn != last && **conn != gone) {
+        assert_eq!(xids(world.got(*conn)), [-1]);
+    }
+    assert!(world.got(gone).is_empty() && world.got(last).is_empty() && world.got(writer).is_empty());
+    assert_eq!(world.front.report().events, 2_000);
+}
