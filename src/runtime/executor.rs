@@ -14,6 +14,7 @@ use crate::zxid::Now;
 use super::quorum_core::QuorumCore;
 use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
+use super::turn_times::{Part, TurnTimes, TurnWatch};
 use super::{SharedTree, clock};
 
 /// Where an executor runs.
@@ -107,13 +108,14 @@ pub fn spawn(
 fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {
     let ring = Ring::new(RingConfig::default()).map_err(ExecutorError::Ring)?;
     let load = load(ring.waker());
-    Executor { ring, load, next_tick_ms: 0 }.run()
+    Executor { ring, load, next_tick_ms: 0, watch: TurnWatch::default() }.run()
 }
 
 struct Executor {
     ring: Ring,
     load: Workload,
     next_tick_ms: i64,
+    watch: TurnWatch,
 }
 
 impl Executor {
@@ -140,25 +142,31 @@ impl Executor {
         if ticking {
             self.next_tick_ms = now.mono_ms + TICK_MS;
         }
-        self.serve(ticking, now)?;
+        let mut times = TurnTimes::begin();
+        self.serve(ticking, now, &mut times)?;
+        times.end(Part::Clients);
         if let Some(core) = &mut self.load.core {
             if ticking {
                 core.on_tick(now);
             }
             core.step(&mut self.ring, now)?;
+            times.end(Part::Core);
             if self.load.shard.is_some() {
-                self.serve(false, now)?;
+                self.serve(false, now, &mut times)?;
+                times.end(Part::Clients);
             }
         }
-        match &mut self.load.shard {
-            Some(shard) => Ok(shard.flush(&mut self.ring, now)?),
-            None => Ok(()),
+        if let Some(shard) = &mut self.load.shard {
+            shard.flush(&mut self.ring, now)?;
+            times.end(Part::Sends);
         }
+        self.watch.note(&times);
+        Ok(())
     }
 
     /// Handles completions and waiting requests, with the tree held for reading. Both its work and
     /// its time are bounded: the writer waits for the tree, and clients for their turn.
-    fn serve(&mut self, ticking: bool, now: Now) -> io::Result<()> {
+    fn serve(&mut self, ticking: bool, now: Now, times: &mut TurnTimes) -> io::Result<()> {
         let Self { ring, load, .. } = self;
         let Some(shard) = &mut load.shard else { return Self::serve_core(ring, &mut load.core) };
         if ticking {
@@ -177,6 +185,7 @@ impl Executor {
                 && in_time()
                 && let Some(event) = ring.next_event()
             {
+                times.completions += 1;
                 let event = match &mut load.core {
                     Some(core) => core.on_event(event),
                     None => Some(event),
@@ -186,6 +195,7 @@ impl Executor {
                 }
             }
             shard.serve_waiting(&mut hold, in_time);
+            times.work += hold.work();
         }
         if let Some(watching) = &load.watching {
             watching.store(shard.watching(), Ordering::Release);

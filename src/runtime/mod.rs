@@ -18,6 +18,7 @@ pub mod ring;
 pub mod shard;
 pub mod snapshotter;
 pub mod sockets;
+mod turn_times;
 
 use std::sync::{Arc, PoisonError};
 
