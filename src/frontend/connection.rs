@@ -261,6 +261,15 @@ impl Connections {
         self.slots.get_mut(id.slot as usize)?.take()
     }
 
+    /// The connections in up to `max` slots from `from` on, and where to go on, `None` at the end.
+    pub(super) fn range(&self, from: u32, max: u32) -> (impl Iterator<Item = &Connection>, Option<u32>) {
+        let (from, next) = (from as usize, from.saturating_add(max));
+        let slots = self.slots.get(from..self.slots.len().min(next as usize)).unwrap_or_default();
+        let connections = slots.iter().flatten().map(|connection| &**connection);
+        (connections, Some(next).filter(|next| (*next as usize) < self.slots.len()))
+    }
+
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.slots.iter().flatten().map(|connection| &**connection)
     }

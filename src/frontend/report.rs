@@ -192,9 +192,11 @@ impl Frontend {
         }
     }
 
-    /// Every connection, by slot.
-    pub fn connections(&self) -> Vec<ConnectionReport> {
-        let open = self.connections.iter().filter(|connection| connection.phase != Phase::Closed);
+    /// A piece of the list of connections: those in up to `max` slots from `from` on; and where to go
+    /// on, `None` at the end.
+    pub fn connections(&self, from: u32, max: u32) -> (Vec<ConnectionReport>, Option<u32>) {
+        let (connections, next) = self.connections.range(from, max);
+        let open = connections.filter(|connection| connection.phase != Phase::Closed);
         let report = |connection: &super::Connection| {
             let tally = &connection.tally;
             ConnectionReport {
@@ -212,19 +214,20 @@ impl Frontend {
                 latency: tally.latency,
             }
         };
-        open.map(report).collect()
+        (open.map(report).collect(), next)
     }
 
-    /// The data table by path (`wchp`; turned around, `wchc`).
-    pub fn watch_report(&mut self) -> WatchReport {
-        let by_path = self.shard.watches.by_path();
+    /// A piece of the data table by path (`wchp`; turned around, `wchc`): up to `max` paths from the one
+    /// numbered `from` on; and where to go on, `None` at the end.
+    pub fn watch_report(&mut self, from: u32, max: u32) -> (WatchReport, Option<u32>) {
+        let (by_path, next) = self.shard.watches.by_path(from, max);
         let mut session_of = |slot| self.connections.at(slot).map_or(SessionId::NONE, |connection| connection.session);
         let named = by_path.into_iter().map(|(path, slots)| {
             let mut sessions: Vec<_> = slots.into_iter().map(&mut session_of).collect();
             sessions.sort_unstable();
             (path, sessions)
         });
-        named.collect()
+        (named.collect(), next)
     }
 
     /// `srst`.

@@ -169,7 +169,7 @@ impl StatsCollector {
     }
 
     fn connections(&self) -> Vec<ConnectionReport> {
-        self.ask_shards(|frontend, _| frontend.connections()).into_iter().flatten().collect()
+        self.in_pieces(|frontend, from| frontend.connections(from, CONNECTIONS_PER_ANSWER))
     }
 
     fn sessions(&self) -> SessionReport {
@@ -221,7 +221,25 @@ impl StatsCollector {
     }
 
     fn watches(&self) -> WatchReport {
-        self.ask_shards(|frontend, _| frontend.watch_report()).into_iter().flatten().collect()
+        self.in_pieces(|frontend, from| frontend.watch_report(from, PATHS_PER_ANSWER))
+    }
+
+    /// Asks one shard after the other for a list, piece by piece: it does nothing else during one.
+    fn in_pieces<T: Send + 'static>(&self, look: fn(&mut Frontend, u32) -> Piece<T>) -> Vec<T> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let mut from = Some(0);
+            while let Some(at) = from.take() {
+                let (sender, answer) = unbounded();
+                let ask = move |frontend: &mut Frontend, _| drop(sender.send(look(frontend, at)));
+                shard.send(Control::Inspect(Box::new(ask)));
+                if let Ok((piece, next)) = answer.recv_timeout(ANSWER_TIME) {
+                    all.extend(piece);
+                    from = next;
+                }
+            }
+        }
+        all
     }
 
     /// Runs `look` on every shard; shards that do not answer in time are left out.
@@ -269,6 +287,13 @@ fn latency(of: &Latency) -> Summary {
     Summary { count, sum, min: u64::from(min), max: u64::from(max), ..Summary::NONE }
 }
 
+/// A piece of a list, and where to go on.
+type Piece<T> = (Vec<T>, Option<u32>);
+
+/// Connections in one answer of a shard, which does nothing else meanwhile.
+const CONNECTIONS_PER_ANSWER: u32 = 1000;
+/// Watched paths in one answer of a shard.
+const PATHS_PER_ANSWER: u32 = 1000;
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.
 const SESSIONS_PER_ANSWER: usize = 2000;
 /// Nodes that are read under one hold of the tree.

@@ -113,6 +113,9 @@ impl Counts {
     }
 }
 
+/// Watched paths, each with the connections that watch it.
+pub type WatchersByPath = Vec<(Box<str>, Vec<u32>)>;
+
 impl Default for WatchTable {
     fn default() -> Self {
         Self::new()
@@ -230,10 +233,11 @@ impl WatchTable {
         self.counts
     }
 
-    /// The data table: each watched path with its connections, in order. It copies every path.
-    pub fn by_path(&self) -> Vec<(Box<str>, Vec<u32>)> {
+    /// A piece of the data table: the watched paths with up to `max` numbers from `from` on, each with its
+    /// connections, in order; and where to go on, `None` at the end.
+    pub fn by_path(&self, from: u32, max: u32) -> (WatchersByPath, Option<u32>) {
         let mut all = Vec::new();
-        for entry in self.paths.iter() {
+        for entry in self.paths.range(from, max) {
             let watching = entry.watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE));
             let mut connections: Vec<u32> = watching.map(|(connection, _)| connection).collect();
             if !connections.is_empty() {
@@ -242,7 +246,8 @@ impl WatchTable {
             }
         }
         all.sort_unstable();
-        all
+        let next = from.saturating_add(max);
+        (all, Some(next).filter(|next| *next < self.paths.end()))
     }
 
     /// Bytes that the table takes up on the heap, spare room included; watchers of paths that have several are estimated.

@@ -58,9 +58,15 @@ impl Paths {
         self.free.push(id);
     }
 
-    /// Every path that is watched, by number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &WatchedPath> {
-        self.chunks.iter().flatten().filter(|entry| !entry.watchers.is_empty())
+    /// The paths with up to `max` numbers from `from` on that are watched, by number.
+    pub(super) fn range(&self, from: u32, max: u32) -> impl Iterator<Item = &WatchedPath> {
+        let numbers = from..self.end().min(from.saturating_add(max));
+        numbers.map(|id| self.get(id)).filter(|entry| !entry.watchers.is_empty())
+    }
+
+    /// All numbers are below this.
+    pub(super) fn end(&self) -> u32 {
+        self.chunks.last().map_or(0, |last| ((self.chunks.len() - 1) * CHUNK + last.len()) as u32)
     }
 
     /// All but the watchers of paths that have several.

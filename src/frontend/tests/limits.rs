@@ -326,7 +326,7 @@ fn the_last_operation_is_told_as_apache_tells_it() {
     let conn = world.connect();
     let mut last = |xid, op, record: &[u8]| {
         world.send(conn, &request(xid, op, record));
-        let report = world.front.connections().remove(0);
+        let report = world.front.connections(0, 99).0.remove(0);
         (report.last_op, report.last_xid)
     };
     assert_eq!(last(1, OpCode::CREATE, &make("/a")), ("CREA", 1));
@@ -343,10 +343,10 @@ fn reports_count_requests_and_latencies() {
     let conn = world.connect();
     world.commits_at_once = false;
     world.send(conn, &request(5, OpCode::CREATE, &make("/a")));
-    assert_eq!(world.front.connections()[0].queued, 1);
+    assert_eq!(world.front.connections(0, 99).0[0].queued, 1);
     world.now.mono_ms += 30;
     world.commit(1);
-    let report = world.front.connections().remove(0);
+    let report = world.front.connections(0, 99).0.remove(0);
     assert_eq!((report.queued, report.received, report.sent), (0, 2, 2));
     assert_eq!((report.last_op, report.last_xid, report.last_zxid), ("CREA", 5, 2));
     assert_eq!((report.latency.min, report.latency.max, report.latency.last), (0, 30, 30));
@@ -355,5 +355,5 @@ fn reports_count_requests_and_latencies() {
     assert_eq!((shard.received, shard.sent, shard.latency.max, shard.connections), (2, 2, 30, 1));
     world.front.reset_stats();
     world.front.reset_connection_stats();
-    assert_eq!((world.front.report().received, world.front.connections()[0].received), (0, 0));
+    assert_eq!((world.front.report().received, world.front.connections(0, 99).0[0].received), (0, 0));
 }

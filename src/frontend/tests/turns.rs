@@ -352,3 +352,30 @@ fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_ord
     assert!(world.got(gone).is_empty() && world.got(last).is_empty() && world.got(writer).is_empty());
     assert_eq!(world.front.report().events, 2_000);
 }
+
+#[test]
+fn reports_are_taken_in_pieces() {
+    let mut world = World::new();
+    let conns = [(); 7].map(|()| world.connect());
+    for (i, conn) in (0..).zip(conns) {
+        world.ask(conn, OpCode::EXISTS, &path_watch(&format!("/p{i}"), true));
+    }
+    world.front.on_closed(conns[3]);
+    let (mut sessions, mut paths) = (Vec::new(), Vec::new());
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let (piece, next) = world.front.connections(at, 2);
+        assert!(piece.len() <= 2);
+        sessions.extend(piece.into_iter().map(|report| report.session));
+        from = next;
+    }
+    from = Some(0);
+    while let Some(at) = from {
+        let (piece, next) = world.front.watch_report(at, 3);
+        assert!(piece.len() <= 3);
+        paths.extend(piece.into_iter().map(|(path, _)| path));
+        from = next;
+    }
+    assert_eq!(sessions, [0, 1, 2, 4, 5, 6].map(|nth| SessionId(FIRST_SESSION + nth)));
+    assert_eq!(paths, [0, 1, 2, 4, 5, 6].map(|nth| format!("/p{nth}").into()));
+}
