@@ -204,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_known_from_its_start_to_its_end() {
+        let mut queue = ExpiryQueue::new(1000);
+        assert!(!queue.contains(A));
+        queue.track(A, 4000, 0);
+        queue.track(B, 4000, 0);
+        assert_eq!((queue.len(), queue.contains(A), queue.contains(B)), (2, true, true));
+        assert!(queue.remove(A));
+        assert!(!queue.remove(A));
+        assert_eq!((queue.len(), queue.contains(A), queue.contains(B)), (1, false, true));
+    }
+
+    /// As after a stall: a session whose own time is later than what it was spared keeps it.
+    #[test]
+    fn a_session_that_is_spared_for_less_than_it_has_ends_when_it_would_have() {
+        let mut queue = ExpiryQueue::new(1000);
+        queue.track(A, 4000, 10_000);
+        queue.touch_all(10_000);
+        assert_eq!(expired(&mut queue, 15_000), [A]);
+    }
+
+    #[test]
     fn emptied_buckets_do_not_stay() {
         let mut queue = ExpiryQueue::new(1000);
         for now in 0..100_000 {

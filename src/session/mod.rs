@@ -90,6 +90,8 @@ mod tests {
             assert!(password_is(session, &expected.to_be_bytes()));
             assert!(!password_is(session, &(expected ^ 1).to_be_bytes()));
             assert!(!password_is(session, &[]));
+            // Two bytes that are wrong in the same way do not make up for each other.
+            assert!(!password_is(session, &(expected ^ 0x0101).to_be_bytes()));
         }
     }
 
