@@ -1,5 +1,7 @@
 //! One connection's turn: the connection, its shard, the tree, the time, and the work done.
 
+use std::cell::Cell;
+
 use crate::codes::ErrorCode;
 use crate::tree::Tree;
 use crate::zxid::Now;
@@ -21,7 +23,7 @@ pub(super) struct ConnContext<'a> {
     /// Invariant: at most the bytes that there are now.
     pub(super) out_before: usize,
     /// Units of work done in this turn.
-    pub(super) work: Work,
+    pub(super) work: Cell<Work>,
     /// The request at hand goes on in the connection's next turn.
     pub(super) unfinished: bool,
     /// Requests that it may still give to the quorum core.
@@ -37,7 +39,16 @@ impl<'a> ConnContext<'a> {
         may_hand_over: usize,
     ) -> Self {
         let out_before = conn.out.len();
-        Self { conn, shard, tree: hold.tree, now: hold.now, out_before, work: 0, unfinished: false, may_hand_over }
+        Self {
+            conn,
+            shard,
+            tree: hold.tree,
+            now: hold.now,
+            out_before,
+            work: Cell::new(0),
+            unfinished: false,
+            may_hand_over,
+        }
     }
 
     /// Counts what was written in this turn and tells the shell.
@@ -74,14 +85,14 @@ impl<'a> ConnContext<'a> {
 
     /// Counts work that has been done.
     #[inline]
-    pub(super) fn spend(&mut self, work: Work) {
-        self.work = self.work.saturating_add(work);
+    pub(super) fn spend(&self, work: Work) {
+        self.work.set(self.work.get().saturating_add(work));
     }
 
     /// Units of work left of the connection's quantum.
     #[inline]
     pub(super) fn work_left(&self) -> Work {
-        QUANTUM.saturating_sub(self.conn.spent.saturating_add(self.work))
+        QUANTUM.saturating_sub(self.conn.spent.saturating_add(self.work.get()))
     }
 
     /// Bytes written in this turn and not counted yet.

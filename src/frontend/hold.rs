@@ -73,4 +73,9 @@ pub(super) fn bytes_work(bytes: usize) -> Work {
     Work::try_from(bytes / BYTES_PER_UNIT).unwrap_or(Work::MAX)
 }
 
+/// What it costs to judge a list of so many entries by so many ids.
+pub(super) fn acl_work(entries: usize, ids: usize) -> Work {
+    Work::try_from(entries + ids).unwrap_or(Work::MAX)
+}
+
 const _: () = assert!(QUANTUM >= REQUEST && QUANTUM < HOLD_WORK, "several connections share a hold");

@@ -349,7 +349,7 @@ impl Frontend {
         let mut turn = ConnContext::new(connection, &mut self.shard, hold, may_hand_over);
         let moves = take(&mut turn);
         turn.settle();
-        let work = turn.work;
+        let work = turn.work.get();
         connection.spent = connection.spent.saturating_add(work);
         hold.spend(work);
         if let Some((shard, bytes)) = moves {

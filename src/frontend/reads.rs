@@ -12,7 +12,7 @@ use crate::watch::Modes;
 use super::close_reason::CloseReason;
 use super::connection::Wait;
 use super::context::ConnContext;
-use super::hold::{EPHEMERAL, NAME, bytes_work};
+use super::hold::{EPHEMERAL, NAME, acl_work, bytes_work};
 use super::long_read::{LongRead, REPLY_HEADER_BYTES};
 use super::malformed;
 use super::serve::Served;
@@ -180,6 +180,7 @@ impl<'t> ConnContext<'t> {
     fn get_acl(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let path = PathRequest::read(reader).map_err(malformed)?.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let node = self.tree.get(&path).ok_or(ErrorCode::NO_NODE)?;
+        self.spend(acl_work(node.acl().len(), self.conn.auth.len()));
         let list = acl::shown(node.acl(), &self.conn.auth, &self.shard.config.acl).ok_or(ErrorCode::NO_AUTH)?;
         self.reply(xid, |writer| {
             write_acls(writer, &list);
@@ -242,7 +243,11 @@ impl<'t> ConnContext<'t> {
     #[inline]
     pub(super) fn readable(&self, path: &str) -> Result<Node<'t>, ErrorCode> {
         let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
-        if node.is_open() || self.shard.config.acl.permits(node.acl(), perms::READ, &self.conn.auth) {
+        if node.is_open() {
+            return Ok(node);
+        }
+        self.spend(acl_work(node.acl().len(), self.conn.auth.len()));
+        if self.shard.config.acl.permits(node.acl(), perms::READ, &self.conn.auth) {
             Ok(node)
         } else {
             Err(ErrorCode::NO_AUTH)

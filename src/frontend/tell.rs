@@ -7,7 +7,7 @@ use crate::handoff::Event;
 
 use super::connection::{Connection, Connections, Phase};
 use super::fanout::Fanout;
-use super::hold::{ANNOUNCEMENT, LOOKUP, Work};
+use super::hold::{ANNOUNCEMENT, LOOKUP, Work, acl_work};
 use super::state::ShardState;
 
 impl ShardState {
@@ -59,9 +59,9 @@ impl ShardState {
     pub(super) fn tell(&mut self, conn: &mut Connection, event: &Event, frame: &[u8]) -> Work {
         let acl = event.acl.as_deref().unwrap_or_default();
         if !self.config.acl.permits(acl, perms::READ, &conn.auth) && !mutant!(EventIgnoresAcl) {
-            return LOOKUP;
+            return LOOKUP + acl_work(acl.len(), conn.auth.len());
         }
-        let work = 2 * LOOKUP + if conn.announced { 0 } else { ANNOUNCEMENT };
+        let work = 2 * LOOKUP + acl_work(acl.len(), conn.auth.len()) + if conn.announced { 0 } else { ANNOUNCEMENT };
         self.append_event(conn, frame);
         self.stats.events += 1;
         self.stats.traffic.event_bytes += frame.len() as u64;

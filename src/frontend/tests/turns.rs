@@ -379,3 +379,18 @@ fn reports_are_taken_in_pieces() {
     assert_eq!(sessions, [0, 1, 2, 4, 5, 6].map(|nth| SessionId(FIRST_SESSION + nth)));
     assert_eq!(paths, [0, 1, 2, 4, 5, 6].map(|nth| format!("/p{nth}").into()));
 }
+
+#[test]
+fn long_lists_of_who_may_read_count_as_work() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let list: Vec<Acl> = (0..2_000).map(|i| digest_acl(&format!("user{i}:p"), 1)).collect();
+    assert_eq!(world.err(conn, OpCode::CREATE, &create("/private", b"", &list, 0)), 0);
+    let flood = many(1_000, OpCode::GET_DATA, &path_watch("/private", false));
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, &flood, &mut hold);
+    world.pump();
+    let served = world.got(conn);
+    assert!(served.iter().all(|got| got.err == ErrorCode::NO_AUTH.0));
+    assert!(served.len() <= 10, "{} lists judged in one turn", served.len());
+}
