@@ -50,7 +50,8 @@ impl Grown {
     fn snapshot(&mut self, max_nodes: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new();
-        let head = self.tree.begin_snapshot();
+        let mut head = self.tree.begin_snapshot();
+        while self.tree.copy_head(&mut head, max_nodes) {}
         writer.head(&mut out, &head.sessions, &head.acls);
         loop {
             let cursor = self.tree.snapshot_batch(max_nodes, &mut |path, data, acl_index, stat| {

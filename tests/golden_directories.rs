@@ -161,7 +161,8 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
 
 /// What we write of it reads back as the same tree.
 fn compare_copy(what: &str, tree: &mut Tree) {
-    let head = tree.begin_snapshot();
+    let mut head = tree.begin_snapshot();
+    while tree.copy_head(&mut head, 7) {}
     let mut writer = Writer::new();
     let mut bytes = Vec::new();
     writer.head(&mut bytes, &head.sessions, &head.acls);

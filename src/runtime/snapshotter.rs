@@ -185,13 +185,19 @@ impl<'a> Job<'a> {
     async fn run(mut self) -> Result<Taken, SnapshotFailure> {
         let started = Instant::now();
         // A session that departs is removed by the quorum core, a few nodes at a time.
-        for _ in 0..REAP_WAITS_MAX {
-            if !self.tree.read().is_reaping() {
-                break;
+        let mut waits = 0;
+        let mut head = loop {
+            let mut tree = self.tree.write();
+            if !tree.is_reaping() || waits >= REAP_WAITS_MAX {
+                break tree.begin_snapshot();
             }
+            drop(tree);
             glommio::timer::sleep(REAP_WAIT).await;
+            waits += 1;
+        };
+        while self.copy_head(&mut head) {
+            self.rest(Instant::now(), 0).await;
         }
-        let head = self.tree.write().begin_snapshot();
         let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
         let path = self.config.dir.join(TEMPORARY);
         let failed = |error| self.config.failure("the snapshot cannot be written", error);
@@ -231,6 +237,16 @@ impl<'a> Job<'a> {
         encoder.write(&plain, &mut packed);
         encoder.finish(&mut packed);
         file.append(&packed).await.map_err(failed)
+    }
+
+    /// Takes the next sessions and lists. False when those were the last ones.
+    fn copy_head(&mut self, head: &mut SnapshotHead) -> bool {
+        let mut tree = self.tree.write();
+        let started = Instant::now();
+        let goes_on = tree.copy_head(head, HEAD_SLICE);
+        drop(tree);
+        self.longest_hold = self.longest_hold.max(started.elapsed());
+        goes_on
     }
 
     /// Takes the next nodes, and as many as fit the time for which the writer may be kept out.
@@ -334,6 +350,8 @@ impl SnapshotterConfig {
 
 /// How often, and how many times, a snapshot looks whether departed nodes are all removed. Beyond that it
 /// removes the rest itself, and everybody waits for it.
+/// Sessions and lists that are copied under one hold of the tree.
+const HEAD_SLICE: usize = 512;
 const REAP_WAIT: Duration = Duration::from_millis(2);
 const REAP_WAITS_MAX: usize = 5000;
 

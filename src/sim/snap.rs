@@ -20,6 +20,7 @@ pub struct Snap {
 
 #[derive(Debug)]
 enum Stage {
+    Head,
     Nodes,
     Write,
     Sync(Option<Flush>),
@@ -37,14 +38,8 @@ impl std::fmt::Debug for Snap {
 impl Snap {
     /// Begins a snapshot of the tree as it is now.
     pub fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
-        let mut head = tree.begin_snapshot();
-        if defect == Some(Defect::SnapshotWithoutSessions) {
-            head.sessions.clear();
-        }
-        let mut bytes = Vec::new();
-        let mut writer = Writer::new();
-        writer.head(&mut bytes, &head.sessions, &head.acls);
-        Self { head, writer: Some(writer), bytes, stage: Stage::Nodes, codec, defect }
+        let head = tree.begin_snapshot();
+        Self { head, writer: Some(Writer::new()), bytes: Vec::new(), stage: Stage::Head, codec, defect }
     }
 
     /// Does the next step. False when it was the last.
@@ -52,6 +47,7 @@ impl Snap {
         let name = FileName { zxid: self.head.zxid, codec: self.codec }.to_string();
         let draft = format!("draft.{name}");
         self.stage = match std::mem::replace(&mut self.stage, Stage::Purge) {
+            Stage::Head => self.head(tree),
             Stage::Nodes => self.nodes(tree),
             Stage::Write => {
                 disk.create(&draft)?;
@@ -90,6 +86,19 @@ impl Snap {
             disk.unlink(&name)?;
         }
         Ok(())
+    }
+
+    fn head(&mut self, tree: &mut Tree) -> Stage {
+        if tree.copy_head(&mut self.head, HEAD_SLICE) {
+            return Stage::Head;
+        }
+        if self.defect == Some(Defect::SnapshotWithoutSessions) {
+            self.head.sessions.clear();
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.head(&mut self.bytes, &self.head.sessions, &self.head.acls);
+        }
+        Stage::Nodes
     }
 
     fn nodes(&mut self, tree: &mut Tree) -> Stage {
@@ -132,6 +141,7 @@ pub fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
     Ok(())
 }
 
+const HEAD_SLICE: usize = 3;
 const NODES_PER_BATCH: usize = 4;
 /// `autopurge.snapRetainCount`, smaller than Apache allows.
 const SNAPSHOTS_KEPT: usize = 1;

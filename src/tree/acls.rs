@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 
 use crate::jute::data::{Acl, Id};
 
+use super::copying::Copying;
+
 /// All lists that some node uses, with the number of those that do.
 #[derive(Debug)]
 pub(super) struct AclTable {
@@ -15,6 +17,8 @@ pub(super) struct AclTable {
     hasher: FixedState,
     by_list: HashTable<u32>,
     free: Vec<u32>,
+    /// The copying for the snapshot being taken, until it is done.
+    copying: Option<Copying<u32, Arc<[Acl]>>>,
 }
 
 #[derive(Debug)]
@@ -25,11 +29,24 @@ struct Entry {
     uses: u64,
 }
 
+impl Entry {
+    /// The list, if some node uses it.
+    fn in_use(&self) -> Option<Arc<[Acl]>> {
+        (self.uses > 0).then(|| self.list.clone())
+    }
+}
+
 impl AclTable {
     /// A table that holds only [`OPEN`], which stays for ever.
     pub(super) fn new(seed: u64) -> Self {
         let open = Entry { list: Arc::from([Acl::open()]), hash: 0, uses: 1 };
-        Self { entries: vec![open], hasher: FixedState::with_seed(seed), by_list: HashTable::new(), free: Vec::new() }
+        Self {
+            entries: vec![open],
+            hasher: FixedState::with_seed(seed),
+            by_list: HashTable::new(),
+            free: Vec::new(),
+            copying: None,
+        }
     }
 
     /// The list at an index that a node holds.
@@ -48,6 +65,7 @@ impl AclTable {
             self.entries[index as usize].uses += 1;
             return index;
         }
+        self.touch(self.free.last().map_or(self.entries.len() as u32, |index| *index));
         let entry = Entry { list: Arc::from(list), hash, uses: 1 };
         let index = match self.free.pop() {
             Some(index) => {
@@ -76,11 +94,13 @@ impl AclTable {
         if index == OPEN {
             return;
         }
-        let entry = &mut self.entries[index as usize];
-        entry.uses -= 1;
-        if entry.uses > 0 {
+        if self.entries[index as usize].uses > 1 {
+            self.entries[index as usize].uses -= 1;
             return;
         }
+        self.touch(index);
+        let entry = &mut self.entries[index as usize];
+        entry.uses = 0;
         entry.list = Arc::from([]);
         if let Ok(found) = self.by_list.find_entry(entry.hash, |&other| other == index) {
             found.remove();
@@ -88,7 +108,41 @@ impl AclTable {
         self.free.push(index);
     }
 
+    /// A snapshot begins: it is to hold the lists that there are now.
+    pub(super) fn begin_copying(&mut self) {
+        self.copying = Some(Copying::begin(Some(OPEN)));
+    }
+
+    /// Goes on with the lists of the snapshot, [`OPEN`] aside, by at most `max` places of the table.
+    pub(super) fn copy(&mut self, max: usize, sink: &mut impl FnMut(u32, Arc<[Acl]>)) {
+        let Some(copying) = &mut self.copying else { return };
+        let from = copying.after().map_or(0, |after| after as usize + 1);
+        let live = self.entries.iter().enumerate().skip(from);
+        copying.copy(live.map(|(index, entry)| (index as u32, entry.in_use())), max, sink);
+        if copying.is_done() {
+            self.copying = None;
+        }
+    }
+
+    /// Whether lists are still to be copied.
+    pub(super) fn is_copying(&self) -> bool {
+        self.copying.is_some()
+    }
+
+    /// The snapshot is complete, or given up.
+    pub(super) fn end_copying(&mut self) {
+        self.copying = None;
+    }
+
+    /// To be called before a place of the table is filled or emptied.
+    fn touch(&mut self, index: u32) {
+        if let Some(copying) = &mut self.copying {
+            copying.touch(index, || self.entries.get(index as usize).and_then(Entry::in_use));
+        }
+    }
+
     /// Every list but [`OPEN`], by index.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<[Acl]>)> {
         let used = self.entries.iter().enumerate().skip(1).filter(|(_, entry)| entry.uses > 0);
         used.map(|(index, entry)| (index as u32, &entry.list))

@@ -57,7 +57,7 @@ impl Tree {
     fn apply_one(&mut self, apply: &mut Apply<'_>, txn: &Txn) -> Applied {
         let outcome = match txn {
             Txn::CreateSession { timeout_ms } => {
-                self.sessions.insert(apply.header.session, *timeout_ms);
+                self.begin_session(apply.header.session, *timeout_ms);
                 Ok(TxnResult::None)
             }
             Txn::CloseSession { paths } => {
@@ -184,7 +184,7 @@ impl Tree {
     /// Removes what the transaction lists, then what else this server holds of the session.
     fn close_session(&mut self, apply: &mut Apply<'_>, paths: Option<&[String]>) {
         let session = apply.header.session;
-        self.sessions.remove(&session);
+        self.end_session(session);
         for path in paths.unwrap_or_default() {
             let _gone_already = self.delete(apply, path);
         }

@@ -105,7 +105,7 @@ impl Tree {
     /// read, and in no time. [`Self::reap`] does the work.
     pub fn depart(&mut self, header: &TxnHeader) {
         assert!(self.has_many_ephemerals(header.session), "a session departs once, with many nodes");
-        self.sessions.remove(&header.session);
+        self.end_session(header.session);
         if let Some(owned) = self.ephemerals.remove(&header.session) {
             self.ephemeral_count -= owned.slots.len();
             self.departed_count += owned.slots.len();

@@ -61,7 +61,7 @@ impl Loader {
 
     /// A global session and its timeout in milliseconds.
     pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.tree.sessions.insert(session, timeout_ms);
+        self.tree.begin_session(session, timeout_ms);
     }
 
     /// An access control list under the index by which nodes name it.

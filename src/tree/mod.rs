@@ -13,11 +13,13 @@
 //! | `departed` | sessions that ended with very many ephemerals |
 //! | `quota` | statistics below /zookeeper/quota |
 //! | `digest` | what a node adds to the tree's digest |
+//! | `copying` | tables that are copied in slices while they go on changing |
 //! | `walk` | point-in-time snapshots of a tree that goes on changing |
 //! | `load` | a tree from a snapshot |
 
 mod acls;
 mod apply;
+mod copying;
 mod departed;
 mod digest;
 mod index;

@@ -2,9 +2,11 @@
 //!
 //! The nodes are given out in slot order, batch by batch, so parents come first. Before the writer changes a node that
 //! the walk has not reached, it puts the node's image aside; what is given out is thus the tree as it was at the start,
-//! and the writer never waits for more than a batch.
+//! and the writer never waits for more than a batch. Sessions and access control lists, which come before the nodes,
+//! are copied in slices in the same way.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use crate::jute::data::{Acl, StatPersisted};
@@ -12,6 +14,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::Tree;
 use super::acls::OPEN;
+use super::copying::Copying;
 use super::load::OPEN_INDEX;
 use super::slab::{ROOT, Slot};
 
@@ -22,10 +25,10 @@ pub struct SnapshotHead {
     pub zxid: Zxid,
     /// The digest of the tree that the nodes make up.
     pub digest: i64,
-    /// Global sessions and their timeouts in milliseconds.
+    /// Global sessions and their timeouts in milliseconds, by id. [`Tree::copy_head`] fills this in.
     pub sessions: Vec<(SessionId, i32)>,
     /// Every list that a node of the snapshot names by its index, as it was at the start; -1, `OPEN_ACL_UNSAFE`, goes
-    /// without saying.
+    /// without saying. [`Tree::copy_head`] fills this in.
     pub acls: Vec<(i64, Arc<[Acl]>)>,
 }
 
@@ -35,6 +38,7 @@ pub type NodeSink<'a> = dyn FnMut(&str, Option<&[u8]>, i64, &StatPersisted) + 'a
 /// A snapshot being taken.
 #[derive(Debug)]
 pub(super) struct Walk {
+    sessions: Copying<SessionId, i32>,
     /// The first slot not yet given out for good.
     cursor: Slot,
     /// The first slot that did not exist at the start.
@@ -58,17 +62,40 @@ impl Walk {
 }
 
 impl Tree {
-    /// Starts a snapshot of the tree as it is now; one that was under way is given up.
+    /// Starts a snapshot of the tree as it is now; one that was under way is given up. Nothing is copied yet.
     pub fn begin_snapshot(&mut self) -> SnapshotHead {
         // A shell that does not wait for the end of it makes everybody wait.
         self.reap(usize::MAX);
-        self.walk = Some(Walk { cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
+        let sessions = Copying::begin(None);
+        self.walk = Some(Walk { sessions, cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
+        self.acls.begin_copying();
         SnapshotHead {
             zxid: self.last_zxid,
             digest: self.digest,
-            sessions: self.sessions().collect(),
-            acls: self.acls.iter().map(|(index, list)| (i64::from(index), list.clone())).collect(),
+            sessions: Vec::with_capacity(self.sessions.len()),
+            acls: Vec::new(),
         }
+    }
+
+    /// Goes on with the sessions and lists of the snapshot, as they were at its start: at most `max` of them. False
+    /// when `head` is complete (or no snapshot is being taken). The nodes come after that.
+    pub fn copy_head(&mut self, head: &mut SnapshotHead, max: usize) -> bool {
+        let Some(Walk { sessions: copying, .. }) = &mut self.walk else { return false };
+        let mut left = max.max(1);
+        if !copying.is_done() {
+            let from = copying.after().map_or(Unbounded, Excluded);
+            let live = self.sessions.range((from, Unbounded));
+            let live = live.map(|(session, timeout_ms)| (*session, Some(*timeout_ms)));
+            left -= copying.copy(live, left, &mut |session, timeout_ms| head.sessions.push((session, timeout_ms)));
+        }
+        if copying.is_done() {
+            self.acls.copy(left, &mut |index, list| head.acls.push((i64::from(index), list)));
+        }
+        !self.is_head_copied()
+    }
+
+    fn is_head_copied(&self) -> bool {
+        self.walk.as_ref().is_none_or(|walk| walk.sessions.is_done()) && !self.acls.is_copying()
     }
 
     /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large. Returns the cursor
@@ -77,6 +104,7 @@ impl Tree {
     /// Calling it again without advancing gives the same nodes again.
     pub fn snapshot_batch(&self, max_nodes: usize, sink: &mut NodeSink<'_>) -> Option<u32> {
         let walk = self.walk.as_ref()?;
+        assert!(self.is_head_copied(), "sessions and lists come before the nodes");
         let mut batch = Batch { tree: self, path: String::new(), parent: None, bytes: 0 };
         let mut slots = walk.cursor..walk.end;
         for slot in slots.by_ref().take(max_nodes.max(1)) {
@@ -105,6 +133,25 @@ impl Tree {
     /// Ends the snapshot, whether all of it has been taken or not.
     pub fn end_snapshot(&mut self) {
         self.walk = None;
+        self.acls.end_copying();
+    }
+
+    /// A global session begins, or begins anew with another timeout.
+    pub(super) fn begin_session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.touch_session(session);
+        self.sessions.insert(session, timeout_ms);
+    }
+
+    /// A global session ends, if there is one.
+    pub(super) fn end_session(&mut self, session: SessionId) {
+        self.touch_session(session);
+        self.sessions.remove(&session);
+    }
+
+    fn touch_session(&mut self, session: SessionId) {
+        if let Some(walk) = &mut self.walk {
+            walk.sessions.touch(session, || self.sessions.get(&session).copied());
+        }
     }
 
     /// To be called before anything of a node that a snapshot holds is changed, and before it is removed.

@@ -373,6 +373,56 @@ fn all_children_numbers() {
     assert_eq!((count("/"), count("")), (Some(7), Some(8)));
 }
 
+/// Beginning copies nothing, a slice copies no more than it may, and what changes meanwhile, before or
+/// after the point that the copying has reached, is copied as it was.
+#[test]
+fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
+    const SESSIONS: i64 = 1000;
+    const SLICE: usize = 64;
+    let mut tree = Tree::new();
+    let mut zxid = 0;
+    let mut apply = |tree: &mut Tree, session: i64, txn: Txn| {
+        zxid += 1;
+        let header = TxnHeader { session: SessionId(session), cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
+        tree.apply(&header, &txn, None);
+    };
+    let acl = |at: i64| vec![Acl { perms: 31, id: Id::new("digest", &format!("user{at}:x")) }];
+    for at in 1..=SESSIONS {
+        apply(&mut tree, 2 * at, Txn::CreateSession { timeout_ms: at as i32 });
+        let (path, kind) = (format!("/{at}"), CreateKind::Persistent);
+        let acl = acl(at);
+        let create = CreateTxn { path, data: None, acl, kind, with_stat: false, parent_cversion: -1 };
+        apply(&mut tree, 0, Txn::Create(create));
+    }
+    let sessions: Vec<_> = tree.sessions().collect();
+    let lists: Vec<_> = tree.acls.iter().map(|(index, list)| (i64::from(index), list.clone())).collect();
+    let mut head = tree.begin_snapshot();
+    assert_eq!((head.sessions.len(), head.acls.len()), (0, 0));
+    let (mut slices, mut at) = (0, 0);
+    loop {
+        let before = head.sessions.len() + head.acls.len();
+        let goes_on = tree.copy_head(&mut head, SLICE);
+        assert!(head.sessions.len() + head.acls.len() <= before + SLICE);
+        if !goes_on {
+            break;
+        }
+        slices += 1;
+        // From both ends: one that is copied already, and one that is not.
+        at += 1;
+        for changed in [at, SESSIONS - at] {
+            apply(&mut tree, 2 * changed, Txn::CloseSession { paths: None });
+            apply(&mut tree, 2 * changed + 1, Txn::CreateSession { timeout_ms: -1 });
+            apply(&mut tree, 2 * changed + 200, Txn::CreateSession { timeout_ms: -2 });
+            let path = format!("/{changed}");
+            apply(&mut tree, 0, Txn::SetAcl { path, acl: acl(-changed), version: 1 });
+            apply(&mut tree, 0, Txn::Delete { path: format!("/{}", changed + 20) });
+        }
+    }
+    assert!(slices >= 2 * SESSIONS as usize / SLICE, "{slices} slices");
+    assert_eq!(head.sessions, sessions);
+    assert_eq!(head.acls, lists);
+}
+
 #[test]
 fn a_loader_repairs_what_a_fuzzy_snapshot_leaves_open() {
     let mut loader = Loader::new();

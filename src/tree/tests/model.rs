@@ -180,11 +180,30 @@ impl Model {
 /// A snapshot being taken, and what it must show.
 struct Taken {
     head: SnapshotHead,
+    is_head_whole: bool,
     then: Model,
     found: Vec<(String, Option<Vec<u8>>, i64, StatPersisted)>,
 }
 
 impl Taken {
+    /// The next sessions and lists, or, once those are complete, nodes. True if it was the last batch.
+    fn step(&mut self, tree: &mut Tree, max: usize) -> bool {
+        if !self.is_head_whole {
+            let before = self.head.sessions.len() + self.head.acls.len();
+            self.is_head_whole = !tree.copy_head(&mut self.head, max);
+            assert!(self.head.sessions.len() + self.head.acls.len() <= before + max);
+            return false;
+        }
+        match self.batch(tree, max, true) {
+            Some(cursor) => tree.advance_snapshot(cursor),
+            None => {
+                tree.end_snapshot();
+                return true;
+            }
+        }
+        false
+    }
+
     fn batch(&mut self, tree: &Tree, max_nodes: usize, keep: bool) -> Option<u32> {
         let before = self.found.len();
         let next = tree.snapshot_batch(max_nodes, &mut |path, data, acl_index, stat| {
@@ -226,29 +245,23 @@ fn run(seed: u64, steps: Vec<Step>) {
                 assert_eq!(err, model.apply(&header, &txn), "{txn:?}");
             }
             Step::BeginSnapshot => {
-                taken = Some(Taken { head: tree.begin_snapshot(), then: model.clone(), found: Vec::new() });
+                let head = tree.begin_snapshot();
+                taken = Some(Taken { head, is_head_whole: false, then: model.clone(), found: Vec::new() });
             }
             Step::BatchOnly(max_nodes) => {
-                taken.as_mut().map(|taken| taken.batch(&tree, max_nodes, false));
+                let taken = taken.as_mut().filter(|taken| taken.is_head_whole);
+                taken.map(|taken| taken.batch(&tree, max_nodes, false));
             }
-            Step::Batch(max_nodes) => {
-                let Some(next) = taken.as_mut().map(|taken| taken.batch(&tree, max_nodes, true)) else { continue };
-                match next {
-                    Some(cursor) => tree.advance_snapshot(cursor),
-                    None => {
-                        tree.end_snapshot();
-                        taken.take().unwrap().check();
-                    }
+            Step::Batch(max) => {
+                if taken.as_mut().is_some_and(|taken| taken.step(&mut tree, max)) {
+                    taken.take().unwrap().check();
                 }
             }
         }
     }
     model.check(&tree);
     if let Some(mut taken) = taken {
-        while let Some(cursor) = taken.batch(&tree, 2, true) {
-            tree.advance_snapshot(cursor);
-        }
-        tree.end_snapshot();
+        while !taken.step(&mut tree, 2) {}
         taken.check();
         model.check(&tree);
     }
@@ -310,14 +323,14 @@ fn any_txn() -> impl Strategy<Value = Txn> {
     prop_oneof![
         8 => any_single(),
         1 => error,
-        1 => (1..99).prop_map(|timeout_ms| Txn::CreateSession { timeout_ms }),
+        2 => (1..99).prop_map(|timeout_ms| Txn::CreateSession { timeout_ms }),
         1 => prop::option::of(prop::collection::vec(any_path(), 0..3)).prop_map(|paths| Txn::CloseSession { paths }),
         1 => prop::collection::vec(in_multi, 0..5).prop_map(Txn::Multi),
     ]
 }
 
 fn any_session() -> impl Strategy<Value = SessionId> {
-    prop::sample::select(vec![SESSION, OTHER])
+    prop_oneof![4 => prop::sample::select(vec![SESSION, OTHER]), 1 => (1..9i64).prop_map(SessionId)]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {

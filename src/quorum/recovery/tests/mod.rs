@@ -59,7 +59,8 @@ impl Writing {
 
     /// The snapshot of the tree as it is, and its name.
     pub(super) fn snapshot(&mut self) -> (String, Vec<u8>) {
-        let head = self.tree.begin_snapshot();
+        let mut head = self.tree.begin_snapshot();
+        while self.tree.copy_head(&mut head, 100) {}
         let mut out = Vec::new();
         let mut writer = Writer::new();
         writer.head(&mut out, &head.sessions, &head.acls);
