@@ -137,6 +137,8 @@ pub struct Check {
     shown: i64,
     /// Whether quotas are enforced.
     enforce_quota: bool,
+    /// When the closeSession of a session was put into the log, in virtual microseconds.
+    ended_us: BTreeMap<i64, u64>,
     /// Sessions of hostile clients, which may end when they like.
     unjudged: BTreeSet<i64>,
     /// How far the last flushes have come: entries up to the first of them are followed by a mark that says so.
@@ -173,6 +175,7 @@ impl Check {
             durable: base,
             shown: base,
             enforce_quota: swarm.enforce_quota,
+            ended_us: BTreeMap::new(),
             unjudged: BTreeSet::new(),
             flushes: VecDeque::new(),
             now_us: 0,
@@ -222,6 +225,9 @@ impl Check {
         let due = self.head.zxid + 1;
         hold!(header.zxid.0 == due, ZxidOrder, "zxid {} where 0x{due:x} was due", header.zxid);
         self.judge(&header, &txn, mono_ms, wall_ms)?;
+        if matches!(txn, Txn::CloseSession { .. }) {
+            self.ended_us.insert(header.session.0, self.now_us);
+        }
         let mut changes = Vec::new();
         let answer = self.head.apply(&header, &txn, &mut changes);
         if let Some(digest) = digest {
@@ -324,6 +330,11 @@ impl Check {
         if !has_room {
             self.slow_now();
         }
+    }
+
+    /// Whether the session lived at some time since `since_us`.
+    pub fn lived_since(&self, session: i64, since_us: u64) -> bool {
+        self.lives_in_log(session) || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
     }
 
     /// A session of a hostile client.

@@ -20,6 +20,8 @@ pub struct Stream {
     /// The session asked for; 0 for a new one.
     wanted: i64,
     timeout_ms: i32,
+    /// When it was made, in virtual microseconds.
+    since_us: u64,
     pub session: i64,
     phase: Phase,
     sent: VecDeque<(i32, Op)>,
@@ -61,10 +63,11 @@ struct Frame<'a> {
 
 impl Stream {
     /// A connection whose client asks for `wanted` (0: a new session) with an already clamped timeout.
-    pub fn new(wanted: i64, timeout_ms: i32) -> Self {
+    pub fn new(wanted: i64, timeout_ms: i32, since_us: u64) -> Self {
         Self {
             wanted,
             timeout_ms,
+            since_us,
             session: 0,
             phase: Phase::Connecting,
             sent: VecDeque::new(),
@@ -170,7 +173,9 @@ impl Stream {
             self.upto = check.applied.zxid;
         } else {
             hold!(session == wanted, SessionState, "asked for {wanted:x}, got {session:x}");
-            hold!(shown || logged, SessionState, "session {wanted:x} has ended, but was renewed");
+            // It was found alive, and may have ended since: then the end comes right after the answer.
+            let lived = shown || check.lived_since(wanted, self.since_us);
+            hold!(lived, SessionState, "session {wanted:x} has ended, but was renewed");
             check.on_renewed(session);
             self.upto = check.applied.zxid;
         }
@@ -250,6 +255,10 @@ impl Stream {
         }
         if op.is_write() {
             return self.on_write_reply(xid, &op, frame, check);
+        }
+        if matches!(op, Op::Sync { .. }) && frame.err == ErrorCode::SESSION_EXPIRED {
+            hold!(check.may_end(session), SessionState, "session {session:x} lives, but {xid} is refused");
+            return Ok(());
         }
         if !matches!(op, Op::Sync { .. }) {
             let now = check.applied.zxid;

@@ -111,6 +111,8 @@ impl Swarm {
         if rng.chance(15) {
             swarm.clients = rng.between(100, 300) as usize;
             swarm.think *= swarm.clients as u64 / 5;
+            // So many make more events in one trip of a link than a small limit holds.
+            swarm.out_bytes_max = 1 << 20;
         }
         swarm
     }

@@ -223,7 +223,7 @@ impl World {
         let session = self.clients[client].session;
         let bytes = self.clients[client].connect(now_ms);
         let timeout_ms = self.clients[client].asked_ms.clamp(200, 2000);
-        let link = self.open(Peer::Client(client), Stream::new(session, timeout_ms));
+        let link = self.open(Peer::Client(client), Stream::new(session, timeout_ms, self.now_us));
         self.trace.say(format_args!("client {client} connects as c{link}, session {session:x}"));
         if session == 0 {
             self.check.on_session_wanted();
@@ -268,7 +268,7 @@ impl World {
             self.check.on_session_wanted();
         }
         let (first, name) = (hostile.first(), hostile.name());
-        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0));
+        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0, self.now_us));
         self.trace.say(format_args!("c{link} is hostile: {name}"));
         self.send_to_server(link, &first);
         let stays = self.rng.between(10_000, 1_500_000);
