@@ -1,10 +1,12 @@
-//! The work of the quorum core in one step: said when a turn of its executor was long.
+//! The work of the quorum core in one turn of its executor: said when the turn was long.
 
 use std::fmt;
 
-/// The work of one step.
+/// The work of one turn: of the tick, if there was one, and of the step after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoreWork {
+    /// There was a tick: whoever is due was looked for.
+    pub ticked: bool,
     /// Reports asked for by the four-letter words.
     pub inspections: usize,
     /// Reports of touches taken in.
@@ -21,9 +23,14 @@ impl fmt::Display for CoreWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} requests prepared, {} units committed, {} units of expiry and sweep, {} reports of touches, \
-             {} inspections",
-            self.requests, self.commit_units, self.due_units, self.touch_reports, self.inspections
+            "{}{} requests prepared, {} units committed, {} units of expiry and sweep, \
+             {} reports of touches, {} inspections",
+            if self.ticked { "a tick, " } else { "" },
+            self.requests,
+            self.commit_units,
+            self.due_units,
+            self.touch_reports,
+            self.inspections
         )
     }
 }

@@ -149,7 +149,7 @@ impl Executor {
             if ticking {
                 core.on_tick(now);
             }
-            core.step(&mut self.ring, now)?;
+            times.core_work = Some(core.step(&mut self.ring, now)?);
             times.end(Part::Core);
             if self.load.shard.is_some() {
                 self.serve(false, now, &mut times)?;

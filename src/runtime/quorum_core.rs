@@ -87,10 +87,8 @@ pub struct QuorumCore {
     room: u64,
     /// Requests wait for the next segment of the log.
     stalled: bool,
-    last_work: CoreWork,
-    /// Steps that took longer than [`STALL`], and when one was last said.
-    stalls: u64,
-    stall_said_ms: i64,
+    /// What has been done since the last step ended.
+    work: CoreWork,
     failure: Option<io::Error>,
 }
 
@@ -122,9 +120,7 @@ impl QuorumCore {
             intake,
             room: 0,
             stalled: false,
-            last_work: CoreWork::default(),
-            stalls: 0,
-            stall_said_ms: i64::MIN / 2,
+            work: CoreWork::default(),
             failure: None,
         }
     }
@@ -201,6 +197,7 @@ impl QuorumCore {
 
     /// Expiry, containers and TTLs, a few times a second.
     pub fn on_tick(&mut self, now: Now) {
+        self.work.ticked = true;
         self.take_touches();
         // While touches wait unread, nobody's time is over.
         if !self.stalled && !self.touches_wait() {
@@ -208,18 +205,17 @@ impl QuorumCore {
         }
     }
 
-    /// Takes in requests, logs and flushes them, and commits what has become durable.
-    pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
-        let began = Instant::now();
-        self.last_work = CoreWork::default();
+    /// Takes in requests, logs and flushes them, and commits what has become durable. Returns what it
+    /// did, and the tick before it.
+    pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<CoreWork, RingError> {
         // One report in a step: the words ask for long ones piece by piece.
         if let Some(look) = self.inspections.pop() {
             look(&mut self.quorum, &self.flushes, now);
-            self.last_work.inspections = 1;
+            self.work.inspections += 1;
         }
         self.poll_log();
         self.ask_room();
-        self.last_work.touch_reports = self.take_touches();
+        self.take_touches();
         if !self.stalled {
             self.take_requests(now);
             self.do_due_work(now);
@@ -229,22 +225,7 @@ impl QuorumCore {
             self.commit();
         }
         self.wake_shards();
-        self.note_stall(began.elapsed(), now);
-        Ok(())
-    }
-
-    /// Counts a step that took long, and says now and then what it did. A machine whose cores are
-    /// taken by others stalls a step, too.
-    fn note_stall(&mut self, took: Duration, now: Now) {
-        if took < STALL {
-            return;
-        }
-        self.stalls += 1;
-        if now.mono_ms >= self.stall_said_ms + STALL_SAID_EVERY_MS {
-            self.stall_said_ms = now.mono_ms;
-            let (ms, work, stalls) = (took.as_millis(), &self.last_work, self.stalls);
-            warn!("a step of the quorum core took {ms} ms: {work}; steps that took long so far: {stalls}");
-        }
+        Ok(std::mem::take(&mut self.work))
     }
 
     /// Hears what the log has to say.
@@ -269,17 +250,15 @@ impl QuorumCore {
     }
 
     /// Takes reports of touches from each shard in turn.
-    fn take_touches(&mut self) -> usize {
-        let mut taken = 0;
+    fn take_touches(&mut self) {
         for _ in 0..TOUCH_REPORTS_PER_STEP {
             for shard in &self.shards {
                 if let Some(report) = shard.touches.pop() {
                     self.quorum.on_touches(&report);
-                    taken += 1;
+                    self.work.touch_reports += 1;
                 }
             }
         }
-        taken
     }
 
     fn touches_wait(&self) -> bool {
@@ -295,8 +274,7 @@ impl QuorumCore {
         let (shards, quorum) = (&self.shards, &mut self.quorum);
         let lane = |at: usize| &*shards[at].to_quorum;
         let is_over = || began.elapsed() >= PREPARE_MAX;
-        self.last_work.requests =
-            self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
+        self.work.requests += self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
     }
 
     /// Expiry and the sweep, a little at a time.
@@ -304,7 +282,7 @@ impl QuorumCore {
         if self.quorum.has_work() {
             let mut budget = Budget::new(DUE_UNITS_PER_STEP);
             self.quorum.work(&self.tree.read(), now, &mut budget);
-            self.last_work.due_units = DUE_UNITS_PER_STEP - budget.left();
+            self.work.due_units += DUE_UNITS_PER_STEP - budget.left();
         }
     }
 
@@ -322,7 +300,7 @@ impl QuorumCore {
             let (shards, backlog) = (&self.shards, &mut self.backlog);
             let mut hand_over = |shard, message| push(shards, backlog, shard, message);
             self.quorum.commit(&mut tree, &mut budget, &self.watching, &mut hand_over);
-            self.last_work.commit_units += COMMIT_UNITS - budget.left();
+            self.work.commit_units += COMMIT_UNITS - budget.left();
         }
     }
 
@@ -391,10 +369,6 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
 
 /// With less room than for so many of the longest records, and a disk that is not full, requests wait.
 const ROOM_RECORDS_LOW: u64 = 2;
-/// A step that takes longer is counted.
-const STALL: Duration = Duration::from_millis(5);
-/// How often a stall is said at most.
-const STALL_SAID_EVERY_MS: i64 = 10_000;
 /// How long requests are prepared in one step.
 const PREPARE_MAX: Duration = Duration::from_millis(1);
 /// How long readers are kept out in one step.
