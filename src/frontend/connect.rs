@@ -76,8 +76,7 @@ impl ConnContext<'_> {
             let session = SessionId(self.shard.next_session);
             self.shard.next_session = session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
             let is_ours = ShardId::of(session, self.shard.config.shards) == self.shard.id;
-            let is_free = self.tree.session_timeout(session).is_none() || mutant!(LiveSessionIdReused);
-            if is_ours && session != SessionId::NONE && is_free {
+            if is_ours && session != SessionId::NONE && self.tree.session_timeout(session).is_none() {
                 return session;
             }
         }

@@ -200,7 +200,7 @@ impl Quorum {
             }
             ToQuorum::Renew { origin, session, timeout_ms } => {
                 let valid = self.sessions.is_live(session);
-                if valid && !mutant!(RenewalKeepsTimer) {
+                if valid {
                     self.sessions.track(session, timeout_ms, now);
                 }
                 let answer = ToShard::Renewed { origin, session, timeout_ms, valid };

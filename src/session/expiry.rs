@@ -49,7 +49,7 @@ impl ExpiryQueue {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };
         let bucket = bucket_of(at_ms, due.timeout_ms, tick_ms);
-        if bucket > due.bucket || (bucket < due.bucket && mutant!(OldTouchBringsNearer)) {
+        if bucket > due.bucket {
             let old = std::mem::replace(&mut due.bucket, bucket);
             self.leave_bucket(session, old);
             self.buckets.entry(bucket).or_default().insert(session);

@@ -81,17 +81,11 @@ pub enum Defect {
     UnbornEphemeralsMissed,
     /// A session expires whose closeSession is prepared and not yet committed.
     ClosingSessionExpires,
-    /// After a stall of the quorum core sessions expire that could not be heard of.
-    StallNotForgiven,
-    /// A client that comes back with its session does not restart its timer.
-    RenewalKeepsTimer,
     /// Commits spend nothing of their budget.
     BudgetNotSpent,
     /// Hard limits of quotas refuse nothing.
     QuotaIgnored,
     // In `session`:
-    /// A report of touches that comes late brings a session's end nearer.
-    OldTouchBringsNearer,
     /// The end of a session is rounded down to a tick.
     ExpiryRoundedDown,
     // In `tree`:
@@ -125,8 +119,6 @@ pub enum Defect {
     EventIgnoresAcl,
     /// A hold on the tree has no end.
     HoldNotSpent,
-    /// The id of a living session is given out again after a restart.
-    LiveSessionIdReused,
     /// setWatches tells of new data where it should tell of new children.
     MissedChildNotTold,
     /// Events count as unread for ever.
