@@ -137,10 +137,8 @@ impl ExpiryQueue {
 
 /// The end of the tick in which the timeout runs out: always strictly later than the timeout itself.
 fn bucket_of(now_ms: i64, timeout_ms: i32, tick_ms: i64) -> i64 {
-    if mutant!(ExpiryRoundedDown) {
-        return (now_ms + i64::from(timeout_ms)) / tick_ms * tick_ms;
-    }
-    now_ms.saturating_add(i64::from(timeout_ms)).div_euclid(tick_ms).saturating_add(1).saturating_mul(tick_ms)
+    let whole = now_ms.saturating_add(i64::from(timeout_ms)).div_euclid(tick_ms);
+    whole.saturating_add(i64::from(!mutant!(ExpiryRoundedDown))).saturating_mul(tick_ms)
 }
 
 #[cfg(test)]
