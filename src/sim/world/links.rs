@@ -138,10 +138,20 @@ impl World {
             CloseReason::SessionEnded => self.check.may_end(session),
             // Only while something is so slow that no session can be made.
             CloseReason::NoSession => !self.check.was_swift_for(age_us),
+            // An earlier connection, which the client has given up, asks for the session late: the
+            // server cannot tell which of the two the client still uses.
+            CloseReason::SessionMoved => self.has_older_link(link, client),
             _ => false,
         };
         hold!(may, Closed, "c{link} of session {session:x} is closed: {why}");
         Ok(())
+    }
+
+    /// Whether the server still holds an earlier connection of the client.
+    fn has_older_link(&self, link: usize, client: usize) -> bool {
+        self.links[..link]
+            .iter()
+            .any(|older| !older.server_gone && matches!(older.peer, Peer::Client(owner) if owner == client))
     }
 
     /// The server has closed its end.
