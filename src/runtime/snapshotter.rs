@@ -195,8 +195,10 @@ impl<'a> Job<'a> {
             glommio::timer::sleep(REAP_WAIT).await;
             waits += 1;
         };
+        let mut slice = Instant::now();
         while self.copy_head(&mut head) {
-            self.rest(Instant::now(), 0).await;
+            self.rest(slice, 0).await;
+            slice = Instant::now();
         }
         let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
         let path = self.config.dir.join(TEMPORARY);
