@@ -404,8 +404,8 @@ fn a_roll_waits_for_the_flush_of_the_old_file() {
     assert_eq!(world.steps(), [&LogEffect::Rename { file, from, to: "log.3".into() }]);
 }
 
-#[test]
-fn the_steps_of_a_flush_over_two_files() {
+/// A flush has begun that covers the end of one file and the first entry of the next.
+fn flushing_two_files() -> World {
     let mut world = World::open(SETTINGS);
     world.write(100);
     world.settle();
@@ -417,6 +417,12 @@ fn the_steps_of_a_flush_over_two_files() {
     world.encode(100);
     world.append();
     world.flush();
+    world
+}
+
+#[test]
+fn the_steps_of_a_flush_over_two_files() {
+    let mut world = flushing_two_files();
     let mut steps = Vec::new();
     while !world.under_way.is_empty() && world.writer.is_flushing() {
         let at = world.under_way.iter().position(|it| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. }));
@@ -431,17 +437,7 @@ fn the_steps_of_a_flush_over_two_files() {
 
 #[test]
 fn a_retired_files_error_fails_the_flush() {
-    let mut world = World::open(SETTINGS);
-    world.write(100);
-    world.settle();
-    world.ask_room();
-    world.encode(100);
-    world.append();
-    world.writer.roll();
-    world.ask_room();
-    world.encode(100);
-    world.append();
-    world.flush();
+    let mut world = flushing_two_files();
     let at = world.under_way.iter().position(|it| *it == LogEffect::Sync { file: FileId(0) });
     world.complete(at.expect("the old file is flushed first"), false);
     assert!(world.failed && world.durable == 1, "{}", world.durable);
