@@ -1,4 +1,5 @@
-//! Stamps the build with its time, which the version string ends in. `SOURCE_DATE_EPOCH` makes it reproducible.
+//! Stamps the build with its time, which the version string ends in. `SOURCE_DATE_EPOCH` makes it
+//! reproducible.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,9 @@ fn main() {
 /// `MM/dd/yyyy HH:mm UTC`: the form that ZooKeeper's clients and exporters parse.
 fn us_date(seconds: u64) -> String {
     let (mut year, mut day) = (1970, seconds / 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));
         year += 1;
@@ -27,5 +30,10 @@ fn us_date(seconds: u64) -> String {
         day -= length;
         month += 1;
     }
-    format!("{month:02}/{:02}/{year} {:02}:{:02} UTC", day + 1, seconds / 3600 % 24, seconds / 60 % 60)
+    format!(
+        "{month:02}/{:02}/{year} {:02}:{:02} UTC",
+        day + 1,
+        seconds / 3600 % 24,
+        seconds / 60 % 60
+    )
 }

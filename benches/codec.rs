@@ -1,12 +1,14 @@
-//! The costs of the frontend machine for one request: from the bytes of a frame to the bytes of its reply, and the parts
-//! of it.
+//! The costs of the frontend machine for one request: from the bytes of a frame to the bytes of its
+//! reply, and the parts of it.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
 use ringkeeper::codes::{ErrorCode, EventType, OpCode};
 use ringkeeper::frontend::{Effect, Frontend, FrontendConfig};
-use ringkeeper::handoff::{BatchItem, CommitBatch, ConnId, Reply, ReplyBody, ShardId, ToQuorum, ToShard};
+use ringkeeper::handoff::{
+    BatchItem, CommitBatch, ConnId, Reply, ReplyBody, ShardId, ToQuorum, ToShard,
+};
 use ringkeeper::jute::data::{Acl, Stat};
 use ringkeeper::jute::{Reader, Writer};
 use ringkeeper::proto::{PathWatchRequest, RequestHeader, begin_reply};
@@ -20,7 +22,8 @@ fn tree(nodes: u32) -> Tree {
     let mut tree = Tree::new();
     for i in 0..=nodes {
         let path = if i == 0 { "/bench".to_owned() } else { format!("/bench/node{i:08}") };
-        let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(i64::from(i) + 1), time_ms: 0 };
+        let header =
+            TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(i64::from(i) + 1), time_ms: 0 };
         let create = Txn::Create(CreateTxn {
             path,
             data: Some(vec![7; 128].into()),
@@ -69,7 +72,9 @@ fn frontend(tree: &Tree) -> Frontend {
         writer.bool(false);
     });
     receive(&mut front, tree, &connect);
-    let Some(Effect::ToQuorum(ToQuorum::CreateSession { origin, session, timeout_ms })) = front.poll() else {
+    let Some(Effect::ToQuorum(ToQuorum::CreateSession { origin, session, timeout_ms })) =
+        front.poll()
+    else {
         panic!("a connect request asks for a session");
     };
     let opened = BatchItem::SessionOpened { origin, session, timeout_ms };
@@ -101,8 +106,9 @@ fn reads(c: &mut Criterion) {
     let mut group = c.benchmark_group("frontend");
     for (name, op) in [("getData", OpCode::GET_DATA), ("exists", OpCode::EXISTS)] {
         let mut front = frontend(&tree);
-        let sixteen: Vec<u8> =
-            (0..16).flat_map(|i| path_request(op, &format!("/bench/node{:08}", 1 + i * 50), false)).collect();
+        let sixteen: Vec<u8> = (0..16)
+            .flat_map(|i| path_request(op, &format!("/bench/node{:08}", 1 + i * 50), false))
+            .collect();
         group.throughput(Throughput::Elements(16));
         group.bench_function(format!("{name}, 16 in one piece"), |b| {
             b.iter(|| {
@@ -200,7 +206,9 @@ fn watches(c: &mut Criterion) {
     }
     let mut group = c.benchmark_group("watch");
     group.bench_function("miss among 100000", |b| {
-        b.iter(|| table.trigger(EventType::NodeDataChanged, black_box("/bench/none00000500"), |_| ()))
+        b.iter(|| {
+            table.trigger(EventType::NodeDataChanged, black_box("/bench/none00000500"), |_| ())
+        })
     });
     group.bench_function("set and fired", |b| {
         b.iter(|| {
@@ -210,7 +218,9 @@ fn watches(c: &mut Criterion) {
     });
     table.add("/bench", 7, Modes::RECURSIVE);
     group.bench_function("miss with a recursive watch above", |b| {
-        b.iter(|| table.trigger(EventType::NodeDataChanged, black_box("/other/none00000500"), |_| ()))
+        b.iter(|| {
+            table.trigger(EventType::NodeDataChanged, black_box("/other/none00000500"), |_| ())
+        })
     });
     group.finish();
 }

@@ -1,5 +1,6 @@
-//! The costs of crossing from one core to another: the lane itself, and the round trip of a message between two loops
-//! that sleep in their rings, as shard and quorum core do when there is little to do.
+//! The costs of crossing from one core to another: the lane itself, and the round trip of a message
+//! between two loops that sleep in their rings, as shard and quorum core do when there is little to
+//! do.
 
 use std::hint::black_box;
 use std::sync::Arc;

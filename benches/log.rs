@@ -1,4 +1,5 @@
-//! The costs of the log to the quorum core: encoding an entry, appending a group, making it durable, scanning a file.
+//! The costs of the log to the quorum core: encoding an entry, appending a group, making it
+//! durable, scanning a file.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ fn open(dir: &tempfile::TempDir) -> Log {
         .expect("a temporary directory can be used")
 }
 
-/// Appends one entry, waiting for the next segment if the benchmark outruns it. The log looks at the
-/// zxid that it is told, not at the one in the entry.
+/// Appends one entry, waiting for the next segment if the benchmark outruns it. The log looks at
+/// the zxid that it is told, not at the one in the entry.
 fn append(log: &mut Log, entry: &[u8], last: &mut Zxid) {
     while log.room(0) < entry.len() as u64 {
         log.flush_blocking().expect("the disk takes a flush");
@@ -51,7 +52,8 @@ fn formats(c: &mut Criterion) {
 }
 
 fn mapped(c: &mut Criterion) {
-    let dir = tempfile::tempdir_in(std::env::var("LOG_DIR").unwrap_or_else(|_| ".".into())).expect("a directory");
+    let dir = tempfile::tempdir_in(std::env::var("LOG_DIR").unwrap_or_else(|_| ".".into()))
+        .expect("a directory");
     let (mut log, mut last) = (open(&dir), Zxid::ZERO);
     let mut entry = Vec::new();
     append_entry(&mut entry, &payload(1));

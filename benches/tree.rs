@@ -1,4 +1,5 @@
-//! The tree and the snapshot format: reads, writes, loading and saving, at a thousand nodes (in cache) and a million.
+//! The tree and the snapshot format: reads, writes, loading and saving, at a thousand nodes (in
+//! cache) and a million.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ impl Grown {
 
     fn apply(&mut self, txn: &Txn) {
         self.zxid += 1;
-        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(self.zxid), time_ms: self.zxid };
+        let header =
+            TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(self.zxid), time_ms: self.zxid };
         black_box(self.tree.apply(&header, txn, None));
     }
 
@@ -115,7 +117,8 @@ fn operations(criterion: &mut Criterion) {
             bencher.iter(|| writes.iter().for_each(|txn| grown.apply(txn)));
         });
         let creates: Vec<_> = paths.iter().map(|path| create(format!("{path}x"))).collect();
-        let deletes: Vec<_> = paths.iter().map(|path| Txn::Delete { path: format!("{path}x") }).collect();
+        let deletes: Vec<_> =
+            paths.iter().map(|path| Txn::Delete { path: format!("{path}x") }).collect();
         group.bench_function(BenchmarkId::new("create and delete", nodes), |bencher| {
             bencher.iter(|| creates.iter().chain(&deletes).for_each(|txn| grown.apply(txn)));
         });
@@ -129,7 +132,9 @@ fn snapshots(criterion: &mut Criterion) {
     let mut grown = Grown::new(1_000_000);
     let bytes: Arc<[u8]> = grown.snapshot(BATCH_NODES).into();
     group.throughput(Throughput::Bytes(bytes.len() as u64));
-    group.bench_function("write a million nodes", |bencher| bencher.iter(|| black_box(grown.snapshot(BATCH_NODES))));
+    group.bench_function("write a million nodes", |bencher| {
+        bencher.iter(|| black_box(grown.snapshot(BATCH_NODES)))
+    });
     drop(grown);
     group.bench_function("load a million nodes", |bencher| {
         bencher.iter_batched(|| bytes.clone(), |bytes| load(&bytes), BatchSize::PerIteration);

@@ -1,4 +1,5 @@
-//! Opcodes, error codes and event types: the numbers of the protocol, each a newtype so that unknown values survive.
+//! Opcodes, error codes and event types: the numbers of the protocol, each a newtype so that
+//! unknown values survive.
 
 use std::fmt;
 
@@ -45,8 +46,8 @@ impl OpCode {
     /// The type of a transaction that failed; never sent by a client.
     pub const ERROR: Self = Self(-1);
 
-    /// The short name that `cons` shows as `lop=` (what Apache's `FinalRequestProcessor` keeps as its last operation);
-    /// `NA` for what it keeps no name of.
+    /// The short name that `cons` shows as `lop=` (what Apache's `FinalRequestProcessor` keeps as
+    /// its last operation); `NA` for what it keeps no name of.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::CREATE | Self::CREATE2 | Self::CREATE_CONTAINER | Self::CREATE_TTL => "CREA",
@@ -78,10 +79,11 @@ impl OpCode {
     }
 }
 
-/// The four-letter words, in order. The frontend tells them from frame lengths; the server answers them.
+/// The four-letter words, in order. The frontend tells them from frame lengths; the server answers
+/// them.
 pub const FOUR_LETTER_WORDS: [&str; 18] = [
-    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat",
-    "stmk", "wchc", "wchp", "wchs",
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
+    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 
 /// The outcome of a request (`KeeperException.Code`); 0 is success.

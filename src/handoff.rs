@@ -1,11 +1,12 @@
 //! Everything that crosses cores: two enums, one for each direction, and the values in them.
 //!
-//! A shard owns connections and the sessions whose id maps to it; the quorum core owns the order of writes and the tree's
-//! writing side. Both sides see the other only through these messages, carried by bounded queues of the shell.
+//! A shard owns connections and the sessions whose id maps to it; the quorum core owns the order of
+//! writes and the tree's writing side. Both sides see the other only through these messages,
+//! carried by bounded queues of the shell.
 //!
-//! The rule that watches rest on: a [`CommitBatch`] is put into every shard's queue before the tree shows its changes to readers.
-//! A shard that takes the tree for reading and then drains its queue has therefore seen every event that its reads could
-//! reveal.
+//! The rule that watches rest on: a [`CommitBatch`] is put into every shard's queue before the tree
+//! shows its changes to readers. A shard that takes the tree for reading and then drains its queue
+//! has therefore seen every event that its reads could reveal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,11 +47,13 @@ pub struct Origin {
 /// From a shard to the quorum core.
 #[derive(Debug)]
 pub enum ToQuorum {
-    /// A write, a sync or a closeSession of a session; `record` is the request's record as it came, not yet decoded.
+    /// A write, a sync or a closeSession of a session; `record` is the request's record as it came,
+    /// not yet decoded.
     Request(Request),
     /// A new session, whose id the shard has chosen; the negotiated timeout is in milliseconds.
     CreateSession { origin: Origin, session: SessionId, timeout_ms: i32 },
-    /// A client came back with the right password: does its session live? The timeout is the newly negotiated one.
+    /// A client came back with the right password: does its session live? The timeout is the newly
+    /// negotiated one.
     Renew { origin: Origin, session: SessionId, timeout_ms: i32 },
 }
 
@@ -74,7 +77,11 @@ impl LateTouches {
     }
 
     /// Sends a report by `push`, or keeps it for [`Self::resend`] if `push` gives it back.
-    pub fn send(&mut self, report: TouchReport, push: impl FnOnce(TouchReport) -> Result<(), TouchReport>) {
+    pub fn send(
+        &mut self,
+        report: TouchReport,
+        push: impl FnOnce(TouchReport) -> Result<(), TouchReport>,
+    ) {
         let refused = if self.is_empty() { push(report).err() } else { Some(report) };
         for (session, at_ms) in refused.into_iter().flatten() {
             let latest = self.latest.entry(session).or_insert(at_ms);
@@ -120,8 +127,8 @@ pub enum ToShard {
 pub struct CommitBatch {
     /// The last zxid of the batch.
     pub zxid: Zxid,
-    /// Events and replies in the order in which the shard must act on them: an event stands before the reply of the write
-    /// that fired it.
+    /// Events and replies in the order in which the shard must act on them: an event stands before
+    /// the reply of the write that fired it.
     pub items: Vec<BatchItem>,
 }
 
@@ -134,7 +141,8 @@ pub enum BatchItem {
     Reply(Reply),
     /// A createSession is committed: the connect answer may go out.
     SessionOpened { origin: Origin, session: SessionId, timeout_ms: i32 },
-    /// The session has ended, by itself or by expiry: its connection is closed after the replies before this.
+    /// The session has ended, by itself or by expiry: its connection is closed after the replies
+    /// before this.
     SessionClosed { session: SessionId },
 }
 
@@ -144,7 +152,8 @@ pub struct Event {
     pub zxid: Zxid,
     pub kind: EventType,
     pub path: Box<str>,
-    /// Who may see it: the node's ACL, before the delete for a deleted node (ZOOKEEPER-4799); `None` is everyone.
+    /// Who may see it: the node's ACL, before the delete for a deleted node (ZOOKEEPER-4799);
+    /// `None` is everyone.
     pub acl: Option<Arc<[Acl]>>,
 }
 

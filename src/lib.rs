@@ -1,11 +1,11 @@
 //! Ringkeeper: Apache ZooKeeper's job, done by a thread-per-core server on io_uring.
 //!
-//! This is the map of the house. A module uses only what stands above it, and no sibling in its own row;
-//! `tests/house.rs` checks it.
+//! This is the map of the house. A module uses only what stands above it, and no sibling in its own
+//! row; `tests/house.rs` checks it.
 //!
 //! | row | modules | what lives there |
 //! |---|---|---|
-//! | 0 | [`zxid`] [`codes`] [`limits`] [`splitmix`] | value types, the numbers of the protocol; every bound and default |
+//! | 0 | [`zxid`] [`codes`] [`limits`] [`splitmix`] | value types, numbers of the protocol, bounds and defaults |
 //! | 1 | [`jute`] [`pieces`] | bounds-checked zero-copy reader and writer · files read piece by piece |
 //! | 2 | [`proto`] [`txn`] | client wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
@@ -18,8 +18,9 @@
 //! Rows 0 to 6 are sans-io: no descriptor, thread, clock, randomness, atomic or async in them.
 //! Row 4 (`zab`) and `packet` come with the ensemble.
 
-/// Whether a planted mistake is switched on, by its name in `sim::Defect`: `if mutant!(CommitBeforeFlush) { ... }`. Only
-/// a build with the feature `mutants` has any; in every other the question is the constant `false`.
+/// Whether a planted mistake is switched on, by its name in `sim::Defect`:
+/// `if mutant!(CommitBeforeFlush) { ... }`. Only a build with the feature `mutants` has any; in
+/// every other the question is the constant `false`.
 #[cfg(not(feature = "mutants"))]
 macro_rules! mutant {
     ($name:ident) => {

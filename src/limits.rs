@@ -3,7 +3,8 @@
 /// `jute.maxbuffer`: the longest request frame in bytes; a frame of exactly this size is accepted.
 pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
-/// `jute.maxbuffer` + `jute.maxbuffer.extrasize`: the longest string or buffer that Apache reads back from a log.
+/// `jute.maxbuffer` + `jute.maxbuffer.extrasize`: the longest string or buffer that Apache reads
+/// back from a log.
 pub const RECORD_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 /// `tickTime` of the sample configuration, in milliseconds.
@@ -14,11 +15,12 @@ pub const SESSION_TIMEOUT_TICKS_MIN: i64 = 2;
 /// See [`SESSION_TIMEOUT_TICKS_MIN`].
 pub const SESSION_TIMEOUT_TICKS_MAX: i64 = 20;
 
-/// Queued reply bytes of one connection above which its requests are no longer read (B21); one reply may exceed it.
+/// Queued reply bytes of one connection above which its requests are no longer read (B21); one
+/// reply may exceed it.
 pub const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
 
-/// The longest reply to one read, in bytes (B22): a list of children or the entries of a multiRead that would be longer
-/// answer MARSHALLINGERROR (-5).
+/// The longest reply to one read, in bytes (B22): a list of children or the entries of a multiRead
+/// that would be longer answer MARSHALLINGERROR (-5).
 pub const REPLY_BYTES_MAX: usize = 256 << 20;
 
 /// The longest session, list or node that is read from a snapshot, in bytes: as long as the longest
@@ -30,7 +32,8 @@ pub const AUTH_IDS_MAX: usize = 1024;
 /// Bytes of those ids (B18).
 pub const AUTH_BYTES_MAX: usize = 64 << 10;
 
-/// `globalOutstandingLimit`: requests in process above which a server stops reading from its clients.
+/// `globalOutstandingLimit`: requests in process above which a server stops reading from its
+/// clients.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 
 /// How long a connection may live without a session (B2); bytes do not extend it.
@@ -45,8 +48,9 @@ pub const TTL_MS_MAX: i64 = (1 << 40) - 1;
 /// Messages in one hand-off queue between a shard and the quorum core.
 pub const HANDOFF_QUEUE_MAX: usize = 4096;
 
-/// How often in a tick a shard reports the sessions that it has heard of. The quorum core gives every
-/// session this part of a tick more than its timeout, so both sides must mean the same number.
+/// How often in a tick a shard reports the sessions that it has heard of. The quorum core gives
+/// every session this part of a tick more than its timeout, so both sides must mean the same
+/// number.
 pub const TOUCH_REPORTS_PER_TICK: i64 = 4;
 /// Sessions in one such report.
 pub const TOUCHES_PER_REPORT: usize = 512;
@@ -59,7 +63,14 @@ pub const SNAP_COUNT: u64 = 100_000;
 /// `preAllocSize`: bytes by which a log file grows ahead of its end.
 pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 
-const _: () = assert!(FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX, "a full-size reply must fit the out budget");
-const _: () = assert!(RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8, "one record must fit a preallocated stretch");
+const _: () = assert!(
+    FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX,
+    "a full-size reply must fit the out budget"
+);
+const _: () = assert!(
+    RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8,
+    "one record must fit a preallocated stretch"
+);
 const _: () = assert!(SESSION_TIMEOUT_TICKS_MIN < SESSION_TIMEOUT_TICKS_MAX);
-const _: () = assert!(TOUCH_REPORTS_PER_TICK > 1, "a report must come well within what expiry rounds up");
+const _: () =
+    assert!(TOUCH_REPORTS_PER_TICK > 1, "a report must come well within what expiry rounds up");

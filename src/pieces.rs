@@ -33,7 +33,8 @@ impl Source for [u8] {
 
     fn read_at(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..));
-        let from = rest.and_then(|rest| rest.get(..piece.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let from =
+            rest.and_then(|rest| rest.get(..piece.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
         piece.copy_from_slice(from);
         Ok(())
     }
@@ -145,11 +146,14 @@ impl<S: Source> Window<S> {
         if self.source.read_at(offset, &mut self.piece).is_ok() {
             return Ok(());
         }
-        // Block by block: a bad sector that is not needed yet hurts nobody, and the error says where.
+        // Block by block: a bad sector that is not needed yet hurts nobody, and the error says
+        // where.
         let mut good = 0;
         while good < len {
             let end = len.min(good + BLOCK_BYTES);
-            if let Err(error) = self.source.read_at(offset + good as u64, &mut self.piece[good..end]) {
+            if let Err(error) =
+                self.source.read_at(offset + good as u64, &mut self.piece[good..end])
+            {
                 // What could not be read must not be taken for the file's.
                 self.piece.truncate(good);
                 let offset = offset + good as u64;
@@ -249,13 +253,18 @@ mod tests {
     fn a_window_shows_the_file_and_ends_with_it() {
         let source = failing(1_000_000, u64::MAX);
         let mut window = Window::new(&source);
-        for (offset, len, shown) in [(0, 10, 10), (999_990, 100, 10), (400_000, 300_000, 300_000), (1_000_000, 1, 0)] {
+        for (offset, len, shown) in
+            [(0, 10, 10), (999_990, 100, 10), (400_000, 300_000, 300_000), (1_000_000, 1, 0)]
+        {
             let bytes = window.at(offset, len).unwrap();
             assert_eq!(bytes.len(), shown);
             assert!((0..).zip(bytes).all(|(at, byte)| u64::from(*byte) == (offset + at) % 251));
         }
         assert_eq!(window.peek(502).unwrap(), Some(0));
-        assert_eq!((window.peek(1_000_000).unwrap(), window.at(u64::MAX, 5).unwrap().len()), (None, 0));
+        assert_eq!(
+            (window.peek(1_000_000).unwrap(), window.at(u64::MAX, 5).unwrap().len()),
+            (None, 0)
+        );
         assert_eq!(window.some(999_999).unwrap().len(), 1);
     }
 

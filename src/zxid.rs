@@ -1,4 +1,5 @@
-//! Zxid, session id and time: the value types that order everything. No behaviour beyond arithmetic.
+//! Zxid, session id and time: the value types that order everything. No behaviour beyond
+//! arithmetic.
 
 use std::fmt;
 
@@ -27,7 +28,8 @@ impl Zxid {
         self.0 as u32
     }
 
-    /// The next zxid of the same epoch. At the end of the counter it runs into the next epoch, as a standalone Apache does.
+    /// The next zxid of the same epoch. At the end of the counter it runs into the next epoch, as a
+    /// standalone Apache does.
     pub const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }

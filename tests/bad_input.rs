@@ -1,5 +1,6 @@
-//! What clients should not send, sent to a real server: the offender gets its answer or is closed, nobody else notices,
-//! and memory stays bounded. The rows (B1, …) are those of the frontend's own tests, here with real sockets.
+//! What clients should not send, sent to a real server: the offender gets its answer or is closed,
+//! nobody else notices, and memory stays bounded. The rows (B1, …) are those of the frontend's own
+//! tests, here with real sockets.
 
 mod support;
 
@@ -43,8 +44,15 @@ impl Scene {
     fn nobody_noticed(&mut self) {
         let start = Instant::now();
         assert_eq!(self.witness.get("/witness"), Ok(b"w".to_vec()));
-        assert_eq!(self.witness.call(OpCode::SET_DATA, |writer| set_record(writer, "/witness", b"w")).err, 0);
-        assert!(start.elapsed() < Duration::from_secs(5), "a read and a write took {:?}", start.elapsed());
+        assert_eq!(
+            self.witness.call(OpCode::SET_DATA, |writer| set_record(writer, "/witness", b"w")).err,
+            0
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "a read and a write took {:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -93,7 +101,8 @@ fn b1_b25_bytes_that_are_no_frames_close_their_connection_and_no_other() {
     for _ in 0..200 {
         let mut noise = scene.plain();
         let bytes: Vec<u8> = (0..300).map(|_| next(&mut random)).collect();
-        // A first byte that makes the length negative or too long: anything else might wait for its frame's end.
+        // A first byte that makes the length negative or too long: anything else might wait for its
+        // frame's end.
         noise.send_bytes(&[&[bytes[0] | 0x40], &bytes[1..]].concat());
         assert!(noise.is_closed_silently());
     }
@@ -140,7 +149,11 @@ fn b2_without_a_session_a_connection_has_its_time_however_it_drips() {
         assert!(start.elapsed() < Duration::from_secs(5), "a dripping connection lives on");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(start.elapsed() > Duration::from_millis(700), "closed after {:?} already", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_millis(700),
+        "closed after {:?} already",
+        start.elapsed()
+    );
     for mut client in announcing.drain(..).chain([silent, word]) {
         assert!(client.is_closed_silently());
     }
@@ -162,7 +175,11 @@ fn b3_to_b7_records_that_do_not_decode_are_answered_and_the_connection_stays() {
     let mut client = scene.client();
     let lengths = [i32::MAX, i32::MIN, -2, 100_000];
     for length in lengths {
-        assert_eq!(client.call(OpCode::GET_DATA, |writer| writer.i32(length)).err, -5, "a path of {length} bytes");
+        assert_eq!(
+            client.call(OpCode::GET_DATA, |writer| writer.i32(length)).err,
+            -5,
+            "a path of {length} bytes"
+        );
         let bad_data = client.call(OpCode::SET_DATA, |writer| {
             writer.string("/witness");
             writer.i32(length);
@@ -177,7 +194,11 @@ fn b3_to_b7_records_that_do_not_decode_are_answered_and_the_connection_stays() {
         });
         assert_eq!(acl.err, -5, "a list of {count} that is not there");
     }
-    assert_eq!(client.call(OpCode::GET_DATA, |writer| writer.string("/witness")).err, -5, "no watch byte");
+    assert_eq!(
+        client.call(OpCode::GET_DATA, |writer| writer.string("/witness")).err,
+        -5,
+        "no watch byte"
+    );
     let trailing = client.call(OpCode::GET_DATA, |writer| {
         writer.string("/witness");
         writer.bool(false);
@@ -226,7 +247,10 @@ fn b10_multis_large_empty_nested_and_cut() {
         (0..1000).for_each(|_| multi_header(writer, OpCode::MULTI.0, false));
     });
     assert_eq!((nested.err, nested.body.len()), (-5, 0));
-    assert_eq!(client.call(OpCode::MULTI, |writer| multi_header(writer, OpCode::CREATE.0, false)).err, -5);
+    assert_eq!(
+        client.call(OpCode::MULTI, |writer| multi_header(writer, OpCode::CREATE.0, false)).err,
+        -5
+    );
     assert_eq!(client.call(OpCode::MULTI, |_| {}).err, -5);
     assert_eq!(client.get("/witness"), Ok(b"w".to_vec()));
     scene.nobody_noticed();
@@ -273,9 +297,19 @@ fn connect_frame(last_zxid: i64, timeout_ms: i32, session: i64, password: &[u8])
 #[test]
 fn b14_to_b16_connect_requests_of_every_kind() {
     let mut scene = Scene::new(&[]);
-    for (asked, given) in [(i32::MIN, 4000), (-1, 4000), (0, 4000), (4001, 4001), (40_001, 40_000), (i32::MAX, 40_000)]
-    {
-        assert_eq!(RawClient::connect(scene.server.address, asked).timeout_ms, given, "asked for {asked}");
+    for (asked, given) in [
+        (i32::MIN, 4000),
+        (-1, 4000),
+        (0, 4000),
+        (4001, 4001),
+        (40_001, 40_000),
+        (i32::MAX, 40_000),
+    ] {
+        assert_eq!(
+            RawClient::connect(scene.server.address, asked).timeout_ms,
+            given,
+            "asked for {asked}"
+        );
     }
     let mut owner = scene.client();
     let wrong = [0x55; 16];
@@ -284,7 +318,11 @@ fn b14_to_b16_connect_requests_of_every_kind() {
         assert_eq!((thief.session, thief.timeout_ms), (0, 0));
         assert_eq!(thief.reply(), None, "the refusal ends the connection");
     }
-    assert_eq!(owner.get("/witness"), Ok(b"w".to_vec()), "whoever guesses does not touch the session");
+    assert_eq!(
+        owner.get("/witness"),
+        Ok(b"w".to_vec()),
+        "whoever guesses does not touch the session"
+    );
     let mut ahead = scene.plain();
     ahead.send_frame(&connect_frame(1 << 40, 10_000, 0, &[0; 16]));
     assert!(ahead.is_closed_silently());
@@ -305,7 +343,8 @@ fn b17_b18_auth_garbage_and_thousands_of_ids() {
     (0..5000).for_each(|_| add_auth(&mut faithful, "digest", b"user:password"));
     assert!((0..5000).all(|_| faithful.reply().expect("repeats are free").err == 0));
     let mut greedy = scene.client();
-    (0..5000).for_each(|nth| add_auth(&mut greedy, "digest", format!("user{nth}:password").as_bytes()));
+    (0..5000)
+        .for_each(|nth| add_auth(&mut greedy, "digest", format!("user{nth}:password").as_bytes()));
     let mut proven = 0;
     let end = loop {
         match greedy.reply().expect("a refusal comes before the end").err {
@@ -359,14 +398,16 @@ fn b21_a_reader_that_is_slow_is_served_as_fast_as_it_reads() {
     scene.nobody_noticed();
 }
 
-/// They read nothing for a session's time: the server must be rid of them, their descriptors and what was queued.
+/// They read nothing for a session's time: the server must be rid of them, their descriptors and
+/// what was queued.
 #[test]
 fn b21_readers_that_never_read_are_gone_in_the_end() {
     let mut scene = Scene::new(&["tickTime=500", "maxSessionTimeout=40000"]);
     let mut client = scene.client();
     assert_eq!(client.create("/big", &vec![3; 500 << 10], 0).err, 0);
     let before = scene.server.open_files();
-    let mut stuck: Vec<_> = (0..10).map(|_| RawClient::connect(scene.server.address, 1000)).collect();
+    let mut stuck: Vec<_> =
+        (0..10).map(|_| RawClient::connect(scene.server.address, 1000)).collect();
     for client in &mut stuck {
         for _ in 0..40 {
             client.request(OpCode::GET_DATA, |writer| {
@@ -379,7 +420,9 @@ fn b21_readers_that_never_read_are_gone_in_the_end() {
     assert!(scene.server.open_files() >= before + 10);
     scene.nobody_noticed();
     let server = &scene.server;
-    eventually("stuck connections are closed", Duration::from_secs(20), || server.open_files() <= before + 1);
+    eventually("stuck connections are closed", Duration::from_secs(20), || {
+        server.open_files() <= before + 1
+    });
     scene.nobody_noticed();
 }
 
@@ -427,7 +470,10 @@ fn b23_few_descriptors_are_enough() {
     eventually("new connections are served again", Duration::from_secs(10), answers);
     scene.nobody_noticed();
     let log = scene.server.log();
-    assert!(log.contains("200 may be open") && !log.contains("accepting connections fails"), "{log}");
+    assert!(
+        log.contains("200 may be open") && !log.contains("accepting connections fails"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -435,7 +481,9 @@ fn half_closed_clients_end_and_their_session_does_not() {
     let mut scene = Scene::new(&[]);
     let mut client = scene.client();
     for nth in 0..3 {
-        client.request(OpCode::CREATE, |writer| create_record(writer, &format!("/half{nth}"), b"", 0));
+        client.request(OpCode::CREATE, |writer| {
+            create_record(writer, &format!("/half{nth}"), b"", 0)
+        });
     }
     client.stream.shutdown(Shutdown::Write).unwrap();
     let mut expected = 1;
@@ -443,11 +491,16 @@ fn half_closed_clients_end_and_their_session_does_not() {
         assert_eq!((reply.xid, reply.err), (expected, 0), "replies that come are in order");
         expected += 1;
     }
-    let mut renewed = RawClient::renew(scene.server.address, 10_000, client.session, &client.password);
+    let mut renewed =
+        RawClient::renew(scene.server.address, 10_000, client.session, &client.password);
     assert_eq!(renewed.session, client.session);
     renewed.call(OpCode::SYNC, |writer| writer.string("/"));
     for nth in 1..expected {
-        assert_eq!(renewed.get(&format!("/half{}", nth - 1)), Ok(vec![]), "what was acknowledged is done");
+        assert_eq!(
+            renewed.get(&format!("/half{}", nth - 1)),
+            Ok(vec![]),
+            "what was acknowledged is done"
+        );
     }
     scene.nobody_noticed();
 }
@@ -490,7 +543,12 @@ fn b27_words_in_pieces_in_floods_and_in_the_wrong_place() {
 fn b27_only_srvr_is_answered_unless_others_are_listed() {
     let home = tempfile::tempdir().unwrap();
     // The last line about a key counts.
-    let mut server = Server::spawn(home.path(), support::free_port(), vec!["4lw.commands.whitelist=srvr".into()], &[]);
+    let mut server = Server::spawn(
+        home.path(),
+        support::free_port(),
+        vec!["4lw.commands.whitelist=srvr".into()],
+        &[],
+    );
     eventually("it serves", Duration::from_secs(30), || {
         four_letters(server.address, "srvr").is_some_and(|text| text.contains("Mode: standalone"))
     });

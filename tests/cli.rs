@@ -5,7 +5,11 @@ use std::process::{Command, Output};
 
 fn ringkeeper(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
-    command.args(arguments).env_remove("JVMFLAGS").env_remove("SERVER_JVMFLAGS").env_remove("RUST_LOG");
+    command
+        .args(arguments)
+        .env_remove("JVMFLAGS")
+        .env_remove("SERVER_JVMFLAGS")
+        .env_remove("RUST_LOG");
     command.output().expect("the program runs")
 }
 
@@ -36,15 +40,23 @@ fn usage_and_configuration_end_in_2_with_the_reason() {
 
 #[test]
 fn an_ensemble_is_refused() {
-    let cfg = zoo_cfg("ensemble.cfg", "dataDir=/d\nclientPort=0\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n");
+    let cfg = zoo_cfg(
+        "ensemble.cfg",
+        "dataDir=/d\nclientPort=0\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n",
+    );
     let output = ringkeeper(&["server", "-Xmx1g", cfg.to_str().expect("a plain path")]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("names 3 voting servers, and ensembles are not in this version"));
+    assert!(
+        stderr(&output).contains("names 3 voting servers, and ensembles are not in this version")
+    );
 }
 
 #[test]
 fn help_says_what_the_server_takes() {
     let output = ringkeeper(&["server", "--help"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("[CONFIGFILE | PORT DATADIR [TICKTIME] [MAXCNXNS]]"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .contains("[CONFIGFILE | PORT DATADIR [TICKTIME] [MAXCNXNS]]")
+    );
 }

@@ -1,4 +1,5 @@
-//! A real server process, killed: what it has acknowledged is there afterwards, and nothing that nobody asked for.
+//! A real server process, killed: what it has acknowledged is there afterwards, and nothing that
+//! nobody asked for.
 
 mod support;
 
@@ -27,7 +28,8 @@ fn kill_under_load(log: &str) {
         let mut client = RawClient::connect(address, 30_000);
         for nth in 0..2000 {
             let path = format!("/r{round}-{nth}");
-            client.request(OpCode::CREATE, |writer| create_record(writer, &path, path.as_bytes(), 0));
+            client
+                .request(OpCode::CREATE, |writer| create_record(writer, &path, path.as_bytes(), 0));
             asked.insert(path);
         }
         let mut replies = 0;
@@ -58,7 +60,8 @@ fn sessions_and_their_ephemerals_survive_a_kill_and_end_with_a_close() {
     let mut owner = RawClient::connect(server.address, 30_000);
     assert_eq!(owner.create("/e", b"", 1).err, 0);
     server.kill_and_restart();
-    let mut owner = RawClient::renew(server.address, 30_000, owner.session, &owner.password.clone());
+    let mut owner =
+        RawClient::renew(server.address, 30_000, owner.session, &owner.password.clone());
     assert_ne!(owner.session, 0, "the session is renewed");
     let mut other = RawClient::connect(server.address, 30_000);
     assert_eq!(other.get("/e"), Ok(vec![]));
@@ -89,10 +92,15 @@ fn a_second_server_on_the_same_directory_is_refused() {
     let lines = vec![format!("dataDir={}", server.home.join("data").display())];
     let mut second = Server::spawn(second_home.path(), free_port(), lines, &[]);
     assert_eq!(second.wait(), Some(3), "{}", second.log());
-    assert!(second.log().contains(&server.pid().to_string()), "the holder is named:\n{}", second.log());
+    assert!(
+        second.log().contains(&server.pid().to_string()),
+        "the holder is named:\n{}",
+        second.log()
+    );
 }
 
-/// A client that is silent longer than its timeout loses its session and its ephemerals; a pinging one does not.
+/// A client that is silent longer than its timeout loses its session and its ephemerals; a pinging
+/// one does not.
 #[test]
 fn silence_ends_a_session_and_pings_keep_it() {
     let home = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! A disk that is full: writes get an error, reads go on, writes resume once there is space, and nothing that was
-//! acknowledged is lost. On a small file system in memory, which only root may mount.
+//! A disk that is full: writes get an error, reads go on, writes resume once there is space, and
+//! nothing that was acknowledged is lost. On a small file system in memory, which only root may
+//! mount.
 
 mod support;
 
@@ -25,7 +26,8 @@ impl SmallDisk {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "ringkeeper-test"]).arg(directory.path());
         let done = mount.output().is_ok_and(|output| output.status.success());
-        // From inside the test harness only standard error of the process itself is seen without --nocapture.
+        // From inside the test harness only standard error of the process itself is seen without
+        // --nocapture.
         if !done {
             let note = "\nfull_disk: SKIPPED, no file system can be mounted here: it needs root\n";
             fs::write("/dev/stderr", note).unwrap_or_else(|_| eprint!("{note}"));
@@ -46,7 +48,11 @@ impl SmallDisk {
     fn fill(&self) -> PathBuf {
         let ballast = self.path().join("ballast");
         let mut dd = Command::new("dd");
-        dd.arg("if=/dev/zero").arg(format!("of={}", ballast.display())).args(["bs=4k", "oflag=append", "conv=notrunc"]);
+        dd.arg("if=/dev/zero").arg(format!("of={}", ballast.display())).args([
+            "bs=4k",
+            "oflag=append",
+            "conv=notrunc",
+        ]);
         dd.output().expect("dd is on every machine");
         ballast
     }
@@ -84,7 +90,11 @@ fn write_until_accepted(client: &mut RawClient, path: &str) {
 
 fn all_there(client: &mut RawClient, paths: &[String]) {
     for path in paths {
-        assert_eq!(client.get(path).map(|data| data.len()), Ok(20 << 10), "{path} was acknowledged");
+        assert_eq!(
+            client.get(path).map(|data| data.len()),
+            Ok(20 << 10),
+            "{path} was acknowledged"
+        );
     }
 }
 
@@ -92,13 +102,15 @@ fn all_there(client: &mut RawClient, paths: &[String]) {
 fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(48) else { return };
     let home = tempfile::tempdir().unwrap();
-    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
+    let mut server =
+        Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
     let mut client = RawClient::connect(server.address, 40_000);
     let ballast = disk.fill();
     let mut acknowledged = write_until_refused(&mut client, "a");
     assert!(!acknowledged.is_empty(), "what was reserved is used");
 
-    // Full: reads of old and new connections go on, every kind of write is refused, and sessions live.
+    // Full: reads of old and new connections go on, every kind of write is refused, and sessions
+    // live.
     all_there(&mut client, &acknowledged);
     for _ in 0..50 {
         assert_eq!(client.create("/no", &[b'x'; 20 << 10], 0).err, -1);
@@ -106,7 +118,10 @@ fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     }
     let refused = client.call(OpCode::SET_DATA, |writer| set_record(writer, &acknowledged[0]));
     assert_eq!(refused.err, -1);
-    assert_eq!(client.call(OpCode::EXISTS, |writer| exists_record(writer, &acknowledged[0])).err, 0);
+    assert_eq!(
+        client.call(OpCode::EXISTS, |writer| exists_record(writer, &acknowledged[0])).err,
+        0
+    );
     assert_eq!(four_letters(server.address, "ruok").as_deref(), Some("imok"));
 
     fs::remove_file(&ballast).unwrap();
@@ -114,7 +129,8 @@ fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     disk.fill();
     acknowledged.extend(write_until_refused(&mut client, "b"));
 
-    // Killed while the disk is full, started while it still is: a session is renewed and reads. A new one would write.
+    // Killed while the disk is full, started while it still is: a session is renewed and reads. A
+    // new one would write.
     server.kill_and_restart();
     let mut client = RawClient::renew(server.address, 40_000, client.session, &client.password);
     assert_ne!(client.session, 0, "{}", server.log());
@@ -126,19 +142,23 @@ fn a_full_disk_refuses_writes_serves_reads_and_loses_nothing() {
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
 
-/// Many writes are under way when the disk fills: each is acknowledged and stays, or refused and never was.
+/// Many writes are under way when the disk fills: each is acknowledged and stays, or refused and
+/// never was.
 #[test]
 fn writes_under_way_are_each_done_or_refused() {
     let Some(disk) = SmallDisk::mount(32) else { return };
     let home = tempfile::tempdir().unwrap();
-    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
+    let mut server =
+        Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=4096", "snapCount=1000000"]);
     let mut client = RawClient::connect(server.address, 40_000);
     disk.fill();
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for round in 0..40 {
         let paths: Vec<_> = (0..100).map(|nth| format!("/r{round}-{nth}")).collect();
         for path in &paths {
-            client.request(OpCode::CREATE, |writer| create_record(writer, path, &[b'x'; 20 << 10], 0));
+            client.request(OpCode::CREATE, |writer| {
+                create_record(writer, path, &[b'x'; 20 << 10], 0)
+            });
         }
         for path in paths {
             match client.reply().expect("every write is answered").err {
@@ -151,7 +171,12 @@ fn writes_under_way_are_each_done_or_refused() {
             break;
         }
     }
-    assert!(!done.is_empty() && refused.len() > 200, "{} done, {} refused", done.len(), refused.len());
+    assert!(
+        !done.is_empty() && refused.len() > 200,
+        "{} done, {} refused",
+        done.len(),
+        refused.len()
+    );
     for _ in 0..2 {
         all_there(&mut client, &done);
         for path in &refused {
@@ -169,7 +194,8 @@ fn writes_under_way_are_each_done_or_refused() {
 fn a_snapshot_without_space_does_no_harm() {
     let Some(disk) = SmallDisk::mount(48) else { return };
     let home = tempfile::tempdir().unwrap();
-    let mut server = Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=8192", "snapCount=100"]);
+    let mut server =
+        Server::start(home.path(), &[&disk.data_dir(), "preAllocSize=8192", "snapCount=100"]);
     let mut client = RawClient::connect(server.address, 40_000);
     for nth in 0..50 {
         assert_eq!(client.create(&format!("/s{nth}"), &[b'x'; 20 << 10], 0).err, 0);

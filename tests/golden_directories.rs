@@ -1,5 +1,6 @@
-//! Directories left by real Apache servers (`tests/golden/README.md`), recovered from every snapshot in them: the
-//! digest after each transaction, and at the end all that a client saw just before the server was killed.
+//! Directories left by real Apache servers (`tests/golden/README.md`), recovered from every
+//! snapshot in them: the digest after each transaction, and at the end all that a client saw just
+//! before the server was killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +9,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ringkeeper::jute::data::{Acl, Stat};
-use ringkeeper::snapshot::{Codec, FileName, Part, Reader, Trailers, Writer, ZxidDigest, is_candidate};
+use ringkeeper::snapshot::{
+    Codec, FileName, Part, Reader, Trailers, Writer, ZxidDigest, is_candidate,
+};
 use ringkeeper::tree::{Loader, Tree};
 use ringkeeper::txn::read_log_record;
 use ringkeeper::txnlog::{Scanner, zxid_of_name};
@@ -23,8 +26,10 @@ fn every_snapshot_leads_to_what_clients_saw() {
     let mut compared = 0;
     for name in DIRECTORIES {
         let directory = golden().join(name);
-        let oracle: Value = serde_json::from_slice(&fs::read(directory.join("oracle.json")).unwrap()).unwrap();
-        let mut snapshots: Vec<_> = file_names(&directory).iter().filter_map(|name| FileName::parse(name)).collect();
+        let oracle: Value =
+            serde_json::from_slice(&fs::read(directory.join("oracle.json")).unwrap()).unwrap();
+        let mut snapshots: Vec<_> =
+            file_names(&directory).iter().filter_map(|name| FileName::parse(name)).collect();
         snapshots.sort_by_key(|name| name.zxid);
         if snapshots.is_empty() {
             compared += replay(&directory, &mut Tree::new(), &Trailers::default(), Zxid::ZERO);
@@ -45,7 +50,8 @@ fn every_snapshot_leads_to_what_clients_saw() {
 #[test]
 fn logs_alone_lead_there_too() {
     let directory = golden().join("3.4.14-logs-only");
-    let oracle: Value = serde_json::from_slice(&fs::read(directory.join("oracle.json")).unwrap()).unwrap();
+    let oracle: Value =
+        serde_json::from_slice(&fs::read(directory.join("oracle.json")).unwrap()).unwrap();
     let mut tree = Tree::new();
     replay(&directory, &mut tree, &Trailers::default(), Zxid::ZERO);
     compare("3.4.14-logs-only", &tree, &oracle, Zxid::ZERO);
@@ -80,7 +86,9 @@ fn load_bytes(codec: Codec, bytes: &[u8], zxid: Zxid) -> (Tree, Trailers) {
         match part {
             Part::Session(session, timeout_ms) => loader.session(session, timeout_ms),
             Part::Acl(index, list) => loader.acl(index, &list),
-            Part::Node { path, data, acl_index, stat } => loader.node(&path, data, acl_index, &stat).unwrap(),
+            Part::Node { path, data, acl_index, stat } => {
+                loader.node(&path, data, acl_index, &stat).unwrap()
+            }
         }
     }
     (loader.finish(zxid), reader.trailers().unwrap())
@@ -90,8 +98,10 @@ fn load_bytes(codec: Codec, bytes: &[u8], zxid: Zxid) -> (Tree, Trailers) {
 fn replay(directory: &Path, tree: &mut Tree, trailers: &Trailers, after: Zxid) -> usize {
     let expected = trailers.digest_to_expect(after);
     tree.set_whole_at(expected.map_or(after, |(zxid, _)| zxid));
-    let mut names: Vec<_> =
-        file_names(directory).iter().filter_map(|name| Some((zxid_of_name(name)?, name.clone()))).collect();
+    let mut names: Vec<_> = file_names(directory)
+        .iter()
+        .filter_map(|name| Some((zxid_of_name(name)?, name.clone())))
+        .collect();
     names.sort();
     let mut compared = 0;
     for (_, name) in names {
@@ -112,7 +122,13 @@ fn replay(directory: &Path, tree: &mut Tree, trailers: &Trailers, after: Zxid) -
                 compared += 1;
             }
             if let Some(digest) = record.digest {
-                assert_eq!(tree.digest(), digest.tree, "{}/{name}: {zxid} {:?}", directory.display(), record.txn);
+                assert_eq!(
+                    tree.digest(),
+                    digest.tree,
+                    "{}/{name}: {zxid} {:?}",
+                    directory.display(),
+                    record.txn
+                );
                 compared += 1;
             }
         }
@@ -124,15 +140,19 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
     assert_eq!(tree.last_zxid().0, oracle["zxid"].as_i64().unwrap(), "{what}");
     assert_eq!(format!("{:x}", tree.digest()), oracle["tree_digest"].as_str().unwrap(), "{what}");
     let nodes = oracle["nodes"].as_object().unwrap();
-    // What the recording server showed and 3.9.5 shows otherwise: with 3.4's logs alone, /zookeeper/config is there.
+    // What the recording server showed and 3.9.5 shows otherwise: with 3.4's logs alone,
+    // /zookeeper/config is there.
     let changed = oracle["differs_under_3.9.5"].as_object().unwrap();
-    for (path, expected) in nodes.iter().filter(|(path, _)| !changed.contains_key(*path)).chain(changed) {
+    for (path, expected) in
+        nodes.iter().filter(|(path, _)| !changed.contains_key(*path)).chain(changed)
+    {
         let node = tree.get(path).unwrap_or_else(|| panic!("{what}: {path} is missing"));
         let data = expected["data"].as_str().map(|data| BASE64_STANDARD.decode(data).unwrap());
         assert_eq!(node.data(), data.as_deref(), "{what}: {path}");
         assert_eq!(node.stat(), stat_of(&expected["stat"]), "{what}: {path}");
         let acl: Vec<_> = node.acl().iter().map(acl_text).collect();
-        let expected_acl: Vec<_> = expected["acl"].as_array().unwrap().iter().map(Value::to_string).collect();
+        let expected_acl: Vec<_> =
+            expected["acl"].as_array().unwrap().iter().map(Value::to_string).collect();
         assert_eq!(acl, expected_acl, "{what}: {path}");
         assert_eq!(node.children().count(), node.num_children() as usize, "{what}: {path}");
     }
@@ -142,13 +162,18 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
     for session in oracle["sessions"].as_array().unwrap() {
         let id = i64::from_str_radix(session["id"].as_str().unwrap(), 16).unwrap();
         sessions.insert(SessionId(id), session["timeout"].as_i64().unwrap() as i32);
-        let mut ephemerals: Vec<_> =
-            session["ephemerals"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+        let mut ephemerals: Vec<_> = session["ephemerals"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|path| path.as_str().unwrap())
+            .collect();
         ephemerals.sort_unstable();
         assert_eq!(tree.ephemerals_of(SessionId(id)), ephemerals, "{what}");
     }
     assert_eq!(tree.sessions().collect::<BTreeMap<_, _>>(), sessions, "{what}");
-    let history: Vec<_> = tree.digest_history().map(|(zxid, digest)| format!("{zxid:x}: {digest}")).collect();
+    let history: Vec<_> =
+        tree.digest_history().map(|(zxid, digest)| format!("{zxid:x}: {digest}")).collect();
     for line in oracle["hash"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if line.is_empty() {
             continue;
@@ -184,7 +209,10 @@ fn compare_copy(what: &str, tree: &mut Tree) {
     let mut paths = vec![String::new()];
     while let Some(path) = paths.pop() {
         let (node, same) = (tree.get(&path).unwrap(), copy.get(&path).unwrap());
-        assert_eq!((node.data(), node.persisted(), node.acl()), (same.data(), same.persisted(), same.acl()));
+        assert_eq!(
+            (node.data(), node.persisted(), node.acl()),
+            (same.data(), same.persisted(), same.acl())
+        );
         paths.extend(node.children().map(|name| format!("{path}/{name}")));
     }
 }

@@ -14,7 +14,10 @@ use support::{Server, four_letters, free_port};
 fn spawn(mut command: Command, home: &Path, port: u16, address: Option<&str>) -> Server {
     let config = home.join("zoo.cfg");
     let line = address.map(|address| format!("clientPortAddress={address}\n")).unwrap_or_default();
-    let text = format!("clientPort={port}\ndataDir={}\n4lw.commands.whitelist=*\n{line}", home.join("data").display());
+    let text = format!(
+        "clientPort={port}\ndataDir={}\n4lw.commands.whitelist=*\n{line}",
+        home.join("data").display()
+    );
     fs::write(&config, text).unwrap();
     command.arg("server").arg(&config).stdin(Stdio::null());
     Server::over(command, home, SocketAddr::from(([127, 0, 0, 1], port)))
@@ -32,22 +35,31 @@ fn answers(address: &str, port: u16) -> bool {
 /// Without an address, with IPv4's wildcard, IPv6's, and one address of IPv6.
 #[test]
 fn each_address_means_what_it_says() {
-    for (address, over_4, over_6) in
-        [(None, true, true), (Some("0.0.0.0"), true, false), (Some("[::]"), true, true), (Some("::1"), false, true)]
-    {
+    for (address, over_4, over_6) in [
+        (None, true, true),
+        (Some("0.0.0.0"), true, false),
+        (Some("[::]"), true, true),
+        (Some("::1"), false, true),
+    ] {
         let (home, port) = (tempfile::tempdir().unwrap(), free_port());
         let mut server = spawn(ringkeeper(), home.path(), port, address);
         server.wait_for_log("clients: ");
         if over_4 {
             server.wait_until_it_answers();
         }
-        assert_eq!(TcpStream::connect(("127.0.0.1", port)).is_ok(), over_4, "{address:?}:\n{}", server.log());
+        assert_eq!(
+            TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            over_4,
+            "{address:?}:\n{}",
+            server.log()
+        );
         assert_eq!(answers("[::1]", port), over_6, "{address:?}:\n{}", server.log());
         assert_eq!(server.terminate(), Some(0), "{}", server.log());
     }
 }
 
-/// A kernel without IPv6 (`ipv6.disable=1`): `socket(AF_INET6)` fails, which a filter of system calls does as well.
+/// A kernel without IPv6 (`ipv6.disable=1`): `socket(AF_INET6)` fails, which a filter of system
+/// calls does as well.
 #[test]
 fn a_kernel_without_ipv6_is_served_over_ipv4() {
     let (home, port) = (tempfile::tempdir().unwrap(), free_port());
@@ -77,11 +89,13 @@ fn without_ipv6() -> Command {
     ];
     let mut command = ringkeeper();
     let install = move || {
-        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+        let program =
+            libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
         // SAFETY: the program outlives the calls, which only read it.
         let done = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+                    == 0
         };
         if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
@@ -90,14 +104,15 @@ fn without_ipv6() -> Command {
     command
 }
 
-/// On a machine where an IPv6 socket takes no clients of IPv4 unless it is told to. In a network of its own, which takes
-/// root.
+/// On a machine where an IPv6 socket takes no clients of IPv4 unless it is told to. In a network of
+/// its own, which takes root.
 #[test]
 fn bindv6only_does_not_shut_ipv4_out() {
     let test = || {
         // SAFETY: the call concerns this thread alone, which ends with the test.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            fs::write("/dev/stderr", "\nlistening: SKIPPED bindv6only, which needs root\n").unwrap();
+            fs::write("/dev/stderr", "\nlistening: SKIPPED bindv6only, which needs root\n")
+                .unwrap();
             return;
         }
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();

@@ -1,5 +1,5 @@
-//! A server whose process gets little: few descriptors, little locked memory, one thread, short files. It serves within
-//! what it gets, or is refused with the sentence that mends it.
+//! A server whose process gets little: few descriptors, little locked memory, one thread, short
+//! files. It serves within what it gets, or is refused with the sentence that mends it.
 
 mod support;
 
@@ -13,7 +13,8 @@ use support::{RawClient, Server, create_record, four_letters, free_port};
 
 /// A connection from this loopback address that says nothing.
 fn silent_from(host: u8, server: SocketAddr) -> TcpStream {
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    let socket =
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     bind(&socket, &SocketAddrV4::new([127, 0, 0, host].into(), 0)).unwrap();
     connect(&socket, &server).unwrap();
     TcpStream::from(socket)
@@ -45,11 +46,17 @@ fn raise_own_limit() {
 fn a_flood_of_connections_is_refused_at_the_door_and_hurts_nobody() {
     raise_own_limit();
     let home = tempfile::tempdir().unwrap();
-    let lines = ["preAllocSize=1024", "snapCount=300", "nio.sessionlessCnxnTimeout=600000", "txnLogSizeLimitInKb=512"];
+    let lines = [
+        "preAllocSize=1024",
+        "snapCount=300",
+        "nio.sessionlessCnxnTimeout=600000",
+        "txnLogSizeLimitInKb=512",
+    ];
     let mut server = Server::start_behind("ulimit -n 1024", home.path(), &lines);
     assert!(server.log().contains("maxCnxns is not set"), "{}", server.log());
     let mut client = RawClient::connect(server.address, 40_000);
-    let flood: Vec<_> = (1..=1180).map(|nth| silent_from((nth % 20) as u8 + 1, server.address)).collect();
+    let flood: Vec<_> =
+        (1..=1180).map(|nth| silent_from((nth % 20) as u8 + 1, server.address)).collect();
     let deadline = Instant::now() + Duration::from_secs(30);
     while !flood.iter().any(is_refused) {
         assert!(Instant::now() < deadline, "nobody is refused");
@@ -57,13 +64,20 @@ fn a_flood_of_connections_is_refused_at_the_door_and_hurts_nobody() {
     }
     // Each needs a new log file every 25 writes, and snapshots meanwhile.
     for nth in 0..600 {
-        assert_eq!(client.create(&format!("/f{nth}"), &[b'x'; 20 << 10], 0).err, 0, "{}", server.log());
+        assert_eq!(
+            client.create(&format!("/f{nth}"), &[b'x'; 20 << 10], 0).err,
+            0,
+            "{}",
+            server.log()
+        );
     }
     let refused = flood.iter().filter(|stream| is_refused(stream)).count();
     let log = server.log();
     assert!(refused >= 1180 - 900, "{refused} were refused:\n{log}");
     assert!(refused < 1180 - 500, "{refused} were refused, far more than need be:\n{log}");
-    for trouble in ["Too many open files", "no space", "No file descriptors", "accepting connections fails"] {
+    for trouble in
+        ["Too many open files", "no space", "No file descriptors", "accepting connections fails"]
+    {
         assert!(!log.contains(trouble), "{trouble:?}:\n{log}");
     }
     drop(flood);
@@ -72,14 +86,21 @@ fn a_flood_of_connections_is_refused_at_the_door_and_hurts_nobody() {
         assert!(Instant::now() < deadline, "the connections that have gone are still counted");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(RawClient::connect(server.address, 40_000).get("/f0").map(|data| data.len()), Ok(20 << 10));
+    assert_eq!(
+        RawClient::connect(server.address, 40_000).get("/f0").map(|data| data.len()),
+        Ok(20 << 10)
+    );
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
 
 #[test]
 fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     let home = tempfile::tempdir().unwrap();
-    let server = Server::start_behind("ulimit -S -n 200 && ulimit -H -n 2000", home.path(), &["maxCnxns=100000"]);
+    let server = Server::start_behind(
+        "ulimit -S -n 200 && ulimit -H -n 2000",
+        home.path(),
+        &["maxCnxns=100000"],
+    );
     assert_eq!(measure(&server, "max_file_descriptor_count"), 2000);
     let log = server.log();
     assert!(log.contains("maxCnxns is 100000") && log.contains("ulimit -n"), "{log}");
@@ -107,12 +128,17 @@ fn too_little_is_named_with_what_raises_it() {
     }
 }
 
-/// The soft limit of locked memory is raised to the hard one, and only one that stays too low is a reason to end.
+/// The soft limit of locked memory is raised to the hard one, and only one that stays too low is a
+/// reason to end.
 #[test]
 fn little_locked_memory_is_raised() {
     let home = tempfile::tempdir().unwrap();
-    let mut server =
-        Server::spawn_limited("ulimit -S -l 64 && ulimit -H -l 512", home.path(), free_port(), &["snapCount=100"]);
+    let mut server = Server::spawn_limited(
+        "ulimit -S -l 64 && ulimit -H -l 512",
+        home.path(),
+        free_port(),
+        &["snapCount=100"],
+    );
     server.wait_until_it_answers();
     let mut client = RawClient::connect(server.address, 40_000);
     for nth in 0..300 {
@@ -127,11 +153,14 @@ fn little_locked_memory_is_raised() {
 fn short_files_are_enough() {
     let home = tempfile::tempdir().unwrap();
     // Blocks of 1 KiB: 8 MiB.
-    let mut server = Server::spawn_limited("ulimit -f 8192", home.path(), free_port(), &["snapCount=300"]);
+    let mut server =
+        Server::spawn_limited("ulimit -f 8192", home.path(), free_port(), &["snapCount=300"]);
     server.wait_until_it_answers();
     let mut client = RawClient::connect(server.address, 40_000);
     for nth in 0..1600 {
-        client.request(OpCode::CREATE, |writer| create_record(writer, &format!("/l{nth}"), &[b'x'; 20 << 10], 0));
+        client.request(OpCode::CREATE, |writer| {
+            create_record(writer, &format!("/l{nth}"), &[b'x'; 20 << 10], 0)
+        });
     }
     for _ in 0..1600 {
         assert_eq!(client.reply().expect("it serves").err, 0, "{}", server.log());

@@ -1,5 +1,6 @@
-//! Several shards in one real server: sessions on all of them, connections that move to their session's shard, watches
-//! and their order across shards, words over all, and an end that finishes what is in flight on each.
+//! Several shards in one real server: sessions on all of them, connections that move to their
+//! session's shard, watches and their order across shards, words over all, and an end that finishes
+//! what is in flight on each.
 
 mod support;
 
@@ -53,7 +54,11 @@ fn sessions_of_every_shard_write_and_read_the_one_tree() {
         for client in &mut clients {
             assert!(client.call(OpCode::SYNC, |writer| writer.string("/")).err == 0);
             for nth in 0..count {
-                assert_eq!(client.get(&format!("/n{nth}")), Ok(b"x".to_vec()), "an ephemeral of another shard");
+                assert_eq!(
+                    client.get(&format!("/n{nth}")),
+                    Ok(b"x".to_vec()),
+                    "an ephemeral of another shard"
+                );
             }
         }
         let mut last = clients.pop().expect("there are several");
@@ -63,7 +68,11 @@ fn sessions_of_every_shard_write_and_read_the_one_tree() {
         last.call(OpCode::SYNC, |writer| writer.string("/"));
         for nth in 0..count {
             let expected = if nth == count - 1 { Ok(b"x".to_vec()) } else { Err(-101) };
-            assert_eq!(last.get(&format!("/n{nth}")), expected, "an ephemeral goes with its session");
+            assert_eq!(
+                last.get(&format!("/n{nth}")),
+                expected,
+                "an ephemeral goes with its session"
+            );
         }
     });
 }
@@ -75,7 +84,8 @@ fn a_session_is_renewed_through_whatever_shard_accepts() {
         let mut clients = sessions(server);
         for round in 0..20 {
             for client in &mut clients {
-                let mut renewed = RawClient::renew(server.address, 40_000, client.session, &client.password);
+                let mut renewed =
+                    RawClient::renew(server.address, 40_000, client.session, &client.password);
                 assert_eq!(renewed.session, client.session, "round {round}");
                 assert_eq!(client.reply(), None, "the old connection ends");
                 let path = format!("/s{:x}-{round}", renewed.session);
@@ -87,7 +97,8 @@ fn a_session_is_renewed_through_whatever_shard_accepts() {
     });
 }
 
-/// What a client sends right after its connect request moves with the connection, whole and in order.
+/// What a client sends right after its connect request moves with the connection, whole and in
+/// order.
 #[test]
 fn requests_behind_the_connect_request_move_along() {
     placed_both_ways(|server| {
@@ -106,10 +117,16 @@ fn requests_behind_the_connect_request_move_along() {
                     bytes.extend(framed(|writer| {
                         writer.i32(nth);
                         writer.i32(OpCode::CREATE.0);
-                        create_record(writer, &format!("/p{:x}-{round}-{nth}", client.session), &[1; 500], 0);
+                        create_record(
+                            writer,
+                            &format!("/p{:x}-{round}-{nth}", client.session),
+                            &[1; 500],
+                            0,
+                        );
                     }));
                 }
-                // In pieces, so that some come before the move, some while it goes on and some after it.
+                // In pieces, so that some come before the move, some while it goes on and some
+                // after it.
                 for piece in bytes.chunks(1 + round as usize * 1500) {
                     moving.send_bytes(piece);
                 }
@@ -138,7 +155,10 @@ fn a_watch_fires_for_sessions_of_every_shard() {
         for round in 1..20 {
             for client in &mut clients {
                 client.call(OpCode::SYNC, |writer| writer.string("/"));
-                assert_eq!(client.call(OpCode::GET_DATA, |writer| watched(writer, "/watched")).err, 0);
+                assert_eq!(
+                    client.call(OpCode::GET_DATA, |writer| watched(writer, "/watched")).err,
+                    0
+                );
             }
             let zxid = set(&mut writer, "/watched", round);
             for client in &mut clients {
@@ -149,8 +169,8 @@ fn a_watch_fires_for_sessions_of_every_shard() {
     });
 }
 
-/// One session writes /a and then /b, /a and then /b; the others watch /a for ever and read /b all the time. Whoever
-/// sees the n-th /b must have had the event of the n-th /a before it.
+/// One session writes /a and then /b, /a and then /b; the others watch /a for ever and read /b all
+/// the time. Whoever sees the n-th /b must have had the event of the n-th /a before it.
 #[test]
 fn an_event_comes_before_whatever_is_newer_on_every_shard() {
     placed_both_ways(|server| {
@@ -161,8 +181,10 @@ fn an_event_comes_before_whatever_is_newer_on_every_shard() {
         let watchers = sessions(server);
         let ready = Barrier::new(watchers.len() + 1);
         std::thread::scope(|scope| {
-            let checks: Vec<_> =
-                watchers.into_iter().map(|watcher| scope.spawn(|| check_order(watcher, &ready, &over))).collect();
+            let checks: Vec<_> = watchers
+                .into_iter()
+                .map(|watcher| scope.spawn(|| check_order(watcher, &ready, &over)))
+                .collect();
             ready.wait();
             let start = std::time::Instant::now();
             let mut round = 0;
@@ -244,7 +266,8 @@ fn words_tell_of_all_shards() {
             client.create(&format!("/e{:x}", client.session), b"", 1);
         }
         let answer = |word: &str| four_letters(server.address, word).expect("it is answered");
-        let (cons, dump, wchc, mntr) = (answer("cons"), answer("dump"), answer("wchc"), answer("mntr"));
+        let (cons, dump, wchc, mntr) =
+            (answer("cons"), answer("dump"), answer("wchc"), answer("mntr"));
         for client in &clients {
             let id = format!("0x{:x}", client.session);
             for (word, text) in [("cons", &cons), ("dump", &dump), ("wchc", &wchc)] {
@@ -265,7 +288,8 @@ fn sigterm_answers_what_is_in_flight_on_every_shard() {
         let clients = sessions(&server);
         let over = AtomicBool::new(false);
         let acknowledged = std::thread::scope(|scope| {
-            let writers: Vec<_> = clients.into_iter().map(|client| scope.spawn(|| write_on(client, &over))).collect();
+            let writers: Vec<_> =
+                clients.into_iter().map(|client| scope.spawn(|| write_on(client, &over))).collect();
             std::thread::sleep(Duration::from_millis(500));
             assert_eq!(server.terminate(), Some(0), "{placement}:\n{}", server.log());
             over.store(true, Ordering::Release);

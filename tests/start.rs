@@ -1,5 +1,5 @@
-//! How a server starts and ends: what it says, what it refuses with which reason and exit code, what it recovers from
-//! and what not, and what it costs when nothing happens.
+//! How a server starts and ends: what it says, what it refuses with which reason and exit code,
+//! what it recovers from and what not, and what it costs when nothing happens.
 
 mod support;
 
@@ -25,16 +25,32 @@ fn refused(home: &Path, lines: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn the_start_says_what_where_and_how() {
     let home = tempfile::tempdir().unwrap();
-    let mut server = Server::start(home.path(), &["ringkeeper.shards=2", "snapcount=77", "secureClientPort=2281"]);
+    let mut server = Server::start(
+        home.path(),
+        &["ringkeeper.shards=2", "snapcount=77", "secureClientPort=2281"],
+    );
     let log = server.log();
-    let version = format!("Ringkeeper {}, compatible with ZooKeeper 3.9", env!("CARGO_PKG_VERSION"));
+    let version =
+        format!("Ringkeeper {}, compatible with ZooKeeper 3.9", env!("CARGO_PKG_VERSION"));
     let directory = home.path().join("data").display().to_string();
-    for said in [&version, &server.address.to_string(), &directory, "2 shards", "recovered", "znodes", " ms", "core"] {
+    for said in [
+        &version,
+        &server.address.to_string(),
+        &directory,
+        "2 shards",
+        "recovered",
+        "znodes",
+        " ms",
+        "core",
+    ] {
         assert!(log.contains(said), "{said:?} is not said:\n{log}");
     }
     for (key, remedy) in [("snapcount", "snapCount"), ("secureClientPort", "TLS")] {
         let line = log.lines().find(|line| line.contains(&format!("{key}:"))).unwrap_or_default();
-        assert!(line.contains("WARN") && line.contains(remedy), "{key} is not named with {remedy}:\n{log}");
+        assert!(
+            line.contains("WARN") && line.contains(remedy),
+            "{key} is not named with {remedy}:\n{log}"
+        );
     }
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
     server.restart();
@@ -53,9 +69,11 @@ fn several_voters_are_refused_with_the_reason() {
 
 #[test]
 fn values_that_make_no_sense_are_named() {
-    for (line, named) in
-        [("tickTime=soon", "tickTime"), ("maxClientCnxns=-x", "maxClientCnxns"), ("clientPort=99999", "clientPort")]
-    {
+    for (line, named) in [
+        ("tickTime=soon", "tickTime"),
+        ("maxClientCnxns=-x", "maxClientCnxns"),
+        ("clientPort=99999", "clientPort"),
+    ] {
         let home = tempfile::tempdir().unwrap();
         let (code, log) = refused(home.path(), &[line]);
         assert_eq!(code, Some(2), "{line}:\n{log}");
@@ -71,7 +89,10 @@ fn a_port_in_use_is_named_with_what_shows_its_owner() {
     let mut server = Server::spawn(home.path(), port, Vec::new(), &[]);
     assert_eq!(server.wait(), Some(1), "{}", server.log());
     let log = server.log();
-    assert!(log.contains(&format!("127.0.0.1:{port} is in use")) && log.contains("ss -ltnp"), "{log}");
+    assert!(
+        log.contains(&format!("127.0.0.1:{port} is in use")) && log.contains("ss -ltnp"),
+        "{log}"
+    );
 }
 
 /// Collectors parse Apache's lines by the time, the level and what follows it.
@@ -81,7 +102,8 @@ fn every_log_line_has_the_form_of_apaches() {
     let mut server = Server::start(home.path(), &["snapcount=77"]);
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
     for line in server.log().lines() {
-        let shape: String = line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        let shape: String =
+            line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert!(shape.starts_with("0000-00-00 00:00:00,000 [myid:] - "), "{line}");
         let (level, rest) = line["0000-00-00 00:00:00,000 [myid:] - ".len()..].split_at(6);
         assert!(["INFO  ", "WARN  "].contains(&level), "{line}");
@@ -108,8 +130,8 @@ fn an_unknown_client_address_ends_in_2_and_exchanged_directories_in_3() {
     assert!(log.contains("set dataLogDir") || log.contains("set dataDir"), "{log}");
 }
 
-/// `stmk` that is not in the whitelist is refused like any other word, with or without its mask; in it, and without a
-/// mask, it gets no answer.
+/// `stmk` that is not in the whitelist is refused like any other word, with or without its mask; in
+/// it, and without a mask, it gets no answer.
 #[test]
 fn stmk_is_refused_like_the_others() {
     let home = tempfile::tempdir().unwrap();
@@ -166,10 +188,15 @@ fn missing_permission_is_named_with_the_remedy() {
         assert!(log.contains("chown"), "{log}");
         return;
     }
-    // Root may do everything: the server runs as nobody, who may read the configuration and enter no more.
+    // Root may do everything: the server runs as nobody, who may read the configuration and enter
+    // no more.
     fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
     let config = home.path().join("zoo.cfg");
-    let text = format!("clientPort={}\nclientPortAddress=127.0.0.1\ndataDir={}\n", free_port(), data.display());
+    let text = format!(
+        "clientPort={}\nclientPortAddress=127.0.0.1\ndataDir={}\n",
+        free_port(),
+        data.display()
+    );
     fs::write(&config, text).unwrap();
     let binary = home.path().join("ringkeeper");
     fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary).unwrap();
@@ -185,7 +212,8 @@ fn a_second_server_on_the_same_directory_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), &[]);
     let other = tempfile::tempdir().unwrap();
-    let (code, log) = refused(other.path(), &[&format!("dataDir={}", home.path().join("data").display())]);
+    let (code, log) =
+        refused(other.path(), &[&format!("dataDir={}", home.path().join("data").display())]);
     assert_eq!(code, Some(3), "{log}");
     assert!(log.contains(&server.pid().to_string()), "the holder is named:\n{log}");
     assert_eq!(four_letters(server.address, "ruok").as_deref(), Some("imok"));
@@ -199,7 +227,8 @@ fn killed_after(home: &Path, writes: usize) -> (Server, PathBuf) {
         assert_eq!(client.create(&format!("/n{nth}"), b"data", 0).err, 0);
     }
     server.kill();
-    let files = fs::read_dir(home.join("data/version-2")).unwrap().map(|entry| entry.unwrap().path());
+    let files =
+        fs::read_dir(home.join("data/version-2")).unwrap().map(|entry| entry.unwrap().path());
     let mut logs: Vec<_> = files.filter(|path| is_log(path)).collect();
     assert_eq!(logs.len(), 1, "{logs:?}");
     (server, logs.remove(0))
@@ -226,13 +255,16 @@ fn a_log_that_is_corrupt_in_the_middle_is_refused_and_left_alone() {
     let said = second.log();
     let name = log_file.file_name().unwrap().to_string_lossy().into_owned();
     // The session has zxid 1, /n0 zxid 2: the last good one is /n99's.
-    for wanted in [name.as_str(), "corrupt at offset ", "zxid 0x65", "backup", "ringkeeper tools cut"] {
+    for wanted in
+        [name.as_str(), "corrupt at offset ", "zxid 0x65", "backup", "ringkeeper tools cut"]
+    {
         assert!(said.contains(wanted), "{wanted:?} is not said:\n{said}");
     }
     assert_eq!(fs::read(&log_file).unwrap(), bytes, "nothing is cut unasked");
 
     // The remedy that is named does what it says.
-    let remedy = said.split("ringkeeper tools cut ").nth(1).expect("it is there").lines().next().unwrap();
+    let remedy =
+        said.split("ringkeeper tools cut ").nth(1).expect("it is there").lines().next().unwrap();
     let (_, offset) = remedy.rsplit_once(' ').expect("file and offset");
     let cut = Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
         .args(["tools", "cut"])
@@ -298,18 +330,29 @@ fn sigterm_answers_the_writes_in_flight() {
 
 #[test]
 fn without_arguments_it_serves_on_2181_with_its_data_beside_it() {
-    if TcpListener::bind(("127.0.0.1", 2181)).is_err() || TcpListener::bind(("0.0.0.0", 2181)).is_err() {
-        fs::write("/dev/stderr", "\nstart: SKIPPED the start without arguments: port 2181 is in use\n").unwrap();
+    if TcpListener::bind(("127.0.0.1", 2181)).is_err()
+        || TcpListener::bind(("0.0.0.0", 2181)).is_err()
+    {
+        fs::write(
+            "/dev/stderr",
+            "\nstart: SKIPPED the start without arguments: port 2181 is in use\n",
+        )
+        .unwrap();
         return;
     }
     let home = tempfile::tempdir().unwrap();
     let log = fs::File::create(home.path().join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
-    command.current_dir(home.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
     let mut child = command.spawn().unwrap();
     let address = "127.0.0.1:2181".parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    let serves = || four_letters(address, "srvr").is_some_and(|text| text.contains("Mode: standalone"));
+    let serves =
+        || four_letters(address, "srvr").is_some_and(|text| text.contains("Mode: standalone"));
     let mut up = serves();
     while !up && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
@@ -324,7 +367,8 @@ fn without_arguments_it_serves_on_2181_with_its_data_beside_it() {
     assert!(said.contains("127.0.0.1:2181") && said.contains("ringkeeper-data"), "{said}");
 }
 
-/// The goal is below 1 % of a core; the bound leaves room for a machine that is busy and a build without optimization.
+/// The goal is below 1 % of a core; the bound leaves room for a machine that is busy and a build
+/// without optimization.
 #[test]
 fn a_thousand_idle_sessions_cost_next_to_nothing() {
     let home = tempfile::tempdir().unwrap();
@@ -368,7 +412,9 @@ fn mntr_shows_what_has_passed() {
     // Ends a connection with a frame that is none.
     RawClient::plain(server.address).send_bytes(&[0xff; 8]);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while measure(&server, "ringkeeper_closed_frame_length") == 0 || measure(&server, "cnt_snapshottime") == 0 {
+    while measure(&server, "ringkeeper_closed_frame_length") == 0
+        || measure(&server, "cnt_snapshottime") == 0
+    {
         assert!(Instant::now() < deadline, "{}", server.log());
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -420,9 +466,11 @@ fn ids_are_hashed_as_the_configuration_says() {
     });
     assert_eq!(created.err, 0);
     assert_eq!(client.get("/closed"), Err(-102));
-    for (who, sees) in
-        [("owner:wrong", Err(-102)), ("owner:secret", Ok(b"data".to_vec())), ("super:admin", Ok(b"data".to_vec()))]
-    {
+    for (who, sees) in [
+        ("owner:wrong", Err(-102)),
+        ("owner:secret", Ok(b"data".to_vec())),
+        ("super:admin", Ok(b"data".to_vec())),
+    ] {
         let mut client = RawClient::connect(server.address, 30_000);
         client.request_as(-4, OpCode::AUTH, |writer| {
             writer.i32(0);

@@ -1,4 +1,5 @@
-//! What a znode costs, measured on the whole process. It is alone in its file, so that no other test shares its memory.
+//! What a znode costs, measured on the whole process. It is alone in its file, so that no other
+//! test shares its memory.
 
 use std::fs;
 
@@ -20,7 +21,10 @@ fn a_znode_takes_160_bytes_beside_name_and_data_at_most() {
     }
     let per_node = (resident_bytes() - before) as f64 / NODES as f64;
     let overhead = per_node - (DATA_BYTES + "n00000000".len()) as f64;
-    println!("{NODES} znodes of {DATA_BYTES} bytes: {per_node:.1} bytes each, {overhead:.1} beside name and data");
+    println!(
+        "{NODES} znodes of {DATA_BYTES} bytes: {per_node:.1} bytes each, {overhead:.1} beside \
+         name and data"
+    );
     assert_eq!(tree.node_count(), NODES + PARENTS + 5);
     assert!(overhead < 160.0, "{overhead:.1}");
 }
@@ -37,8 +41,11 @@ fn create(tree: &mut Tree, path: String, data: &[u8]) {
 
 fn resident_bytes() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").expect("this is Linux");
-    let pages: usize =
-        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("the second field is a number");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("the second field is a number");
     pages * rustix::param::page_size()
 }
 

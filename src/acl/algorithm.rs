@@ -1,11 +1,13 @@
-//! The hash of the scheme digest (`DigestAuthenticationProvider.digestAlg`): those that a JVM brings along.
+//! The hash of the scheme digest (`DigestAuthenticationProvider.digestAlg`): those that a JVM
+//! brings along.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::jute::data::Id;
 
-/// A hash algorithm. All servers of an ensemble, and whoever makes ids beforehand, must use the same one.
+/// A hash algorithm. All servers of an ensemble, and whoever makes ids beforehand, must use the
+/// same one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DigestAlgorithm {
     /// SHA-1, Apache's default.
@@ -44,11 +46,15 @@ impl DigestAlgorithm {
         NAMES.iter().find(named).map(|(_, algorithm)| *algorithm)
     }
 
-    /// The id of scheme `digest` that `user:password` proves: the user, up to the first ':', and the hash of all of it.
+    /// The id of scheme `digest` that `user:password` proves: the user, up to the first ':', and
+    /// the hash of all of it.
     pub fn id(self, user_password: &[u8]) -> Id {
         let user = user_password.split(|byte| *byte == b':').next().unwrap_or_default();
         let hash = self.base64(user_password);
-        Id { scheme: "digest".into(), id: format!("{}:{hash}", String::from_utf8_lossy(user)).into() }
+        Id {
+            scheme: "digest".into(),
+            id: format!("{}:{hash}", String::from_utf8_lossy(user)).into(),
+        }
     }
 
     fn base64(self, bytes: &[u8]) -> String {
@@ -106,7 +112,10 @@ mod tests {
         for (name, hash) in [
             ("sha-1", "xQJmxLMiHGwaqBvst5y6rkB6HQs="),
             ("SHA-256", "wtZw1Um4mq1rRKbXqxHs8ueodBP35/JhtBP/nwJ62WY="),
-            ("SHA512", "ICbpgQLY7IUUeqcBGefDeb/WOl1Du5KoY5RX0+hDpW6UmhIeG6yfXhhCfQJHZChZeBdvUBXNvoumekY+NNKIPg=="),
+            (
+                "SHA512",
+                "ICbpgQLY7IUUeqcBGefDeb/WOl1Du5KoY5RX0+hDpW6UmhIeG6yfXhhCfQJHZChZeBdvUBXNvoumekY+NNKIPg==",
+            ),
             ("sha3-256", "n/RvsobH/8zZOcOjetd7nUc1fh+dZeopA1uboPolGDE="),
             ("md5", "vmvqb9Jqk1r+pQsU7OKtLQ=="),
             ("SHA-512/224", "SMaFBFBNnPaXiL8X0xjo/P/POMVXbIIqkFxGmg=="),
@@ -115,7 +124,10 @@ mod tests {
             ("SHA-384", "AiQTwhiDeP3kDoiUQOML+I9miGA1gKrmc4a4kQiyxZuR/PE8jM/7K5jr7trT/Q8d"),
             ("SHA3-224", "lQBR4+SBNfwCatzl7SI1BZjj79SPiQlvaNYdyA=="),
             ("SHA3-384", "n/1qY03X29x69kCFY+QusMs5JjBsIbsuO9GDSsEiJd988vo6s+XUL6fUu+xPCoyS"),
-            ("SHA3-512", "oqMHFOxcJdRIfsJaSRrLtjFjRGzBqKAig8eLLCwzc7HRwsfhOVcPeJpiHP86f9w2QDqDm6yl+5x5CsdwGrp2dw=="),
+            (
+                "SHA3-512",
+                "oqMHFOxcJdRIfsJaSRrLtjFjRGzBqKAig8eLLCwzc7HRwsfhOVcPeJpiHP86f9w2QDqDm6yl+5x5CsdwGrp2dw==",
+            ),
         ] {
             let id = DigestAlgorithm::from_name(name).expect("known").id(b"super:admin");
             assert_eq!(&*id.id, format!("super:{hash}"), "{name}");

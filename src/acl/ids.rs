@@ -4,13 +4,15 @@ use crate::jute::data::{Acl, Id};
 
 use super::algorithm::DigestAlgorithm;
 
-/// The id of scheme `digest` that `user:password` proves where nothing else than SHA-1 is asked for.
+/// The id of scheme `digest` that `user:password` proves where nothing else than SHA-1 is asked
+/// for.
 pub fn digest_id(user_password: &[u8]) -> Id {
     DigestAlgorithm::Sha1.id(user_password)
 }
 
-/// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order in which Java's
-/// hash set would list them, which `auth` entries and whoAmI let clients see (exactly so below twelve ids).
+/// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order
+/// in which Java's hash set would list them, which `auth` entries and whoAmI let clients see
+/// (exactly so below twelve ids).
 pub fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
     if ids.contains(&id) {
         return false;
@@ -24,14 +26,16 @@ pub fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
 /// An entry as getACL shows it to those who have no ADMIN: the hash of a digest becomes `x`.
 pub fn masked(acl: &Acl) -> Acl {
     match acl.id.id.split_once(':') {
-        Some((user, _)) if &*acl.id.scheme == "digest" => {
-            Acl { perms: acl.perms, id: Id { scheme: acl.id.scheme.clone(), id: format!("{user}:x").into() } }
-        }
+        Some((user, _)) if &*acl.id.scheme == "digest" => Acl {
+            perms: acl.perms,
+            id: Id { scheme: acl.id.scheme.clone(), id: format!("{user}:x").into() },
+        },
         _ => acl.clone(),
     }
 }
 
-/// The number of slots of a `ConcurrentHashMap` with this many entries: it grows when it is three quarters full.
+/// The number of slots of a `ConcurrentHashMap` with this many entries: it grows when it is three
+/// quarters full.
 fn table_size(entries: usize) -> u32 {
     let mut slots = 16u32;
     while entries >= (slots - (slots >> 2)) as usize && slots < 1 << 30 {
@@ -63,8 +67,8 @@ mod tests {
         assert_eq!(&*digest_id(b"").id, ":2jmj7l5rSw0yVb/vlWAYkK/YBwk=");
     }
 
-    /// The order that OpenJDK 17's `ConcurrentHashMap` gives `ip:127.0.0.1` and `digest:user0:pw0`, `user1:pw1` and
-    /// so on.
+    /// The order that OpenJDK 17's `ConcurrentHashMap` gives `ip:127.0.0.1` and `digest:user0:pw0`,
+    /// `user1:pw1` and so on.
     #[test]
     fn ids_stand_in_the_order_of_javas_hash_set() {
         let mut ids = Vec::new();
@@ -74,8 +78,19 @@ mod tests {
             assert!(!add_id(&mut ids, Id::new("digest", &format!("user{user}:pw{user}"))));
         }
         let names: Vec<&str> = ids.iter().map(|id| id.id.split(':').next().unwrap()).collect();
-        let expected =
-            ["user8", "127.0.0.1", "user7", "user9", "user0", "user1", "user2", "user3", "user4", "user5", "user6"];
+        let expected = [
+            "user8",
+            "127.0.0.1",
+            "user7",
+            "user9",
+            "user0",
+            "user1",
+            "user2",
+            "user3",
+            "user4",
+            "user5",
+            "user6",
+        ];
         assert_eq!(names, expected);
     }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::jute::data::Id;
 
-/// The id that a connection from `address` has by itself, as Java writes the address: IPv6 in full, without `::`.
+/// The id that a connection from `address` has by itself, as Java writes the address: IPv6 in full,
+/// without `::`.
 pub fn ip_id(address: IpAddr) -> Id {
     Id::new("ip", &java_text(address))
 }
@@ -80,7 +81,8 @@ fn v4(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| octets.into())
 }
 
-/// Eight groups, or fewer around one `::`. A group is 1 to 4 characters that `Integer.parseInt(_, 16)` takes.
+/// Eight groups, or fewer around one `::`. A group is 1 to 4 characters that
+/// `Integer.parseInt(_, 16)` takes.
 fn v6(text: &str) -> Option<Ipv6Addr> {
     let groups = |part: &str| -> Option<Vec<u16>> {
         if part.is_empty() { Some(Vec::new()) } else { part.split(':').map(group).collect() }
@@ -179,7 +181,11 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_java_writes_them() {
-        let cases = [("127.0.0.1", "127.0.0.1"), ("::1", "0:0:0:0:0:0:0:1"), ("::ffff:10.0.0.1", "10.0.0.1")];
+        let cases = [
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "0:0:0:0:0:0:0:1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ];
         for (address, text) in cases {
             assert_eq!(ip_id(address.parse().unwrap()), Id::new("ip", text));
         }

@@ -1,5 +1,5 @@
-//! Access control: the schemes world, auth, digest, ip and super, and the judgement of lists. It knows neither nodes
-//! nor connections: lists and proven ids come in, a verdict goes out.
+//! Access control: the schemes world, auth, digest, ip and super, and the judgement of lists. It
+//! knows neither nodes nor connections: lists and proven ids come in, a verdict goes out.
 //!
 //! The rules are those of `ZooKeeperServer.checkACL` and `PrepRequestProcessor.fixupACL`.
 
@@ -33,26 +33,42 @@ pub struct AclConfig {
     pub digest: bool,
     /// `DigestAuthenticationProvider.digestAlg`.
     pub digest_algorithm: DigestAlgorithm,
-    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`. Never log it.
+    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`. Never log
+    /// it.
     pub super_digest: Option<Box<str>>,
 }
 
 impl Default for AclConfig {
     fn default() -> Self {
-        Self { skip: false, digest: true, digest_algorithm: DigestAlgorithm::Sha1, super_digest: None }
+        Self {
+            skip: false,
+            digest: true,
+            digest_algorithm: DigestAlgorithm::Sha1,
+            super_digest: None,
+        }
     }
 }
 
 impl AclConfig {
     /// Whether a connection that has proven `ids` may do any of `perm` on a node with this list.
     pub fn permits(&self, list: &[Acl], perm: i32, ids: &[Id]) -> bool {
-        self.skip || list.is_empty() || grants_to_world(list, perm) || is_super(ids) || self.grants(list, perm, ids)
+        self.skip
+            || list.is_empty()
+            || grants_to_world(list, perm)
+            || is_super(ids)
+            || self.grants(list, perm, ids)
     }
 
-    /// The ids that `addauth` proves: those to add to the connection, none for `ip`, which it has already.
+    /// The ids that `addauth` proves: those to add to the connection, none for `ip`, which it has
+    /// already.
     ///
-    /// Digest never fails: there is no list of users. Errors: AUTH_FAILED for any other scheme and for null data.
-    pub fn authenticate(&self, scheme: Option<&str>, data: Option<&[u8]>) -> Result<Vec<Id>, ErrorCode> {
+    /// Digest never fails: there is no list of users. Errors: AUTH_FAILED for any other scheme and
+    /// for null data.
+    pub fn authenticate(
+        &self,
+        scheme: Option<&str>,
+        data: Option<&[u8]>,
+    ) -> Result<Vec<Id>, ErrorCode> {
         match (scheme, data) {
             (Some("ip"), _) => Ok(Vec::new()),
             (Some("digest"), Some(data)) if self.digest => Ok(self.prove_digest(data)),
@@ -79,7 +95,8 @@ impl AclConfig {
         })
     }
 
-    /// The form of a valid id of a scheme. `None` stands for Java's null, which the providers choke on.
+    /// The form of a valid id of a scheme. `None` stands for Java's null, which the providers choke
+    /// on.
     fn is_valid(&self, scheme: &str, id: Option<&str>) -> Result<bool, ErrorCode> {
         match scheme {
             "world" => id.map(|id| id == "anyone").ok_or(ErrorCode::MARSHALLING_ERROR),
@@ -92,15 +109,20 @@ impl AclConfig {
 
 /// The list that a create or setACL stores: duplicates removed, `auth` replaced by the proven ids.
 ///
-/// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses, `auth` without a proven
-/// id; MARSHALLING_ERROR for a null id where the scheme must look at it.
-pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig) -> Result<Vec<Acl>, ErrorCode> {
+/// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses,
+/// `auth` without a proven id; MARSHALLING_ERROR for a null id where the scheme must look at it.
+pub fn fixup(
+    request: Option<&[RequestAcl<'_>]>,
+    ids: &[Id],
+    config: &AclConfig,
+) -> Result<Vec<Acl>, ErrorCode> {
     let request = request.unwrap_or_default();
     let mut list = Vec::with_capacity(request.len());
     // Ordered, not hashed: nobody can choose entries that collide.
     let mut seen = BTreeSet::new();
     for acl in request {
-        if request.len() > 1 && !seen.insert((acl.perms, acl.scheme.as_deref(), acl.id.as_deref())) {
+        if request.len() > 1 && !seen.insert((acl.perms, acl.scheme.as_deref(), acl.id.as_deref()))
+        {
             continue;
         }
         let scheme = acl.scheme.as_deref().ok_or(ErrorCode::INVALID_ACL)?;
@@ -112,7 +134,10 @@ pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig)
                 return Err(ErrorCode::INVALID_ACL);
             }
         } else if config.is_valid(scheme, acl.id.as_deref())? {
-            list.push(Acl { perms: acl.perms, id: Id::new(scheme, acl.id.as_deref().unwrap_or_default()) });
+            list.push(Acl {
+                perms: acl.perms,
+                id: Id::new(scheme, acl.id.as_deref().unwrap_or_default()),
+            });
         } else {
             return Err(ErrorCode::INVALID_ACL);
         }
@@ -120,8 +145,8 @@ pub fn fixup(request: Option<&[RequestAcl<'_>]>, ids: &[Id], config: &AclConfig)
     if list.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(list) }
 }
 
-/// The answer of getACL to these ids: the list, or, without ADMIN, the list with its password hashes taken out; `None`
-/// if they may not see it at all.
+/// The answer of getACL to these ids: the list, or, without ADMIN, the list with its password
+/// hashes taken out; `None` if they may not see it at all.
 pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
     if !config.permits(list, perms::READ | perms::ADMIN, ids) {
         None
@@ -134,7 +159,8 @@ pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
 
 /// The common case first: nearly every list has `world:anyone`.
 fn grants_to_world(list: &[Acl], perm: i32) -> bool {
-    list.iter().any(|acl| acl.perms & perm != 0 && &*acl.id.scheme == "world" && &*acl.id.id == "anyone")
+    list.iter()
+        .any(|acl| acl.perms & perm != 0 && &*acl.id.scheme == "world" && &*acl.id.id == "anyone")
 }
 
 fn is_super(ids: &[Id]) -> bool {

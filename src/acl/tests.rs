@@ -43,14 +43,23 @@ fn lists_that_are_refused() {
         assert_eq!(fix(&[entry(31, scheme, id)], &ip), invalid, "{scheme:?} {id:?}");
     }
     for scheme in ["world", "digest", "ip"] {
-        assert_eq!(fix(&[entry(31, Some(scheme), None)], &ip), Err(ErrorCode::MARSHALLING_ERROR), "{scheme}");
+        assert_eq!(
+            fix(&[entry(31, Some(scheme), None)], &ip),
+            Err(ErrorCode::MARSHALLING_ERROR),
+            "{scheme}"
+        );
     }
 }
 
 #[test]
 fn lists_that_are_taken_as_they_are() {
-    for (scheme, id) in [("world", "anyone"), ("digest", "u:p"), ("digest", ":p"), ("digest", "u:p:"), ("ip", "::/64")]
-    {
+    for (scheme, id) in [
+        ("world", "anyone"),
+        ("digest", "u:p"),
+        ("digest", ":p"),
+        ("digest", "u:p:"),
+        ("ip", "::/64"),
+    ] {
         for perms in [0, 31, 64, -1] {
             let list = fix(&[entry(perms, Some(scheme), Some(id))], &[]);
             assert_eq!(list, Ok(vec![stored(perms, scheme, id)]));
@@ -60,7 +69,12 @@ fn lists_that_are_taken_as_they_are() {
 
 #[test]
 fn auth_expands_in_place_and_duplicates_go_before_it_does() {
-    let ids = [Id::new("ip", "127.0.0.1"), Id::new("super", ""), Id::new("digest", "a:x"), Id::new("digest", "b:y")];
+    let ids = [
+        Id::new("ip", "127.0.0.1"),
+        Id::new("super", ""),
+        Id::new("digest", "a:x"),
+        Id::new("digest", "b:y"),
+    ];
     let world = entry(1, Some("world"), Some("anyone"));
     let own = entry(31, Some("digest"), Some("a:x"));
     let list = [world.clone(), entry(31, Some("auth"), Some("ignored")), own, world];
@@ -91,7 +105,11 @@ fn who_may() {
     // Bits of other permissions do not help, nor does another id of scheme world.
     let permits = |list: &[Acl], perm, ids: &[Id]| AclConfig::default().permits(list, perm, ids);
     assert!(!permits(&[stored(perms::READ, "world", "anyone")], perms::WRITE, &[]));
-    assert!(!permits(&[stored(perms::ALL, "world", "nobody")], perms::READ, &[Id::new("world", "nobody")]));
+    assert!(!permits(
+        &[stored(perms::ALL, "world", "nobody")],
+        perms::READ,
+        &[Id::new("world", "nobody")]
+    ));
 }
 
 #[test]
@@ -113,21 +131,36 @@ fn adding_ids() {
     assert_eq!(proven, [Id::new("super", ""), Id::new("digest", &root)]);
     assert_eq!(config.authenticate(Some("digest"), Some(b"")).unwrap().len(), 1);
     assert_eq!(config.authenticate(Some("ip"), None), Ok(vec![]));
-    for scheme in
-        [None, Some(""), Some("world"), Some("auth"), Some("super"), Some("x509"), Some("sasl"), Some("DIGEST")]
-    {
-        assert_eq!(config.authenticate(scheme, Some(b"a:b")), Err(ErrorCode::AUTH_FAILED), "{scheme:?}");
+    for scheme in [
+        None,
+        Some(""),
+        Some("world"),
+        Some("auth"),
+        Some("super"),
+        Some("x509"),
+        Some("sasl"),
+        Some("DIGEST"),
+    ] {
+        assert_eq!(
+            config.authenticate(scheme, Some(b"a:b")),
+            Err(ErrorCode::AUTH_FAILED),
+            "{scheme:?}"
+        );
     }
     assert_eq!(config.authenticate(Some("digest"), None), Err(ErrorCode::AUTH_FAILED));
     // Bytes that are no UTF-8 are hashed and stored as Java decodes them.
-    assert_eq!(&config.authenticate(Some("digest"), Some(b"\xff:b")).unwrap()[0].id[..4], "\u{fffd}:");
+    assert_eq!(
+        &config.authenticate(Some("digest"), Some(b"\xff:b")).unwrap()[0].id[..4],
+        "\u{fffd}:"
+    );
 }
 
 /// Proving n of m ids takes time that grows with their sum, not their product: this test takes
 /// minutes where each entry of the list is compared to each id.
 #[test]
 fn a_long_list_and_many_ids_are_not_compared_pair_by_pair() {
-    let id = |nth: usize| Id::new("digest", &format!("a-user-with-a-long-common-name-{nth:08}:hash"));
+    let id =
+        |nth: usize| Id::new("digest", &format!("a-user-with-a-long-common-name-{nth:08}:hash"));
     let list: Vec<_> = (0..200_000).map(|nth| Acl { perms: perms::READ, id: id(nth) }).collect();
     let ids: Vec<_> = (200_000..300_000).chain([199_999]).map(id).collect();
     let config = AclConfig::default();
@@ -138,7 +171,8 @@ fn a_long_list_and_many_ids_are_not_compared_pair_by_pair() {
 /// However many ids there are, the verdict is the same.
 #[test]
 fn few_and_many_ids_are_judged_alike() {
-    let list = [stored(1, "digest", "u:h"), stored(1, "ip", "10.0.0.0/8"), stored(1, "digest", "ip:h")];
+    let list =
+        [stored(1, "digest", "u:h"), stored(1, "ip", "10.0.0.0/8"), stored(1, "digest", "ip:h")];
     for many in [0, 1, 7, 8, 9, 100] {
         let filler = (0..many).map(|nth| Id::new("digest", &format!("filler{nth}:h")));
         for (id, expected) in [

@@ -27,12 +27,19 @@ struct Verdict {
 
 impl Verdicts {
     /// [`AclConfig::permits`], found or remembered. Always ask with the same `config`.
-    pub fn permits(&mut self, config: &AclConfig, list: &Arc<[Acl]>, perm: i32, ids: &Arc<[Id]>) -> bool {
+    pub fn permits(
+        &mut self,
+        config: &AclConfig,
+        list: &Arc<[Acl]>,
+        perm: i32,
+        ids: &Arc<[Id]>,
+    ) -> bool {
         if list.len() < LONG {
             return config.permits(list, perm, ids);
         }
-        let is_it =
-            |known: &&Verdict| known.perm == perm && Arc::ptr_eq(&known.list, list) && Arc::ptr_eq(&known.ids, ids);
+        let is_it = |known: &&Verdict| {
+            known.perm == perm && Arc::ptr_eq(&known.list, list) && Arc::ptr_eq(&known.ids, ids)
+        };
         if let Some(known) = self.recent.iter().find(is_it) {
             return known.permits;
         }
@@ -86,8 +93,12 @@ mod tests {
         let ids: Arc<[Id]> = [digest(0)].into_iter().collect();
         let mut verdicts = Verdicts::default();
         for nth in 0..1000 {
-            let entries = (0..100).map(|entry| Acl { perms: perms::READ, id: digest(entry + nth % 2) });
-            assert_eq!(verdicts.permits(&config, &entries.collect(), perms::READ, &ids), nth % 2 == 0);
+            let entries =
+                (0..100).map(|entry| Acl { perms: perms::READ, id: digest(entry + nth % 2) });
+            assert_eq!(
+                verdicts.permits(&config, &entries.collect(), perms::READ, &ids),
+                nth % 2 == 0
+            );
         }
         assert!(verdicts.recent.len() <= VERDICTS_MAX);
     }

@@ -27,9 +27,11 @@ pub(super) enum Floor {
     DurableServer(DurableServerArgs),
     /// Measure how long a durable 4 KiB write into a written file takes, in two ways.
     DurableWrite(DurableArgs),
-    /// Run a greedy client beside one that reads and writes now and then, and say what either suffers.
+    /// Run a greedy client beside one that reads and writes now and then, and say what either
+    /// suffers.
     Greedy(GreedyArgs),
-    /// Change a znode that thousands of sessions watch, and time the writer's reply and the last event.
+    /// Change a znode that thousands of sessions watch, and time the writer's reply and the last
+    /// event.
     FanOut(FanOutArgs),
 }
 
@@ -44,7 +46,8 @@ pub(super) struct LoadArgs {
     /// Requests outstanding per session; in an open loop the most that may be.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) outstanding: u32,
-    /// Operations and their weights, of get, exists, children, set, create, delete: `get=90,set=10`.
+    /// Operations and their weights, of get, exists, children, set, create, delete:
+    /// `get=90,set=10`.
     #[arg(long, default_value = "get=100")]
     pub(super) mix: Mix,
     /// Bytes of data per znode.
@@ -59,7 +62,8 @@ pub(super) struct LoadArgs {
     /// The parent of everything.
     #[arg(long, default_value = "/ringkeeper-bench")]
     pub(super) root: String,
-    /// Znodes to create before the load where they are missing; as many as --nodes unless given. 0 for none.
+    /// Znodes to create before the load where they are missing; as many as --nodes unless given. 0
+    /// for none.
     #[arg(long)]
     pub(super) preload: Option<u64>,
     /// Creates per multi while preloading; 1 for plain creates.
@@ -74,7 +78,8 @@ pub(super) struct LoadArgs {
     /// Seconds of load before measuring.
     #[arg(long, default_value_t = 2.0)]
     pub(super) warmup: f64,
-    /// Open loop: this many requests per second on a fixed schedule, latency counted from the scheduled start.
+    /// Open loop: this many requests per second on a fixed schedule, latency counted from the
+    /// scheduled start.
     #[arg(long)]
     pub(super) rate: Option<f64>,
     /// The server's process, to report its CPU time and memory.

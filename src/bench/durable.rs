@@ -1,7 +1,8 @@
 //! The floor of a write: how long it takes to make 4 KiB durable in a file that was written before.
 //!
-//! Two ways, in alternating slots: a plain write followed by a flush of the file's data, and a direct write that is
-//! durable by itself. Which is faster depends on the device; the better one is the floor.
+//! Two ways, in alternating slots: a plain write followed by a flush of the file's data, and a
+//! direct write that is durable by itself. Which is faster depends on the device; the better one is
+//! the floor.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Write};
@@ -26,7 +27,8 @@ pub(super) fn measure(args: &DurableArgs) -> Result<(), BenchError> {
     let path = args.dir.join(format!("ringkeeper-durable-write-{}", std::process::id()));
     let measured = measure_at(&path, args);
     let _ = std::fs::remove_file(&path);
-    let (flushed, direct) = measured.map_err(BenchError::io(format!("durable writes to {}", path.display())))?;
+    let (flushed, direct) =
+        measured.map_err(BenchError::io(format!("durable writes to {}", path.display())))?;
     if flushed.is_empty() {
         return Err(BenchError::Option("nothing was measured: the run was too short".to_owned()));
     }
@@ -41,7 +43,11 @@ pub(super) fn measure(args: &DurableArgs) -> Result<(), BenchError> {
         let floor = json!({ "way": name, "latency_us": percentiles_json(floor) });
         println!(
             "{}",
-            json!({ "pwrite_fdatasync_us": percentiles_json(&flushed), "direct_dsync_us": direct, "floor": floor })
+            json!({
+                "pwrite_fdatasync_us": percentiles_json(&flushed),
+                "direct_dsync_us": direct,
+                "floor": floor,
+            })
         );
     } else {
         println!("durable 4 KiB writes in {}, us", args.dir.display());
@@ -81,7 +87,8 @@ fn measure_at(path: &Path, args: &DurableArgs) -> io::Result<Measured> {
     Ok((flushed.latencies, durable.map(|lap| lap.latencies)))
 }
 
-/// Blocks that have been written once cost no allocation afterwards; a log's segments are prepared the same way.
+/// Blocks that have been written once cost no allocation afterwards; a log's segments are prepared
+/// the same way.
 fn write_zeros(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -95,7 +102,9 @@ fn write_zeros(path: &Path) -> io::Result<()> {
 fn durable_write(file: &File, block: &[u8], at: u64) -> io::Result<()> {
     match rustix::io::pwritev2(file, &[IoSlice::new(block)], at, ReadWriteFlags::DSYNC)? {
         BLOCK => Ok(()),
-        short => Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {short} B were written"))),
+        short => {
+            Err(io::Error::new(io::ErrorKind::WriteZero, format!("only {short} B were written")))
+        }
     }
 }
 
@@ -107,11 +116,17 @@ struct Lap {
 
 impl Lap {
     fn new() -> Self {
-        let latencies = Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("bounds and digits are in range");
+        let latencies = Histogram::new_with_bounds(1, 600_000_000_000, 3)
+            .expect("bounds and digits are in range");
         Lap { latencies, count: 0 }
     }
 
-    fn run(&mut self, writes: u64, deadline: Instant, mut write: impl FnMut(u64) -> io::Result<()>) -> io::Result<()> {
+    fn run(
+        &mut self,
+        writes: u64,
+        deadline: Instant,
+        mut write: impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         for _ in 0..writes {
             let started = Instant::now();
             if started >= deadline {

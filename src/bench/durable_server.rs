@@ -1,8 +1,10 @@
-//! The floor of saturated writes: a bare server that appends a record of the size of a setData's to a file that was
-//! written before, a group at a time, and answers when the group is durable. It has no tree and no sessions.
+//! The floor of saturated writes: a bare server that appends a record of the size of a setData's to
+//! a file that was written before, a group at a time, and answers when the group is durable. It has
+//! no tree and no sessions.
 //!
-//! A group is whatever has come in while the group before it was on its way. The last block of a group is written
-//! again with the next one, as in a log without gaps. The three ways differ in how a group gets to the disk.
+//! A group is whatever has come in while the group before it was on its way. The last block of a
+//! group is written again with the next one, as in a log without gaps. The three ways differ in how
+//! a group gets to the disk.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
@@ -23,15 +25,29 @@ use super::args::{DurableServerArgs, Way};
 use super::load::pin;
 use super::serving::{self, Replies, Service, Xid, xid_of};
 
-/// Serves until the time is over or a signal ends the process. The file has no name, so it goes with the process.
+/// Serves until the time is over or a signal ends the process. The file has no name, so it goes
+/// with the process.
 pub(super) fn serve(args: &DurableServerArgs) -> Result<(), BenchError> {
     pin(args.core);
     let path = args.dir.join(format!("ringkeeper-durable-server-{}", std::process::id()));
     let log = Log::open(&path, args.way, u64::from(args.file_mib) << 20)
         .map_err(BenchError::io(format!("preparing {}", path.display())))?;
-    let floor = DurableServer { log, arrived: Vec::new(), on_the_way: Vec::new(), written: Vec::new(), syncing: None };
+    let floor = DurableServer {
+        log,
+        arrived: Vec::new(),
+        on_the_way: Vec::new(),
+        written: Vec::new(),
+        syncing: None,
+    };
     let name = format!("durable server, {:?}", args.way);
-    serving::serve(&name, args.listen, Duration::ZERO, args.duration, floor, Replies::new(args.payload))
+    serving::serve(
+        &name,
+        args.listen,
+        Duration::ZERO,
+        args.duration,
+        floor,
+        Replies::new(args.payload),
+    )
 }
 
 struct DurableServer {
@@ -59,12 +75,18 @@ impl Service for DurableServer {
     fn event(&mut self, event: Event, answers: &mut Vec<(Token, Xid)>) -> Result<(), BenchError> {
         match event {
             Event::Written { pages, written, .. } => {
-                self.log.on_written(pages, written.map_err(io::Error::from)).map_err(BenchError::io("writing"))?;
-                let into = if self.log.way == Way::Overlapped { &mut self.written } else { answers };
+                self.log
+                    .on_written(pages, written.map_err(io::Error::from))
+                    .map_err(BenchError::io("writing"))?;
+                let into =
+                    if self.log.way == Way::Overlapped { &mut self.written } else { answers };
                 into.append(&mut self.on_the_way);
             }
             Event::Synced { result, .. } => {
-                result.map_err(|error| BenchError::Io { doing: "flushing".to_owned(), error: error.into() })?;
+                result.map_err(|error| BenchError::Io {
+                    doing: "flushing".to_owned(),
+                    error: error.into(),
+                })?;
                 answers.extend(self.syncing.take().into_iter().flatten());
             }
             _ => {}
@@ -155,7 +177,9 @@ impl Log {
     /// Begins to write what is staged, together with the last block if it is not full.
     fn write(&mut self, ring: &mut Ring) -> Result<(), BenchError> {
         self.wrap(self.tail.len() + self.staged.len() + BLOCK);
-        let (Target::Direct(file), Some(mut pages)) = (&self.file, self.pages.pop_front()) else { return Ok(()) };
+        let (Target::Direct(file), Some(mut pages)) = (&self.file, self.pages.pop_front()) else {
+            return Ok(());
+        };
         let (tail, used) = (self.tail.len(), self.tail.len() + self.staged.len());
         pages[..tail].copy_from_slice(&self.tail);
         pages[tail..used].copy_from_slice(&self.staged);
@@ -174,7 +198,9 @@ impl Log {
     fn on_written(&mut self, pages: Pages, written: io::Result<usize>) -> io::Result<()> {
         self.pages.push_back(pages);
         match written? {
-            short if short % BLOCK != 0 || short == 0 => Err(io::Error::other("a direct write ended early")),
+            short if short % BLOCK != 0 || short == 0 => {
+                Err(io::Error::other("a direct write ended early"))
+            }
             _ => Ok(()),
         }
     }
@@ -188,8 +214,9 @@ impl Log {
     }
 }
 
-/// Blocks that have been written once cost no allocation afterwards. In small writes, because after a large one the
-/// page cache keeps large folios, of which a flush writes every byte again for each small store.
+/// Blocks that have been written once cost no allocation afterwards. In small writes, because after
+/// a large one the page cache keeps large folios, of which a flush writes every byte again for each
+/// small store.
 fn zeroed(path: &Path, bytes: u64) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -208,6 +235,6 @@ const BLOCK: usize = 4096;
 /// The most that a group may hold.
 const PAGES_BYTES_MAX: u64 = 32 << 20;
 
-/// What the log record of a setData holds more than its request: checksum, length, header of the transaction and digest
-/// instead of xid and operation.
+/// What the log record of a setData holds more than its request: checksum, length, header of the
+/// transaction and digest instead of xid and operation.
 const RECORD_MORE_BYTES: usize = 45;

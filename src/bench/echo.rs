@@ -1,5 +1,5 @@
-//! The floor of the network path: a server that answers every frame with one of the size that a ZooKeeper server
-//! would answer with, over the same ring and the same loop, and does nothing else.
+//! The floor of the network path: a server that answers every frame with one of the size that a
+//! ZooKeeper server would answer with, over the same ring and the same loop, and does nothing else.
 
 use std::time::Duration;
 

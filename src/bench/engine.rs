@@ -1,5 +1,6 @@
-//! Sessions and their completion loop: keeps as many requests outstanding as asked for, or sends them on a fixed
-//! schedule, and times each reply. What the requests are, and what becomes of the replies, is the [`Work`]'s affair.
+//! Sessions and their completion loop: keeps as many requests outstanding as asked for, or sends
+//! them on a fixed schedule, and times each reply. What the requests are, and what becomes of the
+//! replies, is the [`Work`]'s affair.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -73,7 +74,8 @@ pub(super) struct Target {
     pub(super) spin: Duration,
     /// A bare echo server takes no handshake.
     pub(super) echo: bool,
-    /// Every request goes out in a send of its own, as most clients do it, instead of all of a turn's in one.
+    /// Every request goes out in a send of its own, as most clients do it, instead of all of a
+    /// turn's in one.
     pub(super) one_by_one: bool,
 }
 
@@ -126,7 +128,8 @@ impl Engine {
         let slots: Vec<u32> = (0..target.sessions).collect();
         for some in slots.chunks(CONNECTING_MAX) {
             let doing = || format!("opening session {} with {}", some[0], target.server);
-            let opened: Result<Vec<_>, _> = some.iter().map(|&slot| Session::begin(target, slot)).collect();
+            let opened: Result<Vec<_>, _> =
+                some.iter().map(|&slot| Session::begin(target, slot)).collect();
             for mut session in opened.map_err(BenchError::io(doing()))? {
                 session.finish(target).map_err(BenchError::io(doing()))?;
                 ring.receive(session.token, session.socket.as_fd())?;
@@ -147,9 +150,14 @@ impl Engine {
         })
     }
 
-    /// Runs `work` with up to `window` requests outstanding per session; with a `rate`, in requests per second, on
-    /// its schedule. Returns when the work wants no more and every reply is there.
-    pub(super) fn run(&mut self, work: &mut impl Work, window: u32, rate: Option<f64>) -> Result<(), BenchError> {
+    /// Runs `work` with up to `window` requests outstanding per session; with a `rate`, in requests
+    /// per second, on its schedule. Returns when the work wants no more and every reply is there.
+    pub(super) fn run(
+        &mut self,
+        work: &mut impl Work,
+        window: u32,
+        rate: Option<f64>,
+    ) -> Result<(), BenchError> {
         let window = window as usize;
         let mut now = self.now_ns();
         self.heard_ns = now;
@@ -195,7 +203,8 @@ impl Engine {
                 match event {
                     Event::Sent { conn, buffer, .. } => self.on_sent(conn, buffer),
                     Event::ReceiveStopped { conn, cause: ReceiveStop::NoBuffers } => {
-                        self.ring.receive(conn, self.sessions[conn.slot as usize].socket.as_fd())?;
+                        self.ring
+                            .receive(conn, self.sessions[conn.slot as usize].socket.as_fd())?;
                     }
                     Event::ReceiveStopped { .. } => open -= 1,
                     _ => {}
@@ -222,7 +231,10 @@ impl Engine {
             }
             Event::Sent { conn, buffer, sent } => {
                 if sent != Ok(buffer.len()) {
-                    return Err(BenchError::Lost { session: conn.slot, cause: format!("send ended with {sent:?}") });
+                    return Err(BenchError::Lost {
+                        session: conn.slot,
+                        cause: format!("send ended with {sent:?}"),
+                    });
                 }
                 self.on_sent(conn, buffer);
                 Ok(())
@@ -273,7 +285,10 @@ impl Engine {
         }
         match (cut, first_error) {
             (_, Some(error)) => Err(error),
-            (Err(_), None) => Err(BenchError::Protocol { session: conn.slot, what: "a frame of impossible length" }),
+            (Err(_), None) => Err(BenchError::Protocol {
+                session: conn.slot,
+                what: "a frame of impossible length",
+            }),
             _ => Ok(()),
         }
     }
@@ -318,7 +333,9 @@ impl Engine {
 
     fn ask(&mut self, slot: usize, work: &mut impl Work, started_ns: u64) -> bool {
         let session = &mut self.sessions[slot];
-        let Some(asked) = work.request(slot as u32, session.xid, &mut session.out) else { return false };
+        let Some(asked) = work.request(slot as u32, session.xid, &mut session.out) else {
+            return false;
+        };
         let xid = session.next_xid();
         session.inflight.push_back(Pending { started_ns, asked, xid });
         self.outstanding += 1;
@@ -332,8 +349,8 @@ impl Engine {
         }
     }
 
-    /// Sends what every session has to say: all its frames in one, or its first frame alone. A session that is still
-    /// sending keeps its bytes until that send has ended.
+    /// Sends what every session has to say: all its frames in one, or its first frame alone. A
+    /// session that is still sending keeps its bytes until that send has ended.
     fn flush(&mut self) -> Result<(), BenchError> {
         for slot in self.dirty.drain(..) {
             let session = &mut self.sessions[slot as usize];
@@ -351,7 +368,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Pings every session now and then, which busy ones do not need but idle ones do; notices a silent server.
+    /// Pings every session now and then, which busy ones do not need but idle ones do; notices a
+    /// silent server.
     fn keep_alive(&mut self, now: u64) -> Result<(), BenchError> {
         if self.outstanding > 0 && now - self.heard_ns > SILENCE.as_nanos() as u64 {
             return Err(BenchError::Silent { seconds: SILENCE.as_secs() });
@@ -387,7 +405,11 @@ enum Heard {
 }
 
 /// Matches a reply with the request that has waited longest.
-fn take_reply(head: &[u8], inflight: &mut VecDeque<Pending>, now: u64) -> Result<Heard, &'static str> {
+fn take_reply(
+    head: &[u8],
+    inflight: &mut VecDeque<Pending>,
+    now: u64,
+) -> Result<Heard, &'static str> {
     let header = wire::reply_header(head).ok_or("a frame too short for a reply")?;
     match header.xid {
         wire::XID_PING => return Ok(Heard::Ping),
@@ -399,7 +421,12 @@ fn take_reply(head: &[u8], inflight: &mut VecDeque<Pending>, now: u64) -> Result
         return Err("replies out of order");
     }
     let latency_ns = now.saturating_sub(pending.started_ns);
-    Ok(Heard::Reply(Reply { asked: pending.asked, error: header.error, first: header.first, latency_ns }))
+    Ok(Heard::Reply(Reply {
+        asked: pending.asked,
+        error: header.error,
+        first: header.first,
+        latency_ns,
+    }))
 }
 
 impl Session {

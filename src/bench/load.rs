@@ -1,4 +1,5 @@
-//! The measured load: operations drawn from the mix, warmed up, counted, timed, and told about while it runs.
+//! The measured load: operations drawn from the mix, warmed up, counted, timed, and told about
+//! while it runs.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,12 +23,19 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), BenchError> {
     let payload = vec![b'r'; args.payload as usize];
     let spin = Duration::from_micros(args.spin);
     let (sessions, timeout_ms, one_by_one) = (args.sessions, args.timeout, args.one_by_one);
-    let target = Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo, one_by_one };
+    let target =
+        Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo, one_by_one };
     let mut engine = Engine::connect(&target)?;
     if !args.echo {
         let nodes = args.preload.unwrap_or(args.nodes);
-        Preload { tree: &tree, nodes, batch: args.preload_batch, payload: &payload, quiet: args.quiet }
-            .run(&mut engine)?;
+        Preload {
+            tree: &tree,
+            nodes,
+            batch: args.preload_batch,
+            payload: &payload,
+            quiet: args.quiet,
+        }
+        .run(&mut engine)?;
     }
     if args.duration > 0.0 {
         let mut load = Load::new(args, tree, payload);
@@ -123,12 +131,17 @@ struct Progress {
 
 impl<'a> Load<'a> {
     fn new(args: &'a LoadArgs, mut tree: Tree, payload: Vec<u8>) -> Self {
-        let templates =
-            Op::ALL.map(|op| args.mix.ops().any(|used| used == op).then(|| Template::new(op, &tree, &payload)));
-        // Paths that sessions create on their own must be new in every run; nothing else looks at the clock's time.
+        let templates = Op::ALL.map(|op| {
+            args.mix.ops().any(|used| used == op).then(|| Template::new(op, &tree, &payload))
+        });
+        // Paths that sessions create on their own must be new in every run; nothing else looks at
+        // the clock's time.
         let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         tree.root = format!("{}/r{run:x}", tree.root);
-        let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("bounds and digits are in range");
+        let histogram = || {
+            Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+                .expect("bounds and digits are in range")
+        };
         Load {
             args,
             tree,
@@ -149,11 +162,19 @@ impl<'a> Load<'a> {
 
     fn report(self) -> Result<Report, BenchError> {
         if self.measured == 0 {
-            return Err(BenchError::Option("nothing was measured: the run was too short".to_owned()));
+            return Err(BenchError::Option(
+                "nothing was measured: the run was too short".to_owned(),
+            ));
         }
         let mut all = self.latencies[0].clone();
-        self.latencies[1..].iter().for_each(|other| all.add(other).expect("all histograms have the same bounds"));
-        let by_op = Op::ALL.into_iter().zip(self.latencies).filter(|(_, latencies)| !latencies.is_empty()).collect();
+        self.latencies[1..]
+            .iter()
+            .for_each(|other| all.add(other).expect("all histograms have the same bounds"));
+        let by_op = Op::ALL
+            .into_iter()
+            .zip(self.latencies)
+            .filter(|(_, latencies)| !latencies.is_empty())
+            .collect();
         let used = |before: Usage, after: Usage| after.cpu_us.saturating_sub(before.cpu_us);
         Ok(Report {
             sessions: self.args.sessions,
@@ -166,7 +187,11 @@ impl<'a> Load<'a> {
             all,
             by_op,
             errors: self.errors,
-            server_cpu_us: self.before.server.zip(self.after.server).map(|(before, after)| used(before, after)),
+            server_cpu_us: self
+                .before
+                .server
+                .zip(self.after.server)
+                .map(|(before, after)| used(before, after)),
             server: self.after.server,
             client_cpu_us: used(self.before.client, self.after.client),
             machine: Machine {
@@ -178,10 +203,15 @@ impl<'a> Load<'a> {
 
     fn snapshot(&self) -> Snapshot {
         let server = self.args.pid.and_then(|pid| usage(Some(pid)));
-        Snapshot { server, client: usage(None).unwrap_or_default(), machine: machine().unwrap_or_default() }
+        Snapshot {
+            server,
+            client: usage(None).unwrap_or_default(),
+            machine: machine().unwrap_or_default(),
+        }
     }
 
-    /// A create or delete of a znode of the session's own: deletes what it has created, creates if nothing is left.
+    /// A create or delete of a znode of the session's own: deletes what it has created, creates if
+    /// nothing is left.
     fn request_own(&mut self, op: Op, session: u32, xid: i32, out: &mut Vec<u8>) -> Asked {
         let own = &mut self.own[session as usize];
         if op == Op::Delete && own.deleted < own.created {
@@ -201,12 +231,20 @@ impl<'a> Load<'a> {
             return;
         }
         if !self.args.quiet {
-            let stage = if matches!(self.stage, Stage::Warming { .. }) { "warming up" } else { "measuring" };
+            let stage = if matches!(self.stage, Stage::Warming { .. }) {
+                "warming up"
+            } else {
+                "measuring"
+            };
             let rate = progress.replies as f64 * 1e9 / elapsed as f64;
             let slowest = progress.slowest_ns as f64 / 1e6;
-            eprintln!("{:4} s  {stage}  {rate:9.0} op/s  slowest {slowest:8.3} ms", progress.second);
+            eprintln!(
+                "{:4} s  {stage}  {rate:9.0} op/s  slowest {slowest:8.3} ms",
+                progress.second
+            );
         }
-        *progress = Progress { told_ns: now_ns, second: progress.second + 1, ..Progress::default() };
+        *progress =
+            Progress { told_ns: now_ns, second: progress.second + 1, ..Progress::default() };
     }
 }
 
@@ -254,7 +292,8 @@ impl Work for Load<'_> {
             }
             Stage::Measuring { since_ns } => {
                 self.measured_ns = now_ns - since_ns;
-                let over = self.measured_ns as f64 >= self.args.duration * 1e9 || self.measured >= self.args.ops;
+                let over = self.measured_ns as f64 >= self.args.duration * 1e9
+                    || self.measured >= self.args.ops;
                 if over {
                     self.after = self.snapshot();
                     self.stage = Stage::Done;

@@ -1,4 +1,5 @@
-//! Which operation comes next, on which znode: weights and a small generator of random numbers, seeded.
+//! Which operation comes next, on which znode: weights and a small generator of random numbers,
+//! seeded.
 
 use std::str::FromStr;
 
@@ -44,8 +45,11 @@ impl FromStr for Mix {
                 let known: Vec<_> = Op::ALL.iter().map(|op| op.name()).collect();
                 format!("no operation is called {name:?}; there are {}", known.join(", "))
             })?;
-            let weight = weight.trim().parse().ok().filter(|weight| (0..=1_000_000).contains(weight));
-            match weight.ok_or_else(|| format!("{part:?}: the weight must be a number up to 1000000"))? {
+            let weight =
+                weight.trim().parse().ok().filter(|weight| (0..=1_000_000).contains(weight));
+            match weight
+                .ok_or_else(|| format!("{part:?}: the weight must be a number up to 1000000"))?
+            {
                 0 => {}
                 weight => weights.push((op, weight)),
             }

@@ -1,12 +1,14 @@
 //! The load generator, for any ZooKeeper server, and the two floors to hold its figures against.
 //!
-//! `ringkeeper bench` drives a server over a raw ring, one thread for any number of sessions. `bench echo-server` is
-//! the floor of the network path: it answers the same frames with replies of the same size and does nothing else.
-//! `bench durable-write` is the floor of a write: how long the directory's device takes to make 4 KiB durable.
+//! `ringkeeper bench` drives a server over a raw ring, one thread for any number of sessions.
+//! `bench echo-server` is the floor of the network path: it answers the same frames with replies of
+//! the same size and does nothing else. `bench durable-write` is the floor of a write: how long the
+//! directory's device takes to make 4 KiB durable.
 //!
-//! One file per part: [`args`] what a person may ask for, [`wire`] the frames, [`mix`] which operation comes next,
-//! [`engine`] sessions and their completion loop, [`load`] the measured work, [`preload`] the tree it works on,
-//! [`process`] what the server's process has used, [`report`] what is printed.
+//! One file per part: [`args`] what a person may ask for, [`wire`] the frames, [`mix`] which
+//! operation comes next, [`engine`] sessions and their completion loop, [`load`] the measured work,
+//! [`preload`] the tree it works on, [`process`] what the server's process has used, [`report`]
+//! what is printed.
 
 mod args;
 mod durable;
@@ -35,8 +37,8 @@ use crate::runtime::ring::{RingConfig, RingError, RingUnavailable};
 pub use args::BenchArgs;
 use args::Floor;
 
-/// Runs what the arguments ask for, prints its report to the standard output and its progress to the standard error.
-/// Exit code 1 if it could not be run to its end or if nothing was measured.
+/// Runs what the arguments ask for, prints its report to the standard output and its progress to
+/// the standard error. Exit code 1 if it could not be run to its end or if nothing was measured.
 pub fn run(args: BenchArgs) -> ExitCode {
     let done = match args.floor {
         Some(Floor::EchoServer(args)) => echo::serve(&args),
@@ -93,10 +95,18 @@ impl fmt::Display for BenchError {
             BenchError::Ring(error) => write!(f, "{error}"),
             BenchError::RingFailed(error) => write!(f, "{error}"),
             BenchError::Io { doing, error } => write!(f, "{doing}: {error}"),
-            BenchError::Protocol { session, what } => write!(f, "session {session}: the server sent {what}"),
-            BenchError::Lost { session, cause } => write!(f, "session {session} lost its connection: {cause}"),
-            BenchError::Refused { what, code } => write!(f, "the server refused {what} with error {code}"),
-            BenchError::Silent { seconds } => write!(f, "no reply for {seconds} s; is the server alive?"),
+            BenchError::Protocol { session, what } => {
+                write!(f, "session {session}: the server sent {what}")
+            }
+            BenchError::Lost { session, cause } => {
+                write!(f, "session {session} lost its connection: {cause}")
+            }
+            BenchError::Refused { what, code } => {
+                write!(f, "the server refused {what} with error {code}")
+            }
+            BenchError::Silent { seconds } => {
+                write!(f, "no reply for {seconds} s; is the server alive?")
+            }
             BenchError::Option(what) => write!(f, "{what}"),
         }
     }

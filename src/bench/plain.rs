@@ -1,4 +1,5 @@
-//! A client that does one thing at a time, on a blocking socket, and the handshake of every session.
+//! A client that does one thing at a time, on a blocking socket, and the handshake of every
+//! session.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,14 +24,16 @@ impl Plain {
         Ok(Plain { socket, xid: 0, reply: Vec::new() })
     }
 
-    /// Sends the one request that `frame` holds and returns the error code of its reply. Events are passed over.
+    /// Sends the one request that `frame` holds and returns the error code of its reply. Events are
+    /// passed over.
     pub(super) fn ask(&mut self, frame: &mut [u8]) -> io::Result<i32> {
         self.xid = self.xid.checked_add(1).unwrap_or(1);
         wire::set_xid(frame, self.xid);
         self.socket.write_all(frame)?;
         loop {
             self.read_frame()?;
-            let header = wire::reply_header(&self.reply).ok_or_else(|| io::Error::other("no reply"))?;
+            let header =
+                wire::reply_header(&self.reply).ok_or_else(|| io::Error::other("no reply"))?;
             if header.xid == self.xid {
                 return Ok(header.error);
             }
@@ -64,7 +67,8 @@ pub(super) fn await_session(socket: &mut TcpStream) -> io::Result<()> {
     socket.read_exact(&mut length)?;
     let mut answer = [0; CONNECT_RESPONSE_BYTES_MAX];
     let bytes = u32::from_be_bytes(length) as usize;
-    let answer = answer.get_mut(..bytes).ok_or_else(|| io::Error::other("no ZooKeeper answers there"))?;
+    let answer =
+        answer.get_mut(..bytes).ok_or_else(|| io::Error::other("no ZooKeeper answers there"))?;
     socket.read_exact(answer)?;
     if answer.get(4..8) == Some(&[0; 4]) {
         return Err(io::Error::other("the server refused the session"));

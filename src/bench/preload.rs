@@ -33,12 +33,17 @@ impl Preload<'_> {
         engine.run(&mut Creates::new(roots.len() as u64, 1, &[], root).in_order(), 16, None)?;
         let dirs = self.tree.dir(last) + 1;
         engine.run(&mut Creates::new(dirs, 1, &[], |dir| self.tree.dir_path(dir)), 64, None)?;
-        let mut leaves = Creates::new(self.nodes, self.batch, self.payload, |node| self.tree.node_path(node));
+        let mut leaves =
+            Creates::new(self.nodes, self.batch, self.payload, |node| self.tree.node_path(node));
         leaves.progress = (!self.quiet).then_some(0);
         engine.run(&mut leaves, (256 / self.batch).clamp(4, 64) as u32, None)?;
         if !self.quiet {
             let seconds = started.elapsed().as_secs_f64();
-            eprintln!("preloaded {} znodes in {seconds:.1} s, {:.0}/s", self.nodes, self.nodes as f64 / seconds);
+            eprintln!(
+                "preloaded {} znodes in {seconds:.1} s, {:.0}/s",
+                self.nodes,
+                self.nodes as f64 / seconds
+            );
         }
         Ok(())
     }
@@ -64,7 +69,9 @@ impl Work for Look {
         self.found = Some(match reply.error {
             0 => true,
             NO_NODE => false,
-            code => return Err(BenchError::Refused { what: format!("exists {}", self.path), code }),
+            code => {
+                return Err(BenchError::Refused { what: format!("exists {}", self.path), code });
+            }
         });
         Ok(())
     }
@@ -93,7 +100,17 @@ struct Creates<'a, F> {
 impl<'a, F: Fn(u64) -> String> Creates<'a, F> {
     fn new(total: u64, batch: u64, payload: &'a [u8], path: F) -> Self {
         let again = VecDeque::new();
-        Creates { path, payload, total, batch, next: 0, done: 0, again, in_order: false, progress: None }
+        Creates {
+            path,
+            payload,
+            total,
+            batch,
+            next: 0,
+            done: 0,
+            again,
+            in_order: false,
+            progress: None,
+        }
     }
 
     fn in_order(mut self) -> Self {
@@ -111,8 +128,10 @@ impl<F: Fn(u64) -> String> Work for Creates<'_, F> {
         if self.in_order && session != 0 {
             return None;
         }
-        let single =
-            self.again.pop_front().or_else(|| (self.batch == 1 && self.next < self.total).then_some(self.next));
+        let single = self
+            .again
+            .pop_front()
+            .or_else(|| (self.batch == 1 && self.next < self.total).then_some(self.next));
         if let Some(node) = single {
             self.next = self.next.max(node + 1);
             wire::append_create(out, xid, &(self.path)(node), self.payload);
@@ -134,7 +153,12 @@ impl<F: Fn(u64) -> String> Work for Creates<'_, F> {
             (Op::Multi, 0) if reply.first == MULTI_ERROR => self.again.extend(self.batch_at(tag)),
             (Op::Multi, 0) => self.done += self.batch_at(tag).count() as u64,
             (Op::Create, 0 | NODE_EXISTS) => self.done += 1,
-            (_, code) => return Err(BenchError::Refused { what: format!("create {}", (self.path)(tag)), code }),
+            (_, code) => {
+                return Err(BenchError::Refused {
+                    what: format!("create {}", (self.path)(tag)),
+                    code,
+                });
+            }
         }
         Ok(())
     }

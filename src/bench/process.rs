@@ -1,12 +1,13 @@
-//! What a process has used, CPU time of all its threads and resident memory, and what the machine has done, from `/proc`.
+//! What a process has used, CPU time of all its threads and resident memory, and what the machine
+//! has done, from `/proc`.
 
 use std::fs;
 
 /// CPU time and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// User and system time of all threads, living and gone, in microseconds; the kernel counts it in hundredths
-    /// of a second.
+    /// User and system time of all threads, living and gone, in microseconds; the kernel counts it
+    /// in hundredths of a second.
     pub(super) cpu_us: u64,
     /// Resident memory in bytes.
     pub(super) rss_bytes: u64,
@@ -42,13 +43,16 @@ pub(super) fn machine() -> Option<Machine> {
     Some(Machine { busy_us: us(busy), idle_us: us(idle) })
 }
 
-/// Of the line that sums all processors up: user, nice, system, idle, iowait, irq, softirq. What was stolen by the host
-/// is neither.
+/// Of the line that sums all processors up: user, nice, system, idle, iowait, irq, softirq. What
+/// was stolen by the host is neither.
 fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields: Vec<u64> = line.split_ascii_whitespace().take(7).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<u64> =
+        line.split_ascii_whitespace().take(7).filter_map(|field| field.parse().ok()).collect();
     match fields[..] {
-        [user, nice, system, idle, iowait, irq, softirq] => Some((user + nice + system + irq + softirq, idle + iowait)),
+        [user, nice, system, idle, iowait, irq, softirq] => {
+            Some((user + nice + system + irq + softirq, idle + iowait))
+        }
         _ => None,
     }
 }

@@ -66,8 +66,9 @@ pub(super) fn percentiles_json(latencies: &Histogram<u64>) -> Value {
 
 /// The same for people.
 pub(super) fn percentiles_text(latencies: &Histogram<u64>) -> String {
-    let parts =
-        QUANTILES.iter().map(|(name, quantile)| format!("{name} {}", us(latencies.value_at_quantile(*quantile))));
+    let parts = QUANTILES
+        .iter()
+        .map(|(name, quantile)| format!("{name} {}", us(latencies.value_at_quantile(*quantile))));
     let parts: Vec<_> = parts.chain([format!("max {}", us(latencies.max()))]).collect();
     parts.join("  ")
 }
@@ -78,7 +79,8 @@ fn to_json(report: &Report) -> Value {
         .by_op
         .iter()
         .map(|(op, latencies)| {
-            let value = json!({ "ops": latencies.len(), "latency_us": percentiles_json(latencies) });
+            let value =
+                json!({ "ops": latencies.len(), "latency_us": percentiles_json(latencies) });
             (op.name().to_owned(), value)
         })
         .collect();
@@ -124,7 +126,12 @@ fn to_text(report: &Report) -> String {
     );
     if report.by_op.len() > 1 {
         for (op, latencies) in &report.by_op {
-            text += &format!("  {:<10} {}  ({})\n", op.name(), percentiles_text(latencies), latencies.len());
+            text += &format!(
+                "  {:<10} {}  ({})\n",
+                op.name(),
+                percentiles_text(latencies),
+                latencies.len()
+            );
         }
     }
     if let Some(cpu_us) = report.server_cpu_us {
@@ -183,11 +190,19 @@ mod tests {
         let (text, json) = (to_text(&report), to_json(&report));
         assert_eq!(json["ops_per_second"], 500.0);
         assert_eq!(json["server_cpu_us_per_op"], 3.0);
-        assert_eq!((&json["machine_cpu_us_per_op"], &json["machine_idle"]), (&json!(6.0), &json!(0.25)));
+        assert_eq!(
+            (&json["machine_cpu_us_per_op"], &json["machine_idle"]),
+            (&json!(6.0), &json!(0.25))
+        );
         assert_eq!(json["latency_us"]["p50"], 500.22);
-        for part in
-            ["500 op/s", "p50 500.22", "3.00 us/op", "7 MiB, peak 8 MiB", "5 x get answered -101", "6.00 us/op, 25 %"]
-        {
+        for part in [
+            "500 op/s",
+            "p50 500.22",
+            "3.00 us/op",
+            "7 MiB, peak 8 MiB",
+            "5 x get answered -101",
+            "6.00 us/op, 25 %",
+        ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
     }

@@ -1,5 +1,5 @@
-//! A bare server on one ring: connections, frames and replies, and nothing of ZooKeeper. What it does with a frame is
-//! its [`Service`]'s affair.
+//! A bare server on one ring: connections, frames and replies, and nothing of ZooKeeper. What it
+//! does with a frame is its [`Service`]'s affair.
 
 use std::io;
 use std::mem;
@@ -17,10 +17,12 @@ pub(super) trait Service {
     /// Takes a frame's head and either appends the reply to `out` now or answers later.
     fn frame(&mut self, conn: Token, head: &[u8], out: &mut Vec<u8>);
 
-    /// Takes the bytes of the frames that [`Service::frame`] has just been told of, or parts of them.
+    /// Takes the bytes of the frames that [`Service::frame`] has just been told of, or parts of
+    /// them.
     fn bytes(&mut self, _bytes: &[u8]) {}
 
-    /// Takes a completion of its own, and may queue operations. Pushes what can be answered now to `answers`.
+    /// Takes a completion of its own, and may queue operations. Pushes what can be answered now to
+    /// `answers`.
     fn event(&mut self, _event: Event, _answers: &mut Vec<(Token, Xid)>) -> Result<(), BenchError> {
         Ok(())
     }
@@ -34,7 +36,8 @@ pub(super) trait Service {
 /// An xid as it stands in a frame.
 pub(super) type Xid = [u8; 4];
 
-/// Listens on `address`, says so as `name`, and serves until `duration` is over or a signal ends the process.
+/// Listens on `address`, says so as `name`, and serves until `duration` is over or a signal ends
+/// the process.
 pub(super) fn serve(
     name: &str,
     address: SocketAddr,
@@ -45,8 +48,10 @@ pub(super) fn serve(
 ) -> Result<(), BenchError> {
     let listener = listen(address).map_err(BenchError::io(format!("listening on {address}")))?;
     // The sockets that it accepts inherit this.
-    rustix::net::sockopt::set_tcp_nodelay(&listener, true)
-        .map_err(|error| BenchError::Io { doing: "setting TCP_NODELAY".to_owned(), error: error.into() })?;
+    rustix::net::sockopt::set_tcp_nodelay(&listener, true).map_err(|error| BenchError::Io {
+        doing: "setting TCP_NODELAY".to_owned(),
+        error: error.into(),
+    })?;
     let mut ring = Ring::new(super::ring_config(spin))?;
     ring.accept(LISTENER, listener.as_fd())?;
     eprintln!("{name} on {address}");
@@ -64,8 +69,8 @@ pub(super) fn serve(
     Ok(())
 }
 
-/// Listens, trying for a while: the kernel tears the ring of a killed process down in the background, and until that
-/// is done its multishot accept holds the port.
+/// Listens, trying for a while: the kernel tears the ring of a killed process down in the
+/// background, and until that is done its multishot accept holds the port.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let deadline = Instant::now() + BIND_TIME;
     loop {
@@ -116,7 +121,9 @@ impl<S: Service> Served<S> {
                 let cut = at.cutter.cut(&chunk, |head| service.frame(conn, head, &mut at.out));
                 service.bytes(&chunk);
                 match &at.socket {
-                    Some(socket) if !armed && cut.is_ok() => conns.ring.receive(conn, socket.as_fd())?,
+                    Some(socket) if !armed && cut.is_ok() => {
+                        conns.ring.receive(conn, socket.as_fd())?
+                    }
                     Some(socket) if cut.is_err() => conns.ring.cancel_all(conn, socket.as_fd())?,
                     _ => {}
                 }
@@ -151,7 +158,8 @@ impl Conns {
         let token = before.map_or(Token::new(slot, 0), |conn| conn.token.next_generation());
         self.ring.receive(token, socket.as_fd())?;
         let (out, spare, cutter) = (Vec::new(), Vec::new(), FrameCutter::default());
-        let conn = Conn { socket: Some(socket), token, cutter, out, spare, sending: false, dirty: false };
+        let conn =
+            Conn { socket: Some(socket), token, cutter, out, spare, sending: false, dirty: false };
         match self.conns.get_mut(slot as usize) {
             Some(old) => *old = conn,
             None => self.conns.push(conn),
@@ -226,12 +234,18 @@ impl Replies {
 
     /// Appends the reply to the request whose head this is.
     pub(super) fn append(&self, out: &mut Vec<u8>, head: &[u8]) {
-        let code = head.get(8..12).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| i32::from_be_bytes(*bytes));
+        let code = head
+            .get(8..12)
+            .and_then(|bytes| bytes.first_chunk())
+            .map_or(0, |bytes| i32::from_be_bytes(*bytes));
         self.append_to(code, xid_of(head), out);
     }
 
     fn append_to(&self, code: i32, xid: Xid, out: &mut Vec<u8>) {
-        let reply = usize::try_from(code).ok().and_then(|code| self.by_code.get(code)).unwrap_or(&self.by_code[0]);
+        let reply = usize::try_from(code)
+            .ok()
+            .and_then(|code| self.by_code.get(code))
+            .unwrap_or(&self.by_code[0]);
         let start = out.len();
         out.extend_from_slice(reply);
         out[start + 4..start + 8].copy_from_slice(&xid);

@@ -1,4 +1,5 @@
-//! The engine against small servers: the echo, one that stalls, one that hangs up, one that answers nonsense.
+//! The engine against small servers: the echo, one that stalls, one that hangs up, one that answers
+//! nonsense.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +15,9 @@ use super::{BenchError, durable_server, echo};
 #[test]
 fn a_closed_loop_keeps_its_window_and_gets_every_reply() {
     let server = free_address();
-    thread::spawn(move || echo::serve(&EchoArgs { listen: server, payload: 5000, core: None, spin: 0, duration: 5.0 }));
+    thread::spawn(move || {
+        echo::serve(&EchoArgs { listen: server, payload: 5000, core: None, spin: 0, duration: 5.0 })
+    });
     let mut work = Counted::new(2000);
     engine(server, 3).run(&mut work, 7, None).expect("the echo serves");
     assert_eq!((work.asked, work.latencies_ns.len()), (2000, 2000));
@@ -50,7 +53,8 @@ fn one_by_one_sends_a_request_at_a_time() {
     let ended = engine.run(&mut Counted::new(100), 50, None);
     assert!(matches!(ended, Err(BenchError::Lost { .. })), "{ended:?}");
     let (sent, frame) = told.recv().expect("the server has got something");
-    // Fifty are due. The next may have followed before it was read; all in one piece would be all of them.
+    // Fifty are due. The next may have followed before it was read; all in one piece would be all
+    // of them.
     assert!(sent % frame == 0 && sent < 50 * frame, "{sent} bytes at once, in frames of {frame}");
 }
 
@@ -60,7 +64,15 @@ fn the_durable_server_answers_whatever_the_way_and_goes_round_its_file() {
         let dir = tempfile::tempdir().expect("a directory");
         let server = free_address();
         let (dir_path, payload, duration) = (dir.path().to_owned(), 128, 20.0);
-        let args = DurableServerArgs { listen: server, way, dir: dir_path, file_mib: 1, payload, core: None, duration };
+        let args = DurableServerArgs {
+            listen: server,
+            way,
+            dir: dir_path,
+            file_mib: 1,
+            payload,
+            core: None,
+            duration,
+        };
         thread::spawn(move || durable_server::serve(&args));
         let mut work = Counted::new(20_000);
         engine(server, 3).run(&mut work, 50, None).expect("the durable server serves");
@@ -81,7 +93,10 @@ fn a_server_that_hangs_up_ends_the_run() {
 fn a_reply_to_something_else_ends_the_run() {
     let server = serve_one(|socket| while answer(socket, 1) {});
     let ended = engine(server, 1).run(&mut Counted::new(100), 2, None);
-    assert!(matches!(ended, Err(BenchError::Protocol { what: "replies out of order", .. })), "{ended:?}");
+    assert!(
+        matches!(ended, Err(BenchError::Protocol { what: "replies out of order", .. })),
+        "{ended:?}"
+    );
 }
 
 /// Asks a number of times and remembers how long each took.
@@ -104,7 +119,8 @@ impl Work for Counted {
             return None;
         }
         self.asked += 1;
-        self.outstanding_max = self.outstanding_max.max(self.asked - self.latencies_ns.len() as u64);
+        self.outstanding_max =
+            self.outstanding_max.max(self.asked - self.latencies_ns.len() as u64);
         wire::append_path(out, xid, Op::Get, "/some/path");
         Some(Asked { op: Op::Get, tag: self.asked })
     }
@@ -133,11 +149,20 @@ fn engine(server: SocketAddr, sessions: u32) -> Engine {
 }
 
 fn target(server: SocketAddr, sessions: u32) -> Target {
-    Target { server, sessions, timeout_ms: 30_000, spin: Duration::ZERO, echo: true, one_by_one: false }
+    Target {
+        server,
+        sessions,
+        timeout_ms: 30_000,
+        spin: Duration::ZERO,
+        echo: true,
+        one_by_one: false,
+    }
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port is free")
 }
 
 /// Serves one connection on a thread of its own.

@@ -1,5 +1,6 @@
-//! The frames of the load: requests as templates in which a few bytes are patched, replies of which only the header
-//! is read. It holds only what a load generator needs of ZooKeeper's client protocol.
+//! The frames of the load: requests as templates in which a few bytes are patched, replies of which
+//! only the header is read. It holds only what a load generator needs of ZooKeeper's client
+//! protocol.
 
 /// Operations that a load may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +20,8 @@ pub(super) enum Op {
 
 impl Op {
     /// Those that a mix may name.
-    pub(super) const ALL: [Op; 6] = [Op::Get, Op::Exists, Op::Children, Op::Set, Op::Create, Op::Delete];
+    pub(super) const ALL: [Op; 6] =
+        [Op::Get, Op::Exists, Op::Children, Op::Set, Op::Create, Op::Delete];
 
     /// The name in `--mix` and in reports.
     pub(super) const fn name(self) -> &'static str {
@@ -49,7 +51,8 @@ impl Op {
         }
     }
 
-    /// Bytes of a successful reply after its header, in an echo: a Stat, data and a Stat, a path, or nothing.
+    /// Bytes of a successful reply after its header, in an echo: a Stat, data and a Stat, a path,
+    /// or nothing.
     pub(super) const fn reply_body_bytes(code: i32, payload: usize, path: usize) -> usize {
         match code {
             1 => 4 + path,
@@ -60,7 +63,8 @@ impl Op {
     }
 }
 
-/// The shape of the tree: `<root>/d000001/n000002`, all names of one length, so that frames are too.
+/// The shape of the tree: `<root>/d000001/n000002`, all names of one length, so that frames are
+/// too.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) root: String,
@@ -89,7 +93,8 @@ impl Tree {
     }
 }
 
-/// One operation's request, encoded once; [`Template::append`] copies it and patches xid and path digits.
+/// One operation's request, encoded once; [`Template::append`] copies it and patches xid and path
+/// digits.
 pub(super) struct Template {
     frame: Vec<u8>,
     /// Where the digits of the parent and of the leaf stand, 0 where there are none.
@@ -144,7 +149,12 @@ pub(super) fn append_create(out: &mut Vec<u8>, xid: i32, path: &str, payload: &[
 }
 
 /// Appends a multi of creates.
-pub(super) fn append_multi(out: &mut Vec<u8>, xid: i32, paths: impl Iterator<Item = String>, payload: &[u8]) {
+pub(super) fn append_multi(
+    out: &mut Vec<u8>,
+    xid: i32,
+    paths: impl Iterator<Item = String>,
+    payload: &[u8],
+) {
     let start = begin(out, Op::Multi.code());
     for path in paths {
         put_int(out, Op::Create.code());
@@ -215,7 +225,8 @@ pub(super) fn connect_request(timeout_ms: u32) -> Vec<u8> {
 pub(super) struct ReplyHeader {
     pub(super) xid: i32,
     pub(super) error: i32,
-    /// The four bytes after the header, if there are any: in a multi's reply the type of its first result.
+    /// The four bytes after the header, if there are any: in a multi's reply the type of its first
+    /// result.
     pub(super) first: i32,
 }
 
@@ -229,9 +240,13 @@ pub(super) struct FrameCutter {
 }
 
 impl FrameCutter {
-    /// Calls `each` for every frame whose head is complete, with that head's bytes: length and what follows it, up to
-    /// 24 bytes. `Err` for a length that no frame has.
-    pub(super) fn cut(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), BadLength> {
+    /// Calls `each` for every frame whose head is complete, with that head's bytes: length and what
+    /// follows it, up to 24 bytes. `Err` for a length that no frame has.
+    pub(super) fn cut(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), BadLength> {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -257,7 +272,11 @@ impl FrameCutter {
     }
 
     /// Adds bytes to a head that a boundary has cut; returns those after it.
-    fn gather<'b>(&mut self, bytes: &'b [u8], each: &mut impl FnMut(&[u8])) -> Result<&'b [u8], BadLength> {
+    fn gather<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        each: &mut impl FnMut(&[u8]),
+    ) -> Result<&'b [u8], BadLength> {
         let want = match self.head.first_chunk::<4>() {
             Some(length) if self.have >= 4 => frame_bytes(*length)?.min(HEAD_BYTES),
             _ => 4,
@@ -284,13 +303,18 @@ pub(super) struct BadLength;
 
 /// Reads the header of a reply from a frame's head, or `None` where it is too short for one.
 pub(super) fn reply_header(head: &[u8]) -> Option<ReplyHeader> {
-    let int = |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).map(|b| i32::from_be_bytes(*b));
+    let int = |at: usize| {
+        head.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).map(|b| i32::from_be_bytes(*b))
+    };
     Some(ReplyHeader { xid: int(4)?, error: int(16)?, first: int(20).unwrap_or(0) })
 }
 
 /// How many of `bytes`, which begin with a frame, that frame takes up.
 pub(super) fn first_frame_bytes(bytes: &[u8]) -> usize {
-    bytes.first_chunk().map_or(bytes.len(), |length| 4 + u32::from_be_bytes(*length) as usize).min(bytes.len())
+    bytes
+        .first_chunk()
+        .map_or(bytes.len(), |length| 4 + u32::from_be_bytes(*length) as usize)
+        .min(bytes.len())
 }
 
 fn frame_bytes(length: [u8; 4]) -> Result<usize, BadLength> {
@@ -412,7 +436,9 @@ mod tests {
         for size in 1..bytes.len() {
             let (mut cutter, mut seen) = (FrameCutter::default(), Vec::new());
             for piece in bytes.chunks(size) {
-                cutter.cut(piece, |head| seen.push(reply_header(head).expect("whole headers"))).expect("sane lengths");
+                cutter
+                    .cut(piece, |head| seen.push(reply_header(head).expect("whole headers")))
+                    .expect("sane lengths");
             }
             let found: Vec<_> = seen.iter().map(|header| (header.xid, header.error)).collect();
             assert_eq!(found, (0..6).map(|n| (n, -n)).collect::<Vec<_>>(), "pieces of {size}");

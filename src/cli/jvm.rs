@@ -1,5 +1,5 @@
-//! The words after `ringkeeper server`, read as a JVM's command line: `-D` flags anywhere, a JVM's own flags and
-//! ZooKeeper's main classes passed over; what is left are the server's arguments.
+//! The words after `ringkeeper server`, read as a JVM's command line: `-D` flags anywhere, a JVM's
+//! own flags and ZooKeeper's main classes passed over; what is left are the server's arguments.
 
 use std::fmt;
 
@@ -20,7 +20,12 @@ pub struct UnknownFlag(String);
 
 impl fmt::Display for UnknownFlag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no flag of the server; settings are given as -Dkey=value or in a configuration file", self.0)
+        write!(
+            f,
+            "{} is no flag of the server; settings are given as -Dkey=value or in a configuration \
+             file",
+            self.0
+        )
     }
 }
 
@@ -114,12 +119,21 @@ mod tests {
             ("zoo.cfg", &[], &["zoo.cfg"]),
             ("-Da=b zoo.cfg -Dc", &["a=b", "c="], &["zoo.cfg"]),
             ("2181 /d -Da=b 2000 10", &["a=b"], &["2181", "/d", "2000", "10"]),
-            ("-Xmx1g -XX:+UseG1GC -server -verbose:gc -javaagent:/x.jar zoo.cfg", &[], &["zoo.cfg"]),
+            (
+                "-Xmx1g -XX:+UseG1GC -server -verbose:gc -javaagent:/x.jar zoo.cfg",
+                &[],
+                &["zoo.cfg"],
+            ),
             ("-cp /a/*:/b --add-opens java.base/a=b --add-opens=x zoo.cfg", &[], &["zoo.cfg"]),
             ("org.apache.zookeeper.server.quorum.QuorumPeerMain zoo.cfg", &[], &["zoo.cfg"]),
-            ("-Da=b org.apache.zookeeper.server.ZooKeeperServerMain 2181 /d", &["a=b"], &["2181", "/d"]),
+            (
+                "-Da=b org.apache.zookeeper.server.ZooKeeperServerMain 2181 /d",
+                &["a=b"],
+                &["2181", "/d"],
+            ),
         ] {
-            let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            let owned =
+                |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
             assert_eq!(parse(line), Ok((owned(flags), owned(arguments))), "{line:?}");
         }
     }

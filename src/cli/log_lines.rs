@@ -1,11 +1,12 @@
-//! The form of a log line: that of the pattern in Apache's `logback.xml`, since collectors and scripts parse it.
+//! The form of a log line: that of the pattern in Apache's `logback.xml`, since collectors and
+//! scripts parse it.
 //!
 //! ```text
 //! 2026-11-26 01:02:03,456 [myid:] - INFO  [main:server::start@204] - clients: 127.0.0.1:2181
 //! ```
 //!
-//! Time (UTC, ISO 8601 with milliseconds), the server's id, level, thread, module with line, text. A line is one line:
-//! control characters in the text, which a client may have chosen, are escaped.
+//! Time (UTC, ISO 8601 with milliseconds), the server's id, level, thread, module with line, text.
+//! A line is one line: control characters in the text, which a client may have chosen, are escaped.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -50,14 +51,17 @@ mod tests {
         let mut builder = Record::builder();
         let builder = builder.level(log::Level::Info).line(Some(7));
         let record = builder.module_path(Some("ringkeeper::server::start"));
-        write_line(&mut out, &record.args(format_args!("{text}")).build(), 1_795_654_923_456).expect("memory takes it");
+        write_line(&mut out, &record.args(format_args!("{text}")).build(), 1_795_654_923_456)
+            .expect("memory takes it");
         String::from_utf8(out).expect("text")
     }
 
     #[test]
     fn a_line_has_the_form_of_apaches() {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
-        let wanted = format!("2026-11-26 01:02:03,456 [myid:] - INFO  [{thread}:server::start@7] - clients: here\n");
+        let wanted = format!(
+            "2026-11-26 01:02:03,456 [myid:] - INFO  [{thread}:server::start@7] - clients: here\n"
+        );
         assert_eq!(line("clients: here"), wanted);
     }
 

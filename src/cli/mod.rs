@@ -1,5 +1,6 @@
-//! `ringkeeper server`: takes what a JVM with ZooKeeper's main class takes, so that scripts written for Apache start it
-//! unchanged. Words, environment and files in; a running server out, or a refusal that says what to do.
+//! `ringkeeper server`: takes what a JVM with ZooKeeper's main class takes, so that scripts written
+//! for Apache start it unchanged. Words, environment and files in; a running server out, or a
+//! refusal that says what to do.
 //!
 //! Exit codes are Apache's ([`crate::server::exit`]): 2 for usage and configuration.
 
@@ -41,7 +42,8 @@ pub fn server(args: ServerArgs) -> ExitCode {
     }
 }
 
-/// The program's arguments with the command that a JVM's flags imply: `ringkeeper -Dkey=value` means the server.
+/// The program's arguments with the command that a JVM's flags imply: `ringkeeper -Dkey=value`
+/// means the server.
 pub fn as_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let first = arguments.get(1).and_then(|word| word.to_str());
@@ -99,7 +101,8 @@ mod tests {
     }
 
     fn words(line: &str) -> Option<Vec<OsString>> {
-        let arguments = ["ringkeeper"].into_iter().chain(line.split_whitespace()).map(OsString::from);
+        let arguments =
+            ["ringkeeper"].into_iter().chain(line.split_whitespace()).map(OsString::from);
         let Command::Server(args) = Program::try_parse_from(as_command(arguments)).ok()?.command;
         Some(args.words)
     }
@@ -110,7 +113,10 @@ mod tests {
             ("server", ""),
             ("server zoo.cfg", "zoo.cfg"),
             ("server -Da=b zoo.cfg -Dc=d", "-Da=b zoo.cfg -Dc=d"),
-            ("server -Xmx1g -cp a:b -Dx=y main.Class zoo.cfg", "-Xmx1g -cp a:b -Dx=y main.Class zoo.cfg"),
+            (
+                "server -Xmx1g -cp a:b -Dx=y main.Class zoo.cfg",
+                "-Xmx1g -cp a:b -Dx=y main.Class zoo.cfg",
+            ),
             ("server 2181 /d 2000 10", "2181 /d 2000 10"),
             ("-Dzookeeper.snapCount=5", "-Dzookeeper.snapCount=5"),
             ("-Xmx1g zoo.cfg", "-Xmx1g zoo.cfg"),

@@ -1,4 +1,5 @@
-//! The identities of a connection: addauth, whoAmI, SASL's refusal, and schemes that the configuration demands.
+//! The identities of a connection: addauth, whoAmI, SASL's refusal, and schemes that the
+//! configuration demands.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use super::close_reason::CloseReason;
 use super::context::ConnContext;
 
 impl ConnContext<'_> {
-    /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the connection.
+    /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the
+    /// connection.
     pub(super) fn add_auth(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
         let Ok(packet) = AuthPacket::read(reader) else {
             self.close(CloseReason::Malformed);
@@ -76,7 +78,8 @@ impl ConnContext<'_> {
         })
     }
 
-    /// Whether the connection has proven a scheme that the configuration demands; auth and sasl need none.
+    /// Whether the connection has proven a scheme that the configuration demands; auth and sasl
+    /// need none.
     #[inline]
     pub(super) fn has_proven_enough(&self, op: OpCode) -> bool {
         match &self.shard.config.enforce_auth {

@@ -146,7 +146,8 @@ mod tests {
             counts.add(why);
             assert_eq!(counts.of(why), 1);
         }
-        let sentences: std::collections::BTreeSet<String> = CloseReason::ALL.iter().map(ToString::to_string).collect();
+        let sentences: std::collections::BTreeSet<String> =
+            CloseReason::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(sentences.len(), CloseReason::ALL.len());
     }
 }

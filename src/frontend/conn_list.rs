@@ -31,7 +31,10 @@ impl ConnList {
     }
 
     /// Takes the connection at the head.
-    pub(super) fn pop<'c>(&mut self, connections: &'c mut Connections) -> Option<&'c mut Connection> {
+    pub(super) fn pop<'c>(
+        &mut self,
+        connections: &'c mut Connections,
+    ) -> Option<&'c mut Connection> {
         while let Some(id) = self.ids.pop_front() {
             if connections.get(id).is_some() {
                 let conn = connections.get(id)?;
@@ -61,7 +64,12 @@ mod tests {
 
     fn connection(slot: u32) -> Connection {
         let peer = ([10, 0, 0, 1], 4000).into();
-        Connection::new(ConnId { slot, generation: 0 }, peer, [].into(), Now { mono_ms: 0, wall_ms: 0 })
+        Connection::new(
+            ConnId { slot, generation: 0 },
+            peer,
+            [].into(),
+            Now { mono_ms: 0, wall_ms: 0 },
+        )
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::state::ShardState;
 use super::{Effect, Frontend};
 
 impl ConnContext<'_> {
-    /// Takes up a connect request. What is wrong with it is found in Apache's order: the record, the zxid that the
-    /// client has seen, then the password; only the last is answered.
+    /// Takes up a connect request. What is wrong with it is found in Apache's order: the record,
+    /// the zxid that the client has seen, then the password; only the last is answered.
     pub(super) fn connect(&mut self, frame: &[u8]) -> Served {
         self.spend(REQUEST);
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
@@ -34,7 +34,8 @@ impl ConnContext<'_> {
         if session != SessionId::NONE && owner != self.shard.id {
             return Served::MoveTo(owner);
         }
-        // Only wrong passwords for live sessions are rate-limited; the owner may share the attacker's address.
+        // Only wrong passwords for live sessions are rate-limited; the owner may share the
+        // attacker's address.
         let lives = session != SessionId::NONE && self.tree.session_timeout(session).is_some();
         let address = self.conn.peer.ip();
         if self.may_hand_over == 0 || self.shard.core_is_full() {
@@ -47,7 +48,8 @@ impl ConnContext<'_> {
         self.shard.stats.received += 1;
         self.conn.tally.received += 1;
         self.conn.read_only = request.read_only;
-        let (min, max) = (self.shard.config.session_timeout_ms_min, self.shard.config.session_timeout_ms_max);
+        let (min, max) =
+            (self.shard.config.session_timeout_ms_min, self.shard.config.session_timeout_ms_max);
         let timeout_ms = session::negotiate(request.timeout_ms, min, max);
         let origin = Origin { shard: self.shard.id, conn: self.conn.id, xid: 0 };
         let ask = if session == SessionId::NONE {
@@ -70,13 +72,16 @@ impl ConnContext<'_> {
         Served::Done
     }
 
-    /// An id of this shard that no session has: after a reboot the clock that they come from may have gone back.
+    /// An id of this shard that no session has: after a reboot the clock that they come from may
+    /// have gone back.
     fn next_session(&mut self) -> SessionId {
         loop {
             let session = SessionId(self.shard.next_session);
-            self.shard.next_session = session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
+            self.shard.next_session =
+                session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
             let is_ours = ShardId::of(session, self.shard.config.shards) == self.shard.id;
-            if is_ours && session != SessionId::NONE && self.tree.session_timeout(session).is_none() {
+            if is_ours && session != SessionId::NONE && self.tree.session_timeout(session).is_none()
+            {
                 return session;
             }
         }
@@ -91,8 +96,17 @@ impl ConnContext<'_> {
 
 impl Frontend {
     /// The session exists from now on: the client is told, and what it has already sent is served.
-    pub(super) fn on_session_opened(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
-        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) else { return };
+    pub(super) fn on_session_opened(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        timeout_ms: i32,
+        now: Now,
+    ) {
+        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn)
+        else {
+            return;
+        };
         connection.phase = Phase::Serving;
         connection.session = session;
         connection.timeout_ms = timeout_ms;
@@ -112,11 +126,21 @@ impl Frontend {
     }
 
     /// The quorum core knows whether the session that a client came back with lives.
-    pub(super) fn on_renewed(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, valid: bool, now: Now) {
+    pub(super) fn on_renewed(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        timeout_ms: i32,
+        valid: bool,
+        now: Now,
+    ) {
         if valid {
             return self.on_session_opened(origin, session, timeout_ms, now);
         }
-        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) else { return };
+        let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn)
+        else {
+            return;
+        };
         let mut answer = Vec::new();
         ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
         self.shard.stats.sent += 1;

@@ -1,4 +1,5 @@
-//! One connection and the slab of all: what is remembered between two inputs. Idle, it is below 512 bytes.
+//! One connection and the slab of all: what is remembered between two inputs. Idle, it is below 512
+//! bytes.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -26,13 +27,14 @@ pub(super) enum Phase {
     Connecting,
     /// Requests are served.
     Serving,
-    /// Its last request, closeSession or a four-letter word, is being answered: what it still sends is dropped.
+    /// Its last request, closeSession or a four-letter word, is being answered: what it still sends
+    /// is dropped.
     Ending,
     /// The shell has been told to close it.
     Closed,
 }
 
-/// Why the next request, though complete, can not be taken up.
+/// Why the next request, though complete, cannot be taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// For the connection's own writes, or for its session.
@@ -206,10 +208,17 @@ impl Connection {
         writer.end_frame(frame);
     }
 
-    /// Counts a reply. As with Apache, a write that was refused is told as [`OpCode::ERROR`], a ping does not hide the
-    /// xid before it, and replies to addauth and SASL count as sent alone.
+    /// Counts a reply. As with Apache, a write that was refused is told as [`OpCode::ERROR`], a
+    /// ping does not hide the xid before it, and replies to addauth and SASL count as sent alone.
     #[inline]
-    pub(super) fn count_reply(&mut self, op: OpCode, xid: i32, zxid: i64, latency_ms: u32, now: Now) {
+    pub(super) fn count_reply(
+        &mut self,
+        op: OpCode,
+        xid: i32,
+        zxid: i64,
+        latency_ms: u32,
+        now: Now,
+    ) {
         let tally = &mut self.tally;
         tally.sent += 1;
         if matches!(op, OpCode::AUTH | OpCode::SASL) {
@@ -262,7 +271,11 @@ impl Connections {
     }
 
     /// The connections in up to `max` slots from `from` on, and where to go on, `None` at the end.
-    pub(super) fn range(&self, from: u32, max: u32) -> (impl Iterator<Item = &Connection>, Option<u32>) {
+    pub(super) fn range(
+        &self,
+        from: u32,
+        max: u32,
+    ) -> (impl Iterator<Item = &Connection>, Option<u32>) {
         let (from, next) = (from as usize, from.saturating_add(max));
         let slots = self.slots.get(from..self.slots.len().min(next as usize)).unwrap_or_default();
         let connections = slots.iter().flatten().map(|connection| &**connection);
@@ -283,4 +296,5 @@ impl Connections {
     }
 }
 
-const _: () = assert!(size_of::<Connection>() <= 400, "thousands of idle sessions are the common case");
+const _: () =
+    assert!(size_of::<Connection>() <= 400, "thousands of idle sessions are the common case");

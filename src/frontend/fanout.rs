@@ -1,7 +1,8 @@
 //! Events that many connections watch for: they go out in slices, a part of every turn.
 //!
-//! The watches are spent at once. Whatever else is written to a connection comes after the events that
-//! it is owed, so that its order is the same as if all had gone out at once; others do not wait.
+//! The watches are spent at once. Whatever else is written to a connection comes after the events
+//! that it is owed, so that its order is the same as if all had gone out at once; others do not
+//! wait.
 
 use std::sync::Arc;
 
@@ -24,7 +25,12 @@ pub(super) struct Fanout {
 
 impl Fanout {
     /// An event for the connections with these slots, which are owed it from now on.
-    pub(super) fn new(event: &Arc<Event>, frame: &[u8], slots: &mut [u32], connections: &mut Connections) -> Self {
+    pub(super) fn new(
+        event: &Arc<Event>,
+        frame: &[u8],
+        slots: &mut [u32],
+        connections: &mut Connections,
+    ) -> Self {
         slots.sort_unstable();
         let mut conns = Vec::with_capacity(slots.len());
         for slot in slots {

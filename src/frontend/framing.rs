@@ -1,4 +1,5 @@
-//! From bytes to frames: served straight from where the shell received them, only what cannot be served yet is copied.
+//! From bytes to frames: served straight from where the shell received them, only what cannot be
+//! served yet is copied.
 
 use crate::codes::FOUR_LETTER_WORDS;
 use crate::handoff::ShardId;
@@ -20,7 +21,8 @@ pub(super) struct Ran {
 }
 
 impl ConnContext<'_> {
-    /// Takes in what was received. If the connection moves to another shard: where to, and all bytes not used up.
+    /// Takes in what was received. If the connection moves to another shard: where to, and all
+    /// bytes not used up.
     pub(super) fn take_in(&mut self, bytes: &[u8]) -> Option<(ShardId, Vec<u8>)> {
         let mut bytes = bytes;
         if !self.conn.input.is_empty() {
@@ -88,7 +90,8 @@ impl ConnContext<'_> {
                 continue;
             }
             let Some(len) = frame_bytes(rest) else { break };
-            let frame_bytes_max = self.shard.config.frame_bytes_max >> if mutant!(FrameLimitTooLow) { 3 } else { 0 };
+            let frame_bytes_max =
+                self.shard.config.frame_bytes_max >> if mutant!(FrameLimitTooLow) { 3 } else { 0 };
             if len <= LENGTH_BYTES || len - LENGTH_BYTES > frame_bytes_max {
                 self.close(CloseReason::FrameLength);
                 continue;
@@ -113,7 +116,8 @@ impl ConnContext<'_> {
         Ran { used, moves_to: None }
     }
 
-    /// Looks after a connection that has input left: its requests have been heard, and there may be too much of it.
+    /// Looks after a connection that has input left: its requests have been heard, and there may be
+    /// too much of it.
     fn keep_waiting(&mut self) {
         let waiting = self.conn.wait.is_some();
         if waiting && self.conn.phase == Phase::Serving && self.conn.input.has_new_frame() {
@@ -129,14 +133,18 @@ impl ConnContext<'_> {
         if waiting && held > INPUT_BYTES_HELD_MAX && !self.conn.paused {
             self.conn.paused = true;
             self.shard.effects.push_back(Effect::PauseReading(self.conn.id));
-        } else if self.conn.paused && (!waiting || held <= INPUT_BYTES_HELD_MAX / 2) && !self.conn.is_over() {
+        } else if self.conn.paused
+            && (!waiting || held <= INPUT_BYTES_HELD_MAX / 2)
+            && !self.conn.is_over()
+        {
             self.conn.paused = false;
             self.shard.effects.push_back(Effect::ResumeReading(self.conn.id));
         }
     }
 
-    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for the mask of `stmk`. One
-    /// without it goes to the server all the same: the whitelist decides first.
+    /// Recognises a four-letter word in the first four bytes; what follows it is ignored, but for
+    /// the mask of `stmk`. One without it goes to the server all the same: the whitelist decides
+    /// first.
     fn take_word(&mut self, bytes: &[u8]) -> bool {
         let Some((word, rest)) = bytes.split_first_chunk::<4>() else { return false };
         if !FOUR_LETTER_WORDS.iter().any(|known| known.as_bytes() == word) {

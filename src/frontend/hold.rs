@@ -5,9 +5,9 @@ use crate::zxid::Now;
 
 /// The tree, held for reading, after the queue from the quorum core has been emptied.
 ///
-/// Only `Frontend::drain` makes one, and requests can be served with nothing else: so every event up
-/// to the tree's zxid has fired, or is about to be written before anything else, when a read shows the
-/// data or registers a watch.
+/// Only `Frontend::drain` makes one, and requests can be served with nothing else: so every event
+/// up to the tree's zxid has fired, or is about to be written before anything else, when a read
+/// shows the data or registers a watch.
 #[derive(Debug)]
 pub struct Hold<'t> {
     pub(super) tree: &'t Tree,
@@ -78,4 +78,5 @@ pub(super) fn acl_work(entries: usize, ids: usize) -> Work {
     Work::try_from(entries + ids).unwrap_or(Work::MAX)
 }
 
-const _: () = assert!(QUANTUM >= REQUEST && QUANTUM < HOLD_WORK, "several connections share a hold");
+const _: () =
+    assert!(QUANTUM >= REQUEST && QUANTUM < HOLD_WORK, "several connections share a hold");

@@ -1,7 +1,7 @@
 //! The input of one connection: bytes that wait, and where their frames begin and end.
 
-/// Bytes of a connection that wait: a cut frame, or requests after one that is not answered yet. It grows as bytes
-/// arrive, never by a length that a frame announces (B2).
+/// Bytes of a connection that wait: a cut frame, or requests after one that is not answered yet. It
+/// grows as bytes arrive, never by a length that a frame announces (B2).
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
@@ -60,7 +60,8 @@ impl Input {
         (self.start, self.framed) = (0, 0);
     }
 
-    /// Whether a frame has become complete since the last call. Lengths that no frame may have are left for the reader.
+    /// Whether a frame has become complete since the last call. Lengths that no frame may have are
+    /// left for the reader.
     pub(super) fn has_new_frame(&mut self) -> bool {
         self.framed = self.framed.max(self.start);
         let before = self.framed;
@@ -84,8 +85,8 @@ impl Input {
     }
 }
 
-/// The bytes of the frame that starts here, its length field included; `None` if that is cut. Negative lengths come out
-/// as 0, which no frame has.
+/// The bytes of the frame that starts here, its length field included; `None` if that is cut.
+/// Negative lengths come out as 0, which no frame has.
 pub(super) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
     let len = i32::from_be_bytes(*bytes.first_chunk()?);
     Some(usize::try_from(len).map_or(0, |len| len + LENGTH_BYTES))

@@ -34,7 +34,8 @@ impl Latency {
     }
 }
 
-/// Latencies with their quantiles: exact below 16 ms, above in steps of a quarter of a power of two.
+/// Latencies with their quantiles: exact below 16 ms, above in steps of a quarter of a power of
+/// two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatencySpread {
     /// Their ends and sum.

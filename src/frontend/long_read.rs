@@ -2,8 +2,8 @@
 //!
 //! The request stays undecoded in the input and is served again in each turn. It shows one point in
 //! time all the same: a stamp of all that it has read so far is compared before it goes on, and it
-//! begins anew if that has changed. Each new beginning makes the slices four times as large, the last
-//! one has no bound: it ends however fast the data changes.
+//! begins anew if that has changed. Each new beginning makes the slices four times as large, the
+//! last one has no bound: it ends however fast the data changes.
 
 use crate::codes::ErrorCode;
 use crate::jute::Writer;

@@ -1,18 +1,20 @@
-//! The frontend machine of one shard: decode, serve, respond. Bytes of clients and messages of the quorum core come in
-//! by method calls, bytes and messages go out as effects; it opens no socket and reads no clock.
+//! The frontend machine of one shard: decode, serve, respond. Bytes of clients and messages of the
+//! quorum core come in by method calls, bytes and messages go out as effects; it opens no socket
+//! and reads no clock.
 //!
-//! **Order.** A connection's requests are served one after the other. Reads are answered at once from the tree. Writes
-//! go to the quorum core, as many in a row as there are; a read behind a write waits for its reply, and a write behind
-//! a waiting read waits too, or the read could show what comes after it. Waiting requests stay undecoded in the input.
+//! **Order.** A connection's requests are served one after the other. Reads are answered at once
+//! from the tree. Writes go to the quorum core, as many in a row as there are; a read behind a
+//! write waits for its reply, and a write behind a waiting read waits too, or the read could show
+//! what comes after it. Waiting requests stay undecoded in the input.
 //!
 //! **Watches.** The shell takes the tree for reading and lets the frontend empty the queue from the
 //! quorum core ([`Frontend::drain`]). Only that yields a [`Hold`], and requests are served with
-//! nothing else. So all events up to the tree's zxid have fired before a read registers its watch or
-//! shows their data.
+//! nothing else. So all events up to the tree's zxid have fired before a read registers its watch
+//! or shows their data.
 //!
 //! **Turns.** A hold has a bounded amount of work in it, and a connection's turn a part of that. A
-//! connection that has had its turn waits at the tail of the ready list; the shell gives the tree back
-//! when the hold's work is done, and comes again while [`Frontend::has_work`].
+//! connection that has had its turn waits at the tail of the ready list; the shell gives the tree
+//! back when the hold's work is done, and comes again while [`Frontend::has_work`].
 //!
 //! | file | holds |
 //! |---|---|
@@ -89,7 +91,8 @@ pub struct FrontendConfig {
     pub outstanding_max: usize,
     /// `zookeeper.largeRequestThreshold`: larger requests count as large; `None` is none.
     pub large_request_bytes: Option<usize>,
-    /// `zookeeper.largeRequestMaxBytes`: bytes of large requests in process above which one more is refused.
+    /// `zookeeper.largeRequestMaxBytes`: bytes of large requests in process above which one more is
+    /// refused.
     pub large_request_bytes_max: usize,
     /// Queued reply bytes above which a connection's requests wait (B21).
     pub out_bytes_max: usize,
@@ -136,8 +139,8 @@ impl Default for FrontendConfig {
 pub enum Effect {
     /// There is output. Said once; the next time only after [`Frontend::output`] has been called.
     Writable(ConnId),
-    /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to read the rest is the
-    /// shell's to bound.
+    /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to
+    /// read the rest is the shell's to bound.
     Close { conn: ConnId, why: CloseReason },
     /// Do not read from it any more.
     PauseReading(ConnId),
@@ -147,10 +150,11 @@ pub enum Effect {
     ToQuorum(ToQuorum),
     /// Put this into the queue of touches to the quorum core.
     Touches(TouchReport),
-    /// A four-letter word to be answered by [`Frontend::on_word_answer`]; the argument is the mask of `stmk`.
+    /// A four-letter word to be answered by [`Frontend::on_word_answer`]; the argument is the mask
+    /// of `stmk`.
     Word { conn: ConnId, word: [u8; 4], argument: Option<i64> },
-    /// The client's session is owned by another shard: the connection is forgotten here and goes there, where `bytes`
-    /// are the first that it receives.
+    /// The client's session is owned by another shard: the connection is forgotten here and goes
+    /// there, where `bytes` are the first that it receives.
     MoveTo { conn: ConnId, shard: ShardId, bytes: Vec<u8> },
 }
 
@@ -162,25 +166,28 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// A machine without connections. `first_session` is where the server's session ids begin; this shard gives out
-    /// those from there on that are its own. Who can guess `seed` can find paths whose watches collide.
+    /// A machine without connections. `first_session` is where the server's session ids begin; this
+    /// shard gives out those from there on that are its own. Who can guess `seed` can find paths
+    /// whose watches collide.
     pub fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
         let shard = ShardState::new(config, shard, first_session, seed);
         Self { connections: Connections::default(), shard }
     }
 
-    /// A connection has been accepted, or has moved here from another shard. Its slot must be free, or its generation
-    /// new.
+    /// A connection has been accepted, or has moved here from another shard. Its slot must be free,
+    /// or its generation new.
     pub fn on_accept(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
         let auth = self.shard.ids_of(peer);
         self.connections.insert(Connection::new(conn, peer, auth, now));
-        self.shard.sessionless.push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
+        self.shard
+            .sessionless
+            .push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
     }
 
     /// Takes in what the quorum core has sent: `next` yields its messages, oldest first, and `None`
     /// when the queue is empty. Call it with `tree` held for reading, so that nothing is added
-    /// meanwhile. `None` if there is more than one turn's work: the tree is to be given back, and this
-    /// to be called again.
+    /// meanwhile. `None` if there is more than one turn's work: the tree is to be given back, and
+    /// this to be called again.
     pub fn drain<'t>(
         &mut self,
         tree: &'t Tree,
@@ -198,7 +205,10 @@ impl Frontend {
             self.on_message(message, tree, now);
         }
         self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
-        assert!(self.shard.batch.is_none(), "a hold is given out when everything has been taken in");
+        assert!(
+            self.shard.batch.is_none(),
+            "a hold is given out when everything has been taken in"
+        );
         self.shard.holds += 1;
         Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
     }
@@ -235,8 +245,8 @@ impl Frontend {
         true
     }
 
-    /// Whether there is something to do that needs no input: [`Self::drain`] and [`Self::serve_next`]
-    /// are wanted.
+    /// Whether there is something to do that needs no input: [`Self::drain`] and
+    /// [`Self::serve_next`] are wanted.
     pub fn has_work(&self) -> bool {
         self.shard.batch.is_some()
             || !self.shard.ready.is_empty()
@@ -244,8 +254,8 @@ impl Frontend {
             || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
-    /// The client will send no more. As with Apache, replies that are not sent yet may be lost; the answer to a four-letter
-    /// word is not, since `echo srvr | nc` ends its side at once.
+    /// The client will send no more. As with Apache, replies that are not sent yet may be lost; the
+    /// answer to a four-letter word is not, since `echo srvr | nc` ends its side at once.
     pub fn on_eof(&mut self, conn: ConnId) {
         if let Some(connection) = self.connections.get(conn)
             && connection.phase != Phase::Ending
@@ -254,8 +264,8 @@ impl Frontend {
         }
     }
 
-    /// The server is about to stop: nothing more is taken from this connection, and it ends when what it has with the quorum
-    /// core is answered.
+    /// The server is about to stop: nothing more is taken from this connection, and it ends when
+    /// what it has with the quorum core is answered.
     pub fn on_drain(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get(conn) else { return };
         connection.input.clear();
@@ -276,8 +286,8 @@ impl Frontend {
         }
     }
 
-    /// The bytes to send. The shell takes them by swapping the vector with an empty one, when nothing of this
-    /// connection is being sent, and reports what it sent with [`Self::on_sent`].
+    /// The bytes to send. The shell takes them by swapping the vector with an empty one, when
+    /// nothing of this connection is being sent, and reports what it sent with [`Self::on_sent`].
     pub fn output(&mut self, conn: ConnId) -> &mut Vec<u8> {
         match self.connections.get(conn) {
             Some(connection) => {
@@ -297,12 +307,15 @@ impl Frontend {
         connection.unsent.on_sent(bytes);
         connection.drained |= bytes > 0;
         if connection.unsent.bytes() == 0 {
-            // A burst's buffer does not stay with an idle connection; the shell does the same with the one it sent.
+            // A burst's buffer does not stay with an idle connection; the shell does the same with
+            // the one it sent.
             if connection.out.is_empty() && connection.out.capacity() > OUT_BYTES_KEPT {
                 connection.out = Vec::new();
             }
         }
-        if connection.wait == Some(Wait::Reader) && connection.unsent.bytes() <= self.shard.config.out_bytes_max / 2 {
+        if connection.wait == Some(Wait::Reader)
+            && connection.unsent.bytes() <= self.shard.config.out_bytes_max / 2
+        {
             self.shard.make_ready(connection);
         }
     }
@@ -320,7 +333,8 @@ impl Frontend {
         self.shard.effects.pop_front()
     }
 
-    /// Whether any connection of this shard watches anything: if not, the quorum core need not send it events.
+    /// Whether any connection of this shard watches anything: if not, the quorum core need not send
+    /// it events.
     pub fn is_watching(&self) -> bool {
         self.shard.watches.counts() != crate::watch::Counts::default()
     }

@@ -21,7 +21,11 @@ const READ: u8 = 1;
 
 impl<'t> ConnContext<'t> {
     /// Its sub-reads fail one by one; a write among them fails the whole.
-    pub(super) fn multi_read(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+    pub(super) fn multi_read(
+        &mut self,
+        xid: i32,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         // The stamp stands for nothing: what has been read is compared at the end.
         let mut long = self.long_read((0, 0));
         let record = reader.rest();
@@ -43,7 +47,8 @@ impl<'t> ConnContext<'t> {
             self.go_on_later(long);
             return Ok(());
         };
-        if long.seen.first().is_some_and(|begun| begun.0 != zxid) && !self.is_as_seen(&long, record) {
+        if long.seen.first().is_some_and(|begun| begun.0 != zxid) && !self.is_as_seen(&long, record)
+        {
             long.restart((0, 0));
             long.part = READ;
             self.go_on_later(long);
@@ -54,8 +59,8 @@ impl<'t> ConnContext<'t> {
         Ok(())
     }
 
-    /// Looks at a slice of the request: whether it makes sense, and how long its answer is at least.
-    /// True at the end.
+    /// Looks at a slice of the request: whether it makes sense, and how long its answer is at
+    /// least. True at the end.
     fn look(&mut self, long: &mut LongRead, record: &[u8]) -> Result<bool, ErrorCode> {
         let mut reader = Reader::new(record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
         for _ in 0..long.slice(self.work_left(), LOOKUP) {
@@ -89,12 +94,18 @@ impl<'t> ConnContext<'t> {
     }
 
     /// Answers a slice of the request. The reply's error at the end, `None` before.
-    fn read_slice(&mut self, long: &mut LongRead, record: &[u8]) -> Result<Option<ErrorCode>, ErrorCode> {
+    fn read_slice(
+        &mut self,
+        long: &mut LongRead,
+        record: &[u8],
+    ) -> Result<Option<ErrorCode>, ErrorCode> {
         let mut reader = Reader::new(record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
         let slice = long.slice(self.work_left(), 1);
         let mut work = 0;
         while work < slice {
-            let Some(op) = read_multi(&mut reader).map_err(malformed)? else { return Ok(Some(ErrorCode::OK)) };
+            let Some(op) = read_multi(&mut reader).map_err(malformed)? else {
+                return Ok(Some(ErrorCode::OK));
+            };
             let before = long.frame.len();
             let mut writer = Writer::new(&mut long.frame);
             let outcome = self.sub_read(&mut writer, op);

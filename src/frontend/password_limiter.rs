@@ -1,5 +1,5 @@
-//! Wrong passwords of living sessions, by the address they come from (B15). Those of ended sessions do not count: after
-//! a long outage all clients behind one address come back with them.
+//! Wrong passwords of living sessions, by the address they come from (B15). Those of ended sessions
+//! do not count: after a long outage all clients behind one address come back with them.
 
 use std::net::IpAddr;
 
@@ -31,8 +31,8 @@ impl PasswordLimiter {
         bucket.tokens > 0
     }
 
-    /// A wrong one has come. When the table is full of such addresses, those that have been quiet are forgotten; if
-    /// none has, it is the newcomer that is not counted.
+    /// A wrong one has come. When the table is full of such addresses, those that have been quiet
+    /// are forgotten; if none has, it is the newcomer that is not counted.
     pub(super) fn count(&mut self, address: IpAddr, now_ms: i64) {
         if self.addresses.len() >= ADDRESSES_MAX {
             self.addresses.retain(|_, bucket| {
@@ -41,7 +41,10 @@ impl PasswordLimiter {
             });
         }
         if self.addresses.len() < ADDRESSES_MAX || self.addresses.contains_key(&address) {
-            let bucket = self.addresses.entry(address).or_insert(TokenBucket { tokens: TOKENS, filled_ms: now_ms });
+            let bucket = self
+                .addresses
+                .entry(address)
+                .or_insert(TokenBucket { tokens: TOKENS, filled_ms: now_ms });
             bucket.tokens = bucket.tokens.saturating_sub(1);
         }
     }
@@ -52,7 +55,8 @@ impl TokenBucket {
         let tokens = (now_ms - self.filled_ms).max(0) / TOKEN_MS;
         if tokens > 0 {
             self.filled_ms += tokens * TOKEN_MS;
-            self.tokens = u32::try_from(tokens).map_or(TOKENS, |tokens| self.tokens.saturating_add(tokens).min(TOKENS));
+            self.tokens = u32::try_from(tokens)
+                .map_or(TOKENS, |tokens| self.tokens.saturating_add(tokens).min(TOKENS));
         }
     }
 }
@@ -71,12 +75,15 @@ mod tests {
     #[test]
     fn an_address_waits_after_its_tokens_and_others_do_not() {
         let mut password_limiter = PasswordLimiter::new(0);
-        let [bad, good]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
+        let [bad, good]: [IpAddr; 2] =
+            ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
         for _ in 0..TOKENS {
             assert!(password_limiter.may_try(bad, 5));
             password_limiter.count(bad, 5);
         }
-        assert!(!password_limiter.may_try(bad, 5 + TOKEN_MS - 1) && password_limiter.may_try(good, 5));
+        assert!(
+            !password_limiter.may_try(bad, 5 + TOKEN_MS - 1) && password_limiter.may_try(good, 5)
+        );
         assert!(password_limiter.may_try(bad, 5 + TOKEN_MS));
         password_limiter.count(bad, 5 + TOKEN_MS);
         assert!(!password_limiter.may_try(bad, 5 + TOKEN_MS));

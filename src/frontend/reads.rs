@@ -46,7 +46,11 @@ impl<'t> ConnContext<'t> {
         Served::Done
     }
 
-    fn answer_other(&mut self, header: RequestHeader, mut reader: Reader<'_>) -> Result<(), ErrorCode> {
+    fn answer_other(
+        &mut self,
+        header: RequestHeader,
+        mut reader: Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         let (xid, reader) = (header.xid, &mut reader);
         match header.op {
             OpCode::PING => {
@@ -94,7 +98,7 @@ impl<'t> ConnContext<'t> {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         let node = self.readable(&path);
-        // A node that is not there can be waited for; one that may not be seen can not.
+        // A node that is not there can be waited for; one that may not be seen cannot.
         if request.watch && matches!(node, Ok(_) | Err(ErrorCode::NO_NODE)) {
             self.watch(&path, Modes::DATA)?;
         }
@@ -102,7 +106,12 @@ impl<'t> ConnContext<'t> {
         self.reply(xid, |writer| stat.write(writer))
     }
 
-    fn get_children(&mut self, xid: i32, reader: &mut Reader<'_>, with_stat: bool) -> Result<(), ErrorCode> {
+    fn get_children(
+        &mut self,
+        xid: i32,
+        reader: &mut Reader<'_>,
+        with_stat: bool,
+    ) -> Result<(), ErrorCode> {
         let request = PathWatchRequest::read(reader).map_err(malformed)?;
         let path = request.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let node = self.readable(&path)?;
@@ -178,10 +187,14 @@ impl<'t> ConnContext<'t> {
     }
 
     fn get_acl(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
-        let path = PathRequest::read(reader).map_err(malformed)?.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let path = PathRequest::read(reader)
+            .map_err(malformed)?
+            .path
+            .ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let node = self.tree.get(&path).ok_or(ErrorCode::NO_NODE)?;
         self.spend(acl_work(node.acl().len(), self.conn.auth.len()));
-        let list = acl::shown(node.acl(), &self.conn.auth, &self.shard.config.acl).ok_or(ErrorCode::NO_AUTH)?;
+        let list = acl::shown(node.acl(), &self.conn.auth, &self.shard.config.acl)
+            .ok_or(ErrorCode::NO_AUTH)?;
         self.reply(xid, |writer| {
             write_acls(writer, &list);
             node.stat().write(writer);
@@ -225,8 +238,15 @@ impl<'t> ConnContext<'t> {
         Ok(())
     }
 
-    fn get_all_children_number(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
-        let path = PathRequest::read(reader).map_err(malformed)?.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+    fn get_all_children_number(
+        &mut self,
+        xid: i32,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
+        let path = PathRequest::read(reader)
+            .map_err(malformed)?
+            .path
+            .ok_or(ErrorCode::MARSHALLING_ERROR)?;
         self.readable(&path)?;
         let count = self.tree.count_descendants(&path).ok_or(ErrorCode::NO_NODE)?;
         self.reply(xid, |writer| writer.len(count))
@@ -256,7 +276,11 @@ impl<'t> ConnContext<'t> {
 
     /// Writes a successful reply with the zxid that the tree has now.
     #[inline]
-    pub(super) fn reply(&mut self, xid: i32, body: impl FnOnce(&mut Writer<'_>)) -> Result<(), ErrorCode> {
+    pub(super) fn reply(
+        &mut self,
+        xid: i32,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<(), ErrorCode> {
         let mut writer = Writer::new(&mut self.conn.out);
         let frame = begin_reply(&mut writer, xid, self.tree.last_zxid().0, ErrorCode::OK);
         body(&mut writer);

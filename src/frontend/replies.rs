@@ -18,7 +18,10 @@ use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work, bytes_work};
 impl Frontend {
     /// A message of the quorum core. A batch is acted on in [`Self::act_on_batch`].
     pub(super) fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
-        debug_assert!(tree.last_zxid() >= message_zxid(&message), "a batch is shown before or with its messages");
+        debug_assert!(
+            tree.last_zxid() >= message_zxid(&message),
+            "a batch is shown before or with its messages"
+        );
         assert!(self.shard.batch.is_none(), "one batch after the other");
         match message {
             ToShard::Commit(commit) => self.shard.batch = Some(commit.items.into_iter()),
@@ -51,7 +54,8 @@ impl Frontend {
         self.shard.batch = Some(batch);
     }
 
-    /// Sends an event to all that watch for it and may see it. A watch is spent even if its client may not.
+    /// Sends an event to all that watch for it and may see it. A watch is spent even if its client
+    /// may not.
     fn on_event(&mut self, event: &Arc<Event>) -> Work {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         let mut told = std::mem::take(&mut shard.told);

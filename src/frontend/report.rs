@@ -1,4 +1,5 @@
-//! The figures of a shard for four-letter words and metrics: plain values, put into words elsewhere.
+//! The figures of a shard for four-letter words and metrics: plain values, put into words
+//! elsewhere.
 
 use std::net::SocketAddr;
 
@@ -36,7 +37,8 @@ pub struct Traffic {
     pub event_bytes: u64,
     /// Connect requests that could be read.
     pub connect_requests: u64,
-    /// Bytes of the last reply, the smallest and the largest, without their length; -1 before the first.
+    /// Bytes of the last reply, the smallest and the largest, without their length; -1 before the
+    /// first.
     pub reply_sizes: ReplySizes,
     /// Latencies of what the shard answers itself.
     pub reads: LatencySpread,
@@ -168,7 +170,8 @@ pub struct ConnectionReport {
     pub latency: Latency,
 }
 
-/// Watches of the data table for `wchc` and `wchp`: a path and the sessions that watch it, both in order.
+/// Watches of the data table for `wchc` and `wchp`: a path and the sessions that watch it, both in
+/// order.
 pub type WatchReport = Vec<(Box<str>, Vec<SessionId>)>;
 
 impl Frontend {
@@ -192,8 +195,8 @@ impl Frontend {
         }
     }
 
-    /// A piece of the list of connections: those in up to `max` slots from `from` on; and where to go
-    /// on, `None` at the end.
+    /// A piece of the list of connections: those in up to `max` slots from `from` on; and where to
+    /// go on, `None` at the end.
     pub fn connections(&self, from: u32, max: u32) -> (Vec<ConnectionReport>, Option<u32>) {
         let (connections, next) = self.connections.range(from, max);
         let open = connections.filter(|connection| connection.phase != Phase::Closed);
@@ -217,11 +220,13 @@ impl Frontend {
         (open.map(report).collect(), next)
     }
 
-    /// A piece of the data table by path (`wchp`; turned around, `wchc`): up to `max` paths from the one
-    /// numbered `from` on; and where to go on, `None` at the end.
+    /// A piece of the data table by path (`wchp`; turned around, `wchc`): up to `max` paths from
+    /// the one numbered `from` on; and where to go on, `None` at the end.
     pub fn watch_report(&mut self, from: u32, max: u32) -> (WatchReport, Option<u32>) {
         let (by_path, next) = self.shard.watches.by_path(from, max);
-        let mut session_of = |slot| self.connections.at(slot).map_or(SessionId::NONE, |connection| connection.session);
+        let mut session_of = |slot| {
+            self.connections.at(slot).map_or(SessionId::NONE, |connection| connection.session)
+        };
         let named = by_path.into_iter().map(|(path, slots)| {
             let mut sessions: Vec<_> = slots.into_iter().map(&mut session_of).collect();
             sessions.sort_unstable();

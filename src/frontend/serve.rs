@@ -1,4 +1,5 @@
-//! One request after the other: what is answered here, what goes to the quorum core, and what has to wait.
+//! One request after the other: what is answered here, what goes to the quorum core, and what has
+//! to wait.
 
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{Origin, Request, ShardId, ToQuorum};
@@ -15,7 +16,7 @@ use super::{Effect, is_for_quorum};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Served {
     Done,
-    /// It can not be taken up yet, and nothing has been done with it.
+    /// It cannot be taken up yet, and nothing has been done with it.
     Wait(Wait),
     /// The frame is a connect request whose session is owned by another shard.
     MoveTo(ShardId),
@@ -67,8 +68,8 @@ impl ConnContext<'_> {
         }
     }
 
-    /// Requests that end the connection before they are looked at: a required scheme has not been proven, or too many
-    /// large ones are in process.
+    /// Requests that end the connection before they are looked at: a required scheme has not been
+    /// proven, or too many large ones are in process.
     fn is_refused(&mut self, header: RequestHeader, frame_bytes: usize) -> bool {
         if !self.has_proven_enough(header.op) {
             self.shard.stats.sent += 1;
@@ -76,8 +77,11 @@ impl ConnContext<'_> {
             self.close(CloseReason::AuthRequired);
             return true;
         }
-        let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
-        if is_large && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max {
+        let is_large =
+            self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
+        if is_large
+            && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max
+        {
             self.shard.stats.large_requests_rejected += 1;
             self.close(CloseReason::LargeRequests);
             return true;
@@ -90,7 +94,8 @@ impl ConnContext<'_> {
         debug_assert!(self.may_hand_over > 0, "a request that may not be handed over waits");
         self.may_hand_over -= 1;
         self.spend(REQUEST);
-        let is_large = self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
+        let is_large =
+            self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
         let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
         let pending = Pending { since_ms: self.now.mono_ms, large_bytes };
         self.shard.count_pending(self.conn, pending);

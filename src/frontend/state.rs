@@ -76,7 +76,12 @@ pub(super) struct ShardState {
 
 impl ShardState {
     /// The state of a shard without connections. See `Frontend::new`.
-    pub(super) fn new(config: FrontendConfig, shard: ShardId, first_session: i64, seed: u64) -> Self {
+    pub(super) fn new(
+        config: FrontendConfig,
+        shard: ShardId,
+        first_session: i64,
+        seed: u64,
+    ) -> Self {
         let mut next_session = first_session;
         while ShardId::of(SessionId(next_session), config.shards) != shard {
             next_session = next_session.wrapping_add(1);
@@ -163,7 +168,9 @@ impl ShardState {
     pub(super) fn send_along(&mut self, moving: ConnId, more: &[u8]) {
         for effect in self.effects.iter_mut().rev() {
             match effect {
-                Effect::MoveTo { conn, bytes, .. } if *conn == moving => return bytes.extend_from_slice(more),
+                Effect::MoveTo { conn, bytes, .. } if *conn == moving => {
+                    return bytes.extend_from_slice(more);
+                }
                 _ => {}
             }
         }
@@ -269,13 +276,18 @@ impl ShardState {
     pub(super) fn core_room(&self) -> usize {
         match self.config.outstanding_max {
             0 => usize::MAX,
-            max => (max / usize::from(self.config.shards.max(1))).max(1).saturating_sub(self.outstanding),
+            max => (max / usize::from(self.config.shards.max(1)))
+                .max(1)
+                .saturating_sub(self.outstanding),
         }
     }
 
-    /// The connection that has waited longest for the quorum core, and how many requests it may give
-    /// to it: its part of the room there is.
-    pub(super) fn pop_throttled(&mut self, connections: &mut Connections) -> Option<(ConnId, usize)> {
+    /// The connection that has waited longest for the quorum core, and how many requests it may
+    /// give to it: its part of the room there is.
+    pub(super) fn pop_throttled(
+        &mut self,
+        connections: &mut Connections,
+    ) -> Option<(ConnId, usize)> {
         let room = self.core_room();
         if room == 0 || self.throttled.is_empty() {
             return None;

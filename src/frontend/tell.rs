@@ -19,7 +19,8 @@ impl ShardState {
                 && let Some(conn) = fanout.next()
             {
                 let connection = connections.get(conn);
-                let work = connection.map_or(LOOKUP, |conn| self.pay(conn, &fanout.event, &fanout.frame));
+                let work =
+                    connection.map_or(LOOKUP, |conn| self.pay(conn, &fanout.event, &fanout.frame));
                 *left = left.saturating_sub(work);
             }
             if *left == 0 {
@@ -28,7 +29,8 @@ impl ShardState {
         }
     }
 
-    /// Writes every event that the connection is owed. To be called before anything else is written.
+    /// Writes every event that the connection is owed. To be called before anything else is
+    /// written.
     #[inline]
     pub(super) fn catch_up(&mut self, conn: &mut Connection) -> Work {
         if conn.owed == 0 { 0 } else { self.catch_up_slowly(conn) }
@@ -61,7 +63,9 @@ impl ShardState {
         if !self.config.acl.permits(acl, perms::READ, &conn.auth) && !mutant!(EventIgnoresAcl) {
             return LOOKUP + acl_work(acl.len(), conn.auth.len());
         }
-        let work = 2 * LOOKUP + acl_work(acl.len(), conn.auth.len()) + if conn.announced { 0 } else { ANNOUNCEMENT };
+        let work = 2 * LOOKUP
+            + acl_work(acl.len(), conn.auth.len())
+            + if conn.announced { 0 } else { ANNOUNCEMENT };
         self.append_event(conn, frame);
         self.stats.events += 1;
         self.stats.traffic.event_bytes += frame.len() as u64;

@@ -17,7 +17,9 @@ impl Frontend {
 
     /// Tells the quorum core which sessions have been heard of, four times in a tick at most.
     fn report_touches(&mut self, now: Now) {
-        if now.mono_ms - self.shard.touches_reported_ms < self.shard.config.tick_ms / TOUCH_REPORTS_PER_TICK {
+        if now.mono_ms - self.shard.touches_reported_ms
+            < self.shard.config.tick_ms / TOUCH_REPORTS_PER_TICK
+        {
             return;
         }
         self.shard.touches_reported_ms = now.mono_ms;
@@ -28,7 +30,8 @@ impl Frontend {
                 touches.push((connection.session, connection.touched_ms));
             }
         }
-        let reports = touches.chunks(TOUCHES_PER_REPORT).map(|report| Effect::Touches(report.to_vec()));
+        let reports =
+            touches.chunks(TOUCHES_PER_REPORT).map(|report| Effect::Touches(report.to_vec()));
         self.shard.effects.extend(reports);
     }
 
@@ -48,7 +51,8 @@ impl Frontend {
         }
     }
 
-    /// Closes connections that have had too much to read for a session timeout, and have read nothing of it (B21).
+    /// Closes connections that have had too much to read for a session timeout, and have read
+    /// nothing of it (B21).
     fn close_slow_readers(&mut self, now: Now) {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         for _ in 0..shard.slow.len() {
@@ -62,7 +66,8 @@ impl Frontend {
                 connection.touched_ms = now.mono_ms;
                 shard.touched.push(connection);
             }
-            let patience_ms = i64::from(connection.timeout_ms.max(shard.config.session_timeout_ms_min));
+            let patience_ms =
+                i64::from(connection.timeout_ms.max(shard.config.session_timeout_ms_min));
             if now.mono_ms - connection.slow_since_ms >= patience_ms {
                 shard.cut_off(connection);
             } else {

@@ -40,7 +40,9 @@ impl Unsent {
         self.written += bytes as u64;
         self.events += bytes;
         match self.runs.back_mut() {
-            Some((end, run)) if *end == start && *run < RUN_BYTES_MAX => (*end, *run) = (self.written, *run + bytes),
+            Some((end, run)) if *end == start && *run < RUN_BYTES_MAX => {
+                (*end, *run) = (self.written, *run + bytes)
+            }
             _ => self.runs.push_back((self.written, bytes)),
         }
     }
@@ -81,7 +83,11 @@ mod tests {
         unsent.on_sent(159);
         assert_eq!(unsent.event_bytes(), 90);
         unsent.on_sent(1);
-        assert_eq!((unsent.bytes(), unsent.event_bytes()), (70, 30), "others that are unsent do not matter");
+        assert_eq!(
+            (unsent.bytes(), unsent.event_bytes()),
+            (70, 30),
+            "others that are unsent do not matter"
+        );
         unsent.on_sent(1_000);
         assert_eq!((unsent.bytes(), unsent.event_bytes()), (0, 0));
     }

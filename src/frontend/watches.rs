@@ -1,4 +1,5 @@
-//! Requests about watches: addWatch, checkWatches, removeWatches, and setWatches of a client that comes back.
+//! Requests about watches: addWatch, checkWatches, removeWatches, and setWatches of a client that
+//! comes back.
 
 use std::borrow::Cow;
 
@@ -34,7 +35,11 @@ impl ConnContext<'_> {
         self.reply(xid, |writer| writer.i32(0))
     }
 
-    pub(super) fn check_watches(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+    pub(super) fn check_watches(
+        &mut self,
+        xid: i32,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         let (path, modes) = read_watch_type(reader)?;
         match self.shard.watches.contains(&path, self.conn.id.slot, modes) {
             true => self.reply(xid, |_| {}),
@@ -43,7 +48,11 @@ impl ConnContext<'_> {
     }
 
     /// No event tells of the removal: the client knows what it has asked for.
-    pub(super) fn remove_watches(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+    pub(super) fn remove_watches(
+        &mut self,
+        xid: i32,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         let (path, modes) = read_watch_type(reader)?;
         match self.shard.watches.remove(&path, self.conn.id.slot, modes) {
             true => self.reply(xid, |_| {}),
@@ -52,9 +61,13 @@ impl ConnContext<'_> {
     }
 
     /// Registers again what the client watches, and tells it at once what it has missed, before the
-    /// reply. Persistent watches miss what they miss. Several turns of it show several points in time,
-    /// which is as good: what changes between two turns fires the watches set in the first.
-    pub(super) fn set_watches(&mut self, header: RequestHeader, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
+    /// reply. Persistent watches miss what they miss. Several turns of it show several points in
+    /// time, which is as good: what changes between two turns fires the watches set in the first.
+    pub(super) fn set_watches(
+        &mut self,
+        header: RequestHeader,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), ErrorCode> {
         let seen = reader.i64().map_err(malformed)?;
         let mut lists = Lists { record: reader.rest(), count: lists_of(header.op) };
         let mut long = self.long_read((0, 0));
@@ -66,7 +79,8 @@ impl ConnContext<'_> {
             }
             (long.part, long.cursor, long.count) = (ACT, None, 0);
         }
-        let done = self.walk(&mut long, &mut lists, |turn, list, path| turn.catch_up(list, path, seen));
+        let done =
+            self.walk(&mut long, &mut lists, |turn, list, path| turn.catch_up(list, path, seen));
         if done == Ok(false) {
             self.go_on_later(long);
             return Ok(());
@@ -85,8 +99,8 @@ impl ConnContext<'_> {
         self.reply(header.xid, |_| {})
     }
 
-    /// Calls `act` for a slice of the request's paths, each with the number of its list; a path or a
-    /// list that is null ends an acting walk. True at the end.
+    /// Calls `act` for a slice of the request's paths, each with the number of its list; a path or
+    /// a list that is null ends an acting walk. True at the end.
     fn walk(
         &mut self,
         long: &mut LongRead,
@@ -94,7 +108,8 @@ impl ConnContext<'_> {
         act: impl Fn(&mut Self, u8, &str) -> Result<(), ErrorCode>,
     ) -> Result<bool, ErrorCode> {
         let acts = long.part >= ACT;
-        let mut reader = Reader::new(lists.record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
+        let mut reader =
+            Reader::new(lists.record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
         for _ in 0..long.slice(self.work_left(), LOOKUP) {
             while long.count == 0 {
                 if long.part % ACT == lists.count {
@@ -119,19 +134,24 @@ impl ConnContext<'_> {
         Ok(false)
     }
 
-    /// What one path of setWatches comes to, by its list: data, exist, child, persistent, recursive.
+    /// What one path of setWatches comes to, by its list: data, exist, child, persistent,
+    /// recursive.
     fn catch_up(&mut self, list: u8, path: &str, seen: i64) -> Result<(), ErrorCode> {
         let node = self.tree.get(path);
         let newer = |zxid: i64, kind| (zxid > seen).then_some(kind);
         let (missed, modes) = match (list, node) {
             (1, None) => (Some(EventType::NodeDeleted), Modes::DATA),
-            (1, Some(node)) => (newer(node.persisted().mzxid, EventType::NodeDataChanged), Modes::DATA),
+            (1, Some(node)) => {
+                (newer(node.persisted().mzxid, EventType::NodeDataChanged), Modes::DATA)
+            }
             (2, node) => (node.map(|_| EventType::NodeCreated), Modes::DATA),
             (3, None) => (Some(EventType::NodeDeleted), Modes::CHILD),
             (3, Some(node)) if mutant!(MissedChildNotTold) => {
                 (newer(node.persisted().mzxid, EventType::NodeChildrenChanged), Modes::CHILD)
             }
-            (3, Some(node)) => (newer(node.persisted().pzxid, EventType::NodeChildrenChanged), Modes::CHILD),
+            (3, Some(node)) => {
+                (newer(node.persisted().pzxid, EventType::NodeChildrenChanged), Modes::CHILD)
+            }
             (4, _) => (None, Modes::PERSISTENT),
             _ => (None, Modes::RECURSIVE),
         };
@@ -146,13 +166,18 @@ impl ConnContext<'_> {
         }
     }
 
-    /// THROTTLED_OP when one more path would be more than this connection, or this shard, may watch (B19).
+    /// THROTTLED_OP when one more path would be more than this connection, or this shard, may watch
+    /// (B19).
     fn afford_watch(&self, path: &str) -> Result<(), ErrorCode> {
         let (config, watches, slot) = (&self.shard.config, &self.shard.watches, self.conn.id.slot);
         let full = |count: usize, max: usize| max != 0 && count >= max;
         let over = full(watches.watches_of(slot), config.watches_per_connection_max)
             || full(watches.counts().data + watches.counts().child, config.watches_max);
-        if over && !watches.contains(path, slot, Modes::ANY) { Err(ErrorCode::THROTTLED_OP) } else { Ok(()) }
+        if over && !watches.contains(path, slot, Modes::ANY) {
+            Err(ErrorCode::THROTTLED_OP)
+        } else {
+            Ok(())
+        }
     }
 }
 

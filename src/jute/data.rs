@@ -1,4 +1,5 @@
-//! The `data` module of `zookeeper.jute`: ids, ACL entries and the two forms of a node's statistics.
+//! The `data` module of `zookeeper.jute`: ids, ACL entries and the two forms of a node's
+//! statistics.
 
 use super::{Malformed, Reader, Writer};
 
@@ -198,7 +199,8 @@ pub enum Owner {
     Ttl(i64),
 }
 
-/// Reads the kind of node out of its stored owner. Owners 0xff with an unknown type are taken as sessions.
+/// Reads the kind of node out of its stored owner. Owners 0xff with an unknown type are taken as
+/// sessions.
 pub fn owner_kind(owner: i64) -> Owner {
     match owner {
         0 => Owner::None,

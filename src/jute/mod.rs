@@ -1,4 +1,5 @@
-//! Jute: bounds-checked, zero-copy [`Reader`] and an appending [`Writer`], and the `data` records that every layer shares.
+//! Jute: bounds-checked, zero-copy [`Reader`] and an appending [`Writer`], and the `data` records
+//! that every layer shares.
 //!
 //! Nothing here allocates by a length that the bytes do not back up (B3, B5).
 

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::text::decode_utf8_like_java;
 
-/// The reason why a record does not decode. The client sees MARSHALLINGERROR (-5), or its connection is closed.
+/// The reason why a record does not decode. The client sees MARSHALLINGERROR (-5), or its
+/// connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The bytes end inside a field of this kind.
@@ -89,7 +90,8 @@ impl<'a> Reader<'a> {
         Ok(Some(head))
     }
 
-    /// A jute `ustring`; length -1 is null. Malformed UTF-8 becomes U+FFFD exactly as Java puts it (B7).
+    /// A jute `ustring`; length -1 is null. Malformed UTF-8 becomes U+FFFD exactly as Java puts it
+    /// (B7).
     pub fn string(&mut self) -> Result<Option<Cow<'a, str>>, Malformed> {
         Ok(self.buffer()?.map(|bytes| match std::str::from_utf8(bytes) {
             Ok(text) => Cow::Borrowed(text),
@@ -97,7 +99,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The count of a jute `vector`: -1 is null, other negatives are empty. Allocate by the elements read, never by it.
+    /// The count of a jute `vector`: -1 is null, other negatives are empty. Allocate by the
+    /// elements read, never by it.
     pub fn count(&mut self) -> Result<Option<usize>, Malformed> {
         let count = self.i32()?;
         Ok(if count == -1 { None } else { Some(usize::try_from(count).unwrap_or(0)) })

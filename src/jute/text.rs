@@ -1,8 +1,10 @@
 //! UTF-8 as Java decodes it: as many U+FFFD per bad sequence as `new String(bytes, UTF_8)` puts.
 
-/// Decodes bytes that are not valid UTF-8, replacing each malformed part by U+FFFD the way the JDK does.
+/// Decodes bytes that are not valid UTF-8, replacing each malformed part by U+FFFD the way the JDK
+/// does.
 ///
-/// It differs from Rust's own lossy decoding in surrogates (one replacement for all three bytes) and at a cut end.
+/// It differs from Rust's own lossy decoding in surrogates (one replacement for all three bytes)
+/// and at a cut end.
 pub fn decode_utf8_like_java(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let mut at = 0;
@@ -27,7 +29,9 @@ fn decode_one(lead: u8, next: &[u8]) -> (Option<char>, usize) {
 
 fn decode_two(lead: u8, next: &[u8]) -> (Option<char>, usize) {
     match next {
-        [b, ..] if is_continuation(*b) => (char::from_u32(u32::from(lead & 0x1f) << 6 | low(*b)), 2),
+        [b, ..] if is_continuation(*b) => {
+            (char::from_u32(u32::from(lead & 0x1f) << 6 | low(*b)), 2)
+        }
         _ => (None, 1),
     }
 }
@@ -80,7 +84,9 @@ mod tests {
 
     #[test]
     fn valid_text_is_unchanged() {
-        for text in ["", "a", "é", "\u{800}", "\u{ffff}", "\u{10000}", "\u{10ffff}", "héllo wörld ✓"] {
+        for text in
+            ["", "a", "é", "\u{800}", "\u{ffff}", "\u{10000}", "\u{10ffff}", "héllo wörld ✓"]
+        {
             assert_eq!(decode_utf8_like_java(text.as_bytes()), text);
         }
     }

@@ -1,7 +1,8 @@
 //! The client wire: the records of `zookeeper.jute`'s `proto` module, decoded without copying.
 //!
-//! A frame is an `int` length and a body; a request body is a [`RequestHeader`] and a record, a reply body a reply
-//! header and, when its error is 0, a record. This module knows records only; who may send what is the machines' business.
+//! A frame is an `int` length and a body; a request body is a [`RequestHeader`] and a record, a
+//! reply body a reply header and, when its error is 0, a record. This module knows records only;
+//! who may send what is the machines' business.
 
 mod multi;
 mod replies;
@@ -10,8 +11,9 @@ mod requests;
 pub use multi::{MultiHeader, MultiOp, read_multi};
 pub use replies::{ConnectResponse, begin_reply, write_event, write_multi_header};
 pub use requests::{
-    AddWatchRequest, AuthPacket, CheckVersionRequest, ConnectRequest, CreateRequest, DeleteRequest, PathRequest,
-    PathWatchRequest, RequestAcl, RequestHeader, SetAclRequest, SetDataRequest, WatchTypeRequest,
+    AddWatchRequest, AuthPacket, CheckVersionRequest, ConnectRequest, CreateRequest, DeleteRequest,
+    PathRequest, PathWatchRequest, RequestAcl, RequestHeader, SetAclRequest, SetDataRequest,
+    WatchTypeRequest,
 };
 
 /// The xids with a meaning of their own.

@@ -3,7 +3,9 @@
 use crate::codes::OpCode;
 use crate::jute::{Malformed, Reader};
 
-use super::requests::{CheckVersionRequest, CreateRequest, DeleteRequest, PathWatchRequest, SetDataRequest};
+use super::requests::{
+    CheckVersionRequest, CreateRequest, DeleteRequest, PathWatchRequest, SetDataRequest,
+};
 
 /// The header before each sub-request and at the end of the list (`proto.MultiHeader`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +43,11 @@ impl MultiOp<'_> {
     }
 }
 
-/// The next sub-request of the list, or `None` at its end header. What follows the end header is ignored.
+/// The next sub-request of the list, or `None` at its end header. What follows the end header is
+/// ignored.
 ///
-/// Errors: the list is cut, a record does not decode, or `Malformed::Length` with a type that has no place in a list.
+/// Errors: the list is cut, a record does not decode, or `Malformed::Length` with a type that has
+/// no place in a list.
 pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Option<MultiOp<'a>>, Malformed> {
     let header = MultiHeader::read(reader)?;
     if header.done {

@@ -1,5 +1,5 @@
-//! The answers to clients: reply heads, the connect answer and watch events, written straight into the
-//! outgoing bytes.
+//! The answers to clients: reply heads, the connect answer and watch events, written straight into
+//! the outgoing bytes.
 
 use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::jute::Writer;
@@ -32,7 +32,12 @@ pub struct ConnectResponse {
 impl ConnectResponse {
     /// The answer to a session that no longer exists, or to a wrong password.
     pub fn refused(read_only: Option<bool>) -> Self {
-        Self { timeout_ms: 0, session_id: 0, password: [0; 16], read_only: read_only.map(|_| false) }
+        Self {
+            timeout_ms: 0,
+            session_id: 0,
+            password: [0; 16],
+            read_only: read_only.map(|_| false),
+        }
     }
 
     /// Writes the whole frame.
@@ -49,7 +54,8 @@ impl ConnectResponse {
     }
 }
 
-/// Writes a watch event frame (`proto.WatcherEvent`). `zxid` is -1 for events made by setWatches (ZOOKEEPER-4655).
+/// Writes a watch event frame (`proto.WatcherEvent`). `zxid` is -1 for events made by setWatches
+/// (ZOOKEEPER-4655).
 pub fn write_event(writer: &mut Writer<'_>, zxid: Zxid, kind: EventType, path: &str) {
     let frame = begin_reply(writer, xid::EVENT, zxid.0, ErrorCode::OK);
     writer.i32(kind as i32);

@@ -1,5 +1,5 @@
-//! The requests of clients. Strings that may be null on the wire are `Option`: each op answers null in
-//! its own way.
+//! The requests of clients. Strings that may be null on the wire are `Option`: each op answers null
+//! in its own way.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,8 @@ pub struct ConnectRequest<'a> {
     /// 0 for a new session.
     pub session_id: i64,
     pub password: Option<&'a [u8]>,
-    /// `None` when the client is too old to send the byte: the reply then leaves it out too (ZOOKEEPER-4814).
+    /// `None` when the client is too old to send the byte: the reply then leaves it out too
+    /// (ZOOKEEPER-4814).
     pub read_only: Option<bool>,
 }
 
@@ -59,7 +60,8 @@ pub struct RequestAcl<'a> {
     pub id: Text<'a>,
 }
 
-/// create, create2, createContainer and createTTL (`proto.CreateRequest`, `proto.CreateTTLRequest`).
+/// create, create2, createContainer and createTTL (`proto.CreateRequest`,
+/// `proto.CreateTTLRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRequest<'a> {
     pub path: Text<'a>,
@@ -213,11 +215,18 @@ impl<'a> AuthPacket<'a> {
     }
 }
 
-fn read_request_acls<'a>(reader: &mut Reader<'a>) -> Result<Option<Vec<RequestAcl<'a>>>, Malformed> {
+fn read_request_acls<'a>(
+    reader: &mut Reader<'a>,
+) -> Result<Option<Vec<RequestAcl<'a>>>, Malformed> {
     let Some(count) = reader.count()? else { return Ok(None) };
-    let mut acls = Vec::with_capacity(count.min(reader.rest().len() / crate::jute::data::Acl::BYTES_MIN));
+    let mut acls =
+        Vec::with_capacity(count.min(reader.rest().len() / crate::jute::data::Acl::BYTES_MIN));
     for _ in 0..count {
-        acls.push(RequestAcl { perms: reader.i32()?, scheme: reader.string()?, id: reader.string()? });
+        acls.push(RequestAcl {
+            perms: reader.i32()?,
+            scheme: reader.string()?,
+            id: reader.string()?,
+        });
     }
     Ok(Some(acls))
 }

@@ -12,8 +12,8 @@ use crate::tree::{Applied, Change, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
 use crate::zxid::Zxid;
 
-/// How far the events of a departure are made. They are put into the batches of all shards, which are
-/// not handed over before the tree shows it.
+/// How far the events of a departure are made. They are put into the batches of all shards, which
+/// are not handed over before the tree shows it.
 #[derive(Debug, Default)]
 pub(super) struct Announcing {
     /// The last node whose events are made.
@@ -34,9 +34,9 @@ impl Quorum {
     /// Applies proposals and gives answers until the budget is spent. `watching` says which shards
     /// hold any watch; only they get events.
     ///
-    /// Hand over, then show: `hand_over` puts what the shards must know into their queues, and it has
-    /// done so when this returns, while the borrow of the tree still keeps all readers out. A shell
-    /// cannot show a change before its events.
+    /// Hand over, then show: `hand_over` puts what the shards must know into their queues, and it
+    /// has done so when this returns, while the borrow of the tree still keeps all readers out. A
+    /// shell cannot show a change before its events.
     pub fn commit(
         &mut self,
         tree: &mut Tree,
@@ -94,7 +94,12 @@ impl Quorum {
     }
 
     /// Returns the units of work that it was.
-    fn commit_one(&mut self, tree: &mut Tree, proposal: Proposal, watching: Option<&[bool]>) -> u64 {
+    fn commit_one(
+        &mut self,
+        tree: &mut Tree,
+        proposal: Proposal,
+        watching: Option<&[bool]>,
+    ) -> u64 {
         let nodes_before = tree.node_count();
         let Proposal { header, txn, digest, answer, names_all_paths, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
@@ -115,7 +120,8 @@ impl Quorum {
                 self.push(origin.shard, header.zxid, BatchItem::Reply(reply));
             }
             Answer::Session { origin, timeout_ms } => {
-                let opened = BatchItem::SessionOpened { origin, session: header.session, timeout_ms };
+                let opened =
+                    BatchItem::SessionOpened { origin, session: header.session, timeout_ms };
                 self.push(origin.shard, header.zxid, opened);
             }
         }
@@ -131,12 +137,15 @@ impl Quorum {
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
 
-    /// Removes nodes that nobody sees any more: with a part of the budget, or with all of it if nothing
-    /// else can go on.
+    /// Removes nodes that nobody sees any more: with a part of the budget, or with all of it if
+    /// nothing else can go on.
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {
             let next = self.pipeline.has_committable();
-            let must_wait = self.pipeline.committable_proposal().is_some_and(|next| tree.must_reap_before(&next.txn));
+            let must_wait = self
+                .pipeline
+                .committable_proposal()
+                .is_some_and(|next| tree.must_reap_before(&next.txn));
             let units = if next && !must_wait { (budget.left() / 4).max(1) } else { budget.left() };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
             self.outstanding.see_again(tree);
@@ -148,8 +157,15 @@ impl Quorum {
     }
 
     /// What must happen before the next entry is committed.
-    fn step_before_next(&mut self, tree: &Tree, wants_events: bool, budget: &mut Budget) -> BeforeNext {
-        let Some(proposal) = self.pipeline.committable_proposal() else { return BeforeNext::Nothing };
+    fn step_before_next(
+        &mut self,
+        tree: &Tree,
+        wants_events: bool,
+        budget: &mut Budget,
+    ) -> BeforeNext {
+        let Some(proposal) = self.pipeline.committable_proposal() else {
+            return BeforeNext::Nothing;
+        };
         if !proposal.departs {
             let must_wait = tree.must_reap_before(&proposal.txn);
             return if must_wait { BeforeNext::ShowFirst } else { BeforeNext::Nothing };
@@ -196,7 +212,9 @@ impl Quorum {
         for change in self.changes.drain(..) {
             let Change { zxid, kind, path, acl } = change;
             let event = Arc::new(Event { zxid, kind, path, acl });
-            for (batch, _) in self.batches.iter_mut().zip(watching).filter(|(_, watching)| **watching) {
+            for (batch, _) in
+                self.batches.iter_mut().zip(watching).filter(|(_, watching)| **watching)
+            {
                 batch.items.push(BatchItem::Event(event.clone()));
             }
         }
@@ -214,7 +232,8 @@ impl Quorum {
 
 /// Units of work of applying a transaction, nodes that come and go not counted.
 fn weight(txn: &Txn) -> u64 {
-    let data_units = |data: &Option<Bytes>| data.as_ref().map_or(0, |data| data.len() as u64 / UNIT_BYTES);
+    let data_units =
+        |data: &Option<Bytes>| data.as_ref().map_or(0, |data| data.len() as u64 / UNIT_BYTES);
     match txn {
         Txn::Create(create) => 1 + data_units(&create.data),
         Txn::SetData(set) | Txn::Reconfig(set) => 1 + data_units(&set.data),

@@ -1,9 +1,9 @@
 //! The quorum machine: prepare, propose, commit. The only writer of the tree.
 //!
-//! A shard's request is judged at once against the tree and everything outstanding, becomes a log entry, waits for
-//! the flush, is applied in the order of zxids and answered. This is a standalone server's leader: a proposal is
-//! committed as soon as it is durable here. It is sans-io: the shell carries out the [`Effect`]s and says when a
-//! flush has ended.
+//! A shard's request is judged at once against the tree and everything outstanding, becomes a log
+//! entry, waits for the flush, is applied in the order of zxids and answered. This is a standalone
+//! server's leader: a proposal is committed as soon as it is durable here. It is sans-io: the shell
+//! carries out the [`Effect`]s and says when a flush has ended.
 //!
 //! | file | holds |
 //! |---|---|
@@ -66,7 +66,8 @@ pub struct QuorumConfig {
     pub snap_count: u64,
     /// `snapSizeLimitInKb` in bytes, likewise; 0 is no limit.
     pub snap_size_bytes: u64,
-    /// `txnLogSizeLimitInKb` in bytes: a log file longer than this is followed by a new one; 0 is no limit.
+    /// `txnLogSizeLimitInKb` in bytes: a log file longer than this is followed by a new one; 0 is
+    /// no limit.
     pub log_file_bytes_max: u64,
     /// The longest transaction that may be logged.
     pub record_bytes_max: usize,
@@ -122,8 +123,8 @@ pub enum Effect {
     Flush(PendingFlush),
     /// The next Append starts a new file, named after its first zxid.
     RollLog,
-    /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under way already, none
-    /// is needed.
+    /// A snapshot of the tree as it is now is due; it is taken in the background. If one is under
+    /// way already, none is needed.
     TakeSnapshot,
     /// An answer that changes nothing of the tree. What a commit means to the shards does not come
     /// this way: see [`Quorum::commit`].
@@ -147,7 +148,8 @@ pub struct Quorum {
     verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
     nobody: Arc<[Id]>,
-    /// Kept for its memory: what one transaction makes known, and what one batch means to each shard.
+    /// Kept for its memory: what one transaction makes known, and what one batch means to each
+    /// shard.
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
     digest_mismatches: u64,
@@ -165,8 +167,9 @@ enum Waiting {
 }
 
 impl Quorum {
-    /// A standalone leader over a recovered tree; the sessions start their timers now. The same `seed` gives the same
-    /// snapshots at the same places; one that clients can guess lets them find paths that collide.
+    /// A standalone leader over a recovered tree; the sessions start their timers now. The same
+    /// `seed` gives the same snapshots at the same places; one that clients can guess lets them
+    /// find paths that collide.
     pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
         let last_zxid = tree.last_zxid();
         Self {
@@ -217,8 +220,8 @@ impl Quorum {
         }
     }
 
-    /// Time passes: what is due from here on is done by [`Self::work`]. To be called several times a
-    /// tick.
+    /// Time passes: what is due from here on is done by [`Self::work`]. To be called several times
+    /// a tick.
     pub fn on_tick(&mut self, now: Now) {
         if !self.pipeline.has_failed() {
             self.sessions.on_tick(now);
@@ -228,15 +231,17 @@ impl Quorum {
 
     /// Whether [`Self::work`] has something to do.
     pub fn has_work(&self) -> bool {
-        let own_may_come = !self.pipeline.has_failed() && self.pipeline.len() < OWN_WORK_OUTSTANDING_MAX;
+        let own_may_come =
+            !self.pipeline.has_failed() && self.pipeline.len() < OWN_WORK_OUTSTANDING_MAX;
         let can_end_waiting = !self.waiting.is_empty() && self.has_room(CLOSE_BYTES_MIN);
-        let can_sweep =
-            self.sweep.is_looking() || (self.sweep.has_due() && self.has_room(self.config.record_bytes_max));
+        let can_sweep = self.sweep.is_looking()
+            || (self.sweep.has_due() && self.has_room(self.config.record_bytes_max));
         own_may_come && (can_end_waiting || self.sessions.has_due() || can_sweep)
     }
 
-    /// Does what time has made due, until the budget is spent: what waited for room goes on, sessions
-    /// expire, containers and TTL nodes go. Where much is outstanding it waits for the commits.
+    /// Does what time has made due, until the budget is spent: what waited for room goes on,
+    /// sessions expire, containers and TTL nodes go. Where much is outstanding it waits for the
+    /// commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
         while !budget.is_spent() && self.has_work() {
             budget.spend(1);
@@ -244,8 +249,12 @@ impl Quorum {
                 && let Some(waiting) = self.waiting.pop_front()
             {
                 match waiting {
-                    Waiting::Open { origin, session, timeout_ms } => self.open(origin, session, timeout_ms, now),
-                    Waiting::Close { session, request } => self.close(session, request, tree, now, budget),
+                    Waiting::Open { origin, session, timeout_ms } => {
+                        self.open(origin, session, timeout_ms, now)
+                    }
+                    Waiting::Close { session, request } => {
+                        self.close(session, request, tree, now, budget)
+                    }
                 }
             } else if self.sessions.has_due() {
                 if let Some(session) = self.sessions.next_expired() {
@@ -261,21 +270,28 @@ impl Quorum {
 
     fn delete_container(&mut self, path: &str, tree: &Tree, now: Now) {
         let header = self.header(SessionId::NONE, 0, now);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &self.nobody, &self.verdicts);
+        let mut prepare = Prepare::new(
+            &self.config,
+            tree,
+            &mut self.outstanding,
+            header,
+            &self.nobody,
+            &self.verdicts,
+        );
         if let Some(txn) = prepare.delete_container(path) {
             self.propose(header, txn, Answer::Nobody);
         }
     }
 
-    /// The number of bytes that the log still takes, those of [`Self::pending_bytes`] among them. Where the
-    /// longest transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid, what opens
-    /// and closes sessions waits, and reads go on.
+    /// The number of bytes that the log still takes, those of [`Self::pending_bytes`] among them.
+    /// Where the longest transaction would not fit, writes answer SYSTEM_ERROR and use up no zxid,
+    /// what opens and closes sessions waits, and reads go on.
     pub fn on_log_room(&mut self, bytes: u64) {
         self.pipeline.set_room(bytes.saturating_sub(self.pending_bytes()));
     }
 
-    /// Bytes of log entries that are encoded and that the shell has not taken yet: they rest on room
-    /// that was promised before, and must stay promised.
+    /// Bytes of log entries that are encoded and that the shell has not taken yet: they rest on
+    /// room that was promised before, and must stay promised.
     pub fn pending_bytes(&self) -> u64 {
         let queued = self.effects.iter().map(|effect| match effect {
             Effect::Append { bytes, .. } => bytes.len() as u64,
@@ -323,7 +339,9 @@ impl Quorum {
         if !self.sessions.touch(session, now.mono_ms) {
             // The session ended before this came: the connection is on its way out.
             let reply = reply::refused(origin, op, self.last_zxid, ErrorCode::SESSION_EXPIRED);
-            return self.pipeline.answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
+            return self
+                .pipeline
+                .answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
         }
         match op {
             OpCode::SYNC => return self.sync(origin, &record),
@@ -337,7 +355,8 @@ impl Quorum {
             _ => {}
         }
         let header = self.header(session, origin.xid, now);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth, &self.verdicts);
+        let mut prepare =
+            Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth, &self.verdicts);
         let txn = match prepare.request(op, &record) {
             Ok(txn) => txn,
             Err(Refusal::Failed(err)) => Txn::Error(err),
@@ -368,13 +387,18 @@ impl Quorum {
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
         }
-        // Beyond that it is forgotten: the shard hangs up on a connection that stays without a session.
+        // Beyond that it is forgotten: the shard hangs up on a connection that stays without a
+        // session.
     }
 
     fn open(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
         self.sessions.track(session, timeout_ms, now);
         let header = self.header(session, 0, now);
-        self.propose(header, Txn::CreateSession { timeout_ms }, Answer::Session { origin, timeout_ms });
+        self.propose(
+            header,
+            Txn::CreateSession { timeout_ms },
+            Answer::Session { origin, timeout_ms },
+        );
     }
 
     /// Nobody may act for the session from here on, even while the closeSession waits for room.
@@ -394,10 +418,24 @@ impl Quorum {
         }
     }
 
-    fn close(&mut self, session: SessionId, request: Option<Origin>, tree: &Tree, now: Now, budget: &mut Budget) {
+    fn close(
+        &mut self,
+        session: SessionId,
+        request: Option<Origin>,
+        tree: &Tree,
+        now: Now,
+        budget: &mut Budget,
+    ) {
         let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
         let room = self.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
-        let mut prepare = Prepare::new(&self.config, tree, &mut self.outstanding, header, &self.nobody, &self.verdicts);
+        let mut prepare = Prepare::new(
+            &self.config,
+            tree,
+            &mut self.outstanding,
+            header,
+            &self.nobody,
+            &self.verdicts,
+        );
         let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
         budget.spend(closing.nodes);
         let answer = match request {
@@ -435,8 +473,9 @@ impl Quorum {
         self.pipeline.has_room(bytes.min(self.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
     }
 
-    /// At least what the transaction of a request takes up in the log. In a multi of the smallest operations each grows to
-    /// less than twice its size; ACL entries for `auth` become all the ids that the connection has proven.
+    /// At least what the transaction of a request takes up in the log. In a multi of the smallest
+    /// operations each grows to less than twice its size; ACL entries for `auth` become all the ids
+    /// that the connection has proven.
     fn bytes_needed(&self, record: &[u8], auth: &[Id]) -> usize {
         let proven = auth.iter().filter(|id| &*id.scheme != "ip");
         let expanded: usize = proven.map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();

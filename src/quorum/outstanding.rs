@@ -1,7 +1,9 @@
-//! The changes that are prepared and not yet applied: the overlay through which prepare sees the tree.
+//! The changes that are prepared and not yet applied: the overlay through which prepare sees the
+//! tree.
 //!
-//! A request is judged against the tree as it will be once everything before it is committed (`outstandingChanges` in
-//! Apache's server). When nothing is outstanding a look-up costs one comparison.
+//! A request is judged against the tree as it will be once everything before it is committed
+//! (`outstandingChanges` in Apache's server). When nothing is outstanding a look-up costs one
+//! comparison.
 
 use std::sync::Arc;
 
@@ -25,8 +27,8 @@ pub(super) struct ChangeRecord {
     pub(super) children: u32,
     /// Its part of the tree's digest.
     pub(super) digest: u32,
-    /// The parent's number for the next sequential child within the transaction `zxid`: it wraps, which the stored
-    /// cversion does not.
+    /// The parent's number for the next sequential child within the transaction `zxid`: it wraps,
+    /// which the stored cversion does not.
     pub(super) counter: i32,
     pub(super) acl: Overlaid<Arc<[Acl]>>,
     pub(super) data: Overlaid<Option<Bytes>>,
@@ -59,8 +61,8 @@ pub(super) struct Outstanding {
     digest: i64,
     digests: bool,
     open: Arc<[Acl]>,
-    /// Sessions with very many ephemerals, none of them in `by_path`, that end with a transaction that
-    /// is not yet applied: the nodes are gone for everyone after it.
+    /// Sessions with very many ephemerals, none of them in `by_path`, that end with a transaction
+    /// that is not yet applied: the nodes are gone for everyone after it.
     departing: Vec<(SessionId, Zxid)>,
     /// `digest` is not known: see [`Self::is_blind`].
     blind: bool,
@@ -68,8 +70,9 @@ pub(super) struct Outstanding {
     undo: Option<Undo>,
 }
 
-/// How many of the nodes in the overlay each session owns: a session that ends looks for its own only if it has any, or
-/// thousands that end at once would each go through all that the others leave behind.
+/// How many of the nodes in the overlay each session owns: a session that ends looks for its own
+/// only if it has any, or thousands that end at once would each go through all that the others
+/// leave behind.
 #[derive(Debug)]
 struct Owners(HashMap<i64, u32, FixedState>);
 
@@ -80,7 +83,8 @@ struct Undo {
 }
 
 impl Outstanding {
-    /// Nothing outstanding over `tree`. Without `digests` none are computed. Who can guess `seed` can find paths that collide.
+    /// Nothing outstanding over `tree`. Without `digests` none are computed. Who can guess `seed`
+    /// can find paths that collide.
     pub(super) fn new(tree: &Tree, digests: bool, seed: u64) -> Self {
         let by_path = HashMap::with_hasher(FixedState::with_seed(seed));
         let owners = Owners(HashMap::with_hasher(FixedState::with_seed(seed)));
@@ -118,13 +122,22 @@ impl Outstanding {
                     Overlaid::Unchanged => node.and_then(|node| node.data()),
                 };
                 let (children, digest) = (change.children, change.digest);
-                self.without_departing(tree, path, View { stat, children, digest, data, node, change: Some(change) })
+                self.without_departing(
+                    tree,
+                    path,
+                    View { stat, children, digest, data, node, change: Some(change) },
+                )
             }
         }
     }
 
     /// The view after the sessions that depart: their nodes are gone, and their parents have fewer.
-    fn without_departing<'a>(&self, tree: &Tree, path: &str, mut view: View<'a>) -> Option<View<'a>> {
+    fn without_departing<'a>(
+        &self,
+        tree: &Tree,
+        path: &str,
+        mut view: View<'a>,
+    ) -> Option<View<'a>> {
         for (session, zxid) in &self.departing {
             // What changed after the departure counts with it.
             if view.change.is_some_and(|change| change.zxid > *zxid) {
@@ -142,10 +155,12 @@ impl Outstanding {
         Some(view)
     }
 
-    /// A closeSession `zxid` takes the whole session out of sight, if it has very many ephemerals and
-    /// nothing outstanding concerns them. False if it does not: then the nodes go one by one.
+    /// A closeSession `zxid` takes the whole session out of sight, if it has very many ephemerals
+    /// and nothing outstanding concerns them. False if it does not: then the nodes go one by one.
     pub(super) fn depart(&mut self, tree: &Tree, session: SessionId, zxid: Zxid) -> bool {
-        let is_own = |path: &str| tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0);
+        let is_own = |path: &str| {
+            tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0)
+        };
         if !tree.has_many_ephemerals(session)
             || self.owners.0.contains_key(&session.0)
             || self.by_path.keys().any(|path| is_own(path))
@@ -177,7 +192,8 @@ impl Outstanding {
         self.digest = tree.digest();
         for (path, change) in &self.by_path {
             let before = tree.get(path).map_or(0, |node| node.digest());
-            self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(change.digest));
+            self.digest =
+                self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(change.digest));
         }
     }
 
@@ -188,9 +204,11 @@ impl Outstanding {
         }
     }
 
-    /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was none.
+    /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was
+    /// none.
     pub(super) fn put(&mut self, path: &str, next: ChangeRecord, before: u32) {
-        self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
+        self.digest =
+            self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
         self.owners.enter(&next);
         let replaced = match self.by_path.entry_ref(key(path)) {
             EntryRef::Occupied(mut entry) => Some(entry.insert(next)),
@@ -212,8 +230,8 @@ impl Outstanding {
         if list == &*self.open { self.open.clone() } else { list.into() }
     }
 
-    /// The ephemerals that `session` will own: those of the tree less those to be deleted, and those to be made;
-    /// sorted.
+    /// The ephemerals that `session` will own: those of the tree less those to be deleted, and
+    /// those to be made; sorted.
     pub(super) fn ephemerals_of(&self, tree: &Tree, session: SessionId) -> Vec<String> {
         let mut paths = tree.ephemerals_of(session);
         if !self.by_path.is_empty() {
@@ -224,7 +242,12 @@ impl Outstanding {
         }
         if self.owners.0.contains_key(&session.0) {
             let owned = |change: &ChangeRecord| change.owner() == session.0;
-            paths.extend(self.by_path.iter().filter(|(_, change)| owned(change)).map(|(path, _)| path.to_string()));
+            paths.extend(
+                self.by_path
+                    .iter()
+                    .filter(|(_, change)| owned(change))
+                    .map(|(path, _)| path.to_string()),
+            );
             paths.sort_unstable();
         }
         paths
@@ -274,7 +297,10 @@ impl Outstanding {
             }
         }
         if self.by_path.is_empty() {
-            debug_assert!(self.owners.0.is_empty(), "every node that was counted has been counted out");
+            debug_assert!(
+                self.owners.0.is_empty(),
+                "every node that was counted has been counted out"
+            );
             self.digest = tree.digest();
         }
     }
@@ -284,7 +310,9 @@ impl Outstanding {
             Txn::SetData(set) | Txn::Reconfig(set) => self.forget(zxid, &set.path),
             Txn::SetAcl { path, .. } => self.forget(zxid, path),
             Txn::Create(create) => self.forget_with_parent(zxid, &create.path),
-            Txn::Delete { path } | Txn::DeleteContainer { path } => self.forget_with_parent(zxid, path),
+            Txn::Delete { path } | Txn::DeleteContainer { path } => {
+                self.forget_with_parent(zxid, path)
+            }
             Txn::CloseSession { paths } => {
                 paths.iter().flatten().for_each(|path| self.forget_with_parent(zxid, path));
             }
@@ -380,7 +408,9 @@ impl<'a> View<'a> {
     /// The number that a sequential child made by `zxid` gets.
     pub(super) fn counter(&self, zxid: Zxid) -> i32 {
         match self.change {
-            Some(change) if change.zxid == zxid => change.counter - i32::from(mutant!(SequenceNumberTwice)),
+            Some(change) if change.zxid == zxid => {
+                change.counter - i32::from(mutant!(SequenceNumberTwice))
+            }
             _ => self.stat.cversion,
         }
     }

@@ -1,7 +1,9 @@
-//! From proposal to durable: the bytes of the log on their way to the disk, and the answers that wait for them.
+//! From proposal to durable: the bytes of the log on their way to the disk, and the answers that
+//! wait for them.
 //!
-//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at most; what comes
-//! meanwhile forms the next group, so that the disk sets the pace and no timer does.
+//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at
+//! most; what comes meanwhile forms the next group, so that the disk sets the pace and no timer
+//! does.
 
 use std::collections::VecDeque;
 
@@ -108,7 +110,8 @@ impl Pipeline {
         }
     }
 
-    /// Encodes a proposal at the end of the log. What its going over a limit asks for goes to `effects`.
+    /// Encodes a proposal at the end of the log. What its going over a limit asks for goes to
+    /// `effects`.
     pub(super) fn propose(&mut self, proposal: Proposal, effects: &mut VecDeque<Effect>) {
         self.assert_order();
         assert!(proposal.header.zxid > self.proposed, "zxids only rise");
@@ -142,7 +145,11 @@ impl Pipeline {
     /// An answer that goes out once everything proposed so far is committed.
     pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
         if mutant!(RefusalOvertakes) {
-            return self.entries.push_front(PipelineEntry::Answer { after: self.durable.get(), shard, reply });
+            return self.entries.push_front(PipelineEntry::Answer {
+                after: self.durable.get(),
+                shard,
+                reply,
+            });
         }
         self.entries.push_back(PipelineEntry::Answer { after: self.proposed, shard, reply });
     }
@@ -159,7 +166,9 @@ impl Pipeline {
     /// The proposal that [`Self::next_committable`] gives next, if it gives one.
     pub(super) fn committable_proposal(&self) -> Option<&Proposal> {
         match self.entries.front() {
-            Some(entry @ PipelineEntry::Proposal(proposal)) if self.is_committable(entry) => Some(proposal),
+            Some(entry @ PipelineEntry::Proposal(proposal)) if self.is_committable(entry) => {
+                Some(proposal)
+            }
             _ => None,
         }
     }
@@ -171,7 +180,11 @@ impl Pipeline {
 
     /// Their number.
     pub(super) fn committable(&self) -> usize {
-        if self.failed { 0 } else { self.entries.partition_point(|entry| entry.zxid() <= self.durable.get()) }
+        if self.failed {
+            0
+        } else {
+            self.entries.partition_point(|entry| entry.zxid() <= self.durable.get())
+        }
     }
 
     /// So many bytes more may be proposed.
@@ -206,7 +219,8 @@ impl Pipeline {
         self.assert_order();
     }
 
-    /// A flush has failed: what is on the disk is unknown from here on, so nothing more is ever answered.
+    /// A flush has failed: what is on the disk is unknown from here on, so nothing more is ever
+    /// answered.
     pub(super) fn fail(&mut self) {
         self.failed = true;
         self.entries.clear();
@@ -267,11 +281,23 @@ impl Pipeline {
         }
         let durable = self.durable.get();
         assert!(durable <= self.appended, "durable {durable}, appended {}", self.appended);
-        assert!(self.appended <= self.proposed, "appended {}, proposed {}", self.appended, self.proposed);
-        assert_eq!(self.bytes.is_empty(), self.appended == self.proposed, "what is proposed is appended next");
+        assert!(
+            self.appended <= self.proposed,
+            "appended {}, proposed {}",
+            self.appended,
+            self.proposed
+        );
+        assert_eq!(
+            self.bytes.is_empty(),
+            self.appended == self.proposed,
+            "what is proposed is appended next"
+        );
         assert!(self.flushing.is_none_or(|upto| durable < upto && upto <= self.appended));
         let last = self.entries.back().map(PipelineEntry::zxid);
-        assert!(last.is_none_or(|last| last <= self.proposed), "nothing waits for what was not proposed");
+        assert!(
+            last.is_none_or(|last| last <= self.proposed),
+            "nothing waits for what was not proposed"
+        );
     }
 
     fn take_append(&mut self) -> Option<Effect> {
@@ -302,8 +328,9 @@ impl PipelineEntry {
     }
 }
 
-/// When the log goes over to a new file, and when a snapshot is due: after half a limit and a random half, so that the
-/// servers of an ensemble do not all do it at once (`SyncRequestProcessor.shouldSnapshot`).
+/// When the log goes over to a new file, and when a snapshot is due: after half a limit and a
+/// random half, so that the servers of an ensemble do not all do it at once
+/// (`SyncRequestProcessor.shouldSnapshot`).
 #[derive(Debug)]
 struct Roll {
     count_max: u64,

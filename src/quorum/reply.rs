@@ -8,17 +8,40 @@ use crate::tree::{Applied, TxnResult};
 use crate::txn::Txn;
 use crate::zxid::Zxid;
 
-/// The answer to a request that became `txn`, whose outcome is `applied`. A closeSession closes its connection.
-pub(super) fn applied(origin: Origin, op: OpCode, zxid: Zxid, txn: &Txn, applied: Applied) -> Reply {
+/// The answer to a request that became `txn`, whose outcome is `applied`. A closeSession closes its
+/// connection.
+pub(super) fn applied(
+    origin: Origin,
+    op: OpCode,
+    zxid: Zxid,
+    txn: &Txn,
+    applied: Applied,
+) -> Reply {
     // A failed multi is an answer of its own: the header says OK, the entries what went wrong.
     let err = if matches!(txn, Txn::Multi(_)) { ErrorCode::OK } else { applied.err };
     let body = if err.is_ok() { body(applied.result) } else { ReplyBody::Empty };
-    Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body, close: op == OpCode::CLOSE_SESSION }
+    Reply {
+        conn: origin.conn,
+        xid: origin.xid,
+        op,
+        zxid,
+        err,
+        body,
+        close: op == OpCode::CLOSE_SESSION,
+    }
 }
 
 /// The answer to a request that was refused before it got a zxid.
 pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) -> Reply {
-    Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body: ReplyBody::Empty, close: false }
+    Reply {
+        conn: origin.conn,
+        xid: origin.xid,
+        op,
+        zxid,
+        err,
+        body: ReplyBody::Empty,
+        close: false,
+    }
 }
 
 /// The answer to a sync: the path that it named, even if that was null.
@@ -31,7 +54,15 @@ pub(super) fn synced(origin: Origin, zxid: Zxid, path: Option<&str>) -> Reply {
             ReplyBody::Bytes(bytes)
         }
     };
-    Reply { conn: origin.conn, xid: origin.xid, op: OpCode::SYNC, zxid, err: ErrorCode::OK, body, close: false }
+    Reply {
+        conn: origin.conn,
+        xid: origin.xid,
+        op: OpCode::SYNC,
+        zxid,
+        err: ErrorCode::OK,
+        body,
+        close: false,
+    }
 }
 
 fn body(result: TxnResult) -> ReplyBody {

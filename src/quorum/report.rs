@@ -44,9 +44,14 @@ impl Quorum {
         }
     }
 
-    /// Who expires when, in monotonic milliseconds, soonest first (`dump`): up to `max` sessions that
-    /// follow `after`. Whoever wants them all asks again and again, so that no answer takes long.
-    pub fn sessions_by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
+    /// Who expires when, in monotonic milliseconds, soonest first (`dump`): up to `max` sessions
+    /// that follow `after`. Whoever wants them all asks again and again, so that no answer takes
+    /// long.
+    pub fn sessions_by_expiry(
+        &self,
+        after: Option<(i64, SessionId)>,
+        max: usize,
+    ) -> Vec<(i64, SessionId)> {
         self.sessions.by_expiry(after, max)
     }
 }

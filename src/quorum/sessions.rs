@@ -8,8 +8,8 @@ use crate::session::ExpiryQueue;
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
-/// The sessions of the whole ensemble, as the leader keeps them: from the moment that their createSession is prepared
-/// to the commit of their closeSession.
+/// The sessions of the whole ensemble, as the leader keeps them: from the moment that their
+/// createSession is prepared to the commit of their closeSession.
 #[derive(Debug)]
 pub(super) struct Sessions {
     queue: ExpiryQueue,
@@ -17,7 +17,8 @@ pub(super) struct Sessions {
     closing: HashSet<SessionId, FixedState>,
     tick_ms: i64,
     last_tick_ms: i64,
-    /// Sessions whose time was over then, in monotonic milliseconds, expire now; `None` while none may.
+    /// Sessions whose time was over then, in monotonic milliseconds, expire now; `None` while none
+    /// may.
     horizon_ms: Option<i64>,
 }
 
@@ -32,7 +33,8 @@ impl Sessions {
         Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms, horizon_ms: None }
     }
 
-    /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act for it.
+    /// The session was heard of at `at_ms`. False if it is unknown or closing: then nobody may act
+    /// for it.
     pub(super) fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         !self.is_closing(session) && self.queue.touch(session, at_ms)
     }
@@ -60,10 +62,10 @@ impl Sessions {
 
     /// Says whose time is over.
     ///
-    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer; and a report may
-    /// still wait to be taken in, so it is the time of the call before this one that counts. When that is more than a
-    /// tick ago we have been away, and nothing that happened meanwhile has reached us: then every session gets its
-    /// timeout afresh.
+    /// A shard reports touches once in a quarter of a tick, so a session is given that much longer;
+    /// and a report may still wait to be taken in, so it is the time of the call before this one
+    /// that counts. When that is more than a tick ago we have been away, and nothing that happened
+    /// meanwhile has reached us: then every session gets its timeout afresh.
     pub(super) fn on_tick(&mut self, now: Now) {
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
         self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms {
@@ -92,7 +94,11 @@ impl Sessions {
     }
 
     /// See [`super::Quorum::sessions_by_expiry`].
-    pub(super) fn by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
+    pub(super) fn by_expiry(
+        &self,
+        after: Option<(i64, SessionId)>,
+        max: usize,
+    ) -> Vec<(i64, SessionId)> {
         self.queue.by_expiry(after, max)
     }
 

@@ -1,4 +1,5 @@
-//! Containers and TTL nodes whose time has come (`ContainerManager`): found now and then, deleted a few at a time.
+//! Containers and TTL nodes whose time has come (`ContainerManager`): found now and then, deleted a
+//! few at a time.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,8 @@ pub(super) struct Sweep {
     next_look_ms: i64,
     /// The look under way, a piece at a time.
     look: Option<Look>,
-    /// How many more may be deleted, in 60,000ths: the number that may go per minute, times the minutes passed.
+    /// How many more may be deleted, in 60,000ths: the number that may go per minute, times the
+    /// minutes passed.
     allowance: i64,
     last_ms: i64,
 }

@@ -1,8 +1,9 @@
 //! Admission of connections, and the choice of their shard: connections counted over all shards, in
 //! all, by source address (`maxCnxns`, `maxClientCnxns`) and by shard.
 //!
-//! The kernel gives new connections to one of the rings that accept, and always to the same one while nobody is busy.
-//! So the shard that accepts is not the one that serves: that is the one with the fewest connections.
+//! The kernel gives new connections to one of the rings that accept, and always to the same one
+//! while nobody is busy. So the shard that accepts is not the one that serves: that is the one with
+//! the fewest connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,11 +31,17 @@ struct Live {
 impl Admission {
     /// Limits of 0 are no limits.
     pub fn new(per_address_max: u32, total_max: u32, shards: u16) -> Self {
-        let live = Live { total: 0, refused: 0, by_shard: vec![0; usize::from(shards)], by_address: HashMap::new() };
+        let live = Live {
+            total: 0,
+            refused: 0,
+            by_shard: vec![0; usize::from(shards)],
+            by_address: HashMap::new(),
+        };
         Self { per_address_max, total_max, live: Mutex::new(live) }
     }
 
-    /// Counts a connection in that was accepted on shard `here`, unless a limit is reached; the shard that serves it.
+    /// Counts a connection in that was accepted on shard `here`, unless a limit is reached; the
+    /// shard that serves it.
     pub fn enter(&self, address: IpAddr, here: ShardId) -> Option<ShardId> {
         let mut live = self.live();
         let count = live.by_address.get(&address).copied().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! One executor: a pinned thread of glommio's that drives one raw ring for a shard, for the quorum core, or for both.
+//! One executor: a pinned thread of glommio's that drives one raw ring for a shard, for the quorum
+//! core, or for both.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +30,8 @@ pub struct ExecutorSpec {
 /// What an executor carries. Made on the executor's own thread.
 pub struct Workload {
     pub shard: Option<Shard>,
-    /// Written while the tree is held for reading, read by the quorum core while it holds the tree for writing.
+    /// Written while the tree is held for reading, read by the quorum core while it holds the tree
+    /// for writing.
     pub watching: Option<Arc<AtomicBool>>,
     pub core: Option<QuorumCore>,
     pub tree: SharedTree,
@@ -44,7 +46,8 @@ pub enum ExecutorError {
     Ring(RingUnavailable),
     /// The system gave no thread to the executor of this name.
     NoThread(String, io::Error),
-    /// glommio could not set up the executor of this name: its rings, its memory, or the core it is pinned to.
+    /// glommio could not set up the executor of this name: its rings, its memory, or the core it is
+    /// pinned to.
     SetUp(String, io::Error),
     /// The executor of this name has panicked.
     Panicked(String),
@@ -60,16 +63,21 @@ impl std::fmt::Display for ExecutorError {
             Self::Ring(unavailable) => unavailable.fmt(f),
             Self::NoThread(name, err) => write!(
                 f,
-                "no thread for the executor {name}: {err}; raise the limits of threads: ulimit -u 4096 (systemd: \
-                 LimitNPROC=4096 and TasksMax=4096, docker: --pids-limit 4096)"
+                "no thread for the executor {name}: {err}; raise the limits of threads: ulimit -u \
+                 4096 (systemd: LimitNPROC=4096 and TasksMax=4096, docker: --pids-limit 4096)"
             ),
             Self::SetUp(name, err) => write!(
                 f,
-                "the executor {name} cannot be set up: {err}; look at the limits of open files (ulimit -n) and of \
-                 locked memory (ulimit -l), and at ringkeeper.cores, whose cores this process must be allowed to use"
+                "the executor {name} cannot be set up: {err}; look at the limits of open files \
+                 (ulimit -n) and of locked memory (ulimit -l), and at ringkeeper.cores, whose \
+                 cores this process must be allowed to use"
             ),
             Self::Panicked(name) => {
-                write!(f, "the executor {name} has panicked: a defect of Ringkeeper; please report what it said above")
+                write!(
+                    f,
+                    "the executor {name} has panicked: a defect of Ringkeeper; please report what \
+                     it said above"
+                )
             }
             Self::Log(err) => err.fmt(f),
             Self::Io(err) => write!(f, "the ring of an executor has failed: {err}"),
@@ -79,22 +87,27 @@ impl std::fmt::Display for ExecutorError {
 
 impl std::error::Error for ExecutorError {}
 
-/// Starts an executor on `spec`. `load` is called on its thread with the waker of its ring; `ended` when it is over.
+/// Starts an executor on `spec`. `load` is called on its thread with the waker of its ring; `ended`
+/// when it is over.
 pub fn spawn(
     spec: ExecutorSpec,
     load: impl FnOnce(Waker) -> Workload + Send + 'static,
     ended: impl FnOnce(Result<(), ExecutorError>) + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, ExecutorError> {
-    // glommio pins the thread and stays at hand for timers and files; sockets and the log are on the raw ring.
+    // glommio pins the thread and stays at hand for timers and files; sockets and the log are on
+    // the raw ring.
     let placement = spec.cpu.map_or(Placement::Unbound, Placement::Fixed);
     let (name, no_thread) = (spec.name.clone(), spec.name.clone());
     thread::Builder::new()
         .name(spec.name)
         .spawn(move || {
-            // A server that has lost one of its threads must not go on without it: its end is told in any case.
+            // A server that has lost one of its threads must not go on without it: its end is told
+            // in any case.
             let over = catch_unwind(AssertUnwindSafe(|| {
-                let made =
-                    LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
+                let made = LocalExecutorBuilder::new(placement)
+                    .io_memory(IO_MEMORY_BYTES)
+                    .ring_depth(RING_DEPTH)
+                    .make();
                 match made {
                     Ok(executor) => executor.run(async move { run(load) }),
                     Err(err) => Err(ExecutorError::SetUp(name.clone(), err.into())),
@@ -252,7 +265,8 @@ mod tests {
     fn the_end_of_an_executor_is_told_even_if_it_panics() {
         let (sender, ended) = crossbeam::channel::bounded(1);
         let spec = ExecutorSpec { name: "doomed".into(), cpu: None };
-        let thread = spawn(spec, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
+        let thread =
+            spawn(spec, |_| panic!("a test of panics"), move |end| drop(sender.send(end))).unwrap();
         assert!(matches!(ended.recv(), Ok(Err(ExecutorError::Panicked(name))) if name == "doomed"));
         thread.join().unwrap();
     }

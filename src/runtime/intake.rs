@@ -1,8 +1,9 @@
-//! The requests that the quorum core takes from its shards in one step: bounded, and fair between them.
+//! The requests that the quorum core takes from its shards in one step: bounded, and fair between
+//! them.
 //!
 //! Each shard in turn may take its quantum of bytes, and so on round by round, until a budget is
-//! spent. The next step goes on with the shard after the last one served: one that sends the largest
-//! requests, or the most, gets no more than its share.
+//! spent. The next step goes on with the shard after the last one served: one that sends the
+//! largest requests, or the most, gets no more than its share.
 
 use crate::handoff::ToQuorum;
 
@@ -105,7 +106,12 @@ mod tests {
         let mut intake = Intake::new(lanes.len());
         let mut taken = vec![0; lanes.len()];
         for _ in 0..steps {
-            intake.run(|at| &lanes[at], bytes, || false, |message| taken[shard_of(&message)] += cost(&message));
+            intake.run(
+                |at| &lanes[at],
+                bytes,
+                || false,
+                |message| taken[shard_of(&message)] += cost(&message),
+            );
         }
         taken
     }
@@ -135,7 +141,10 @@ mod tests {
         while lanes[1].push(request(1, &Bytes::from_static(&[0; 100]))).is_ok() {}
         assert_eq!(steps(&lanes, u64::MAX, 1), [0, 2000 * 1124]);
         let mut intake = Intake::new(2);
-        assert_eq!(intake.run(|at| &lanes[at], u64::MAX, || false, |_| panic!("nothing is left")), 0);
+        assert_eq!(
+            intake.run(|at| &lanes[at], u64::MAX, || false, |_| panic!("nothing is left")),
+            0
+        );
         assert!(intake.credits.iter().all(|credit| *credit <= QUANTUM_BYTES));
     }
 

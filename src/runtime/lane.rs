@@ -44,7 +44,8 @@ impl<T> Lane<T> {
         self.waker.wake_with(waker);
     }
 
-    /// Puts a message in, or gives it back where the lane is full. Call [`Lane::wake`] after the last of a batch.
+    /// Puts a message in, or gives it back where the lane is full. Call [`Lane::wake`] after the
+    /// last of a batch.
     pub fn push(&self, message: T) -> Result<(), T> {
         self.queue.push(message)
     }

@@ -1,4 +1,5 @@
-//! A whole file as memory that is stored to and never looked into: for measuring what a mapped log costs at least.
+//! A whole file as memory that is stored to and never looked into: for measuring what a mapped log
+//! costs at least.
 
 use std::fs::File;
 use std::io;
@@ -19,14 +20,20 @@ impl MappedFile {
         MmapOptions::new().map_raw(&file).map(|map| Self { file, map })
     }
 
-    /// Copies `bytes` to `offset`. Panics where they do not fit: the caller keeps to the file's length.
+    /// Copies `bytes` to `offset`. Panics where they do not fit: the caller keeps to the file's
+    /// length.
     pub fn store(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset.checked_add(bytes.len()).expect("lengths in memory add up below the address space");
+        let end = offset
+            .checked_add(bytes.len())
+            .expect("lengths in memory add up below the address space");
         assert!(end <= self.map.len(), "nothing is stored after the end of the mapping");
-        // SAFETY: the range is inside the mapping by the assertion, and the mapping lives as long as `self`; the
-        // exclusive borrow keeps other stores away, and no reference into the mapping is ever made; `bytes` is memory
-        // of this process outside the mapping. The file has its blocks and its length, as its owner promises.
-        unsafe { self.map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        // SAFETY: the range is inside the mapping by the assertion, and the mapping lives as long
+        // as `self`; the exclusive borrow keeps other stores away, and no reference into the
+        // mapping is ever made; `bytes` is memory of this process outside the mapping. The file has
+        // its blocks and its length, as its owner promises.
+        unsafe {
+            self.map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        };
     }
 }
 

@@ -1,8 +1,10 @@
-//! The production shell: glommio executors, io_uring rings, the mapped log. The only row with `unsafe` in it.
+//! The production shell: glommio executors, io_uring rings, the mapped log. The only row with
+//! `unsafe` in it.
 //!
-//! One executor is one pinned thread that drives one raw [`ring`]. It carries a [`shard`] (connections and the frontend
-//! machine), the core of the quorum (the quorum machine and the log), or both on a small machine. Between executors run
-//! the bounded lock-free [`lane`]s; the tree is shared in place, written by the quorum core and read by the shards.
+//! One executor is one pinned thread that drives one raw [`ring`]. It carries a [`shard`]
+//! (connections and the frontend machine), the core of the quorum (the quorum machine and the log),
+//! or both on a small machine. Between executors run the bounded lock-free [`lane`]s; the tree is
+//! shared in place, written by the quorum core and read by the shards.
 
 pub mod admission;
 pub mod clock;
@@ -26,7 +28,8 @@ use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 use crate::tree::Tree;
 
-/// The one tree: read in place by every shard, a batch at a time, and written by the quorum core, a batch at a time.
+/// The one tree: read in place by every shard, a batch at a time, and written by the quorum core, a
+/// batch at a time.
 #[derive(Clone)]
 pub struct SharedTree(Arc<ShardedLock<Tree>>);
 

@@ -1,5 +1,5 @@
-//! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the mapped log, flushes one
-//! group at a time and applies what is durable to the tree.
+//! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the
+//! mapped log, flushes one group at a time and applies what is durable to the tree.
 
 use std::collections::VecDeque;
 use std::io;
@@ -125,7 +125,8 @@ impl QuorumCore {
         }
     }
 
-    /// Whether there is something to do at once: messages, or commits that one step did not get through.
+    /// Whether there is something to do at once: messages, or commits that one step did not get
+    /// through.
     pub fn has_work(&self) -> bool {
         let has_commits = self.quorum.has_committable();
         has_commits
@@ -175,15 +176,17 @@ impl QuorumCore {
         self.poll_log();
     }
 
-    /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing is tried again: the
-    /// kernel marks the pages clean, so a second flush would lie.
+    /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing
+    /// is tried again: the kernel marks the pages clean, so a second flush would lie.
     fn on_flushed(&mut self, result: io::Result<Durable<Zxid>>) {
         if let Some(began) = self.flushing.take() {
             let took = began.elapsed();
             self.flushes.record(took.as_micros() as u64);
             if took > self.flush_warning {
                 let took_ms = took.as_millis();
-                warn!("a flush of the transaction log took {took_ms} ms (fsync.warningthresholdms)");
+                warn!(
+                    "a flush of the transaction log took {took_ms} ms (fsync.warningthresholdms)"
+                );
             }
         }
         match result {
@@ -205,8 +208,8 @@ impl QuorumCore {
         }
     }
 
-    /// Takes in requests, logs and flushes them, and commits what has become durable. Returns what it
-    /// did, and the tick before it.
+    /// Takes in requests, logs and flushes them, and commits what has become durable. Returns what
+    /// it did, and the tick before it.
     pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<CoreWork, RingError> {
         // One report in a step: the words ask for long ones piece by piece.
         if let Some(look) = self.inspections.pop() {
@@ -242,8 +245,8 @@ impl QuorumCore {
 
     fn ask_room(&mut self) {
         self.room = self.log.room(self.quorum.pending_bytes());
-        // The next segment is on its way: requests wait for it, and its coming wakes this core. Only
-        // a full disk refuses.
+        // The next segment is on its way: requests wait for it, and its coming wakes this core.
+        // Only a full disk refuses.
         let low = ROOM_RECORDS_LOW * self.log.record_bytes_max();
         self.stalled = self.room < low && !self.log.is_full();
         self.quorum.on_log_room(self.room);
@@ -265,8 +268,8 @@ impl QuorumCore {
         self.shards.iter().any(|shard| !shard.touches.is_empty())
     }
 
-    /// Takes requests until the time of a step is over, and no more than what certainly fits the log:
-    /// what is left waits for its next segment.
+    /// Takes requests until the time of a step is over, and no more than what certainly fits the
+    /// log: what is left waits for its next segment.
     fn take_requests(&mut self, now: Now) {
         let began = Instant::now();
         let tree = self.tree.read();
@@ -274,7 +277,8 @@ impl QuorumCore {
         let (shards, quorum) = (&self.shards, &mut self.quorum);
         let lane = |at: usize| &*shards[at].to_quorum;
         let is_over = || began.elapsed() >= PREPARE_MAX;
-        self.work.requests += self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
+        self.work.requests +=
+            self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
     }
 
     /// Expiry and the sweep, a little at a time.
@@ -286,8 +290,8 @@ impl QuorumCore {
         }
     }
 
-    /// Applies what is durable, a piece at a time, until the time for which readers may be kept out is
-    /// over. Events and replies are in every shard's lane before the tree shows the changes.
+    /// Applies what is durable, a piece at a time, until the time for which readers may be kept out
+    /// is over. Events and replies are in every shard's lane before the tree shows the changes.
     fn commit(&mut self) {
         let shared = self.tree.clone();
         let mut tree = shared.write();
@@ -295,7 +299,8 @@ impl QuorumCore {
         for (watching, shard) in self.watching.iter_mut().zip(&self.shards) {
             *watching = shard.watching.load(Ordering::Acquire);
         }
-        while self.quorum.has_committable() && self.lanes_have_room() && began.elapsed() < HOLD_MAX {
+        while self.quorum.has_committable() && self.lanes_have_room() && began.elapsed() < HOLD_MAX
+        {
             let mut budget = Budget::new(COMMIT_UNITS);
             let (shards, backlog) = (&self.shards, &mut self.backlog);
             let mut hand_over = |shard, message| push(shards, backlog, shard, message);
@@ -315,9 +320,12 @@ impl QuorumCore {
                 },
                 Effect::Flush(flush) => self.flush(flush, ring)?,
                 Effect::RollLog => self.log.roll(),
-                // The background takes one snapshot at a time: a request that finds one under way is dropped.
+                // The background takes one snapshot at a time: a request that finds one under way
+                // is dropped.
                 Effect::TakeSnapshot => drop(self.snapshots.try_send(())),
-                Effect::ToShard(shard, message) => push(&self.shards, &mut self.backlog, shard, message),
+                Effect::ToShard(shard, message) => {
+                    push(&self.shards, &mut self.backlog, shard, message)
+                }
             }
         }
         // A flush may go on with the next file.
@@ -353,13 +361,20 @@ impl QuorumCore {
     }
 
     fn wake_shards(&self) {
-        for shard in self.shards.iter().filter(|shard| !shard.local && !shard.from_quorum.is_empty()) {
+        for shard in
+            self.shards.iter().filter(|shard| !shard.local && !shard.from_quorum.is_empty())
+        {
             shard.from_quorum.wake();
         }
     }
 }
 
-fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: ShardId, message: ToShard) {
+fn push(
+    shards: &[ShardLink],
+    backlog: &mut VecDeque<(ShardId, ToShard)>,
+    to: ShardId,
+    message: ToShard,
+) {
     if !backlog.is_empty() {
         backlog.push_back((to, message));
     } else if let Err(message) = shards[usize::from(to.0)].from_quorum.push(message) {
@@ -367,7 +382,8 @@ fn push(shards: &[ShardLink], backlog: &mut VecDeque<(ShardId, ToShard)>, to: Sh
     }
 }
 
-/// With less room than for so many of the longest records, and a disk that is not full, requests wait.
+/// With less room than for so many of the longest records, and a disk that is not full, requests
+/// wait.
 const ROOM_RECORDS_LOW: u64 = 2;
 /// How long requests are prepared in one step.
 const PREPARE_MAX: Duration = Duration::from_millis(1);
@@ -410,12 +426,21 @@ mod tests {
         };
         let (snapshots, _requests) = crossbeam::channel::bounded(1);
         let (tree, second) = (SharedTree::new(tree), Duration::from_secs(1));
-        let core = QuorumCore::new(quorum, log, tree, vec![link.clone()], snapshots, Arc::default(), second);
+        let core = QuorumCore::new(
+            quorum,
+            log,
+            tree,
+            vec![link.clone()],
+            snapshots,
+            Arc::default(),
+            second,
+        );
         (core, link)
     }
 
     fn open(nth: i64) -> ToQuorum {
-        let origin = Origin { shard: ShardId(0), conn: ConnId { slot: nth as u32, generation: 0 }, xid: 0 };
+        let origin =
+            Origin { shard: ShardId(0), conn: ConnId { slot: nth as u32, generation: 0 }, xid: 0 };
         ToQuorum::CreateSession { origin, session: SessionId(nth + 1), timeout_ms: 10_000 }
     }
 
@@ -442,7 +467,8 @@ mod tests {
 
     fn three_thousand_sessions(mode: LogMode) {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
-        let (mut core, link) = core_over(LogConfig { mode, ..LogConfig::new(dir.path().to_owned()) }, now);
+        let (mut core, link) =
+            core_over(LogConfig { mode, ..LogConfig::new(dir.path().to_owned()) }, now);
         let asked = 3000;
         for nth in 0..asked {
             assert!(link.to_quorum.push(open(nth as i64)).is_ok());
@@ -459,8 +485,8 @@ mod tests {
         core.close().unwrap();
     }
 
-    /// The lane of requests is full and nothing is taken from it, as when the log waits for its next
-    /// segment: a session whose shard hears of it lives on, the other one ends.
+    /// The lane of requests is full and nothing is taken from it, as when the log waits for its
+    /// next segment: a session whose shard hears of it lives on, the other one ends.
     #[test]
     fn touches_are_taken_whatever_requests_wait_for() {
         let (dir, mut now) = (tempfile::tempdir().unwrap(), clock::now());
@@ -484,7 +510,8 @@ mod tests {
         }
         settle(&mut core, now);
         let tree = core.tree.read();
-        let lives = [SessionId(1), SessionId(2)].map(|session| tree.session_timeout(session).is_some());
+        let lives =
+            [SessionId(1), SessionId(2)].map(|session| tree.session_timeout(session).is_some());
         assert_eq!(lives, [true, false]);
     }
 }

@@ -1,7 +1,7 @@
 //! One shard: the sockets of its clients, and the frontend machine that speaks to them.
 //!
-//! It moves bytes between ring and machine and carries out the machine's effects; what is said to clients is the machine's
-//! business alone.
+//! It moves bytes between ring and machine and carries out the machine's effects; what is said to
+//! clients is the machine's business alone.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -23,8 +23,8 @@ use super::sockets::{Socket, Sockets, Stage, conn, token};
 
 /// A message to a shard other than committed batches.
 pub enum Control {
-    /// A connection that another shard has accepted, or whose session this shard owns, with the bytes that nobody has
-    /// decoded yet.
+    /// A connection that another shard has accepted, or whose session this shard owns, with the
+    /// bytes that nobody has decoded yet.
     Adopt { descriptor: OwnedFd, peer: SocketAddr, bytes: Vec<u8> },
     /// The answer to a four-letter word.
     WordAnswer { conn: ConnId, bytes: Vec<u8> },
@@ -94,7 +94,8 @@ pub struct Shard {
     links: Links,
     /// Connections with something to send.
     writable: Vec<ConnId>,
-    /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its outstanding limit.
+    /// Messages that found the quorum core's lane full. Bounded: the frontend stops reading at its
+    /// outstanding limit.
     backlog: std::collections::VecDeque<ToQuorum>,
     late_touches: LateTouches,
     /// Connections that are closing or lingering, until their time is over.
@@ -150,7 +151,13 @@ impl Shard {
     }
 
     /// Handles one completion.
-    pub fn on_event(&mut self, event: Event, ring: &mut Ring, hold: &mut Hold<'_>, now: Now) -> Result<(), RingError> {
+    pub fn on_event(
+        &mut self,
+        event: Event,
+        ring: &mut Ring,
+        hold: &mut Hold<'_>,
+        now: Now,
+    ) -> Result<(), RingError> {
         match event {
             Event::Received { conn: from, chunk, armed } => {
                 let from = conn(from);
@@ -162,10 +169,18 @@ impl Shard {
                     Stage::Closing { .. } | Stage::Lingering { .. } | Stage::Gone => {}
                 }
                 drop(chunk);
-                if armed { Ok(()) } else { self.on_receive_stopped(from, ReceiveStop::NoBuffers, ring) }
+                if armed {
+                    Ok(())
+                } else {
+                    self.on_receive_stopped(from, ReceiveStop::NoBuffers, ring)
+                }
             }
-            Event::ReceiveStopped { conn: from, cause } => self.on_receive_stopped(conn(from), cause, ring),
-            Event::Sent { conn: to, buffer, sent } => self.on_sent(conn(to), buffer, sent, ring, now),
+            Event::ReceiveStopped { conn: from, cause } => {
+                self.on_receive_stopped(conn(from), cause, ring)
+            }
+            Event::Sent { conn: to, buffer, sent } => {
+                self.on_sent(conn(to), buffer, sent, ring, now)
+            }
             Event::Accepted { listener, socket } => {
                 self.accept_has_failed = false;
                 self.on_accepted(socket, ring, now)?;
@@ -179,7 +194,10 @@ impl Shard {
                 debug!("closing a connection failed: {error}");
                 Ok(())
             }
-            Event::Synced { .. } | Event::Written { .. } | Event::Readable { .. } | Event::PollStopped { .. } => Ok(()),
+            Event::Synced { .. }
+            | Event::Written { .. }
+            | Event::Readable { .. }
+            | Event::PollStopped { .. } => Ok(()),
         }
     }
 
@@ -197,12 +215,21 @@ impl Shard {
     }
 
     /// Takes in the rare messages, some in each turn.
-    pub fn drain_controls(&mut self, ring: &mut Ring, hold: &mut Hold<'_>, now: Now) -> Result<(), RingError> {
+    pub fn drain_controls(
+        &mut self,
+        ring: &mut Ring,
+        hold: &mut Hold<'_>,
+        now: Now,
+    ) -> Result<(), RingError> {
         for _ in 0..CONTROLS_PER_TURN {
-            let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() else { break };
+            let Some(control) = self.links.controls[usize::from(self.id.0)].queue.pop() else {
+                break;
+            };
             match control {
                 // The client goes to another server, as those do that are closed by the drain.
-                Control::Adopt { peer, .. } if self.draining => self.links.admission.leave(peer.ip(), self.id),
+                Control::Adopt { peer, .. } if self.draining => {
+                    self.links.admission.leave(peer.ip(), self.id)
+                }
                 Control::Adopt { descriptor, peer, bytes } => {
                     let adopted = self.open(descriptor, peer, ring, now)?;
                     if !bytes.is_empty() {
@@ -225,7 +252,9 @@ impl Shard {
         }
         for ending in std::mem::take(&mut self.ending) {
             match self.sockets.get(ending).map(|socket| &socket.stage) {
-                Some(Stage::Closing { until_ms } | Stage::Lingering { until_ms }) if *until_ms <= now.mono_ms => {
+                Some(Stage::Closing { until_ms } | Stage::Lingering { until_ms })
+                    if *until_ms <= now.mono_ms =>
+                {
                     self.frontend.on_closed(ending);
                     self.remove(ending, ring)?;
                 }
@@ -242,7 +271,9 @@ impl Shard {
             match effect {
                 Effect::Writable(conn) => self.writable.push(conn),
                 Effect::ToQuorum(message) => self.hand_off(message),
-                Effect::Touches(report) => self.late_touches.send(report, |report| self.links.touches.push(report)),
+                Effect::Touches(report) => {
+                    self.late_touches.send(report, |report| self.links.touches.push(report))
+                }
                 Effect::Close { conn, why } => self.close(conn, why, ring, now)?,
                 Effect::PauseReading(conn) => self.pause(conn, ring)?,
                 Effect::ResumeReading(conn) => {
@@ -252,10 +283,14 @@ impl Shard {
                     self.receive_again(conn, ring)?;
                 }
                 Effect::Word { conn, word, argument } => {
-                    // The other end lives as long as the server; at its end nobody waits for answers.
-                    let _ = self.links.words.send(WordRequest { shard: self.id, conn, word, argument });
+                    // The other end lives as long as the server; at its end nobody waits for
+                    // answers.
+                    let _ =
+                        self.links.words.send(WordRequest { shard: self.id, conn, word, argument });
                 }
-                Effect::MoveTo { conn, shard, bytes } => self.begin_move(conn, shard, bytes, ring)?,
+                Effect::MoveTo { conn, shard, bytes } => {
+                    self.begin_move(conn, shard, bytes, ring)?
+                }
             }
         }
         if !self.backlog.is_empty() {
@@ -333,9 +368,16 @@ impl Shard {
         self.send(to, ring, now)
     }
 
-    fn on_accepted(&mut self, descriptor: OwnedFd, ring: &mut Ring, now: Now) -> Result<(), RingError> {
-        let peer =
-            rustix::net::getpeername(&descriptor).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
+    fn on_accepted(
+        &mut self,
+        descriptor: OwnedFd,
+        ring: &mut Ring,
+        now: Now,
+    ) -> Result<(), RingError> {
+        let peer = rustix::net::getpeername(&descriptor)
+            .ok()
+            .flatten()
+            .and_then(|peer| SocketAddr::try_from(peer).ok());
         // Without a peer it has gone already.
         let Some(peer) = peer else { return Ok(()) };
         if self.draining {
@@ -345,31 +387,46 @@ impl Shard {
             Some(shard) if shard == self.id => self.open(descriptor, peer, ring, now).map(drop),
             Some(shard) => {
                 let bytes = Vec::new();
-                self.links.controls[usize::from(shard.0)].send(Control::Adopt { descriptor, peer, bytes });
+                self.links.controls[usize::from(shard.0)].send(Control::Adopt {
+                    descriptor,
+                    peer,
+                    bytes,
+                });
                 Ok(())
             }
             None => {
-                debug!("connection from {peer} refused: too many connections (maxClientCnxns, maxCnxns)");
+                debug!(
+                    "connection from {peer} refused: too many connections (maxClientCnxns, \
+                     maxCnxns)"
+                );
                 Ok(())
             }
         }
     }
 
-    fn open(&mut self, fd: OwnedFd, peer: SocketAddr, ring: &mut Ring, now: Now) -> Result<ConnId, RingError> {
+    fn open(
+        &mut self,
+        fd: OwnedFd,
+        peer: SocketAddr,
+        ring: &mut Ring,
+        now: Now,
+    ) -> Result<ConnId, RingError> {
         let opened = self.sockets.insert(fd, peer);
         self.frontend.on_accept(opened, peer, now);
         self.receive_again(opened, ring)?;
         Ok(opened)
     }
 
-    /// Most likely there are too many open files: trying again at once would fail again, so the next tick does.
+    /// Most likely there are too many open files: trying again at once would fail again, so the
+    /// next tick does.
     fn on_accept_failed(&mut self, listener: Token, error: rustix::io::Errno) {
         if self.draining {
             return;
         }
         if !self.accept_has_failed {
             warn!(
-                "accepting connections fails: {error}; raise the limit of open files (ulimit -n) if there are too many"
+                "accepting connections fails: {error}; raise the limit of open files (ulimit -n) \
+                 if there are too many"
             );
         }
         self.accept_has_failed = true;
@@ -393,16 +450,24 @@ impl Shard {
         }
     }
 
-    fn on_receive_stopped(&mut self, from: ConnId, cause: ReceiveStop, ring: &mut Ring) -> Result<(), RingError> {
+    fn on_receive_stopped(
+        &mut self,
+        from: ConnId,
+        cause: ReceiveStop,
+        ring: &mut Ring,
+    ) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(from) else { return Ok(()) };
         socket.receiving = false;
         match (&socket.stage, cause) {
             (Stage::Gone, _) => Ok(()),
-            (Stage::Moving { .. } | Stage::Lingering { .. }, ReceiveStop::Closed | ReceiveStop::Failed(_)) => {
-                self.remove(from, ring)
-            }
+            (
+                Stage::Moving { .. } | Stage::Lingering { .. },
+                ReceiveStop::Closed | ReceiveStop::Failed(_),
+            ) => self.remove(from, ring),
             // However the receive has ended, the cancellation finds it no more.
-            (Stage::Moving { .. }, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => self.end_move(from),
+            (Stage::Moving { .. }, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => {
+                self.end_move(from)
+            }
             (_, ReceiveStop::NoBuffers | ReceiveStop::Cancelled) => self.receive_again(from, ring),
             (Stage::Open, ReceiveStop::Closed) => {
                 self.frontend.on_eof(from);
@@ -419,10 +484,20 @@ impl Shard {
     fn pause(&mut self, from: ConnId, ring: &mut Ring) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(from) else { return Ok(()) };
         socket.paused = true;
-        if socket.receiving { ring.cancel(UserData::new(OpKind::Receive, token(from))) } else { Ok(()) }
+        if socket.receiving {
+            ring.cancel(UserData::new(OpKind::Receive, token(from)))
+        } else {
+            Ok(())
+        }
     }
 
-    fn close(&mut self, ending: ConnId, why: CloseReason, ring: &mut Ring, now: Now) -> Result<(), RingError> {
+    fn close(
+        &mut self,
+        ending: ConnId,
+        why: CloseReason,
+        ring: &mut Ring,
+        now: Now,
+    ) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
         debug!("connection from {} closed: {why}", socket.peer);
         if socket.is_open() {
@@ -455,7 +530,9 @@ impl Shard {
                 ring.cancel_all(token(gone), socket.fd())
             }
             _ => {
-                let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else { return Ok(()) };
+                let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else {
+                    return Ok(());
+                };
                 self.links.admission.leave(peer.ip(), self.id);
                 ring.cancel_all(token(gone), descriptor.as_fd())?;
                 ring.close(token(gone), descriptor)
@@ -463,7 +540,13 @@ impl Shard {
         }
     }
 
-    fn begin_move(&mut self, moving: ConnId, to: ShardId, bytes: Vec<u8>, ring: &mut Ring) -> Result<(), RingError> {
+    fn begin_move(
+        &mut self,
+        moving: ConnId,
+        to: ShardId,
+        bytes: Vec<u8>,
+        ring: &mut Ring,
+    ) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(moving) else { return Ok(()) };
         socket.stage = Stage::Moving { to, bytes };
         if socket.receiving {
@@ -474,7 +557,8 @@ impl Shard {
 
     fn end_move(&mut self, moved: ConnId) -> Result<(), RingError> {
         // Nothing has been sent on it: only its session's shard answers the connect request.
-        let Some(Socket { descriptor, peer, stage: Stage::Moving { to, bytes }, .. }) = self.sockets.remove(moved)
+        let Some(Socket { descriptor, peer, stage: Stage::Moving { to, bytes }, .. }) =
+            self.sockets.remove(moved)
         else {
             return Ok(());
         };
@@ -514,7 +598,8 @@ impl Shard {
     }
 }
 
-/// Accepts asked for at a time: the most connections that have a descriptor before they are counted.
+/// Accepts asked for at a time: the most connections that have a descriptor before they are
+/// counted.
 pub const ACCEPTS: u32 = 8;
 
 /// The ring's names of the accepts.

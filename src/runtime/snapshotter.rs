@@ -1,12 +1,14 @@
 //! Snapshots behind the server's back: the tree as it was at one moment, while it goes on changing.
 //!
-//! The tree is held for reading a batch at a time, about [`HOLD_TARGET`] long, then the batch is sealed, packed and written
-//! with nothing held. Between batches the thread rests, so that it takes at most a part of a core and of the disk. It keeps
-//! its normal priority: the writer waits for a reader that was put off its core in the middle of a batch, and a thread of
-//! low priority would stay off it for long.
+//! The tree is held for reading a batch at a time, about [`HOLD_TARGET`] long, then the batch is
+//! sealed, packed and written with nothing held. Between batches the thread rests, so that it takes
+//! at most a part of a core and of the disk. It keeps its normal priority: the writer waits for a
+//! reader that was put off its core in the middle of a batch, and a thread of low priority would
+//! stay off it for long.
 //!
-//! The file is written on a glommio executor of its own, around the page cache: what a flush of the log has to write does
-//! not grow by it. It has a name that Apache ignores until it is whole and durable, so a crash leaves no torn snapshot.
+//! The file is written on a glommio executor of its own, around the page cache: what a flush of the
+//! log has to write does not grow by it. It has a name that Apache ignores until it is whole and
+//! durable, so a crash leaves no torn snapshot.
 
 use std::fmt;
 use std::io;
@@ -42,7 +44,13 @@ pub struct SnapshotterConfig {
 impl SnapshotterConfig {
     /// Defaults for snapshots in `dir`.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, codec: Codec::Plain, digest: true, last_zxid: true, bytes_per_second: BYTES_PER_SECOND }
+        Self {
+            dir,
+            codec: Codec::Plain,
+            digest: true,
+            last_zxid: true,
+            bytes_per_second: BYTES_PER_SECOND,
+        }
     }
 }
 
@@ -74,7 +82,8 @@ impl fmt::Display for SnapshotFailure {
                 ". Make room: without snapshots the log cannot be purged"
             }
             (Some(libc::EMFILE), _) => {
-                ". The process has no descriptor left: raise its limit (ulimit -n, LimitNOFILE=) or lower maxCnxns"
+                ". The process has no descriptor left: raise its limit (ulimit -n, LimitNOFILE=) \
+                 or lower maxCnxns"
             }
             (Some(libc::ENFILE), _) => ". The machine has no descriptor left: raise fs.file-max",
             (_, io::ErrorKind::ReadOnlyFilesystem) => {
@@ -98,7 +107,8 @@ pub struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done there.
+    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done
+    /// there.
     pub fn start(
         config: SnapshotterConfig,
         tree: SharedTree,
@@ -106,12 +116,14 @@ impl Snapshotter {
     ) -> io::Result<Self> {
         remove_leftover(&config);
         let (requests, queue) = bounded(1);
-        let thread =
-            std::thread::Builder::new().name("snapshots".into()).spawn(move || run(&config, &tree, &queue, done))?;
+        let thread = std::thread::Builder::new()
+            .name("snapshots".into())
+            .spawn(move || run(&config, &tree, &queue, done))?;
         Ok(Self { requests, thread })
     }
 
-    /// Each `()` sent asks for a snapshot; one that finds the queue full can be dropped, since one is due then anyway.
+    /// Each `()` sent asks for a snapshot; one that finds the queue full can be dropped, since one
+    /// is due then anyway.
     pub fn requests(&self) -> Sender<()> {
         self.requests.clone()
     }
@@ -135,15 +147,21 @@ fn remove_leftover(config: &SnapshotterConfig) {
     }
 }
 
-/// Takes a snapshot on this thread and waits until it is durable. `hurry` leaves out the rests: for the first snapshot of a
-/// new server, which must be there before anything is acknowledged.
-pub fn take_snapshot(config: &SnapshotterConfig, tree: &SharedTree, hurry: bool) -> Result<Taken, SnapshotFailure> {
+/// Takes a snapshot on this thread and waits until it is durable. `hurry` leaves out the rests: for
+/// the first snapshot of a new server, which must be there before anything is acknowledged.
+pub fn take_snapshot(
+    config: &SnapshotterConfig,
+    tree: &SharedTree,
+    hurry: bool,
+) -> Result<Taken, SnapshotFailure> {
     let config = config.clone();
     let failed = config.clone();
     let tree = tree.clone();
-    let builder = LocalExecutorBuilder::new(Placement::Unbound).name("snapshot").io_memory(IO_MEMORY_BYTES);
+    let builder =
+        LocalExecutorBuilder::new(Placement::Unbound).name("snapshot").io_memory(IO_MEMORY_BYTES);
     let executor = builder.ring_depth(RING_DEPTH).make();
-    let executor = executor.map_err(|error| failed.failure("no executor for the snapshot", error.into()))?;
+    let executor =
+        executor.map_err(|error| failed.failure("no executor for the snapshot", error.into()))?;
     executor.run(async move {
         let result = Job::new(&config, &tree, hurry).run().await;
         if result.is_err() {
@@ -162,7 +180,8 @@ fn run(
 ) {
     while queue.recv().is_ok() {
         done(take_snapshot(config, tree, false));
-        // What was asked for meanwhile is younger than the tree that was just written only by a little.
+        // What was asked for meanwhile is younger than the tree that was just written only by a
+        // little.
         while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
     }
 }
@@ -205,15 +224,28 @@ impl<'a> Job<'a> {
         let failed = |error| self.config.failure("the snapshot cannot be written", error);
         let mut file = AlignedFile::create(&path).await.map_err(failed)?;
         self.write(&mut file, &head).await?;
-        let bytes =
-            file.finish().await.map_err(|error| self.config.failure("the snapshot cannot be flushed", error))?;
+        let bytes = file
+            .finish()
+            .await
+            .map_err(|error| self.config.failure("the snapshot cannot be flushed", error))?;
         let named = std::fs::rename(&path, self.config.dir.join(&name));
         let durable = named.and_then(|()| std::fs::File::open(&self.config.dir)?.sync_all());
-        durable.map_err(|error| self.config.failure("the snapshot cannot be given its name", error))?;
-        Ok(Taken { name, zxid: head.zxid, bytes, took: started.elapsed(), longest_hold: self.longest_hold })
+        durable
+            .map_err(|error| self.config.failure("the snapshot cannot be given its name", error))?;
+        Ok(Taken {
+            name,
+            zxid: head.zxid,
+            bytes,
+            took: started.elapsed(),
+            longest_hold: self.longest_hold,
+        })
     }
 
-    async fn write(&mut self, file: &mut AlignedFile, head: &SnapshotHead) -> Result<(), SnapshotFailure> {
+    async fn write(
+        &mut self,
+        file: &mut AlignedFile,
+        head: &SnapshotHead,
+    ) -> Result<(), SnapshotFailure> {
         let config = self.config;
         let failed = |error| config.failure("the snapshot cannot be written", error);
         let mut writer = Writer::new();
@@ -235,7 +267,10 @@ impl<'a> Job<'a> {
         self.tree.write().end_snapshot();
         let digest = ZxidDigest { zxid: head.zxid, version: DIGEST_VERSION, digest: head.digest };
         let digest = config.digest.then_some(digest);
-        writer.finish(&mut plain, &Trailers { digest, last_zxid: config.last_zxid.then_some(head.zxid) });
+        writer.finish(
+            &mut plain,
+            &Trailers { digest, last_zxid: config.last_zxid.then_some(head.zxid) },
+        );
         encoder.write(&plain, &mut packed);
         encoder.finish(&mut packed);
         file.append(&packed).await.map_err(failed)
@@ -263,7 +298,9 @@ impl<'a> Job<'a> {
         self.longest_hold = self.longest_hold.max(held);
         self.batch_nodes = match held {
             held if held > HOLD_TARGET => (self.batch_nodes / 2).max(BATCH_NODES_MIN),
-            held if held < HOLD_TARGET / 2 => (self.batch_nodes + self.batch_nodes / 4).min(BATCH_NODES_MAX),
+            held if held < HOLD_TARGET / 2 => {
+                (self.batch_nodes + self.batch_nodes / 4).min(BATCH_NODES_MAX)
+            }
             _ => self.batch_nodes,
         };
         cursor
@@ -275,7 +312,8 @@ impl<'a> Job<'a> {
             return;
         }
         let spent = started.elapsed();
-        let by_bytes = Duration::from_secs_f64(written as f64 / self.config.bytes_per_second.max(1) as f64);
+        let by_bytes =
+            Duration::from_secs_f64(written as f64 / self.config.bytes_per_second.max(1) as f64);
         let pause = by_bytes.saturating_sub(spent).max(spent);
         glommio::timer::sleep(pause).await;
     }
@@ -299,7 +337,14 @@ struct AlignedFile {
 impl AlignedFile {
     async fn create(path: &std::path::Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(true).write(true).read(true).mode(0o644).dma_open(path).await?;
+        let file = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .read(true)
+            .mode(0o644)
+            .dma_open(path)
+            .await?;
         let buffer = file.alloc_dma_buffer(PIECE_BYTES);
         Ok(Self { file, buffer, filled: 0, written: 0 })
     }
@@ -350,9 +395,9 @@ impl SnapshotterConfig {
     }
 }
 
-/// How often, and how many times, a snapshot looks whether departed nodes are all removed. Beyond that it
-/// removes the rest itself, and everybody waits for it.
-/// Sessions and lists that are copied under one hold of the tree.
+/// How often, and how many times, a snapshot looks whether departed nodes are all removed. Beyond
+/// that it removes the rest itself, and everybody waits for it. Sessions and lists that are copied
+/// under one hold of the tree.
 const HEAD_SLICE: usize = 512;
 const REAP_WAIT: Duration = Duration::from_millis(2);
 const REAP_WAITS_MAX: usize = 5000;
@@ -399,16 +444,20 @@ mod tests {
         tree.apply(&header(zxid), &txn, None);
     }
 
-    /// Takes a snapshot while the tree changes and loads it: it must be the tree as it was when it began.
+    /// Takes a snapshot while the tree changes and loads it: it must be the tree as it was when it
+    /// began.
     fn taken_while_writing(codec: Codec) {
         let dir = tempfile::tempdir().unwrap();
         let mut data = DataDir::open(dir.path(), dir.path(), true).unwrap();
         let mut tree = Tree::new();
         (0..20_000).for_each(|n| create(&mut tree, &format!("/n{n}")));
         let shared = SharedTree::new(tree);
-        let config = SnapshotterConfig { codec, ..SnapshotterConfig::new(data.snapshots().to_owned()) };
+        let config =
+            SnapshotterConfig { codec, ..SnapshotterConfig::new(data.snapshots().to_owned()) };
         let (sender, results) = bounded(1);
-        let snapshotter = Snapshotter::start(config, shared.clone(), move |taken| drop(sender.send(taken))).unwrap();
+        let snapshotter =
+            Snapshotter::start(config, shared.clone(), move |taken| drop(sender.send(taken)))
+                .unwrap();
         let mut digests = std::collections::BTreeMap::new();
         snapshotter.requests().send(()).unwrap();
         let taken = loop {
@@ -418,7 +467,11 @@ mod tests {
             let mut tree = shared.write();
             digests.insert(tree.last_zxid(), tree.digest());
             let zxid = tree.last_zxid().next();
-            let set = SetDataTxn { path: format!("/n{}", zxid.0 * 7919 % 20_000), data: None, version: 1 };
+            let set = SetDataTxn {
+                path: format!("/n{}", zxid.0 * 7919 % 20_000),
+                data: None,
+                version: 1,
+            };
             tree.apply(&header(zxid), &Txn::SetData(set), None);
         };
         snapshotter.stop();
@@ -454,7 +507,8 @@ mod tests {
             (libc::ENFILE, "fs.file-max"),
             (libc::EROFS, "read-only"),
         ] {
-            let failure = config.failure("the snapshot cannot be written", io::Error::from_raw_os_error(errno));
+            let failure = config
+                .failure("the snapshot cannot be written", io::Error::from_raw_os_error(errno));
             assert!(failure.to_string().contains(part), "{failure}");
         }
     }
@@ -478,7 +532,8 @@ mod tests {
         assert!(failure.to_string().contains("gone"), "{failure}");
         let config = SnapshotterConfig::new(dir.path().to_owned());
         assert_eq!(take_snapshot(&config, &tree, true).unwrap().name, "snapshot.0");
-        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(names, ["snapshot.0"]);
     }
 }

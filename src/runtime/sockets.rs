@@ -31,16 +31,19 @@ pub struct Socket {
 #[derive(Debug)]
 pub enum Stage {
     Open,
-    /// What is queued is still sent, then our side is shut. A peer that does not read has until then.
+    /// What is queued is still sent, then our side is shut. A peer that does not read has until
+    /// then.
     Closing {
         until_ms: i64,
     },
-    /// Our side is shut; what the peer still sends is thrown away until it shuts its own or the time is over. Closing
-    /// with bytes unread would reset the connection and take the last replies with it.
+    /// Our side is shut; what the peer still sends is thrown away until it shuts its own or the
+    /// time is over. Closing with bytes unread would reset the connection and take the last replies
+    /// with it.
     Lingering {
         until_ms: i64,
     },
-    /// Another shard takes it over once the receive has been cancelled; the bytes are what nobody has decoded yet.
+    /// Another shard takes it over once the receive has been cancelled; the bytes are what nobody
+    /// has decoded yet.
     Moving {
         to: crate::handoff::ShardId,
         bytes: Vec<u8>,
@@ -108,9 +111,13 @@ impl Sockets {
         slot.socket.as_mut().filter(|_| slot.generation == conn.generation)
     }
 
-    /// Takes a socket out. Its slot is used again at once, under the next generation; the ring must hold no send of it.
+    /// Takes a socket out. Its slot is used again at once, under the next generation; the ring must
+    /// hold no send of it.
     pub fn remove(&mut self, conn: ConnId) -> Option<Socket> {
-        let slot = self.slots.get_mut(conn.slot as usize).filter(|slot| slot.generation == conn.generation)?;
+        let slot = self
+            .slots
+            .get_mut(conn.slot as usize)
+            .filter(|slot| slot.generation == conn.generation)?;
         let socket = slot.socket.take()?;
         // The ring's tokens carry 24 bits of generation.
         slot.generation = Token::new(0, slot.generation).next_generation().generation();
@@ -122,7 +129,8 @@ impl Sockets {
     /// Every live connection.
     pub fn ids(&self) -> Vec<ConnId> {
         let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.socket.is_some());
-        live.map(|(index, slot)| ConnId { slot: index as u32, generation: slot.generation }).collect()
+        live.map(|(index, slot)| ConnId { slot: index as u32, generation: slot.generation })
+            .collect()
     }
 
     /// The number of sockets.

@@ -7,8 +7,8 @@ use log::{debug, warn};
 
 use super::core_work::CoreWork;
 
-/// Looks after the turns of one executor. A long one is counted and logged at debug level; a very long
-/// one is a warning, of which there is one in a while.
+/// Looks after the turns of one executor. A long one is counted and logged at debug level; a very
+/// long one is a warning, of which there is one in a while.
 #[derive(Debug, Default)]
 pub struct TurnWatch {
     long_turns: u64,
@@ -45,7 +45,15 @@ impl TurnTimes {
     /// A turn begins.
     pub fn begin() -> Self {
         let none = Duration::ZERO;
-        Self { last: Instant::now(), completions: 0, work: 0, core_work: None, clients: none, core: none, sends: none }
+        Self {
+            last: Instant::now(),
+            completions: 0,
+            work: 0,
+            core_work: None,
+            clients: none,
+            core: none,
+            sends: none,
+        }
     }
 
     /// A part has ended, and the next one begins.
@@ -84,7 +92,11 @@ impl TurnWatch {
             return;
         }
         self.long_turns += 1;
-        debug!("a turn took {turn}; turns above {} ms so far: {}", LONG.as_millis(), self.long_turns);
+        debug!(
+            "a turn took {turn}; turns above {} ms so far: {}",
+            LONG.as_millis(),
+            self.long_turns
+        );
         let is_quiet = self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
         if turn.total() >= VERY_LONG && is_quiet {
             self.warned = Some(Instant::now());
@@ -125,9 +137,9 @@ mod tests {
         let without_core = "5000 us: clients 2000 us (7 completions, 300 units), sends 1000 us";
         assert_eq!(turn.to_string(), without_core);
         turn.core_work = Some(CoreWork { requests: 9, ticked: true, ..CoreWork::default() });
-        let expected = "5000 us: clients 2000 us (7 completions, 300 units), quorum core 2000 us (a tick, 9 requests \
-                        prepared, 0 units committed, 0 units of expiry and sweep, 0 reports of touches, 0 \
-                        inspections), sends 1000 us";
+        let expected = "5000 us: clients 2000 us (7 completions, 300 units), quorum core 2000 us \
+                        (a tick, 9 requests prepared, 0 units committed, 0 units of expiry and \
+                        sweep, 0 reports of touches, 0 inspections), sends 1000 us";
         assert_eq!(turn.to_string(), expected);
     }
 

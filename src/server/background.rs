@@ -1,4 +1,5 @@
-//! What is never on the path of a request: snapshots, and the purge of what they have made superfluous.
+//! What is never on the path of a request: snapshots, and the purge of what they have made
+//! superfluous.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,8 @@ use super::config::{Compression, Config};
 use super::panics::panic_if_asked;
 use super::words::report::SnapshotFigures;
 
-/// The background of a server. It also holds the data directory's lock: nobody else may use the data while this lives.
+/// The background of a server. It also holds the data directory's lock: nobody else may use the
+/// data while this lives.
 pub struct Background {
     snapshotter: Snapshotter,
     record: Arc<SnapshotRecord>,
@@ -38,7 +40,11 @@ impl Background {
         let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, done)?;
         let data = Arc::new(Mutex::new(data));
         if let Some(interval_s) = config.autopurge.interval_s {
-            start_purge(data.clone(), config.autopurge.retain as usize, Duration::from_secs(interval_s))?;
+            start_purge(
+                data.clone(),
+                config.autopurge.retain as usize,
+                Duration::from_secs(interval_s),
+            )?;
         }
         Ok(Self { snapshotter, record, _data: data })
     }
@@ -54,7 +60,8 @@ impl Background {
     }
 }
 
-/// What became of snapshots since the start; written by the thread that takes them, read for the words.
+/// What became of snapshots since the start; written by the thread that takes them, read for the
+/// words.
 #[derive(Debug, Default)]
 pub struct SnapshotRecord(Mutex<SnapshotFigures>);
 
@@ -67,7 +74,9 @@ impl SnapshotRecord {
     fn note(&self, taken: &Result<Taken, SnapshotFailure>) {
         let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match taken {
-            Ok(taken) => figures.times.add(u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX)),
+            Ok(taken) => {
+                figures.times.add(u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX))
+            }
             Err(_) => figures.failed += 1,
         }
     }

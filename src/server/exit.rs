@@ -1,4 +1,5 @@
-//! The process's exit codes: Apache's own numbers, since scripts and supervisors tell failures apart by them.
+//! The process's exit codes: Apache's own numbers, since scripts and supervisors tell failures
+//! apart by them.
 
 use std::process::ExitCode;
 
@@ -8,11 +9,13 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It was asked to.
     Finished = 0,
-    /// Anything that has no number of its own: the client port is taken, the data cannot be read, a thread has panicked.
+    /// Anything that has no number of its own: the client port is taken, the data cannot be read, a
+    /// thread has panicked.
     UnexpectedError = 1,
     /// Usage or configuration, a client address that is unknown among it.
     InvalidInvocation = 2,
-    /// The data directory cannot be made, entered or locked, or logs and snapshots are in each other's directory.
+    /// The data directory cannot be made, entered or locked, or logs and snapshots are in each
+    /// other's directory.
     UnableToAccessDatadir = 3,
     /// The admin server could not start.
     ErrorStartingAdminServer = 4,

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+};
 
 /// The reason why the client port cannot be had.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ impl fmt::Display for ListenError {
             Self::UnknownHost { host } => {
                 return write!(
                     f,
-                    "client port: cannot resolve {host}; write an address of this machine as clientPortAddress"
+                    "client port: cannot resolve {host}; write an address of this machine as \
+                     clientPortAddress"
                 );
             }
             Self::Refused { address, cause } => (address, *cause),
@@ -40,19 +43,27 @@ impl fmt::Display for ListenError {
         match cause {
             Errno::ADDRINUSE => write!(
                 f,
-                "client port: {address} is in use; see who has it with `ss -ltnp 'sport = :{}'`, or set clientPort",
+                "client port: {address} is in use; see who has it with `ss -ltnp 'sport = :{}'`, \
+                 or set clientPort",
                 address.port()
             ),
             Errno::ADDRNOTAVAIL => {
-                write!(f, "client port: {} is no address of this machine; set clientPortAddress", address.ip())
+                write!(
+                    f,
+                    "client port: {} is no address of this machine; set clientPortAddress",
+                    address.ip()
+                )
             }
             Errno::AFNOSUPPORT => write!(
                 f,
-                "client port: this kernel has no {} to listen on {address} with; set clientPortAddress to an address \
-                 that it has, or leave it out",
+                "client port: this kernel has no {} to listen on {address} with; set \
+                 clientPortAddress to an address that it has, or leave it out",
                 if address.is_ipv4() { "IPv4" } else { "IPv6" }
             ),
-            Errno::ACCESS => write!(f, "client port: no permission to listen on {address}; use a port above 1023"),
+            Errno::ACCESS => write!(
+                f,
+                "client port: no permission to listen on {address}; use a port above 1023"
+            ),
             cause => write!(f, "client port: cannot listen on {address}: {cause}"),
         }
     }
@@ -69,19 +80,19 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
-/// Binds `port` on `host`. Without a host, clients of both families are taken, whatever the machine's
-/// `net.ipv6.bindv6only` says, and those of IPv4 alone where the kernel has no IPv6. `0.0.0.0` is IPv4 alone, `::` is
-/// both, as for a JVM.
+/// Binds `port` on `host`. Without a host, clients of both families are taken, whatever the
+/// machine's `net.ipv6.bindv6only` says, and those of IPv4 alone where the kernel has no IPv6.
+/// `0.0.0.0` is IPv4 alone, `::` is both, as for a JVM.
 ///
-/// A server that was killed holds its port a moment longer than it lives: the kernel takes its io_uring down after the
-/// process's end. So a port in use is asked for again for a while.
+/// A server that was killed holds its port a moment longer than it lives: the kernel takes its
+/// io_uring down after the process's end. So a port in use is asked for again for a while.
 pub fn reserve(host: Option<&str>, port: u16, keep_alive: bool) -> Result<Listener, ListenError> {
     let Some(host) = host else {
         let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         return match reserve_address(every, keep_alive) {
-            Err(ListenError::Refused { cause: Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL, .. }) => {
-                reserve_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), keep_alive)
-            }
+            Err(ListenError::Refused {
+                cause: Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL, ..
+            }) => reserve_address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), keep_alive),
             result => result,
         };
     };
@@ -128,7 +139,8 @@ fn bound(address: SocketAddr, keep_alive: bool) -> Result<Listener, Errno> {
 
 /// Takes connections from now on; `backlog` of them may wait to be accepted.
 pub fn open(listener: &Listener, backlog: i32) -> Result<(), ListenError> {
-    listen(&listener.socket, backlog).map_err(|cause| ListenError::Refused { address: listener.address, cause })
+    listen(&listener.socket, backlog)
+        .map_err(|cause| ListenError::Refused { address: listener.address, cause })
 }
 
 /// How long a port may take to become free after the server that had it was killed.
@@ -176,7 +188,8 @@ mod tests {
     #[test]
     fn refusals_say_what_mends_them() {
         let said = |address: &str, cause| {
-            ListenError::Refused { address: address.parse().expect("an address"), cause }.to_string()
+            ListenError::Refused { address: address.parse().expect("an address"), cause }
+                .to_string()
         };
         assert!(said("[::1]:7", Errno::AFNOSUPPORT).contains("no IPv6"));
         assert!(said("10.0.0.1:7", Errno::ADDRNOTAVAIL).contains("set clientPortAddress"));

@@ -1,6 +1,7 @@
 //! The server: configuration, placement, start, recovery, words, shutdown.
 //!
-//! [`run`] is the whole life of a standalone server, in a straight line: preflight, recovery, start, serve, drain.
+//! [`run`] is the whole life of a standalone server, in a straight line: preflight, recovery,
+//! start, serve, drain.
 
 mod background;
 pub mod config;
@@ -46,8 +47,8 @@ pub fn run(config: config::Config) -> ExitCode {
 
 fn serve(config: config::Config) -> Result<(), StartError> {
     let told_to_stop = Arc::new(AtomicBool::new(false));
-    let requests =
-        signals::requests(told_to_stop.clone()).map_err(|_| StartError::Resources(resources::no_thread()))?;
+    let requests = signals::requests(told_to_stop.clone())
+        .map_err(|_| StartError::Resources(resources::no_thread()))?;
     let panicked = panics::watch();
     let startup = preflight::prepare(&config, told_to_stop)?;
     let running = start::start(config, startup, panicked)?;

@@ -8,7 +8,8 @@ use std::thread;
 use crossbeam::channel::{Receiver, bounded};
 use log::error;
 
-/// Logs every panic from now on; the channel tells the name of the first thread that has had one it does not survive.
+/// Logs every panic from now on; the channel tells the name of the first thread that has had one it
+/// does not survive.
 pub fn watch() -> Receiver<String> {
     let (sender, receiver) = bounded(1);
     panic::set_hook(Box::new(move |info| {
@@ -29,8 +30,9 @@ pub fn watch() -> Receiver<String> {
 /// Threads that catch a panic and go on with the next request.
 const SURVIVORS: [&str; 2] = ["words", "report"];
 
-/// Panics on the thread that calls it if a test asks for that by the environment variable `RINGKEEPER_PANIC`, which names
-/// the thread. Builds without debug assertions do not know the variable.
+/// Panics on the thread that calls it if a test asks for that by the environment variable
+/// `RINGKEEPER_PANIC`, which names the thread. Builds without debug assertions do not know the
+/// variable.
 pub fn panic_if_asked() {
     // A destructor that runs while a panic unwinds must not panic again.
     if cfg!(debug_assertions)

@@ -1,4 +1,5 @@
-//! Which core does what: how many shards there are, and whether the quorum core has a thread of its own.
+//! Which core does what: how many shards there are, and whether the quorum core has a thread of its
+//! own.
 
 use crate::runtime::executor::ExecutorSpec;
 
@@ -23,16 +24,18 @@ impl Placement {
 /// The placement that `config` asks for on the cores this process may run on.
 pub fn of(config: &Config) -> Placement {
     let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
-    let wanted = |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
+    let wanted =
+        |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
     let cpus: Vec<usize> = all.filter(wanted).collect();
     place(&cpus, config.cores.shards as usize, config.cores.placement)
 }
 
 /// Places `shards` shards (0 chooses) on the cores `cpus`.
 ///
-/// With one or two cores everything that is hot shares one executor, which the kernel may move: there is a client, a disk and
-/// an operating system beside it. From three cores on the quorum core has a core to itself, one is left to the background,
-/// and each shard is pinned to one of the rest.
+/// With one or two cores everything that is hot shares one executor, which the kernel may move:
+/// there is a client, a disk and an operating system beside it. From three cores on the quorum core
+/// has a core to itself, one is left to the background, and each shard is pinned to one of the
+/// rest.
 pub fn place(cpus: &[usize], shards: usize, policy: PlacementPolicy) -> Placement {
     let small = cpus.len() <= CORES_SHARED_MAX;
     let shared = match policy {
@@ -52,7 +55,8 @@ pub fn place(cpus: &[usize], shards: usize, policy: PlacementPolicy) -> Placemen
     };
     let cpu = |nth: usize| cpus.get(nth).copied().filter(|_| pinned);
     let first_shard = usize::from(!shared);
-    let spec = |shard| ExecutorSpec { name: format!("shard-{shard}"), cpu: cpu(first_shard + shard) };
+    let spec =
+        |shard| ExecutorSpec { name: format!("shard-{shard}"), cpu: cpu(first_shard + shard) };
     Placement {
         shards: (0..count).map(spec).collect(),
         quorum: (!shared).then(|| ExecutorSpec { name: "quorum".into(), cpu: cpu(0) }),
@@ -79,7 +83,10 @@ mod tests {
     fn larger_ones_pin_the_quorum_core_and_leave_one_core_free() {
         let placement = place(&[0, 1, 2, 3, 4, 5, 6, 7], 0, PlacementPolicy::Auto);
         assert_eq!(placement.quorum.unwrap().cpu, Some(0));
-        assert_eq!(placement.shards.iter().map(|spec| spec.cpu.unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            placement.shards.iter().map(|spec| spec.cpu.unwrap()).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5, 6]
+        );
         assert_eq!(place(&[0, 1, 2], 0, PlacementPolicy::Auto).shards.len(), 1);
     }
 
@@ -88,7 +95,10 @@ mod tests {
         let placement = place(&[0, 1], 3, PlacementPolicy::Dedicated);
         assert_eq!(placement.shards.len(), 3);
         assert_eq!(placement.quorum.unwrap().cpu, Some(0));
-        assert_eq!(placement.shards[2].cpu, None, "more shards than cores: the kernel spreads them");
+        assert_eq!(
+            placement.shards[2].cpu, None,
+            "more shards than cores: the kernel spreads them"
+        );
         assert_eq!(place(&[0, 1], 2, PlacementPolicy::Shared).quorum, None);
     }
 }

@@ -43,7 +43,11 @@ pub struct Startup {
 /// Gives the recovery up once `told_to_stop` is set.
 pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup, StartError> {
     let started = Instant::now();
-    info!("Ringkeeper {}, compatible with ZooKeeper {}", env!("CARGO_PKG_VERSION"), words::version::COMPATIBLE_WITH);
+    info!(
+        "Ringkeeper {}, compatible with ZooKeeper {}",
+        env!("CARGO_PKG_VERSION"),
+        words::version::COMPATIBLE_WITH
+    );
     if let Some(before) = resources::raise_open_files() {
         debug!("the limit of open files was {before}");
     }
@@ -51,10 +55,15 @@ pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup
     let placement = placement::of(config);
     resources::probe_threads(placement.executors()).map_err(StartError::Resources)?;
     ring::probe().map_err(StartError::Ring)?;
-    let listener = listen::reserve(config.client_host.as_deref(), config.client_port, config.client_tcp_keep_alive)
-        .map_err(StartError::Listen)?;
-    let mut data = DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
-        .map_err(StartError::DataDir)?;
+    let listener = listen::reserve(
+        config.client_host.as_deref(),
+        config.client_port,
+        config.client_tcp_keep_alive,
+    )
+    .map_err(StartError::Listen)?;
+    let mut data =
+        DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
+            .map_err(StartError::DataDir)?;
     data.stop_with(told_to_stop);
     log_place(&data);
     let began = Instant::now();
@@ -63,8 +72,10 @@ pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
     if report.snapshot.is_none() {
-        // Logs without a snapshot are not started from: it must be there before anything is acknowledged.
-        take_snapshot(&snapshotter_config(config, &data), &tree, true).map_err(StartError::Snapshot)?;
+        // Logs without a snapshot are not started from: it must be there before anything is
+        // acknowledged.
+        take_snapshot(&snapshotter_config(config, &data), &tree, true)
+            .map_err(StartError::Snapshot)?;
     }
     data.take_initialize().map_err(StartError::DataDir)?;
     let log_waker = Arc::new(WakeHandle::default());
@@ -87,7 +98,12 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
     recover(data, &settings).map_err(StartError::Recovery)
 }
 
-fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>) -> Result<Log, StartError> {
+fn open_log(
+    config: &Config,
+    data: &DataDir,
+    last: Zxid,
+    waker: Arc<WakeHandle>,
+) -> Result<Log, StartError> {
     let mut log_config = LogConfig {
         segment_bytes: config.pre_alloc_bytes,
         record_bytes_max: u64::from(config.jute_max_buffer) + u64::from(config.jute_extra_bytes),
@@ -96,11 +112,14 @@ fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>)
         ..LogConfig::new(data.logs().to_owned())
     };
     if !config.force_sync {
-        warn!("forceSync=no: no write waits for the disk, and a power failure loses writes that were acknowledged");
+        warn!(
+            "forceSync=no: no write waits for the disk, and a power failure loses writes that \
+             were acknowledged"
+        );
     }
     let least = log_config.segment_bytes_min();
-    log_config.segment_bytes =
-        resources::log_file_bytes(log_config.segment_bytes, least).map_err(StartError::Resources)?;
+    log_config.segment_bytes = resources::log_file_bytes(log_config.segment_bytes, least)
+        .map_err(StartError::Resources)?;
     let wake = move || {
         panic_if_asked();
         waker.wake();
@@ -113,12 +132,19 @@ fn open_log(config: &Config, data: &DataDir, last: Zxid, waker: Arc<WakeHandle>)
 fn log_place(data: &DataDir) {
     match data.snapshots() == data.logs() {
         true => info!("data: {}", data.snapshots().display()),
-        false => info!("data: {}, transaction log: {}", data.snapshots().display(), data.logs().display()),
+        false => info!(
+            "data: {}, transaction log: {}",
+            data.snapshots().display(),
+            data.logs().display()
+        ),
     }
     if let Ok(epochs) = data.epochs()
         && (epochs.current.is_some() || epochs.accepted.is_some())
     {
-        info!("this directory belonged to an ensemble member; a standalone server leaves its epoch files as they are");
+        info!(
+            "this directory belonged to an ensemble member; a standalone server leaves its epoch \
+             files as they are"
+        );
     }
 }
 
@@ -130,15 +156,18 @@ fn log_recovered(report: &RecoveryReport, tree: &SharedTree, started: Instant) {
         info!("ignoring {name}: whoever wrote it has not finished it");
     }
     if report.bytes_anew > 0 {
-        info!("{} KiB of the log were written anew, as nothing proved them to be on the disk", report.bytes_anew >> 10);
+        info!(
+            "{} KiB of the log were written anew, as nothing proved them to be on the disk",
+            report.bytes_anew >> 10
+        );
     }
     if let Some(cut) = &report.cut {
         info!("{}: a torn tail was cut at offset {}: {}", cut.file, cut.offset, cut.why);
     }
     if let Some(zxid) = report.first_mismatch {
         warn!(
-            "{} digests differ from the tree's, the first at zxid {zxid}: compare with the other copies of this data \
-             before you trust it",
+            "{} digests differ from the tree's, the first at zxid {zxid}: compare with the other \
+             copies of this data before you trust it",
             report.digest_mismatches
         );
     }

@@ -1,4 +1,5 @@
-//! What the words tell about the process, its machine and its directories; read when asked, never on a hot path.
+//! What the words tell about the process, its machine and its directories; read when asked, never
+//! on a hot path.
 //!
 //! Nothing here fails: what cannot be read is empty or 0, since a word is answered all the same.
 
@@ -20,7 +21,9 @@ pub fn process_report() -> ProcessReport {
         os_name: uname.sysname().to_string_lossy().into_owned(),
         os_arch: java_arch(&uname.machine().to_string_lossy()).to_owned(),
         os_version: uname.release().to_string_lossy().into_owned(),
-        user_name: Some(variable("USER")).filter(|name| !name.is_empty()).unwrap_or_else(|| variable("LOGNAME")),
+        user_name: Some(variable("USER"))
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| variable("LOGNAME")),
         user_home: variable("HOME"),
         user_dir: std::env::current_dir().unwrap_or_default().display().to_string(),
         tmp_dir: std::env::temp_dir().display().to_string(),

@@ -1,6 +1,6 @@
-//! The resources that the system grants this process: open files, threads, lengths of files. What the
-//! server keeps of them for itself, and what it says where they are too little. Looked at once, at the
-//! start.
+//! The resources that the system grants this process: open files, threads, lengths of files. What
+//! the server keeps of them for itself, and what it says where they are too little. Looked at once,
+//! at the start.
 
 use std::fmt;
 use std::sync::mpsc;
@@ -31,13 +31,15 @@ impl fmt::Display for TooLittle {
         match self {
             Self::OpenFiles { limit, needed } => write!(
                 f,
-                "the limit of open files is {limit}, and log, snapshots, rings and some connections need {needed}; to \
-                 raise it: ulimit -n 65536 (systemd: LimitNOFILE=65536, docker: --ulimit nofile=65536)"
+                "the limit of open files is {limit}, and log, snapshots, rings and some \
+                 connections need {needed}; to raise it: ulimit -n 65536 (systemd: \
+                 LimitNOFILE=65536, docker: --ulimit nofile=65536)"
             ),
             Self::LockedMemory { limit, needed } => write!(
                 f,
-                "the limit of locked memory is {limit} bytes, and the executors need {needed}; to raise it: ulimit -l 512 \
-                 (systemd: LimitMEMLOCK=512K, docker: --ulimit memlock=524288)"
+                "the limit of locked memory is {limit} bytes, and the executors need {needed}; to \
+                 raise it: ulimit -l 512 (systemd: LimitMEMLOCK=512K, docker: --ulimit \
+                 memlock=524288)"
             ),
             Self::Threads { started, needed, limit } => {
                 write!(f, "the system lets only {started} of {needed} threads be started")?;
@@ -45,13 +47,15 @@ impl fmt::Display for TooLittle {
                     write!(f, " (the limit of this user's processes is {limit})")?;
                 }
                 f.write_str(
-                    "; to raise it: ulimit -u 4096 (systemd: LimitNPROC=4096 and TasksMax=4096, docker: --pids-limit 4096)",
+                    "; to raise it: ulimit -u 4096 (systemd: LimitNPROC=4096 and TasksMax=4096, \
+                     docker: --pids-limit 4096)",
                 )
             }
             Self::FileBytes { limit, needed } => write!(
                 f,
-                "no file may be longer than {limit} bytes, and a file of the transaction log needs {needed}; to raise \
-                 it: ulimit -f unlimited (systemd: LimitFSIZE=infinity, docker: --ulimit fsize=-1)"
+                "no file may be longer than {limit} bytes, and a file of the transaction log \
+                 needs {needed}; to raise it: ulimit -f unlimited (systemd: LimitFSIZE=infinity, \
+                 docker: --ulimit fsize=-1)"
             ),
         }
     }
@@ -59,7 +63,8 @@ impl fmt::Display for TooLittle {
 
 impl std::error::Error for TooLittle {}
 
-/// Raises the limit of open files to the most that this process may have, as a JVM does; the limit in force before.
+/// Raises the limit of open files to the most that this process may have, as a JVM does; the limit
+/// in force before.
 pub fn raise_open_files() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
     if before.current != before.maximum {
@@ -70,7 +75,8 @@ pub fn raise_open_files() -> Option<u64> {
     before.current
 }
 
-/// Raises the limit of locked memory to what glommio wants to find, if it is lower and that may be done.
+/// Raises the limit of locked memory to what glommio wants to find, if it is lower and that may be
+/// done.
 pub fn raise_locked_memory() -> Result<(), TooLittle> {
     let granted = |limit: Option<u64>| limit.is_none_or(|limit| limit >= LOCKED_BYTES);
     let limit = getrlimit(Resource::Memlock);
@@ -81,28 +87,33 @@ pub fn raise_locked_memory() -> Result<(), TooLittle> {
     let maximum = if granted(limit.maximum) { limit.maximum } else { Some(LOCKED_BYTES) };
     let _ = setrlimit(Resource::Memlock, Rlimit { current: Some(LOCKED_BYTES), maximum });
     match getrlimit(Resource::Memlock).current {
-        Some(limit) if limit < LOCKED_BYTES => Err(TooLittle::LockedMemory { limit, needed: LOCKED_BYTES }),
+        Some(limit) if limit < LOCKED_BYTES => {
+            Err(TooLittle::LockedMemory { limit, needed: LOCKED_BYTES })
+        }
         _ => Ok(()),
     }
 }
 
-/// How many connections the limit of open files leaves room for, beside what is open now, what `executors` open when
-/// they start, and what is kept for log, snapshots and peers. Never more than `asked` (`maxCnxns`; 0 is no limit).
+/// How many connections the limit of open files leaves room for, beside what is open now, what
+/// `executors` open when they start, and what is kept for log, snapshots and peers. Never more than
+/// `asked` (`maxCnxns`; 0 is no limit).
 pub fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLittle> {
     let limit = process::max_files();
     let taken = process::open_files() + executors as u64 * EXECUTOR_FILES + KEPT_FILES;
     let room = room_for_connections(limit, taken)?;
     match asked {
         0 => info!(
-            "open files: {limit} may be open, {taken} are kept for log, snapshots, rings and peers; at most {room} \
-             connections are taken (maxCnxns is not set)"
+            "open files: {limit} may be open, {taken} are kept for log, snapshots, rings and \
+             peers; at most {room} connections are taken (maxCnxns is not set)"
         ),
         asked if asked > room => warn!(
-            "maxCnxns is {asked}, and the limit of {limit} open files leaves room for {room} connections: no more are \
-             taken. To raise it: ulimit -n {}",
+            "maxCnxns is {asked}, and the limit of {limit} open files leaves room for {room} \
+             connections: no more are taken. To raise it: ulimit -n {}",
             u64::from(asked) + taken
         ),
-        asked => info!("open files: {limit} may be open, at most {asked} of them by connections (maxCnxns)"),
+        asked => info!(
+            "open files: {limit} may be open, at most {asked} of them by connections (maxCnxns)"
+        ),
     }
     Ok(if asked == 0 { room } else { asked.min(room) })
 }
@@ -115,8 +126,8 @@ fn room_for_connections(limit: u64, taken: u64) -> Result<u32, TooLittle> {
     Ok(u32::try_from(room).unwrap_or(u32::MAX))
 }
 
-/// Starts as many threads as a server with this many executors has, and lets them end: a server that finds the last of
-/// them refused would stand half started.
+/// Starts as many threads as a server with this many executors has, and lets them end: a server
+/// that finds the last of them refused would stand half started.
 pub fn probe_threads(executors: usize) -> Result<(), TooLittle> {
     let needed = executors + THREADS_BESIDE;
     let mut held = Vec::with_capacity(needed);
@@ -127,11 +138,16 @@ pub fn probe_threads(executors: usize) -> Result<(), TooLittle> {
         match thread::Builder::new().name("probe".into()).spawn(begin) {
             Ok(thread) => held.push((release, thread)),
             Err(_) => {
-                return Err(TooLittle::Threads { started, needed, limit: getrlimit(Resource::Nproc).current });
+                return Err(TooLittle::Threads {
+                    started,
+                    needed,
+                    limit: getrlimit(Resource::Nproc).current,
+                });
             }
         }
     }
-    let threads: Vec<_> = held.into_iter().map(|(release, thread)| (drop(release), thread).1).collect();
+    let threads: Vec<_> =
+        held.into_iter().map(|(release, thread)| (drop(release), thread).1).collect();
     for thread in threads {
         // It does nothing that could panic.
         let _ = thread.join();
@@ -141,35 +157,41 @@ pub fn probe_threads(executors: usize) -> Result<(), TooLittle> {
 
 /// What to say where the very first thread was refused.
 pub fn no_thread() -> TooLittle {
-    TooLittle::Threads { started: 0, needed: THREADS_BESIDE, limit: getrlimit(Resource::Nproc).current }
+    TooLittle::Threads {
+        started: 0,
+        needed: THREADS_BESIDE,
+        limit: getrlimit(Resource::Nproc).current,
+    }
 }
 
-/// The longest that a log file may become: `wanted`, or what the limit of file lengths (`ulimit -f`) leaves of it.
+/// The longest that a log file may become: `wanted`, or what the limit of file lengths
+/// (`ulimit -f`) leaves of it.
 pub fn log_file_bytes(wanted: u64, needed: u64) -> Result<u64, TooLittle> {
     match getrlimit(Resource::Fsize).current {
         None => Ok(wanted),
         Some(limit) if limit < needed => Err(TooLittle::FileBytes { limit, needed }),
         Some(limit) => {
             warn!(
-                "no file may be longer than {limit} bytes (ulimit -f): log files stay below it, and a snapshot that \
-                 would be longer fails"
+                "no file may be longer than {limit} bytes (ulimit -f): log files stay below it, \
+                 and a snapshot that would be longer fails"
             );
             Ok(wanted.min(limit / MEBIBYTE * MEBIBYTE))
         }
     }
 }
 
-/// Descriptors that one executor opens: its raw ring, an event, a listener, the rings and events of glommio, and the
-/// connections that it has accepted and not counted yet.
+/// Descriptors that one executor opens: its raw ring, an event, a listener, the rings and events of
+/// glommio, and the connections that it has accepted and not counted yet.
 const EXECUTOR_FILES: u64 = 16 + ACCEPTS as u64;
 /// Locked memory below which glommio makes no executor.
 const LOCKED_BYTES: u64 = 512 << 10;
-/// Descriptors kept for the files of the log (current, spare, retired), a snapshot with its executor, purges, words, and
-/// the peers of an ensemble.
+/// Descriptors kept for the files of the log (current, spare, retired), a snapshot with its
+/// executor, purges, words, and the peers of an ensemble.
 const KEPT_FILES: u64 = 96;
 /// With fewer connections than this a server is no use.
 const CONNECTIONS_LEAST: u64 = 16;
-/// Threads beside the executors: signals, words, snapshots, log files, purge, a report, and some of the kernel's own.
+/// Threads beside the executors: signals, words, snapshots, log files, purge, a report, and some of
+/// the kernel's own.
 const THREADS_BESIDE: usize = 10;
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -181,7 +203,10 @@ mod tests {
     fn connections_get_what_is_left() {
         assert_eq!(room_for_connections(1024, 150), Ok(874));
         assert_eq!(room_for_connections(u64::MAX, 150), Ok(u32::MAX));
-        assert_eq!(room_for_connections(100, 150), Err(TooLittle::OpenFiles { limit: 100, needed: 166 }));
+        assert_eq!(
+            room_for_connections(100, 150),
+            Err(TooLittle::OpenFiles { limit: 100, needed: 166 })
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub struct WordResponder {
 
 impl WordResponder {
     /// A responder that answers `allowed` from `stats`.
-    pub fn new(stats: Arc<StatsCollector>, allowed: WordList, shards: Vec<Arc<ControlLane>>) -> Self {
+    pub fn new(
+        stats: Arc<StatsCollector>,
+        allowed: WordList,
+        shards: Vec<Arc<ControlLane>>,
+    ) -> Self {
         Self { stats, allowed, shards, trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT) }
     }
 
@@ -44,7 +48,8 @@ impl WordResponder {
     /// A panic ends this one answer, which is then empty, and not the thread: monitoring goes on.
     fn respond(&self, request: &WordRequest) {
         let Some(word) = Word::from_bytes(request.word) else { return };
-        let bytes = catch_unwind(AssertUnwindSafe(|| self.answer(word, request.argument))).unwrap_or_default();
+        let bytes = catch_unwind(AssertUnwindSafe(|| self.answer(word, request.argument)))
+            .unwrap_or_default();
         let shard = &self.shards[usize::from(request.shard.0)];
         shard.send(Control::WordAnswer { conn: request.conn, bytes });
     }

@@ -60,14 +60,16 @@ impl Running {
         Self { executors, shards, _background: background, panicked, reporter }
     }
 
-    /// Waits for a signal that asks for the end, or for a thread that fails; meanwhile reports are written.
+    /// Waits for a signal that asks for the end, or for a thread that fails; meanwhile reports are
+    /// written.
     pub fn wait(&self, requests: &Receiver<Request>) -> StopCause {
         loop {
             select! {
                 recv(requests) -> request => match request {
                     Ok(Request::Report) => self.reporter.begin(),
                     Ok(Request::Stop(signal)) => return StopCause::Signal(signal),
-                    // The thread of the signals is gone, which only a panic can do: that is told as well.
+                    // The thread of the signals is gone, which only a panic can do: that is told as
+                    // well.
                     Err(_) => return StopCause::Panic("signals".into()),
                 },
                 recv(self.panicked) -> thread => return StopCause::Panic(thread.unwrap_or_default()),
@@ -76,7 +78,8 @@ impl Running {
         }
     }
 
-    /// Ends the server: after a signal what is in flight is finished, after a failure nothing is tried again.
+    /// Ends the server: after a signal what is in flight is finished, after a failure nothing is
+    /// tried again.
     pub fn stop(self, why: StopCause) -> Result<(), StartError> {
         match why {
             StopCause::Failure(failure) => Err(StartError::Executor(failure.err())),

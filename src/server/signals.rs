@@ -1,5 +1,5 @@
-//! The effect of signals: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a JVM does, and no other that
-//! can be caught ends it.
+//! The effect of signals: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a
+//! JVM does, and no other that can be caught ends it.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ pub enum Request {
     Report,
 }
 
-/// Takes every signal over from now on. A second signal that asks for the end does not wait for anything. `told_to_stop` is
-/// set with the first: a start that is still recovering looks at it.
+/// Takes every signal over from now on. A second signal that asks for the end does not wait for
+/// anything. `told_to_stop` is set with the first: a start that is still recovering looks at it.
 pub fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Request>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ])?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ])?;
     let (sender, receiver) = bounded(REQUESTS_MAX);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let mut stopping = false;
@@ -38,9 +39,14 @@ pub fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Request>> 
                 }
                 // A report that finds others waiting adds nothing to them.
                 SIGQUIT => drop(sender.try_send(Request::Report)),
-                SIGHUP => info!("SIGHUP: the log goes to standard error, there is no file to open again"),
-                SIGUSR1 | SIGUSR2 => info!("signal {signal} means nothing to this server; SIGQUIT logs a report"),
-                // A write to a closed pipe, or beyond the limit of file lengths: the write itself fails and is handled.
+                SIGHUP => {
+                    info!("SIGHUP: the log goes to standard error, there is no file to open again")
+                }
+                SIGUSR1 | SIGUSR2 => {
+                    info!("signal {signal} means nothing to this server; SIGQUIT logs a report")
+                }
+                // A write to a closed pipe, or beyond the limit of file lengths: the write itself
+                // fails and is handled.
                 _ => {}
             }
         }

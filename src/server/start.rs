@@ -35,19 +35,30 @@ use super::start_error::StartError;
 use super::stats::StatsCollector;
 use super::status::StatusReporter;
 
-/// Starts every part of the server; the port is open when it returns. `panicked` names threads that have panicked.
-pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Result<Running, StartError> {
+/// Starts every part of the server; the port is open when it returns. `panicked` names threads that
+/// have panicked.
+pub fn start(
+    config: Config,
+    startup: Startup,
+    panicked: Receiver<String>,
+) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let Startup { tree, log, log_waker, data, listener, placement, recovery, started } = startup;
     let connections = resources::connections_max(placement.executors(), config.max_cnxns);
     let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
-    let quorum = Quorum::new(quorum_config(&config, placement.shards.len()), &tree.read(), unguessable(), now);
+    let quorum = Quorum::new(
+        quorum_config(&config, placement.shards.len()),
+        &tree.read(),
+        unguessable(),
+        now,
+    );
     let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
     let background = Background::start(&config, data, tree.clone());
     let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
-    let admission = Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
+    let admission =
+        Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
     let admission = Arc::new(admission);
     let stats = Arc::new(StatsCollector {
         config: config.clone(),
@@ -62,7 +73,8 @@ pub fn start(config: Config, startup: Startup, panicked: Receiver<String>) -> Re
         recovery,
         started,
     });
-    let responder = WordResponder::new(stats.clone(), config.words.clone(), wiring.controls.clone());
+    let responder =
+        WordResponder::new(stats.clone(), config.words.clone(), wiring.controls.clone());
     responder.open(word_requests).map_err(StartError::system("no thread for the words"))?;
     let core = QuorumCore::new(
         quorum,
@@ -147,19 +159,22 @@ fn spawn_all(
     for_shards: ForShards<'_>,
 ) -> Result<Executors, StartError> {
     let (ended_sender, ended) = unbounded();
-    let (stop_shards, stop_core) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (stop_shards, stop_core) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let shard_count = placement.shards.len();
     let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);
     if let Some(spec) = placement.quorum {
-        let (core, wakers, tree, stopping) = (core.take(), wiring.core_wakers(), tree.clone(), stop_core.clone());
+        let (core, wakers, tree, stopping) =
+            (core.take(), wiring.core_wakers(), tree.clone(), stop_core.clone());
         let load = move |waker: Waker| {
             wakers(&waker);
             Workload { shard: None, watching: None, core, tree, stopping }
         };
         threads.push(
-            executor::spawn(spec, load, report_to(&ended_sender)).map_err(|error| StartError::Executor(Some(error)))?,
+            executor::spawn(spec, load, report_to(&ended_sender))
+                .map_err(|error| StartError::Executor(Some(error)))?,
         );
     }
     for (nth, spec) in placement.shards.into_iter().enumerate() {
@@ -173,12 +188,18 @@ fn spawn_all(
             admission: for_shards.admission.clone(),
         };
         let id = ShardId(nth as u16);
-        let frontend = Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
-        let listener = for_shards.listener.try_clone().map_err(StartError::system("no descriptor for a listener"))?;
+        let frontend =
+            Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
+        let listener = for_shards
+            .listener
+            .try_clone()
+            .map_err(StartError::system("no descriptor for a listener"))?;
         let shard = Shard::new(id, frontend, listener, links);
         let core = core.take();
-        let (core_wakers, shard_wakers) = (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
-        let (watching, tree, stopping) = (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
+        let (core_wakers, shard_wakers) =
+            (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
+        let (watching, tree, stopping) =
+            (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
         let load = move |waker: Waker| {
             shard_wakers(&waker);
             if let Some(core_wakers) = core_wakers {
@@ -187,26 +208,31 @@ fn spawn_all(
             Workload { shard: Some(shard), watching: Some(watching), core, tree, stopping }
         };
         threads.push(
-            executor::spawn(spec, load, report_to(&ended_sender)).map_err(|error| StartError::Executor(Some(error)))?,
+            executor::spawn(spec, load, report_to(&ended_sender))
+                .map_err(|error| StartError::Executor(Some(error)))?,
         );
     }
     Ok(Executors { threads, ended, stop_shards, stop_core, shard_executors: shard_count })
 }
 
-fn report_to(ended: &Sender<Result<(), ExecutorError>>) -> impl FnOnce(Result<(), ExecutorError>) + Send + use<> {
+fn report_to(
+    ended: &Sender<Result<(), ExecutorError>>,
+) -> impl FnOnce(Result<(), ExecutorError>) + Send + use<> {
     let ended = ended.clone();
     // Nobody listens at the very end.
     move |result| drop(ended.send(result))
 }
 
 fn log_serving(placement: &Placement, listener: &Listener) {
-    let cpu = |spec: &ExecutorSpec| spec.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
+    let cpu =
+        |spec: &ExecutorSpec| spec.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
     let shards: Vec<_> = placement.shards.iter().map(cpu).collect();
     let quorum = placement.quorum.as_ref().map_or("on the executor of shard 0".to_owned(), cpu);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     info!("{cores} cores, {} shards ({}), quorum core {quorum}", shards.len(), shards.join(", "));
     let address = listener.address;
-    let families = if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
+    let families =
+        if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
     info!("clients: {address}{families}; nothing else is listened on");
 }
 
@@ -235,7 +261,8 @@ fn frontend_config(config: &Config, shards: usize) -> FrontendConfig {
         large_request_bytes: config.large_request_threshold.map(|bytes| bytes as usize),
         large_request_bytes_max: config.large_request_max_bytes as usize,
         sessionless_ms_max: 2 * i64::from(config.sessionless_timeout_ms),
-        enforce_auth: (!required.is_empty()).then(|| required.iter().map(|scheme| scheme.as_str().into()).collect()),
+        enforce_auth: (!required.is_empty())
+            .then(|| required.iter().map(|scheme| scheme.as_str().into()).collect()),
         acl: acl_config(config),
         ..FrontendConfig::default()
     }

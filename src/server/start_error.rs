@@ -1,4 +1,5 @@
-//! The reasons why a server does not start, or has ended otherwise than by a signal: each with its exit code and its remedy.
+//! The reasons why a server does not start, or has ended otherwise than by a signal: each with its
+//! exit code and its remedy.
 
 use std::fmt;
 use std::io;
@@ -55,12 +56,18 @@ impl StartError {
         match self {
             Self::Listen(ListenError::UnknownHost { .. }) => Exit::InvalidInvocation,
             Self::DataDir(_) | Self::Log(_) => Exit::UnableToAccessDatadir,
-            Self::Recovery(RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. }) => {
-                Exit::UnableToAccessDatadir
+            Self::Recovery(
+                RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. },
+            ) => Exit::UnableToAccessDatadir,
+            Self::Snapshot(_) | Self::Executor(Some(ExecutorError::Log(_))) => {
+                Exit::TxnlogErrorTakingSnapshot
             }
-            Self::Snapshot(_) | Self::Executor(Some(ExecutorError::Log(_))) => Exit::TxnlogErrorTakingSnapshot,
-            Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery(_) => Exit::UnexpectedError,
-            Self::System { .. } | Self::Executor(_) | Self::ThreadPanicked(_) => Exit::UnexpectedError,
+            Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery(_) => {
+                Exit::UnexpectedError
+            }
+            Self::System { .. } | Self::Executor(_) | Self::ThreadPanicked(_) => {
+                Exit::UnexpectedError
+            }
         }
     }
 }
@@ -77,13 +84,13 @@ impl fmt::Display for StartError {
             Self::Snapshot(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "{what}: {error}"),
             Self::Executor(Some(error)) => error.fmt(f),
-            Self::Executor(None) => {
-                f.write_str("an executor has ended by itself: a defect of Ringkeeper; please report it")
-            }
+            Self::Executor(None) => f.write_str(
+                "an executor has ended by itself: a defect of Ringkeeper; please report it",
+            ),
             Self::ThreadPanicked(name) => write!(
                 f,
-                "the thread {name} has panicked: a defect of Ringkeeper; please report what it said above. \
-                 The server does not go on without it"
+                "the thread {name} has panicked: a defect of Ringkeeper; please report what it \
+                 said above. The server does not go on without it"
             ),
         }
     }

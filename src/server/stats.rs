@@ -1,5 +1,5 @@
-//! Gathers what the server tells about itself, for the four-letter words and the report in the log: it asks every core for
-//! its part and blocks none.
+//! Gathers what the server tells about itself, for the four-letter words and the report in the log:
+//! it asks every core for its part and blocks none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,13 +63,18 @@ impl StatsCollector {
         self.ask_shards(|frontend, _| frontend.reset_connection_stats());
     }
 
-    /// How full the queues between the cores are, a line for each shard and one for the quorum core.
+    /// How full the queues between the cores are, a line for each shard and one for the quorum
+    /// core.
     pub fn queues(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (nth, link) in self.links.iter().enumerate() {
-            let (up, down) = (HANDOFF_QUEUE_MAX - link.to_quorum.room(), HANDOFF_QUEUE_MAX - link.from_quorum.room());
+            let (up, down) = (
+                HANDOFF_QUEUE_MAX - link.to_quorum.room(),
+                HANDOFF_QUEUE_MAX - link.from_quorum.room(),
+            );
             lines.push(format!(
-                "  shard {nth}: {up} messages for the quorum core, {down} from it, of {HANDOFF_QUEUE_MAX}"
+                "  shard {nth}: {up} messages for the quorum core, {down} from it, of \
+                 {HANDOFF_QUEUE_MAX}"
             ));
         }
         let shards = self.ask_shards(|frontend, _| frontend.report());
@@ -77,8 +82,13 @@ impl StatsCollector {
         lines.push(match self.ask_core(|quorum, _, _| quorum.report()) {
             None => format!("  the quorum core does not answer within {} s", ANSWER_TIME.as_secs()),
             Some(core) => format!(
-                "  quorum core: {} requests in process on {} nodes, {} wait for room in the log, proposed {}, durable {}",
-                core.outstanding, core.outstanding_nodes, core.waiting_for_room, core.proposed, core.durable
+                "  quorum core: {} requests in process on {} nodes, {} wait for room in the log, \
+                 proposed {}, durable {}",
+                core.outstanding,
+                core.outstanding_nodes,
+                core.waiting_for_room,
+                core.proposed,
+                core.durable
             ),
         });
         lines
@@ -114,7 +124,8 @@ impl StatsCollector {
         }
         if needs.digests {
             let tree = self.tree.read();
-            reports.digests = tree.digest_history().map(|(zxid, digest)| (zxid.0, digest)).collect();
+            reports.digests =
+                tree.digest_history().map(|(zxid, digest)| (zxid.0, digest)).collect();
         }
         if needs.process {
             reports.process = process::process_report();
@@ -177,17 +188,19 @@ impl StatsCollector {
         let mut all: Vec<(i64, SessionId)> = Vec::new();
         loop {
             let last = all.last().copied();
-            let piece = self.ask_core(move |quorum, _, _| quorum.sessions_by_expiry(last, SESSIONS_PER_ANSWER));
+            let piece = self
+                .ask_core(move |quorum, _, _| quorum.sessions_by_expiry(last, SESSIONS_PER_ANSWER));
             let piece = piece.unwrap_or_default();
             if piece.is_empty() {
                 break;
             }
             all.extend(piece);
         }
-        let buckets = all.chunk_by(|(at_ms, _), (next_ms, _)| at_ms == next_ms).map(|bucket| SessionExpiry {
-            at_ms: now.wall_ms + bucket[0].0 - now.mono_ms,
-            sessions: bucket.iter().map(|(_, session)| session.0).collect(),
-        });
+        let buckets =
+            all.chunk_by(|(at_ms, _), (next_ms, _)| at_ms == next_ms).map(|bucket| SessionExpiry {
+                at_ms: now.wall_ms + bucket[0].0 - now.mono_ms,
+                sessions: bucket.iter().map(|(_, session)| session.0).collect(),
+            });
         SessionReport { buckets: buckets.collect() }
     }
 
@@ -203,11 +216,12 @@ impl StatsCollector {
                 break;
             }
         }
-        let by_session = all.chunk_by(|(session, ..), (next, ..)| session == next).map(|ephemerals| {
-            let mut paths: Vec<_> = ephemerals.iter().map(|(.., path)| path.clone()).collect();
-            paths.sort_unstable();
-            (ephemerals[0].0.0, paths)
-        });
+        let by_session =
+            all.chunk_by(|(session, ..), (next, ..)| session == next).map(|ephemerals| {
+                let mut paths: Vec<_> = ephemerals.iter().map(|(.., path)| path.clone()).collect();
+                paths.sort_unstable();
+                (ephemerals[0].0.0, paths)
+            });
         by_session.collect()
     }
 
@@ -248,7 +262,9 @@ impl StatsCollector {
         for shard in &self.shards {
             let sender: Sender<T> = sender.clone();
             // The stats may have stopped waiting.
-            shard.send(Control::Inspect(Box::new(move |frontend, now| drop(sender.send(look(frontend, now))))));
+            shard.send(Control::Inspect(Box::new(move |frontend, now| {
+                drop(sender.send(look(frontend, now)))
+            })));
         }
         drop(sender);
         let deadline = Instant::now() + ANSWER_TIME;
@@ -260,7 +276,9 @@ impl StatsCollector {
         look: impl FnOnce(&mut Quorum, &FlushReport, Now) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, answers) = unbounded();
-        let ask = move |quorum: &mut Quorum, flushes: &FlushReport, now| drop(sender.send(look(quorum, flushes, now)));
+        let ask = move |quorum: &mut Quorum, flushes: &FlushReport, now| {
+            drop(sender.send(look(quorum, flushes, now)))
+        };
         self.inspections.push(Box::new(ask));
         self.core_waker.wake();
         answers.recv_timeout(ANSWER_TIME).ok()

@@ -1,4 +1,5 @@
-//! The report that SIGQUIT writes to the log, as a JVM writes its threads: threads, queues, counters that are not 0.
+//! The report that SIGQUIT writes to the log, as a JVM writes its threads: threads, queues,
+//! counters that are not 0.
 
 use std::fs;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ impl StatusReporter {
         Self { stats, busy: Arc::default() }
     }
 
-    /// Begins a report on a thread of its own, unless one is being written: a core that hangs delays it by seconds.
+    /// Begins a report on a thread of its own, unless one is being written: a core that hangs
+    /// delays it by seconds.
     pub fn begin(&self) {
         if self.busy.swap(true, Ordering::AcqRel) {
             return;
@@ -56,7 +58,8 @@ fn is_zero(line: &str) -> bool {
     line.split_once('\t').is_some_and(|(_, value)| matches!(value, "0" | "0.0"))
 }
 
-/// One line for each thread: name, kernel's id, state, time on a core, and where it waits in the kernel.
+/// One line for each thread: name, kernel's id, state, time on a core, and where it waits in the
+/// kernel.
 fn threads() -> Vec<String> {
     let entries = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let mut threads: Vec<String> = entries.filter_map(|entry| thread_line(&entry.path())).collect();
@@ -76,7 +79,11 @@ fn thread_line(directory: &std::path::Path) -> Option<String> {
         "  {name} (thread {id}): state {}, {} ms on a core{}",
         fields.first()?,
         ticks * MS_PER_TICK,
-        if matches!(waits_in.as_str(), "" | "0") { String::new() } else { format!(", waits in {waits_in}") }
+        if matches!(waits_in.as_str(), "" | "0") {
+            String::new()
+        } else {
+            format!(", waits in {waits_in}")
+        }
     ))
 }
 

@@ -1,4 +1,5 @@
-//! The ends of sessions: buckets of one tick each, so that a touch rarely moves anything (`ExpiryQueue`).
+//! The ends of sessions: buckets of one tick each, so that a touch rarely moves anything
+//! (`ExpiryQueue`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -7,7 +8,8 @@ use hashbrown::HashMap;
 
 use crate::zxid::SessionId;
 
-/// Sessions by the time at which they expire. Times are monotonic milliseconds; memory is proportional to the sessions.
+/// Sessions by the time at which they expire. Times are monotonic milliseconds; memory is
+/// proportional to the sessions.
 #[derive(Debug)]
 pub struct ExpiryQueue {
     tick_ms: i64,
@@ -35,7 +37,8 @@ impl ExpiryQueue {
         }
     }
 
-    /// Starts a session's timer at `now_ms`, or restarts it with another timeout, which may bring its end nearer.
+    /// Starts a session's timer at `now_ms`, or restarts it with another timeout, which may bring
+    /// its end nearer.
     pub fn track(&mut self, session: SessionId, timeout_ms: i32, now_ms: i64) {
         self.remove(session);
         let bucket = self.bucket(now_ms, timeout_ms);
@@ -43,8 +46,8 @@ impl ExpiryQueue {
         self.buckets.entry(bucket).or_default().insert(session);
     }
 
-    /// The session was heard of at `at_ms`. A report older than one already known changes nothing. False if it is
-    /// unknown.
+    /// The session was heard of at `at_ms`. A report older than one already known changes nothing.
+    /// False if it is unknown.
     pub fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };
@@ -69,8 +72,8 @@ impl ExpiryQueue {
         self.buckets.first_key_value().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
     }
 
-    /// Looks at the first session whose time is at or before `now_ms`, by time, then by id. Takes it
-    /// out and returns it if its time is over, and puts it where it belongs if it was spared.
+    /// Looks at the first session whose time is at or before `now_ms`, by time, then by id. Takes
+    /// it out and returns it if its time is over, and puts it where it belongs if it was spared.
     pub fn expire_one(&mut self, now_ms: i64) -> Option<SessionId> {
         let mut first = self.buckets.first_entry().filter(|first| *first.key() <= now_ms)?;
         let session = first.get_mut().pop_first()?;
@@ -104,20 +107,22 @@ impl ExpiryQueue {
         self.sessions.len()
     }
 
-    /// Up to `max` sessions that follow `after`: the monotonic time of expiry and the session, soonest
-    /// first (`dump`). Sessions that were spared are listed with their new time once the old one is
-    /// over.
+    /// Up to `max` sessions that follow `after`: the monotonic time of expiry and the session,
+    /// soonest first (`dump`). Sessions that were spared are listed with their new time once the
+    /// old one is over.
     pub fn by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
         let (bucket, session) = after.unwrap_or((i64::MIN, SessionId(i64::MIN)));
         let rest = self.buckets.get(&bucket).into_iter();
         let rest = rest.flat_map(|sessions| sessions.range((Excluded(session), Unbounded)));
         let later = self.buckets.range((Excluded(bucket), Unbounded));
-        let later = later.flat_map(|(at_ms, sessions)| sessions.iter().map(|session| (*at_ms, *session)));
+        let later =
+            later.flat_map(|(at_ms, sessions)| sessions.iter().map(|session| (*at_ms, *session)));
         rest.map(|session| (bucket, *session)).chain(later).take(max).collect()
     }
 
-    /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of while
-    /// we were away. It takes no time itself: [`Self::expire_one`] looks at each when it is due.
+    /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of
+    /// while we were away. It takes no time itself: [`Self::expire_one`] looks at each when it is
+    /// due.
     pub fn touch_all(&mut self, now_ms: i64) {
         self.spared_ms = self.spared_ms.max(now_ms);
     }
@@ -135,7 +140,8 @@ impl ExpiryQueue {
     }
 }
 
-/// The end of the tick in which the timeout runs out: always strictly later than the timeout itself.
+/// The end of the tick in which the timeout runs out: always strictly later than the timeout
+/// itself.
 fn bucket_of(now_ms: i64, timeout_ms: i32, tick_ms: i64) -> i64 {
     let whole = now_ms.saturating_add(i64::from(timeout_ms)).div_euclid(tick_ms);
     whole.saturating_add(i64::from(!mutant!(ExpiryRoundedDown))).saturating_mul(tick_ms)

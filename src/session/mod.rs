@@ -1,8 +1,9 @@
-//! Sessions as numbers: ids, passwords, timeouts and when they end. Which connection serves one is the frontend's
-//! business, which ones exist is the tree's.
+//! Sessions as numbers: ids, passwords, timeouts and when they end. Which connection serves one is
+//! the frontend's business, which ones exist is the tree's.
 //!
 //! Ids and passwords are bit for bit those of Apache's server (`SessionTrackerImpl`,
-//! `ZooKeeperServer.generatePasswd`), so that a client can carry its session from one kind of server to the other.
+//! `ZooKeeperServer.generatePasswd`), so that a client can carry its session from one kind of
+//! server to the other.
 
 mod expiry;
 
@@ -10,8 +11,9 @@ pub use expiry::ExpiryQueue;
 
 use crate::zxid::SessionId;
 
-/// The first session id of a server that has been up for `elapsed_ms` monotonic milliseconds: the server id in the
-/// top byte, then 40 bits of the time, then 16 zero bits. A standalone server has the id 1.
+/// The first session id of a server that has been up for `elapsed_ms` monotonic milliseconds: the
+/// server id in the top byte, then 40 bits of the time, then 16 zero bits. A standalone server has
+/// the id 1.
 pub fn first_id(elapsed_ms: i64, server_id: u8) -> i64 {
     let time = ((elapsed_ms << 24) as u64 >> 8) as i64;
     let id = time | (i64::from(server_id) << 56);
@@ -97,9 +99,14 @@ mod tests {
 
     #[test]
     fn timeouts_are_clamped() {
-        for (asked, got) in
-            [(i32::MIN, 4000), (-1, 4000), (0, 4000), (4001, 4001), (40_001, 40_000), (i32::MAX, 40_000)]
-        {
+        for (asked, got) in [
+            (i32::MIN, 4000),
+            (-1, 4000),
+            (0, 4000),
+            (4001, 4001),
+            (40_001, 40_000),
+            (i32::MAX, 40_000),
+        ] {
             assert_eq!(negotiate(asked, 4000, 40_000), got);
         }
     }

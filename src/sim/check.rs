@@ -1,6 +1,6 @@
-//! The judge of all transactions: it sees every byte that goes into the log, every commit and every recovery, and holds
-//! them against the reference model. What it does not find out, no client would either; what single connections are told is
-//! judged in `stream`.
+//! The judge of all transactions: it sees every byte that goes into the log, every commit and every
+//! recovery, and holds them against the reference model. What it does not find out, no client would
+//! either; what single connections are told is judged in `stream`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -28,7 +28,8 @@ pub enum Property {
     WriteLost,
     /// C1: nothing happens that nobody asked for, and nothing twice.
     WriteUnasked,
-    /// What a request becomes is what ZooKeeper makes of it, and the tree is what its transactions say.
+    /// What a request becomes is what ZooKeeper makes of it, and the tree is what its transactions
+    /// say.
     WrongOutcome,
     /// Zxids grow by one.
     ZxidOrder,
@@ -141,7 +142,8 @@ pub struct Check {
     ended_us: BTreeMap<i64, u64>,
     /// Sessions of hostile clients, which may end when they like.
     unjudged: BTreeSet<i64>,
-    /// How far the last flushes have come: entries up to the first of them are followed by a mark that says so.
+    /// How far the last flushes have come: entries up to the first of them are followed by a mark
+    /// that says so.
     flushes: VecDeque<i64>,
     /// Virtual microseconds, and until when something was slow that no request can be blamed for.
     now_us: u64,
@@ -212,7 +214,9 @@ impl Check {
             let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
             hold!(rest.len() > ENTRY_HEADER_BYTES + len, Shell, "an append holds a cut entry");
             let record = read_log_record(&rest[ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len]);
-            let record = record.map_err(|error| Property::Shell.broken(format_args!("unreadable record: {error}")))?;
+            let record = record.map_err(|error| {
+                Property::Shell.broken(format_args!("unreadable record: {error}"))
+            })?;
             self.on_record(record, mono_ms, wall_ms)?;
             rest = &rest[ENTRY_HEADER_BYTES + len + 1..];
         }
@@ -233,7 +237,12 @@ impl Check {
         if let Some(digest) = digest {
             let ours = self.head.digest();
             let theirs = digest.tree;
-            hold!(ours == theirs, WrongOutcome, "{} {txn:?} leads to digest {theirs:x}, not {ours:x}", header.zxid);
+            hold!(
+                ours == theirs,
+                WrongOutcome,
+                "{} {txn:?} leads to digest {theirs:x}, not {ours:x}",
+                header.zxid
+            );
         }
         self.history.push(Done { header, txn, changes, answer });
         Ok(())
@@ -244,8 +253,16 @@ impl Check {
         let session = header.session.0;
         let zxid = header.zxid;
         if let Txn::CreateSession { timeout_ms } = txn {
-            hold!(!self.sessions.contains_key(&session), SessionState, "session {session:x} is given out twice");
-            hold!(self.sessions_wanted > 0, WriteUnasked, "session {session:x} was not asked for ({timeout_ms} ms)");
+            hold!(
+                !self.sessions.contains_key(&session),
+                SessionState,
+                "session {session:x} is given out twice"
+            );
+            hold!(
+                self.sessions_wanted > 0,
+                WriteUnasked,
+                "session {session:x} was not asked for ({timeout_ms} ms)"
+            );
             self.sessions_wanted -= 1;
             self.sessions.insert(session, zxid.0);
             self.heard.insert(session, mono_ms);
@@ -262,37 +279,62 @@ impl Check {
         let Some((asked, done)) = self.asked.get_mut(&(session, header.cxid)) else {
             return self.judge_expiry(header, txn, mono_ms);
         };
-        hold!(done.is_none(), WriteUnasked, "{zxid} does request {} of {session:x} again", header.cxid);
+        hold!(
+            done.is_none(),
+            WriteUnasked,
+            "{zxid} does request {} of {session:x} again",
+            header.cxid
+        );
         *done = Some(zxid);
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
         let used = self.enforce_quota.then_some(&self.applied);
         let due = self.head.decide(&asked.op, session, ids, &self.user, used);
-        hold!(same(&due, txn), WrongOutcome, "{zxid} request {:?} became {txn:?}, not {due:?}", asked.op);
+        hold!(
+            same(&due, txn),
+            WrongOutcome,
+            "{zxid} request {:?} became {txn:?}, not {due:?}",
+            asked.op
+        );
         Ok(())
     }
 
-    /// As in Apache, the server looks for what is due in the committed tree: a write on its way may have renewed a TTL node or
-    /// replaced a container. That it has children now must be seen.
+    /// As in Apache, the server looks for what is due in the committed tree: a write on its way may
+    /// have renewed a TTL node or replaced a container. That it has children now must be seen.
     fn was_doomed(&self, path: &str) -> bool {
-        self.head.nodes.get(path).is_some_and(|node| node.children.is_empty() && node.stat.ephemeral_owner < 0)
+        self.head
+            .nodes
+            .get(path)
+            .is_some_and(|node| node.children.is_empty() && node.stat.ephemeral_owner < 0)
     }
 
     fn judge_expiry(&self, header: &TxnHeader, txn: &Txn, mono_ms: i64) -> Checked {
         let (zxid, session) = (header.zxid, header.session.0);
         let Txn::CloseSession { paths } = txn else {
-            return Err(Property::WriteUnasked.broken(format_args!("{zxid} {header:?} {txn:?} was not asked for")));
+            return Err(Property::WriteUnasked
+                .broken(format_args!("{zxid} {header:?} {txn:?} was not asked for")));
         };
         let Some(timeout_ms) = self.head.sessions.get(&session) else {
-            return Err(Property::SessionState.broken(format_args!("{zxid} ends session {session:x}, which is not")));
+            return Err(Property::SessionState
+                .broken(format_args!("{zxid} ends session {session:x}, which is not")));
         };
         let idle_ms = mono_ms - self.heard.get(&session).copied().unwrap_or(0);
-        // Heard of again when its time was over already: the quorum core need not have heard of it yet, or its closeSession may
-        // have waited for room.
-        let lapsed = self.lapsed.get(&session).is_some_and(|at| mono_ms - at <= LAPSE_MS || self.was_full);
-        let early = idle_ms < i64::from(*timeout_ms) && !lapsed && !self.unjudged.contains(&session);
-        hold!(!early, ExpiredEarly, "session {session:x} of {timeout_ms} ms was heard of {idle_ms} ms ago");
+        // Heard of again when its time was over already: the quorum core need not have heard of it
+        // yet, or its closeSession may have waited for room.
+        let lapsed =
+            self.lapsed.get(&session).is_some_and(|at| mono_ms - at <= LAPSE_MS || self.was_full);
+        let early =
+            idle_ms < i64::from(*timeout_ms) && !lapsed && !self.unjudged.contains(&session);
+        hold!(
+            !early,
+            ExpiredEarly,
+            "session {session:x} of {timeout_ms} ms was heard of {idle_ms} ms ago"
+        );
         let due = Txn::CloseSession { paths: Some(self.head.ephemerals_of(session)) };
-        hold!(same(&due, txn), EphemeralOwner, "{zxid} removes {paths:?} with session {session:x}, not {due:?}");
+        hold!(
+            same(&due, txn),
+            EphemeralOwner,
+            "{zxid} removes {paths:?} with session {session:x}, not {due:?}"
+        );
         Ok(())
     }
 
@@ -317,8 +359,13 @@ impl Check {
             let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
             let renewed_ms = self.renewed.get(session).copied().unwrap_or(0);
             let idle_ms = idle_ms.min(mono_ms - renewed_ms.max(self.excused_ms));
-            let late = idle_ms > i64::from(*timeout_ms) + grace_ms && !self.unjudged.contains(session);
-            hold!(!late, ExpiredLate, "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago");
+            let late =
+                idle_ms > i64::from(*timeout_ms) + grace_ms && !self.unjudged.contains(session);
+            hold!(
+                !late,
+                ExpiredLate,
+                "session {session:x} of {timeout_ms} ms: last heard of {idle_ms} ms ago"
+            );
         }
         Ok(())
     }
@@ -334,7 +381,8 @@ impl Check {
 
     /// Whether the session lived at some time since `since_us`.
     pub fn lived_since(&self, session: i64, since_us: u64) -> bool {
-        self.lives_in_log(session) || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
+        self.lives_in_log(session)
+            || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
     }
 
     /// A session of a hostile client.
@@ -366,18 +414,27 @@ impl Check {
     pub fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
         let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
         let patience_us = self.patience_us;
-        hold!(waited_us <= patience_us, Late, "session {session:x}: {xid} waited {waited_us} us, not {patience_us}");
+        hold!(
+            waited_us <= patience_us,
+            Late,
+            "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
+        );
         Ok(())
     }
 
-    /// Whether the session has ended, or is about to: its closeSession is in the log, or had no room there.
+    /// Whether the session has ended, or is about to: its closeSession is in the log, or had no
+    /// room there.
     pub fn may_end(&self, session: i64) -> bool {
         !self.head.sessions.contains_key(&session) || self.was_full
     }
 
     /// Up to here damage to the log must be seen: what follows has been flushed since, and says so.
     pub fn marked(&self) -> i64 {
-        if self.flushes.len() < FLUSHES_NOTED { self.base } else { self.flushes.front().copied().unwrap_or(self.base) }
+        if self.flushes.len() < FLUSHES_NOTED {
+            self.base
+        } else {
+            self.flushes.front().copied().unwrap_or(self.base)
+        }
     }
 
     /// A flush has truly come back: everything up to `zxid` is on the disk.
@@ -412,7 +469,11 @@ impl Check {
     /// Someone is shown the effect of `zxid`.
     pub fn on_shown(&mut self, zxid: i64) -> Checked {
         let durable = self.durable;
-        hold!(zxid <= durable, ShownBeforeDurable, "{zxid:x} is shown, the log is durable up to {durable:x}");
+        hold!(
+            zxid <= durable,
+            ShownBeforeDurable,
+            "{zxid:x} is shown, the log is durable up to {durable:x}"
+        );
         self.shown = self.shown.max(zxid);
         Ok(())
     }
@@ -443,18 +504,44 @@ impl Check {
     pub fn compare(&self, tree: &Tree) -> Checked {
         let model = &self.applied;
         let zxid = model.zxid;
-        let sessions: BTreeMap<i64, i32> = tree.sessions().map(|(id, timeout)| (id.0, timeout)).collect();
-        hold!(sessions == model.sessions, SessionState, "{zxid:x}: sessions {sessions:?}, not {:?}", model.sessions);
+        let sessions: BTreeMap<i64, i32> =
+            tree.sessions().map(|(id, timeout)| (id.0, timeout)).collect();
+        hold!(
+            sessions == model.sessions,
+            SessionState,
+            "{zxid:x}: sessions {sessions:?}, not {:?}",
+            model.sessions
+        );
         for (path, node) in &model.nodes {
             let Some(found) = tree.get(path) else {
-                return Err(Property::WrongOutcome.broken(format_args!("{zxid:x}: {path} is missing")));
+                return Err(
+                    Property::WrongOutcome.broken(format_args!("{zxid:x}: {path} is missing"))
+                );
             };
             let stat = found.persisted();
-            hold!(stat == node.stat, WrongOutcome, "{zxid:x}: {path} has {stat:?}, not {:?}", node.stat);
-            hold!(found.data() == node.data.as_deref(), WrongOutcome, "{zxid:x}: {path} has other data");
-            hold!(found.acl()[..] == node.acl[..], WrongOutcome, "{zxid:x}: {path} has {:?}", found.acl());
+            hold!(
+                stat == node.stat,
+                WrongOutcome,
+                "{zxid:x}: {path} has {stat:?}, not {:?}",
+                node.stat
+            );
+            hold!(
+                found.data() == node.data.as_deref(),
+                WrongOutcome,
+                "{zxid:x}: {path} has other data"
+            );
+            hold!(
+                found.acl()[..] == node.acl[..],
+                WrongOutcome,
+                "{zxid:x}: {path} has {:?}",
+                found.acl()
+            );
             let children: BTreeSet<String> = found.children().map(str::to_owned).collect();
-            hold!(children == node.children, WrongOutcome, "{zxid:x}: {path} has children {children:?}");
+            hold!(
+                children == node.children,
+                WrongOutcome,
+                "{zxid:x}: {path} has children {children:?}"
+            );
         }
         let (count, due) = (tree.node_count(), model.nodes.len() + 1);
         hold!(count == due, WrongOutcome, "{zxid:x}: {count} nodes, not {due}");
@@ -500,7 +587,9 @@ impl Check {
 /// Equal, the order of a closeSession's paths aside. Very many paths are not listed.
 fn same(due: &Txn, is: &Txn) -> bool {
     match (due, is) {
-        (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: None }) => due.len() >= EPHEMERALS_MANY,
+        (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: None }) => {
+            due.len() >= EPHEMERALS_MANY
+        }
         (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: Some(is) }) => {
             let (mut due, mut is) = (due.clone(), is.clone());
             due.sort();

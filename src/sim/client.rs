@@ -1,5 +1,6 @@
-//! A simulated client: it connects, asks for random things, many at a time, believes what it is told, watches, falls
-//! silent, hangs up, comes back with its session and its watches, and sometimes says goodbye.
+//! A simulated client: it connects, asks for random things, many at a time, believes what it is
+//! told, watches, falls silent, hangs up, comes back with its session and its watches, and
+//! sometimes says goodbye.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -124,7 +125,13 @@ impl Client {
         self.session = 0;
         self.password = vec![0; 16];
         self.last_zxid = 0;
-        for set in [&mut self.data, &mut self.exist, &mut self.child, &mut self.persistent, &mut self.recursive] {
+        for set in [
+            &mut self.data,
+            &mut self.exist,
+            &mut self.child,
+            &mut self.persistent,
+            &mut self.recursive,
+        ] {
             set.clear();
         }
     }
@@ -228,7 +235,9 @@ impl Client {
             self.on_event(kind, &path);
             return Ok(Told::Nothing);
         }
-        let Some(at) = self.inflight.iter().position(|(sent, _)| *sent == xid) else { return Ok(Told::Nothing) };
+        let Some(at) = self.inflight.iter().position(|(sent, _)| *sent == xid) else {
+            return Ok(Told::Nothing);
+        };
         let Some((_, op)) = self.inflight.remove(at) else { return Ok(Told::Nothing) };
         if op == Op::Close {
             return Ok(Told::Closed);
@@ -262,12 +271,22 @@ impl Client {
 
     fn note(&mut self, op: &Op, err: ErrorCode, body: &mut Reader<'_>) -> Result<(), Malformed> {
         match op {
-            Op::GetData { path, watch: true } if err.is_ok() => drop(self.data.insert(path.clone())),
+            Op::GetData { path, watch: true } if err.is_ok() => {
+                self.data.insert(path.clone());
+            }
             Op::Exists { path, watch: true } if err.is_ok() => drop(self.data.insert(path.clone())),
-            Op::Exists { path, watch: true } if err == ErrorCode::NO_NODE => drop(self.exist.insert(path.clone())),
-            Op::GetChildren { path, watch: true } if err.is_ok() => drop(self.child.insert(path.clone())),
-            Op::AddWatch { path, recursive: false } if err.is_ok() => drop(self.persistent.insert(path.clone())),
-            Op::AddWatch { path, recursive: true } if err.is_ok() => drop(self.recursive.insert(path.clone())),
+            Op::Exists { path, watch: true } if err == ErrorCode::NO_NODE => {
+                self.exist.insert(path.clone());
+            }
+            Op::GetChildren { path, watch: true } if err.is_ok() => {
+                self.child.insert(path.clone());
+            }
+            Op::AddWatch { path, recursive: false } if err.is_ok() => {
+                self.persistent.insert(path.clone());
+            }
+            Op::AddWatch { path, recursive: true } if err.is_ok() => {
+                self.recursive.insert(path.clone());
+            }
             Op::RemoveWatches { path, kind } if err.is_ok() => self.forget_watch(path, *kind),
             Op::Create(create) if create.sequential && err.is_ok() => {
                 self.made.push(body.string()?.unwrap_or_default().into());
@@ -301,7 +320,9 @@ impl Client {
             55..=62 => self.any_multi(),
             63..=64 => Op::Sync { path: self.any_path() },
             65..=67 => Op::AddWatch { path: self.any_path(), recursive: self.rng.chance(500) },
-            68..=69 => Op::RemoveWatches { path: self.any_path(), kind: 1 + self.rng.index(5) as i32 },
+            68..=69 => {
+                Op::RemoveWatches { path: self.any_path(), kind: 1 + self.rng.index(5) as i32 }
+            }
             70..=71 => Op::GetAcl { path: self.any_path() },
             _ => self.any_read(),
         }
@@ -332,7 +353,9 @@ impl Client {
         };
         match self.rng.below(4) {
             0 => Op::Multi([&top, &limits, &stats].map(|path| create(path)).into()),
-            1 => Op::Multi([stats, limits, top].map(|path| Op::Delete { path, version: -1 }).into()),
+            1 => {
+                Op::Multi([stats, limits, top].map(|path| Op::Delete { path, version: -1 }).into())
+            }
             2 => Op::SetData { path: limits, data, version: -1 },
             _ => Op::GetData { path: stats, watch: false },
         }
@@ -343,7 +366,9 @@ impl Client {
             return Op::Check { path: self.any_path(), version: self.any_version() };
         }
         match self.any_write() {
-            Op::SetAcl { path, version, .. } => Op::SetData { path, data: Fill { byte: 7, len: 1 }, version },
+            Op::SetAcl { path, version, .. } => {
+                Op::SetData { path, data: Fill { byte: 7, len: 1 }, version }
+            }
             op => op,
         }
     }
@@ -396,7 +421,11 @@ impl Client {
 
     /// Short, or several sectors long.
     fn any_data(&mut self) -> Fill {
-        let len = if self.rng.chance(self.bulk) { 400 + self.rng.index(1200) } else { self.rng.index(40) };
+        let len = if self.rng.chance(self.bulk) {
+            400 + self.rng.index(1200)
+        } else {
+            self.rng.index(40)
+        };
         let byte = 1 + self.rng.below(255) as u8;
         Fill { byte, len }
     }
@@ -404,4 +433,5 @@ impl Client {
 
 const INFLIGHT_MAX: usize = 24;
 /// Few, so that clients meet.
-const PATHS: &[&str] = &["/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2", "/b/x/1", "/a/x/1/deep"];
+const PATHS: &[&str] =
+    &["/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/1", "/a/x/2", "/b/x/1", "/a/x/1/deep"];

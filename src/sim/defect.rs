@@ -1,7 +1,8 @@
-//! Mistakes that can be switched on, one at a time, to measure what random seeds find. The first ones are those that this
-//! layer could make by itself: they live in the simulated shell, between the machines and their world, and production code
-//! knows nothing of them. Those from [`Defect::FIRST_MUTANT`] on live inside the machines, where `mutant!` asks for them;
-//! only a build with the feature `mutants` has them.
+//! Mistakes that can be switched on, one at a time, to measure what random seeds find. The first
+//! ones are those that this layer could make by itself: they live in the simulated shell, between
+//! the machines and their world, and production code knows nothing of them. Those from
+//! [`Defect::FIRST_MUTANT`] on live inside the machines, where `mutant!` asks for them; only a
+//! build with the feature `mutants` has them.
 
 use std::cell::Cell;
 
@@ -26,7 +27,8 @@ pub enum Defect {
     RecoveredNotFlushed,
     /// After a failed flush, a start takes what the page cache holds for what the disk holds.
     CachedPagesTrusted,
-    /// The mark that says what is durable is written along with it, so that a crash may leave the mark alone.
+    /// The mark that says what is durable is written along with it, so that a crash may leave the
+    /// mark alone.
     MarkBeforeFlush,
     /// After a start the last zxid is given out again.
     ZxidReused,
@@ -34,7 +36,8 @@ pub enum Defect {
     FullDiskIgnored,
     /// A snapshot's nodes are read while the tree goes on, under the zxid of its end.
     SnapshotNotPointInTime,
-    /// Logs are purged when the snapshot that replaces them is renamed, its directory entry not flushed.
+    /// Logs are purged when the snapshot that replaces them is renamed, its directory entry not
+    /// flushed.
     SnapshotPurgeBeforeDirSync,
     /// A snapshot gets its name before its bytes are flushed.
     SnapshotNotFlushed,

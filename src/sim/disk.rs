@@ -1,9 +1,11 @@
-//! A disk that loses whatever was not flushed: file contents by the sector, directory entries one by one.
+//! A disk that loses whatever was not flushed: file contents by the sector, directory entries one
+//! by one.
 //!
-//! What programs see (the page cache) and what survives a power cut are kept apart. A cut keeps, of every sector written
-//! since its last flush, the old or the new content, of the directory's changes any subset, of the sizes either: an
-//! adversary's choice, drawn from the seed. A killed process loses nothing that it wrote.
-//! It knows names in one directory, bytes and flushes; which files mean what is the store's business.
+//! What programs see (the page cache) and what survives a power cut are kept apart. A cut keeps, of
+//! every sector written since its last flush, the old or the new content, of the directory's
+//! changes any subset, of the sizes either: an adversary's choice, drawn from the seed. A killed
+//! process loses nothing that it wrote. It knows names in one directory, bytes and flushes; which
+//! files mean what is the store's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,7 +180,10 @@ impl Disk {
         let index = *self.names.get(name).ok_or(DiskError::Failed)?;
         let file = &mut self.files[index];
         let dirty = std::mem::take(&mut file.dirty);
-        let sectors = dirty.into_iter().map(|sector| (sector, sector_of(&file.content, sector).to_vec())).collect();
+        let sectors = dirty
+            .into_iter()
+            .map(|sector| (sector, sector_of(&file.content, sector).to_vec()))
+            .collect();
         Ok(Flush { file: index, sectors, len: file.content.len() })
     }
 
@@ -396,7 +401,11 @@ mod tests {
             disk.write("a", 0, &[2; 1024]).unwrap();
             disk.cut_power(Survivors::Random, &mut Rng::new(seed));
             let content = disk.read("a").unwrap();
-            assert!([0, 512].iter().all(|at| content[*at..at + 512].iter().all(|byte| *byte == content[*at])));
+            assert!(
+                [0, 512]
+                    .iter()
+                    .all(|at| content[*at..at + 512].iter().all(|byte| *byte == content[*at]))
+            );
             seen.insert((content[0], content[512]));
         }
         assert_eq!(seen.len(), 4);
@@ -412,7 +421,10 @@ mod tests {
         disk.fail_flush(flush, &mut Rng::new(3));
         disk.flush("a").unwrap();
         disk.cut_power(Survivors::All, &mut Rng::new(3));
-        assert!(disk.read("a").unwrap().contains(&1), "pages that were clean were not written again");
+        assert!(
+            disk.read("a").unwrap().contains(&1),
+            "pages that were clean were not written again"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Connections that do not speak the protocol as they should: malformed, oversized and cut frames, floods, clients that read
-//! nothing, words. The server may do with them what it likes, as long as nobody else notices.
+//! Connections that do not speak the protocol as they should: malformed, oversized and cut frames,
+//! floods, clients that read nothing, words. The server may do with them what it likes, as long as
+//! nobody else notices.
 
 use crate::jute::Writer;
 
@@ -105,7 +106,9 @@ impl Hostile {
                 out.extend(std::iter::repeat_n(0, len));
             }
             Kind::Records => self.records(&mut out),
-            Kind::Flood => (0..self.rng.between(1_000, 40_000)).for_each(|_| request(&mut out, -2, 11, |_| {})),
+            Kind::Flood => {
+                (0..self.rng.between(1_000, 40_000)).for_each(|_| request(&mut out, -2, 11, |_| {}))
+            }
             Kind::Deaf => {
                 let count = self.rng.between(200, 3_000) as i32;
                 (0..count).for_each(|xid| {
@@ -139,8 +142,11 @@ impl Hostile {
         for xid in 0..self.rng.between(1, 30) as i32 {
             let op = self.rng.between(0, 120) as i32 - 2;
             let len = *self.rng.pick(&[i32::MAX, 1 << 24, 5000, -2, i32::MIN]);
-            // An auth packet that fails, a SASL packet and what no client sends end the connection; the others answer.
-            request(out, xid, if matches!(op, 11 | 107) { 4 } else { op }, |writer| writer.i32(len));
+            // An auth packet that fails, a SASL packet and what no client sends end the connection;
+            // the others answer.
+            request(out, xid, if matches!(op, 11 | 107) { 4 } else { op }, |writer| {
+                writer.i32(len)
+            });
         }
     }
 }

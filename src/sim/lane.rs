@@ -1,5 +1,5 @@
-//! A bounded queue between two simulated cores, as the runtime's lanes are: what finds it full is given back, and its sender
-//! keeps it in a backlog.
+//! A bounded queue between two simulated cores, as the runtime's lanes are: what finds it full is
+//! given back, and its sender keeps it in a backlog.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! The simulated shell: a seeded world of disks, links, clocks and clients, with one server in the middle, made of the same
-//! machines as in production.
+//! The simulated shell: a seeded world of disks, links, clocks and clients, with one server in the
+//! middle, made of the same machines as in production.
 //!
 //! | file | holds |
 //! |---|---|
@@ -14,14 +14,16 @@
 //! | `check` `stream` | the judges: of transactions, and of each connection |
 //! | `defect` | mistakes to be found |
 //!
-//! **Faults.** The process killed or the power cut between any two events, also during a start; of what was not flushed, any
-//! subset of sectors, sizes and directory entries stays. Flushes that fail, with their pages clean afterwards; slow flushes; a
-//! full disk. Damage to what was flushed, and files that do not read: the server refuses to start, or nothing is lost.
-//! Connections cut at any byte, both ends learning of it at different times; bytes split anywhere. Cores that
-//! stall, lanes that are full. Wall clocks that jump. Clients that fall silent, and hostile ones.
+//! **Faults.** The process killed or the power cut between any two events, also during a start; of
+//! what was not flushed, any subset of sectors, sizes and directory entries stays. Flushes that
+//! fail, with their pages clean afterwards; slow flushes; a full disk. Damage to what was flushed,
+//! and files that do not read: the server refuses to start, or nothing is lost. Connections cut at
+//! any byte, both ends learning of it at different times; bytes split anywhere. Cores that stall,
+//! lanes that are full. Wall clocks that jump. Clients that fall silent, and hostile ones.
 //!
-//! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log, the tree moves on, the
-//! server puts bytes out, or starts; a zxid in a reply names the state that it must agree with.
+//! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log,
+//! the tree moves on, the server puts bytes out, or starts; a zxid in a reply names the state that
+//! it must agree with.
 //!
 //! It uses nothing of `runtime`, and no time, chance or order that does not come from the seed.
 

@@ -1,5 +1,6 @@
-//! The reference model: what ZooKeeper's tree, sessions and watches mean, said as plainly as possible and independently of
-//! the production tree. It decides requests, applies transactions and answers reads; nothing here is fast.
+//! The reference model: what ZooKeeper's tree, sessions and watches mean, said as plainly as
+//! possible and independently of the production tree. It decides requests, applies transactions and
+//! answers reads; nothing here is fast.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +72,9 @@ impl Model {
 
     /// The digest that a tree in this state has.
     pub fn digest(&self) -> i64 {
-        let of = |(path, node): (&String, &Node)| i64::from(node_digest(path, node.data.as_deref(), &node.stat));
+        let of = |(path, node): (&String, &Node)| {
+            i64::from(node_digest(path, node.data.as_deref(), &node.stat))
+        };
         self.nodes.iter().map(of).fold(0, i64::wrapping_add)
     }
 
@@ -89,7 +92,14 @@ impl Model {
 
     /// The transaction that a write must become in this state. What a quota leaves is `used`'s to
     /// say, if quotas are enforced: as in Apache, that is the state that clients see.
-    pub fn decide(&self, op: &Op, session: i64, ids: &[Id], user: &Id, used: Option<&Model>) -> Txn {
+    pub fn decide(
+        &self,
+        op: &Op,
+        session: i64,
+        ids: &[Id],
+        user: &Id,
+        used: Option<&Model>,
+    ) -> Txn {
         if !self.sessions.contains_key(&session) {
             return Txn::Error(ErrorCode::SESSION_EXPIRED);
         }
@@ -100,7 +110,14 @@ impl Model {
         }
     }
 
-    fn decide_multi(&self, ops: &[Op], session: i64, ids: &[Id], user: &Id, used: Option<&Model>) -> Txn {
+    fn decide_multi(
+        &self,
+        ops: &[Op],
+        session: i64,
+        ids: &[Id],
+        user: &Id,
+        used: Option<&Model>,
+    ) -> Txn {
         let mut ahead = self.clone();
         let header = TxnHeader {
             session: crate::zxid::SessionId(session),
@@ -126,7 +143,13 @@ impl Model {
         Txn::Multi(txns)
     }
 
-    fn decide_one(&self, op: &Op, ids: &[Id], user: &Id, used: Option<&Model>) -> Result<Txn, ErrorCode> {
+    fn decide_one(
+        &self,
+        op: &Op,
+        ids: &[Id],
+        user: &Id,
+        used: Option<&Model>,
+    ) -> Result<Txn, ErrorCode> {
         match op {
             Op::Create(create) => self.decide_create(create, ids, user, used),
             Op::Delete { path, version } => {
@@ -144,15 +167,25 @@ impl Model {
                 permit(&node.acl, perms::WRITE, ids)?;
                 let data = Some(data.bytes());
                 let len = |data: &Option<Bytes>| data.as_ref().map_or(0, Bytes::len) as i64;
-                used.map_or(Ok(()), |used| used.check_quota(path, 0, len(&data) - len(&node.data)))?;
+                used.map_or(Ok(()), |used| {
+                    used.check_quota(path, 0, len(&data) - len(&node.data))
+                })?;
                 check_version(*version, node.stat.version)?;
-                Ok(Txn::SetData(SetDataTxn { path: path.clone(), data, version: node.stat.version + 1 }))
+                Ok(Txn::SetData(SetDataTxn {
+                    path: path.clone(),
+                    data,
+                    version: node.stat.version + 1,
+                }))
             }
             Op::SetAcl { path, acl, version } => {
                 let node = self.nodes.get(path).ok_or(ErrorCode::NO_NODE)?;
                 permit(&node.acl, perms::ADMIN, ids)?;
                 check_version(*version, node.stat.aversion)?;
-                Ok(Txn::SetAcl { path: path.clone(), acl: acl.list(user), version: node.stat.aversion + 1 })
+                Ok(Txn::SetAcl {
+                    path: path.clone(),
+                    acl: acl.list(user),
+                    version: node.stat.aversion + 1,
+                })
             }
             Op::Check { path, version } => {
                 let node = self.nodes.get(path).ok_or(ErrorCode::NO_NODE)?;
@@ -165,11 +198,21 @@ impl Model {
         }
     }
 
-    fn decide_create(&self, create: &Create, ids: &[Id], user: &Id, used: Option<&Model>) -> Result<Txn, ErrorCode> {
+    fn decide_create(
+        &self,
+        create: &Create,
+        ids: &[Id],
+        user: &Id,
+        used: Option<&Model>,
+    ) -> Result<Txn, ErrorCode> {
         let parent = self.nodes.get(parent_of(&create.path)).ok_or(ErrorCode::NO_NODE)?;
         permit(&parent.acl, perms::CREATE, ids)?;
         let number = parent.stat.cversion;
-        let path = if create.sequential { format!("{}{number:010}", create.path) } else { create.path.clone() };
+        let path = if create.sequential {
+            format!("{}{number:010}", create.path)
+        } else {
+            create.path.clone()
+        };
         if self.nodes.contains_key(&path) {
             return Err(ErrorCode::NODE_EXISTS);
         }
@@ -184,7 +227,8 @@ impl Model {
             Mode::Container => CreateKind::Container,
             Mode::Ttl(ttl_ms) => CreateKind::Ttl { ttl_ms },
         };
-        let with_stat = create.with_stat || !matches!(create.mode, Mode::Persistent | Mode::Ephemeral);
+        let with_stat =
+            create.with_stat || !matches!(create.mode, Mode::Persistent | Mode::Ephemeral);
         let data = Some(data);
         let acl = create.acl.list(user);
         Ok(Txn::Create(CreateTxn { path, data, acl, kind, with_stat, parent_cversion: number + 1 }))
@@ -243,15 +287,25 @@ impl Model {
                 Answer::Empty
             }
             Txn::SetData(set) => {
-                let Some(node) = self.nodes.get_mut(&set.path) else { return Answer::Failed(ErrorCode::NO_NODE) };
+                let Some(node) = self.nodes.get_mut(&set.path) else {
+                    return Answer::Failed(ErrorCode::NO_NODE);
+                };
                 node.data = set.data.clone();
-                (node.stat.version, node.stat.mzxid, node.stat.mtime) = (set.version, zxid, header.time_ms);
+                (node.stat.version, node.stat.mzxid, node.stat.mtime) =
+                    (set.version, zxid, header.time_ms);
                 let acl = node.acl.clone();
-                changes.push(Change { zxid, kind: EventType::NodeDataChanged, path: set.path.clone(), acl });
+                changes.push(Change {
+                    zxid,
+                    kind: EventType::NodeDataChanged,
+                    path: set.path.clone(),
+                    acl,
+                });
                 Answer::Stat(self.stat(&set.path))
             }
             Txn::SetAcl { path, acl, version } => {
-                let Some(node) = self.nodes.get_mut(path) else { return Answer::Failed(ErrorCode::NO_NODE) };
+                let Some(node) = self.nodes.get_mut(path) else {
+                    return Answer::Failed(ErrorCode::NO_NODE);
+                };
                 node.acl = acl.clone();
                 node.stat.aversion = *version;
                 Answer::Stat(self.stat(path))
@@ -261,10 +315,17 @@ impl Model {
         }
     }
 
-    fn create(&mut self, header: &TxnHeader, create: &CreateTxn, changes: &mut Vec<Change>) -> Answer {
+    fn create(
+        &mut self,
+        header: &TxnHeader,
+        create: &CreateTxn,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
         let (zxid, time) = (header.zxid.0, header.time_ms);
         let parent_path = parent_of(&create.path).to_owned();
-        let Some(parent) = self.nodes.get_mut(&parent_path) else { return Answer::Failed(ErrorCode::NO_NODE) };
+        let Some(parent) = self.nodes.get_mut(&parent_path) else {
+            return Answer::Failed(ErrorCode::NO_NODE);
+        };
         parent.children.insert(name_of(&create.path).to_owned());
         (parent.stat.cversion, parent.stat.pzxid) = (create.parent_cversion, zxid);
         let parent_acl = parent.acl.clone();
@@ -283,11 +344,21 @@ impl Model {
             ephemeral_owner,
             ..StatPersisted::default()
         };
-        let node = Node { data: create.data.clone(), acl: create.acl.clone(), stat, children: BTreeSet::new() };
+        let node = Node {
+            data: create.data.clone(),
+            acl: create.acl.clone(),
+            stat,
+            children: BTreeSet::new(),
+        };
         self.nodes.insert(create.path.clone(), node);
         let (path, acl) = (create.path.clone(), create.acl.clone());
         changes.push(Change { zxid, kind: EventType::NodeCreated, path, acl });
-        changes.push(Change { zxid, kind: EventType::NodeChildrenChanged, path: parent_path, acl: parent_acl });
+        changes.push(Change {
+            zxid,
+            kind: EventType::NodeChildrenChanged,
+            path: parent_path,
+            acl: parent_acl,
+        });
         match create.with_stat {
             true => Answer::PathStat(create.path.clone(), self.stat(&create.path)),
             false => Answer::Path(create.path.clone()),
@@ -302,14 +373,27 @@ impl Model {
         parent.children.remove(name_of(path));
         parent.stat.pzxid = zxid;
         let parent_acl = parent.acl.clone();
-        changes.push(Change { zxid, kind: EventType::NodeDeleted, path: path.to_owned(), acl: node.acl });
-        changes.push(Change { zxid, kind: EventType::NodeChildrenChanged, path: parent_path, acl: parent_acl });
+        changes.push(Change {
+            zxid,
+            kind: EventType::NodeDeleted,
+            path: path.to_owned(),
+            acl: node.acl,
+        });
+        changes.push(Change {
+            zxid,
+            kind: EventType::NodeChildrenChanged,
+            path: parent_path,
+            acl: parent_acl,
+        });
     }
 }
 
-/// Whether `acl` gives `perm` to someone with these ids. The ids are exact: nobody here proves `super` or uses masks.
+/// Whether `acl` gives `perm` to someone with these ids. The ids are exact: nobody here proves
+/// `super` or uses masks.
 pub fn permits(acl: &[Acl], perm: i32, ids: &[Id]) -> bool {
-    acl.iter().any(|entry| entry.perms & perm != 0 && (&*entry.id.scheme == "world" || ids.contains(&entry.id)))
+    acl.iter().any(|entry| {
+        entry.perms & perm != 0 && (&*entry.id.scheme == "world" || ids.contains(&entry.id))
+    })
 }
 
 /// The path of a node's parent; the root is its own.
@@ -336,7 +420,8 @@ fn is_session(owner: i64) -> bool {
     crate::jute::data::owner_kind(owner) == crate::jute::data::Owner::Session
 }
 
-/// The type under which a multi's reply tells of a part of it: all creates that answer a Stat do so as create2.
+/// The type under which a multi's reply tells of a part of it: all creates that answer a Stat do so
+/// as create2.
 fn result_type(txn: &Txn) -> OpCode {
     match txn {
         Txn::Create(create) if create.with_stat => OpCode::CREATE2,

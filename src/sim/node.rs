@@ -1,8 +1,9 @@
 //! The simulated server: the machines, the queues between them, and their shell.
 //!
-//! A core takes its turn as the production shell does: a shard takes the tree, empties its queue, goes on with what waited,
-//! takes in bytes; the quorum core empties its queue, starts appends and flushes, and commits: what a batch means to the shards
-//! is in their queues before the tree is given back. When turns come is the world's choice.
+//! A core takes its turn as the production shell does: a shard takes the tree, empties its queue,
+//! goes on with what waited, takes in bytes; the quorum core empties its queue, starts appends and
+//! flushes, and commits: what a batch means to the shards is in their queues before the tree is
+//! given back. When turns come is the world's choice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -119,7 +120,14 @@ pub struct TurnContext<'a> {
 
 impl Node {
     /// A server over a recovered tree.
-    pub fn new(swarm: &Swarm, tree: Tree, store: Store, defect: Option<Defect>, now: Now, seed: u64) -> Self {
+    pub fn new(
+        swarm: &Swarm,
+        tree: Tree,
+        store: Store,
+        defect: Option<Defect>,
+        now: Now,
+        seed: u64,
+    ) -> Self {
         let quorum = Quorum::new(quorum_config(swarm), &tree, seed, now);
         let first = session::first_id(now.wall_ms, 1);
         let shard = |id| SimShard {
@@ -215,7 +223,9 @@ impl Node {
                 frontend::Effect::Word { conn, .. } => {
                     self.shards[index].front.on_word_answer(conn, b"");
                 }
-                frontend::Effect::MoveTo { conn, shard, bytes } => self.move_to(index, conn, shard, bytes, turn),
+                frontend::Effect::MoveTo { conn, shard, bytes } => {
+                    self.move_to(index, conn, shard, bytes, turn)
+                }
             }
         }
     }
@@ -282,12 +292,22 @@ impl Node {
         }
     }
 
-    fn move_to(&mut self, index: usize, conn: ConnId, shard: ShardId, bytes: Vec<u8>, turn: &mut TurnContext<'_>) {
-        let Some(link) = self.links.remove(&(index as u16, conn.slot, conn.generation)) else { return };
+    fn move_to(
+        &mut self,
+        index: usize,
+        conn: ConnId,
+        shard: ShardId,
+        bytes: Vec<u8>,
+        turn: &mut TurnContext<'_>,
+    ) {
+        let Some(link) = self.links.remove(&(index as u16, conn.slot, conn.generation)) else {
+            return;
+        };
         turn.trace.say(format_args!("c{link} moves to shard {}", shard.0));
         // What this shard has not taken in yet goes along, in order.
-        let (stay, go): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.shards[index].inputs).into_iter().partition(|(other, _)| *other != link);
+        let (stay, go): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.shards[index].inputs)
+            .into_iter()
+            .partition(|(other, _)| *other != link);
         self.shards[index].inputs = stay;
         let target = &mut self.shards[usize::from(shard.0)];
         turn.places[link] = Some(Place { shard: shard.0, conn, paused: false });
@@ -326,16 +346,27 @@ impl Node {
         }
         self.quorum_effects(turn)?;
         let (done, due) = ((turn.check.logged() - logged) as u64, requests + units);
-        hold!(done <= due, Work, "{done} transactions of {requests} requests and {units} units of work");
+        hold!(
+            done <= due,
+            Work,
+            "{done} transactions of {requests} requests and {units} units of work"
+        );
         if self.quorum.has_committable() && self.lanes_have_room() {
-            let watching: Vec<bool> = self.shards.iter().map(|shard| shard.front.is_watching()).collect();
+            let watching: Vec<bool> =
+                self.shards.iter().map(|shard| shard.front.is_watching()).collect();
             let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
-            let (defect, shards, on_the_way) = (self.defect, &mut self.shards, &mut self.on_the_way);
-            let mut hand_over =
-                |shard, message| push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out);
+            let (defect, shards, on_the_way) =
+                (self.defect, &mut self.shards, &mut self.on_the_way);
+            let mut hand_over = |shard, message| {
+                push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out)
+            };
             self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
             let done = (self.tree.last_zxid().0 - before) as u64;
-            hold!(done <= units, Work, "{done} transactions are committed for {units} units of work");
+            hold!(
+                done <= units,
+                Work,
+                "{done} transactions are committed for {units} units of work"
+            );
             self.quorum_effects(turn)?;
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
             turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
@@ -403,7 +434,15 @@ impl Node {
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
                 quorum::Effect::ToShard(shard, message) => {
                     let (shards, on_the_way) = (&mut self.shards, &mut self.on_the_way);
-                    push_to_shard(self.defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out);
+                    push_to_shard(
+                        self.defect,
+                        shards,
+                        on_the_way,
+                        shard,
+                        message,
+                        turn.rng,
+                        &mut turn.out,
+                    );
                 }
             }
         }
@@ -413,7 +452,11 @@ impl Node {
     fn append(&mut self, bytes: Vec<u8>, last: Zxid, turn: &mut TurnContext<'_>) -> Checked {
         let len = bytes.len();
         let done = self.store.append(turn.disk, bytes, last);
-        hold!(done.is_ok(), Shell, "an append of {len} bytes, which were promised to fit: {done:?}");
+        hold!(
+            done.is_ok(),
+            Shell,
+            "an append of {len} bytes, which were promised to fit: {done:?}"
+        );
         self.want_steps(turn);
         Ok(())
     }
@@ -477,7 +520,11 @@ impl Node {
     }
 
     /// The next step of what the log's files are at. True when there are more.
-    pub fn flush_step(&mut self, fails: bool, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
+    pub fn flush_step(
+        &mut self,
+        fails: bool,
+        turn: &mut TurnContext<'_>,
+    ) -> Result<bool, DiskError> {
         self.store.step(turn.disk, fails, turn.rng)?;
         self.stepping = self.store.has_work();
         let more = self.stepping;
@@ -520,10 +567,15 @@ impl SimShard {
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1000 + (link % 60_000) as u16));
             return self.front.on_accept(conn, peer, turn.now);
         }
-        let Some(place) = turn.places[link].filter(|place| usize::from(place.shard) == index) else { return };
+        let Some(place) = turn.places[link].filter(|place| usize::from(place.shard) == index)
+        else {
+            return;
+        };
         match input {
             Input::Accept => {}
-            Input::Bytes(bytes) if place.paused => self.inputs.push_back((link, Input::Bytes(bytes))),
+            Input::Bytes(bytes) if place.paused => {
+                self.inputs.push_back((link, Input::Bytes(bytes)))
+            }
             Input::Bytes(bytes) => self.front.on_bytes(place.conn, &bytes, hold),
             Input::Sent(bytes) => self.front.on_sent(place.conn, bytes),
             Input::Closed => {
@@ -607,8 +659,12 @@ fn bend(defect: Option<Defect>, message: &mut ToShard, rng: &mut Rng) {
     };
     let items = &mut commit.items;
     match defect {
-        Some(Defect::LostEvent) => items.retain(|item| !matches!(item, BatchItem::Event(_)) || !rng.chance(50)),
-        Some(Defect::SessionOutlivesClose) => items.retain(|item| !matches!(item, BatchItem::SessionClosed { .. })),
+        Some(Defect::LostEvent) => {
+            items.retain(|item| !matches!(item, BatchItem::Event(_)) || !rng.chance(50))
+        }
+        Some(Defect::SessionOutlivesClose) => {
+            items.retain(|item| !matches!(item, BatchItem::SessionClosed { .. }))
+        }
         Some(Defect::EventTwice) => {
             if let Some(at) = items.iter().position(|item| matches!(item, BatchItem::Event(_))) {
                 items.insert(at, items[at].clone());
@@ -660,8 +716,8 @@ fn frontend_config(swarm: &Swarm) -> FrontendConfig {
 }
 
 const TOUCH_REPORTS_MAX: usize = 1;
-/// Answers in one turn of a shard: as many of the cheapest as there are in the work of a hold, and in that of emptying the
-/// queue before it.
+/// Answers in one turn of a shard: as many of the cheapest as there are in the work of a hold, and
+/// in that of emptying the queue before it.
 const TURN_ANSWERS_MAX: usize = 15_000;
 /// Below this room the quorum core refuses writes.
 const ROOM_WANTED: u64 = RECORD_BYTES_MAX as u64 + 1024;

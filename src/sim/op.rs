@@ -1,4 +1,5 @@
-//! The requests of a simulated client, and their bytes. Shared by the clients that send and the checks that judge.
+//! The requests of a simulated client, and their bytes. Shared by the clients that send and the
+//! checks that judge.
 
 use std::fmt;
 
@@ -90,7 +91,9 @@ impl Fill {
     pub fn bytes(self) -> Bytes {
         if self.byte == 0 {
             let (count, bytes) = LIMITS[self.len % LIMITS.len()];
-            return format!("count=-1,bytes=-1=;byteHardLimit={bytes};countHardLimit={count}").into_bytes().into();
+            return format!("count=-1,bytes=-1=;byteHardLimit={bytes};countHardLimit={count}")
+                .into_bytes()
+                .into();
         }
         vec![self.byte; self.len].into()
     }
@@ -232,7 +235,9 @@ impl Op {
             }
             Self::Multi(ops) => write_multi(writer, ops, user),
             Self::Sync { path } | Self::GetAcl { path } => writer.string(path),
-            Self::GetData { path, watch } | Self::Exists { path, watch } | Self::GetChildren { path, watch } => {
+            Self::GetData { path, watch }
+            | Self::Exists { path, watch }
+            | Self::GetChildren { path, watch } => {
                 writer.string(path);
                 writer.bool(*watch);
             }

@@ -7,10 +7,13 @@ use super::disk::{Disk, DiskError};
 /// Removes what the newest whole snapshot replaces.
 pub fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
     let names = disk.list();
-    let (snapshots, logs): (Vec<String>, Vec<String>) =
-        names.into_iter().filter(|name| is_data(name)).partition(|name| name.starts_with("snapshot."));
+    let (snapshots, logs): (Vec<String>, Vec<String>) = names
+        .into_iter()
+        .filter(|name| is_data(name))
+        .partition(|name| name.starts_with("snapshot."));
     let files = snapshots.into_iter().map(|name| {
-        let verified = disk.read(&name).is_some_and(|bytes| verify(&name, bytes, &mut || false).is_ok());
+        let verified =
+            disk.read(&name).is_some_and(|bytes| verify(&name, bytes, &mut || false).is_ok());
         SnapshotFile { name, verified }
     });
     let files: Vec<SnapshotFile> = files.collect();

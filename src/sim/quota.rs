@@ -1,7 +1,8 @@
-//! Quotas in the model: the statistics that a server keeps for itself, and what a hard limit refuses.
+//! Quotas in the model: the statistics that a server keeps for itself, and what a hard limit
+//! refuses.
 //!
-//! The simulated clients make a quota's two nodes in one multi and remove them in one, and no quota stands below another: then
-//! the statistics are simply the sums over what is there.
+//! The simulated clients make a quota's two nodes in one multi and remove them in one, and no quota
+//! stands below another: then the statistics are simply the sums over what is there.
 
 use crate::codes::ErrorCode;
 
@@ -26,7 +27,9 @@ impl Model {
     pub fn check_quota(&self, at: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         let Some(root) = ROOTS.iter().find(|root| is_at_or_below(at, root)) else { return Ok(()) };
         let Some(limits) = self.nodes.get(&path(root, LIMITS)) else { return Ok(()) };
-        let Some((count_max, bytes_max)) = Fill::limits_of(limits.data.as_deref().unwrap_or_default()) else {
+        let Some((count_max, bytes_max)) =
+            Fill::limits_of(limits.data.as_deref().unwrap_or_default())
+        else {
             return Ok(());
         };
         let used = self.used(root);
@@ -40,7 +43,10 @@ impl Model {
     /// Nodes and bytes of data at and below `root`.
     fn used(&self, root: &str) -> (i64, i64) {
         let all = self.nodes.iter().filter(|(at, _)| is_at_or_below(at, root));
-        let bytes = all.clone().map(|(_, node)| node.data.as_ref().map_or(0, bytes::Bytes::len) as i64).sum();
+        let bytes = all
+            .clone()
+            .map(|(_, node)| node.data.as_ref().map_or(0, bytes::Bytes::len) as i64)
+            .sum();
         (all.count() as i64, bytes)
     }
 }

@@ -1,8 +1,11 @@
-//! The start on the simulated disk: recovery as production does it, any of its disk operations being the last before a crash.
+//! The start on the simulated disk: recovery as production does it, any of its disk operations
+//! being the last before a crash.
 
 use std::fmt;
 
-use crate::quorum::recovery::{Dir, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover};
+use crate::quorum::recovery::{
+    Dir, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover,
+};
 use crate::tree::Tree;
 use crate::txnlog::SPARE_PREFIX;
 
@@ -21,8 +24,8 @@ pub enum Start {
     Refused(RecoveryError),
 }
 
-/// Starts from what is on the disk. An empty disk gets its first snapshot, as a log alone is not started from.
-/// `read_fails` makes the device fail with the so-many-th file that is read.
+/// Starts from what is on the disk. An empty disk gets its first snapshot, as a log alone is not
+/// started from. `read_fails` makes the device fail with the so-many-th file that is read.
 pub fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -> Start {
     let settings = RecoverySettings { extended_types: true, ..RecoverySettings::default() };
     let mut files = Files { disk, defect, stopped: false, read_fails };
@@ -31,10 +34,12 @@ pub fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -
     match recovered {
         _ if stopped => Start::Stopped,
         Err(error) => Start::Refused(error),
-        Ok(mut recovered) => match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
-            Err(_) => Start::Stopped,
-            Ok(()) => Start::Up(Box::new(recovered.tree), recovered.report),
-        },
+        Ok(mut recovered) => {
+            match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
+                Err(_) => Start::Stopped,
+                Ok(()) => Start::Up(Box::new(recovered.tree), recovered.report),
+            }
+        }
     }
 }
 
@@ -103,17 +108,23 @@ impl Storage for Files<'_> {
         }
         let (start, end) = (settling.anew.start as usize, settling.anew.end as usize);
         let mut settled = if settling.cut { self.disk.truncate(name, end) } else { Ok(()) };
-        // After a failed flush the page cache holds entries that the disk does not, on pages that count as clean: only what is
-        // written anew is flushed.
+        // After a failed flush the page cache holds entries that the disk does not, on pages that
+        // count as clean: only what is written anew is flushed.
         if self.defect != Some(Defect::CachedPagesTrusted) {
-            let bytes = self.disk.read(name).and_then(|bytes| bytes.get(start..end)).unwrap_or_default().to_vec();
+            let bytes = self
+                .disk
+                .read(name)
+                .and_then(|bytes| bytes.get(start..end))
+                .unwrap_or_default()
+                .to_vec();
             settled = settled.and_then(|()| self.disk.write(name, start, &bytes));
         }
         if self.defect == Some(Defect::RecoveredNotFlushed) {
             let marked = settled.and_then(|()| self.disk.write(name, end, &settling.mark));
             return self.told(marked);
         }
-        // The mark says that everything before it is durable, so it must not be there before that is true.
+        // The mark says that everything before it is durable, so it must not be there before that
+        // is true.
         if self.defect != Some(Defect::MarkBeforeFlush) {
             settled = settled.and_then(|()| self.disk.flush(name));
         }

@@ -1,4 +1,5 @@
-//! The world's only source of chance: xoshiro256** seeded by splitmix64. Same seed, same numbers, on every machine.
+//! The world's only source of chance: xoshiro256** seeded by splitmix64. Same seed, same numbers,
+//! on every machine.
 
 use crate::splitmix;
 
@@ -68,7 +69,10 @@ mod tests {
     fn streams_are_what_they_have_always_been() {
         let mut rng = Rng { state: [1, 2, 3, 4] };
         let drawn = [(); 5].map(|()| rng.next());
-        assert_eq!(drawn, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240, 1_216_172_134_540_287_360]);
+        assert_eq!(
+            drawn,
+            [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240, 1_216_172_134_540_287_360]
+        );
         let mut rng = Rng::new(42);
         let drawn = [(); 3].map(|()| rng.next());
         assert_eq!(drawn, [0x1578_0b2e_0c2e_c716, 0x6104_d986_6d11_3a7e, 0xae17_5332_39e4_99a1]);

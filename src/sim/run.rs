@@ -1,4 +1,5 @@
-//! `ringkeeper sim`: many seeds on many threads, one seed with its trace, or all defects with the seeds it takes to find them.
+//! `ringkeeper sim`: many seeds on many threads, one seed with its trace, or all defects with the
+//! seeds it takes to find them.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -38,7 +39,8 @@ pub struct SimArgs {
     /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
     twice: u64,
-    /// Lines of the trace to print for a failure, 60 by default; with --seed also where nothing fails.
+    /// Lines of the trace to print for a failure, 60 by default; with --seed also where nothing
+    /// fails.
     #[arg(long)]
     tail: Option<usize>,
 }
@@ -68,11 +70,14 @@ struct Failure {
     what: String,
 }
 
-/// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not the same twice, 9 for a panic,
-/// and from 10 on the property that does not hold.
+/// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not
+/// the same twice, 9 for a panic, and from 10 on the property that does not hold.
 pub fn run(args: SimArgs) -> ExitCode {
     if let Some(defect) = args.defect.filter(|defect| !is_built_in(*defect)) {
-        println!("{} lives inside a machine: cargo run --release --features mutants -- sim ...", name(defect));
+        println!(
+            "{} lives inside a machine: cargo run --release --features mutants -- sim ...",
+            name(defect)
+        );
         return ExitCode::from(EXIT_MISSED);
     }
     // One seed is run to see where it panics; of many, only the first failure is reported.
@@ -87,10 +92,15 @@ pub fn run(args: SimArgs) -> ExitCode {
     let began = Instant::now();
     let outcomes = run_many(&args, args.defect, args.from, args.seeds);
     let Some(first) = outcomes.iter().find(|outcome| outcome.failure.is_some()) else {
-        let (txns, crashes): (usize, u32) =
-            (outcomes.iter().map(|one| one.txns).sum(), outcomes.iter().map(|one| one.crashes).sum());
+        let (txns, crashes): (usize, u32) = (
+            outcomes.iter().map(|one| one.txns).sum(),
+            outcomes.iter().map(|one| one.crashes).sum(),
+        );
         let seconds = began.elapsed().as_secs_f64();
-        println!("{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well", outcomes.len());
+        println!(
+            "{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well",
+            outcomes.len()
+        );
         return check_twice(&args, &outcomes);
     };
     print_failure(&args, first)
@@ -101,7 +111,10 @@ fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
     if outcome.failure.is_none() && args.tail.is_some() {
         print_lines(&outcome.tail);
     }
-    println!("seed {seed}: trace {:016x}, {} transactions, {} crashes", outcome.hash, outcome.txns, outcome.crashes);
+    println!(
+        "seed {seed}: trace {:016x}, {} transactions, {} crashes",
+        outcome.hash, outcome.txns, outcome.crashes
+    );
     if outcome.failure.is_some() { print_failure(args, &outcome) } else { ExitCode::SUCCESS }
 }
 
@@ -110,7 +123,8 @@ fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
     print_lines(&outcome.tail);
     let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
     println!("seed {}: {property}: {}", outcome.seed, failure.what);
-    let defect = args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
+    let defect =
+        args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
     println!("again: ringkeeper sim --seed {}{defect} --tail 1000000", outcome.seed);
     ExitCode::from(failure.property.map_or(EXIT_PANIC, Property::exit_code))
 }
@@ -126,11 +140,15 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
     if args.twice == 0 {
         return ExitCode::SUCCESS;
     }
-    let again: Vec<&Outcome> = outcomes.iter().step_by(usize::try_from(args.twice).unwrap_or(usize::MAX)).collect();
+    let again: Vec<&Outcome> =
+        outcomes.iter().step_by(usize::try_from(args.twice).unwrap_or(usize::MAX)).collect();
     for outcome in &again {
         let second = run_seed(outcome.seed, args.defect, 0);
         if second.hash != outcome.hash {
-            println!("seed {}: trace {:016x}, then {:016x}", outcome.seed, outcome.hash, second.hash);
+            println!(
+                "seed {}: trace {:016x}, then {:016x}",
+                outcome.seed, outcome.hash, second.hash
+            );
             return ExitCode::from(EXIT_TRACE);
         }
     }
@@ -145,8 +163,13 @@ fn run_defects(args: &SimArgs) -> ExitCode {
         match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {
             Some((seed, failure)) => {
                 let took = seed - args.from + 1;
-                let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
-                println!("{:<32} found by seed {took:>5}: {property}: {}", name(*defect), cut(&failure.what));
+                let property =
+                    failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
+                println!(
+                    "{:<32} found by seed {took:>5}: {property}: {}",
+                    name(*defect),
+                    cut(&failure.what)
+                );
             }
             None => {
                 println!("{:<32} NOT FOUND in {} seeds", name(*defect), args.seeds);
@@ -173,10 +196,13 @@ fn name(defect: Defect) -> String {
     defect.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// Runs seeds in order of their numbers until one fails or all have run; the outcomes are sorted, and none before the first
-/// failure is missing.
+/// Runs seeds in order of their numbers until one fails or all have run; the outcomes are sorted,
+/// and none before the first failure is missing.
 fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Vec<Outcome> {
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let threads = args
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1);
     let next = AtomicU64::new(from);
     let end = AtomicU64::new(from.saturating_add(seeds));
     let outcomes = Mutex::new(Vec::new());
@@ -218,12 +244,20 @@ fn run_seed(seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
     };
     let failure = failure.map(|(property, what)| Failure { property, what });
     let tail = world.trace.tail().map(str::to_owned).collect();
-    Outcome { seed, hash: world.trace.hash(), txns: world.check.txns(), crashes: world.crashes, tail, failure }
+    Outcome {
+        seed,
+        hash: world.trace.hash(),
+        txns: world.check.txns(),
+        crashes: world.crashes,
+        tail,
+        failure,
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 const TAIL_LINES: usize = 60;

@@ -1,5 +1,5 @@
-//! Snapshots on the simulated disk, step by step: nodes in batches while the tree goes on, then the flush, the name, the
-//! directory, and only then the purge of what the snapshot replaces.
+//! Snapshots on the simulated disk, step by step: nodes in batches while the tree goes on, then the
+//! flush, the name, the directory, and only then the purge of what the snapshot replaces.
 
 use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
 use crate::tree::{SnapshotHead, Tree};
@@ -39,11 +39,23 @@ impl Snap {
     /// Begins a snapshot of the tree as it is now.
     pub fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
         let head = tree.begin_snapshot();
-        Self { head, writer: Some(Writer::new()), bytes: Vec::new(), stage: Stage::Head, codec, defect }
+        Self {
+            head,
+            writer: Some(Writer::new()),
+            bytes: Vec::new(),
+            stage: Stage::Head,
+            codec,
+            defect,
+        }
     }
 
     /// Does the next step. False when it was the last.
-    pub fn step(&mut self, tree: &mut Tree, disk: &mut Disk, log: Option<&str>) -> Result<bool, DiskError> {
+    pub fn step(
+        &mut self,
+        tree: &mut Tree,
+        disk: &mut Disk,
+        log: Option<&str>,
+    ) -> Result<bool, DiskError> {
         let name = FileName { zxid: self.head.zxid, codec: self.codec }.to_string();
         let draft = format!("draft.{name}");
         self.stage = match std::mem::replace(&mut self.stage, Stage::Purge) {
@@ -52,7 +64,11 @@ impl Snap {
             Stage::Write => {
                 disk.create(&draft)?;
                 disk.write(&draft, 0, &packed(self.codec, &self.bytes))?;
-                if self.defect == Some(Defect::SnapshotNotFlushed) { Stage::Rename } else { Stage::Sync(None) }
+                if self.defect == Some(Defect::SnapshotNotFlushed) {
+                    Stage::Rename
+                } else {
+                    Stage::Sync(None)
+                }
             }
             Stage::Sync(None) => Stage::Sync(Some(disk.begin_flush(&draft)?)),
             Stage::Sync(Some(flush)) => {
@@ -104,7 +120,9 @@ impl Snap {
     fn nodes(&mut self, tree: &mut Tree) -> Stage {
         let Some(mut writer) = self.writer.take() else { return Stage::Write };
         let bytes = &mut self.bytes;
-        let mut sink = |path: &str, data: Option<&[u8]>, acl: i64, stat: &_| writer.node(bytes, path, data, acl, stat);
+        let mut sink = |path: &str, data: Option<&[u8]>, acl: i64, stat: &_| {
+            writer.node(bytes, path, data, acl, stat)
+        };
         match tree.snapshot_batch(NODES_PER_BATCH, &mut sink) {
             Some(cursor) => {
                 tree.advance_snapshot(cursor);
@@ -118,7 +136,8 @@ impl Snap {
                     self.head.zxid = tree.last_zxid();
                     self.head.digest = tree.digest();
                 }
-                let digest = ZxidDigest { zxid: self.head.zxid, version: 2, digest: self.head.digest };
+                let digest =
+                    ZxidDigest { zxid: self.head.zxid, version: 2, digest: self.head.digest };
                 let trailers = Trailers { digest: Some(digest), last_zxid: Some(self.head.zxid) };
                 writer.finish(&mut self.bytes, &trailers);
                 Stage::Write

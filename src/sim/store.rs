@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::txnlog::{
-    Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush, WriterSettings,
-    file_header,
+    Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush,
+    WriterSettings, file_header,
 };
 use crate::zxid::Zxid;
 
@@ -112,7 +112,12 @@ impl Store {
     }
 
     /// Puts whole entries at the end of the log.
-    pub fn append(&mut self, disk: &mut Disk, entries: Vec<u8>, last: Zxid) -> Result<(), DiskError> {
+    pub fn append(
+        &mut self,
+        disk: &mut Disk,
+        entries: Vec<u8>,
+        last: Zxid,
+    ) -> Result<(), DiskError> {
         self.writer.append(entries, last).map_err(|_| DiskError::Full)?;
         self.run_effects(disk)
     }
@@ -231,9 +236,13 @@ impl Store {
     ) -> Result<Option<LogDone>, DiskError> {
         match &op.effect {
             LogEffect::Make { .. } => self.advance_make(op, disk, fails, rng),
-            LogEffect::Sync { .. } | LogEffect::Write { .. } => self.advance_sync(op, disk, fails, rng),
+            LogEffect::Sync { .. } | LogEffect::Write { .. } => {
+                self.advance_sync(op, disk, fails, rng)
+            }
             LogEffect::SyncDir => self.advance_sync_dir(op, disk, fails),
-            LogEffect::Rename { file, .. } if fails => Ok(Some(LogDone::Renamed { file: *file, result: Err(Failed) })),
+            LogEffect::Rename { file, .. } if fails => {
+                Ok(Some(LogDone::Renamed { file: *file, result: Err(Failed) }))
+            }
             LogEffect::Rename { file, from, to } => {
                 disk.rename(from, to)?;
                 self.names.insert(*file, to.clone());
@@ -244,7 +253,8 @@ impl Store {
                 match op.stage {
                     Stage::Waits => {
                         match disk.truncate(name, *bytes as usize) {
-                            Err(DiskError::Full) if self.defect == Some(Defect::FullDiskIgnored) => {}
+                            Err(DiskError::Full)
+                                if self.defect == Some(Defect::FullDiskIgnored) => {}
                             other => other?,
                         }
                         op.stage = Stage::Cut;
@@ -276,7 +286,9 @@ impl Store {
         fails: bool,
         rng: &mut Rng,
     ) -> Result<Option<LogDone>, DiskError> {
-        let (LogEffect::Sync { file } | LogEffect::Write { file, .. }) = op.effect else { return Ok(None) };
+        let (LogEffect::Sync { file } | LogEffect::Write { file, .. }) = op.effect else {
+            return Ok(None);
+        };
         let is_retired = self.writer.current() != Some(file);
         let mut result = Ok(());
         match std::mem::replace(&mut op.stage, Stage::Waits) {
@@ -308,7 +320,12 @@ impl Store {
         }))
     }
 
-    fn advance_sync_dir(&mut self, op: &mut Op, disk: &mut Disk, fails: bool) -> Result<Option<LogDone>, DiskError> {
+    fn advance_sync_dir(
+        &mut self,
+        op: &mut Op,
+        disk: &mut Disk,
+        fails: bool,
+    ) -> Result<Option<LogDone>, DiskError> {
         let mut result = Ok(());
         match std::mem::replace(&mut op.stage, Stage::Waits) {
             Stage::DirFlush(_) if fails => result = Err(Failed),
@@ -351,7 +368,8 @@ impl Store {
             }
             _ => {
                 disk.create(name)?;
-                let zeros = if disk.room() < bytes + RESERVE_BYTES { FILE_BYTES_SHORT } else { bytes };
+                let zeros =
+                    if disk.room() < bytes + RESERVE_BYTES { FILE_BYTES_SHORT } else { bytes };
                 if zeros == bytes || self.defect == Some(Defect::FullDiskIgnored) {
                     self.names.insert(file, name.clone());
                     disk.write(name, 0, &vec![0; zeros])?;

@@ -1,5 +1,5 @@
-//! The judge of one connection: every frame that the server puts out is decoded at once and held against the model, the
-//! requests sent and the watches set.
+//! The judge of one connection: every frame that the server puts out is decoded at once and held
+//! against the model, the requests sent and the watches set.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -62,7 +62,8 @@ struct Frame<'a> {
 }
 
 impl Stream {
-    /// A connection whose client asks for `wanted` (0: a new session) with an already clamped timeout.
+    /// A connection whose client asks for `wanted` (0: a new session) with an already clamped
+    /// timeout.
     pub fn new(wanted: i64, timeout_ms: i32, since_us: u64) -> Self {
         Self {
             wanted,
@@ -107,7 +108,12 @@ impl Stream {
     /// The server has put these bytes out.
     pub fn on_output(&mut self, bytes: &[u8], check: &mut Check) -> Checked {
         let ended = self.phase == Phase::Ended;
-        hold!(!ended, SessionState, "session {:x}: output on a connection that is over", self.session);
+        hold!(
+            !ended,
+            SessionState,
+            "session {:x}: output on a connection that is over",
+            self.session
+        );
         self.bytes.extend_from_slice(bytes);
         let all = std::mem::take(&mut self.bytes);
         let mut rest = &all[..];
@@ -124,7 +130,13 @@ impl Stream {
     pub fn on_quiet(&mut self, check: &Check) -> Checked {
         if self.phase == Phase::Open {
             self.advance(check.applied.zxid, check);
-            hold!(self.due.is_empty(), WatchOrder, "session {:x}: never told of {:?}", self.session, self.due);
+            hold!(
+                self.due.is_empty(),
+                WatchOrder,
+                "session {:x}: never told of {:?}",
+                self.session,
+                self.due
+            );
             let left = &self.sent;
             hold!(left.is_empty(), Unanswered, "session {:x}: no answer to {left:?}", self.session);
         }
@@ -136,7 +148,8 @@ impl Stream {
             return self.on_connected(frame, check).map_err(unreadable)?;
         }
         let mut body = Reader::new(frame);
-        let head = || -> Result<_, Malformed> { Ok((body.i32()?, body.i64()?, ErrorCode(body.i32()?))) }();
+        let head =
+            || -> Result<_, Malformed> { Ok((body.i32()?, body.i64()?, ErrorCode(body.i32()?))) }();
         let (xid, zxid, err) = head.map_err(unreadable)?;
         let frame = Frame { xid, zxid, err, body };
         match xid {
@@ -154,33 +167,51 @@ impl Stream {
         Ok(self.judge_connect(timeout_ms, session, password, check))
     }
 
-    fn judge_connect(&mut self, timeout_ms: i32, session: i64, password: &[u8], check: &mut Check) -> Checked {
+    fn judge_connect(
+        &mut self,
+        timeout_ms: i32,
+        session: i64,
+        password: &[u8],
+        check: &mut Check,
+    ) -> Checked {
         let wanted = self.wanted;
-        let (shown, logged) = (check.applied.sessions.contains_key(&wanted), check.lives_in_log(wanted));
+        let (shown, logged) =
+            (check.applied.sessions.contains_key(&wanted), check.lives_in_log(wanted));
         if timeout_ms == 0 {
             self.phase = Phase::Ended;
             hold!(wanted != 0, SessionState, "a new session was refused");
-            // While the log has no room, a session may be ended already and its closeSession still wait.
-            hold!(!(shown && logged) || check.was_full, SessionState, "session {wanted:x} lives, but was refused");
+            // While the log has no room, a session may be ended already and its closeSession still
+            // wait.
+            hold!(
+                !(shown && logged) || check.was_full,
+                SessionState,
+                "session {wanted:x} lives, but was refused"
+            );
             return Ok(());
         }
         if wanted == 0 {
             let Some(zxid) = check.created(session) else {
-                return Err(Property::SessionState.broken(format_args!("session {session:x} was never logged")));
+                return Err(Property::SessionState
+                    .broken(format_args!("session {session:x} was never logged")));
             };
             check.on_shown(zxid)?;
             self.last_zxid = zxid;
             self.upto = check.applied.zxid;
         } else {
             hold!(session == wanted, SessionState, "asked for {wanted:x}, got {session:x}");
-            // It was found alive, and may have ended since: then the end comes right after the answer.
+            // It was found alive, and may have ended since: then the end comes right after the
+            // answer.
             let lived = shown || check.lived_since(wanted, self.since_us);
             hold!(lived, SessionState, "session {wanted:x} has ended, but was renewed");
             check.on_renewed(session);
             self.upto = check.applied.zxid;
         }
         let due = self.timeout_ms;
-        hold!(timeout_ms == due, SessionState, "session {session:x}: timeout {timeout_ms}, not {due}");
+        hold!(
+            timeout_ms == due,
+            SessionState,
+            "session {session:x}: timeout {timeout_ms}, not {due}"
+        );
         let right = session::password(session_id(session));
         hold!(password == right, SessionState, "session {session:x} has a wrong password");
         self.session = session;
@@ -192,7 +223,13 @@ impl Stream {
         let at = self.sent.iter().position(|(_, op)| *op == Op::Auth);
         let known = at.is_some_and(|at| self.sent.remove(at).is_some());
         at.map(|at| self.came_us.remove(at));
-        hold!(known && frame.err.is_ok(), ReplyOrder, "session {:x}: auth answered {}", self.session, frame.err);
+        hold!(
+            known && frame.err.is_ok(),
+            ReplyOrder,
+            "session {:x}: auth answered {}",
+            self.session,
+            frame.err
+        );
         Ok(())
     }
 
@@ -245,11 +282,22 @@ impl Stream {
             self.expect_missed(check);
         }
         let due = &self.due;
-        hold!(due.is_empty(), WatchOrder, "session {session:x}: reply {} at {zxid:x} before {due:?}", frame.xid);
+        hold!(
+            due.is_empty(),
+            WatchOrder,
+            "session {session:x}: reply {} at {zxid:x} before {due:?}",
+            frame.xid
+        );
         let Some((xid, op)) = self.sent.pop_front() else {
-            return Err(Property::ReplyOrder.broken(format_args!("session {session:x}: a reply to nothing")));
+            return Err(Property::ReplyOrder
+                .broken(format_args!("session {session:x}: a reply to nothing")));
         };
-        hold!(frame.xid == xid, ReplyOrder, "session {session:x}: reply {} where {xid} was due", frame.xid);
+        hold!(
+            frame.xid == xid,
+            ReplyOrder,
+            "session {session:x}: reply {} where {xid} was due",
+            frame.xid
+        );
         if let Some(came_us) = self.came_us.pop_front() {
             check.judge_wait(session, xid, came_us)?;
         }
@@ -257,12 +305,20 @@ impl Stream {
             return self.on_write_reply(xid, &op, frame, check);
         }
         if matches!(op, Op::Sync { .. }) && frame.err == ErrorCode::SESSION_EXPIRED {
-            hold!(check.may_end(session), SessionState, "session {session:x} lives, but {xid} is refused");
+            hold!(
+                check.may_end(session),
+                SessionState,
+                "session {session:x} lives, but {xid} is refused"
+            );
             return Ok(());
         }
         if !matches!(op, Op::Sync { .. }) {
             let now = check.applied.zxid;
-            hold!(zxid == now, WrongRead, "session {session:x}: read at {zxid:x}, the tree is at {now:x}");
+            hold!(
+                zxid == now,
+                WrongRead,
+                "session {session:x}: read at {zxid:x}, the tree is at {now:x}"
+            );
             let lives = check.applied.sessions.contains_key(&session);
             hold!(lives, SessionState, "session {session:x} has ended, but reads on");
         }
@@ -270,33 +326,66 @@ impl Stream {
         self.judge_read(&op, frame, &check.applied, ids)
     }
 
-    fn on_write_reply(&mut self, xid: i32, op: &Op, mut frame: Frame<'_>, check: &Check) -> Checked {
+    fn on_write_reply(
+        &mut self,
+        xid: i32,
+        op: &Op,
+        mut frame: Frame<'_>,
+        check: &Check,
+    ) -> Checked {
         let session = self.session;
         let unlogged = check.zxid_of(session, xid).is_none();
         if unlogged && frame.err == ErrorCode::SESSION_EXPIRED {
-            hold!(check.may_end(session), SessionState, "session {session:x} lives, but {xid} is refused");
+            hold!(
+                check.may_end(session),
+                SessionState,
+                "session {session:x} lives, but {xid} is refused"
+            );
             return Ok(());
         }
         if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {
             // No room in the log: no zxid is used up.
-            hold!(check.was_full, WrongOutcome, "session {session:x}: {xid} answered {}", frame.err);
+            hold!(
+                check.was_full,
+                WrongOutcome,
+                "session {session:x}: {xid} answered {}",
+                frame.err
+            );
             return Ok(());
         }
         let Some(zxid) = check.zxid_of(session, xid) else {
-            return Err(Property::WriteLost.broken(format_args!("session {session:x}: {xid} {op:?} is in no log")));
+            return Err(Property::WriteLost
+                .broken(format_args!("session {session:x}: {xid} {op:?} is in no log")));
         };
-        hold!(frame.zxid == zxid.0, ReplyOrder, "session {session:x}: {xid} has {zxid}, not {:x}", frame.zxid);
-        let done = check.done(zxid.0).ok_or_else(|| Property::WriteLost.broken(format_args!("{zxid} is gone")))?;
+        hold!(
+            frame.zxid == zxid.0,
+            ReplyOrder,
+            "session {session:x}: {xid} has {zxid}, not {:x}",
+            frame.zxid
+        );
+        let done = check
+            .done(zxid.0)
+            .ok_or_else(|| Property::WriteLost.broken(format_args!("{zxid} is gone")))?;
         let err = match &done.answer {
             Answer::Failed(err) => *err,
             _ => ErrorCode::OK,
         };
-        hold!(frame.err == err, WrongOutcome, "session {session:x}: {xid} {op:?} answered {}, not {err}", frame.err);
+        hold!(
+            frame.err == err,
+            WrongOutcome,
+            "session {session:x}: {xid} {op:?} answered {}, not {err}",
+            frame.err
+        );
         if !err.is_ok() {
             return Ok(());
         }
         let is = read_answer(&done.answer, &mut frame.body).map_err(unreadable)?;
-        hold!(is == done.answer, WrongOutcome, "session {session:x}: {xid} answered {is:?}, not {:?}", done.answer);
+        hold!(
+            is == done.answer,
+            WrongOutcome,
+            "session {session:x}: {xid} answered {is:?}, not {:?}",
+            done.answer
+        );
         if *op == Op::Close {
             self.phase = Phase::Ended;
         }
@@ -307,14 +396,24 @@ impl Stream {
         let session = self.session;
         let due = due_of(op, model, ids, &self.watches);
         let is = frame.err;
-        hold!(is == due, WrongRead, "session {session:x}: {op:?} at {:x} answered {is}, not {due}", model.zxid);
+        hold!(
+            is == due,
+            WrongRead,
+            "session {session:x}: {op:?} at {:x} answered {is}, not {due}",
+            model.zxid
+        );
         self.watches.note(op, due);
         if !due.is_ok() {
             return Ok(());
         }
         let body = &mut frame.body;
         let right = is_right(op, body, model, ids).map_err(unreadable)?;
-        hold!(right, WrongRead, "session {session:x}: {op:?} at {:x} shows another state", model.zxid);
+        hold!(
+            right,
+            WrongRead,
+            "session {session:x}: {op:?} at {:x} shows another state",
+            model.zxid
+        );
         hold!(body.rest().is_empty(), WrongRead, "session {session:x}: {op:?} has bytes left over");
         Ok(())
     }
@@ -364,9 +463,15 @@ impl Watches {
     /// Watches as the reply to `op` says.
     fn note(&mut self, op: &Op, err: ErrorCode) {
         match op {
-            Op::GetData { path, watch: true } if err.is_ok() => drop(self.data.insert(path.clone())),
-            Op::Exists { path, watch: true } if err != ErrorCode::NO_AUTH => drop(self.data.insert(path.clone())),
-            Op::GetChildren { path, watch: true } if err.is_ok() => drop(self.child.insert(path.clone())),
+            Op::GetData { path, watch: true } if err.is_ok() => {
+                self.data.insert(path.clone());
+            }
+            Op::Exists { path, watch: true } if err != ErrorCode::NO_AUTH => {
+                self.data.insert(path.clone());
+            }
+            Op::GetChildren { path, watch: true } if err.is_ok() => {
+                self.child.insert(path.clone());
+            }
             Op::AddWatch { path, recursive: false } => drop(self.persistent.insert(path.clone())),
             Op::AddWatch { path, recursive: true } => drop(self.recursive.insert(path.clone())),
             Op::RemoveWatches { path, kind } if err.is_ok() => self.remove(path, *kind),
@@ -433,9 +538,13 @@ impl Watches {
 /// The code that a read must answer.
 fn due_of(op: &Op, model: &Model, ids: &[Id], watches: &Watches) -> ErrorCode {
     let (path, perm) = match op {
-        Op::GetData { path, .. } | Op::Exists { path, .. } | Op::GetChildren { path, .. } => (path, perms::READ),
+        Op::GetData { path, .. } | Op::Exists { path, .. } | Op::GetChildren { path, .. } => {
+            (path, perms::READ)
+        }
         Op::GetAcl { path } => (path, perms::READ | perms::ADMIN),
-        Op::RemoveWatches { path, kind } if !watches.has(path, *kind) => return ErrorCode::NO_WATCHER,
+        Op::RemoveWatches { path, kind } if !watches.has(path, *kind) => {
+            return ErrorCode::NO_WATCHER;
+        }
         _ => return ErrorCode::OK,
     };
     match model.nodes.get(path) {
@@ -460,8 +569,11 @@ fn is_right(op: &Op, body: &mut Reader<'_>, model: &Model, ids: &[Id]) -> Result
         }
         Op::GetAcl { path } => {
             let acl = &model.nodes[path].acl;
-            let due: Vec<Acl> =
-                if permits(acl, perms::ADMIN, ids) { acl.clone() } else { acl.iter().map(masked).collect() };
+            let due: Vec<Acl> = if permits(acl, perms::ADMIN, ids) {
+                acl.clone()
+            } else {
+                acl.iter().map(masked).collect()
+            };
             read_acls(body)? == due && Stat::read(body)? == model.stat(path)
         }
         Op::Sync { path } => body.string()?.as_deref() == Some(path),
@@ -497,7 +609,9 @@ fn read_answer(due: &Answer, body: &mut Reader<'_>) -> Result<Answer, Malformed>
     Ok(match due {
         Answer::Empty | Answer::Failed(_) => Answer::Empty,
         Answer::Path(_) => Answer::Path(body.string()?.unwrap_or_default().into()),
-        Answer::PathStat(..) => Answer::PathStat(body.string()?.unwrap_or_default().into(), Stat::read(body)?),
+        Answer::PathStat(..) => {
+            Answer::PathStat(body.string()?.unwrap_or_default().into(), Stat::read(body)?)
+        }
         Answer::Stat(_) => Answer::Stat(Stat::read(body)?),
         Answer::Multi(_) => {
             let mut results = Vec::new();
@@ -515,7 +629,9 @@ fn read_answer(due: &Answer, body: &mut Reader<'_>) -> Result<Answer, Malformed>
 fn read_result(op: OpCode, body: &mut Reader<'_>) -> Result<Answer, Malformed> {
     Ok(match op {
         OpCode::CREATE => Answer::Path(body.string()?.unwrap_or_default().into()),
-        OpCode::CREATE2 => Answer::PathStat(body.string()?.unwrap_or_default().into(), Stat::read(body)?),
+        OpCode::CREATE2 => {
+            Answer::PathStat(body.string()?.unwrap_or_default().into(), Stat::read(body)?)
+        }
         OpCode::SET_DATA => Answer::Stat(Stat::read(body)?),
         OpCode::ERROR => Answer::Failed(ErrorCode(body.i32()?)),
         _ => Answer::Empty,

@@ -1,5 +1,5 @@
-//! What kind of world a seed makes: which faults it has at all, how often, how slow things are. Few faults at a time find
-//! more than all of them at once.
+//! What kind of world a seed makes: which faults it has at all, how often, how slow things are. Few
+//! faults at a time find more than all of them at once.
 
 use crate::snapshot::Codec;
 use crate::zxid::Zxid;
@@ -44,7 +44,8 @@ pub struct Swarm {
     pub full_every: u64,
     /// Between two jumps of the wall clock; 0 for none.
     pub jump_every: u64,
-    /// Messages that a lane between two cores holds, and requests that the quorum core takes from one shard in a turn.
+    /// Messages that a lane between two cores holds, and requests that the quorum core takes from
+    /// one shard in a turn.
     pub lane_max: usize,
     pub requests_per_turn: usize,
     /// `jute.maxbuffer`; nothing that well-behaved clients send is longer.
@@ -96,7 +97,11 @@ impl Swarm {
             direct_log: rng.chance(500),
             lane_max: if rng.chance(300) { rng.between(1, 8) as usize } else { 4096 },
             requests_per_turn: if rng.chance(300) { rng.between(1, 6) as usize } else { 1024 },
-            frame_bytes_max: if rng.chance(300) { FRAME_BYTES_SMALL } else { crate::limits::FRAME_BYTES_MAX },
+            frame_bytes_max: if rng.chance(300) {
+                FRAME_BYTES_SMALL
+            } else {
+                crate::limits::FRAME_BYTES_MAX
+            },
             zxid_base: if rng.chance(150) { near_rollover(rng) } else { 0 },
             // In unit tests the tree counts a quota's nodes in steps of eight, and meanwhile its
             // statistics stand still: the model knows nothing of that.
@@ -117,8 +122,9 @@ impl Swarm {
         swarm
     }
 
-    /// How long a request may wait at the server in microseconds, if nothing stalls, fails or is slow meanwhile: some rounds of
-    /// the disk, and the turns that all that is under way takes. Where few may be outstanding, each round is for few.
+    /// How long a request may wait at the server in microseconds, if nothing stalls, fails or is
+    /// slow meanwhile: some rounds of the disk, and the turns that all that is under way takes.
+    /// Where few may be outstanding, each round is for few.
     pub fn patience_us(&self) -> u64 {
         let under_way = (self.clients * REQUESTS_UNDER_WAY) as u64;
         let turn = self.core_delay + 1;

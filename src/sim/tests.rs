@@ -1,4 +1,5 @@
-//! The simulated world against itself: seeds that pass, traces that repeat, the model against the production tree.
+//! The simulated world against itself: seeds that pass, traces that repeat, the model against the
+//! production tree.
 
 use super::model::Model;
 use super::world::World;

@@ -1,4 +1,5 @@
-//! The events of a run, in order: every line goes into the run's hash, the last ones are kept to be read.
+//! The events of a run, in order: every line goes into the run's hash, the last ones are kept to be
+//! read.
 
 use std::collections::VecDeque;
 use std::fmt;

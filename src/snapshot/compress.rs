@@ -48,7 +48,9 @@ impl Encoder {
     pub fn finish(self, out: &mut Vec<u8>) {
         match self.packer {
             Packer::Plain => {}
-            Packer::Gzip(encoder) => out.append(&mut encoder.finish().expect("writing to memory does not fail")),
+            Packer::Gzip(encoder) => {
+                out.append(&mut encoder.finish().expect("writing to memory does not fail"))
+            }
             Packer::Snappy(mut packer) => packer.end_block(out),
         }
     }
@@ -62,7 +64,11 @@ struct SnappyPacker {
 
 impl SnappyPacker {
     fn new() -> Self {
-        Self { encoder: snap::raw::Encoder::new(), block: Vec::with_capacity(BLOCK_BYTES), has_header: false }
+        Self {
+            encoder: snap::raw::Encoder::new(),
+            block: Vec::with_capacity(BLOCK_BYTES),
+            has_header: false,
+        }
     }
 
     fn write(&mut self, mut plain: &[u8], out: &mut Vec<u8>) {
@@ -87,7 +93,8 @@ impl SnappyPacker {
         if self.block.is_empty() {
             return;
         }
-        let packed = self.encoder.compress_vec(&self.block).expect("a block is far below snappy's limit");
+        let packed =
+            self.encoder.compress_vec(&self.block).expect("a block is far below snappy's limit");
         out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
         out.extend_from_slice(&packed);
         self.block.clear();

@@ -11,10 +11,11 @@
 //! zxid     long last zxid, then SEAL 3                                (3.9 and later, unless switched off)
 //! ```
 //!
-//! One running Adler-32 covers everything from the first byte, earlier seals included. What stands after seal 1 does
-//! not describe itself; [`Reader`] tells by the number of bytes left. Apache's snapshots are fuzzy: nodes are written
-//! while transactions are applied, so the log must be replayed from the zxid of the file's *name*, and a node may name
-//! an ACL that is not in the file. Ours show one point in time, which readers of fuzzy ones read as well.
+//! One running Adler-32 covers everything from the first byte, earlier seals included. What stands
+//! after seal 1 does not describe itself; [`Reader`] tells by the number of bytes left. Apache's
+//! snapshots are fuzzy: nodes are written while transactions are applied, so the log must be
+//! replayed from the zxid of the file's *name*, and a node may name an ACL that is not in the file.
+//! Ours show one point in time, which readers of fuzzy ones read as well.
 
 mod compress;
 mod reader;
@@ -70,17 +71,19 @@ pub struct FileName {
 }
 
 impl Trailers {
-    /// The digest to expect once the replay of a snapshot named by `file_zxid` has reached its zxid. None if the writer
-    /// knew none, wrote another version, or names a zxid before the file's (ZOOKEEPER-3363: a new leader's snapshot
-    /// may).
+    /// The digest to expect once the replay of a snapshot named by `file_zxid` has reached its
+    /// zxid. None if the writer knew none, wrote another version, or names a zxid before the file's
+    /// (ZOOKEEPER-3363: a new leader's snapshot may).
     pub fn digest_to_expect(&self, file_zxid: Zxid) -> Option<(Zxid, i64)> {
         let ZxidDigest { zxid, version, digest } = self.digest?;
-        (version == DIGEST_VERSION && zxid > Zxid::ZERO && zxid >= file_zxid).then_some((zxid, digest))
+        (version == DIGEST_VERSION && zxid > Zxid::ZERO && zxid >= file_zxid)
+            .then_some((zxid, digest))
     }
 }
 
 impl FileName {
-    /// Reads `snapshot.<hex zxid>`, with any further suffixes; the last one names the codec. `None` for other names.
+    /// Reads `snapshot.<hex zxid>`, with any further suffixes; the last one names the codec. `None`
+    /// for other names.
     pub fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('.');
         if parts.next()? != PREFIX {
@@ -107,9 +110,9 @@ impl fmt::Display for FileName {
     }
 }
 
-/// Whether a file is worth reading: `head` holds its first bytes and `tail` its last (8 and 5 are enough, all of a
-/// shorter file), `len` is its length. A file torn by a crash mostly fails this; a whole one may still be corrupt
-/// inside.
+/// Whether a file is worth reading: `head` holds its first bytes and `tail` its last (8 and 5 are
+/// enough, all of a shorter file), `len` is its length. A file torn by a crash mostly fails this; a
+/// whole one may still be corrupt inside.
 pub fn is_candidate(codec: Codec, head: &[u8], tail: &[u8], len: u64) -> bool {
     match codec {
         Codec::Plain => len >= PLAIN_BYTES_MIN && tail.ends_with(&END),

@@ -23,7 +23,8 @@ pub enum Part<'a> {
     Session(SessionId, i32),
     /// A list, under the index by which nodes name it.
     Acl(i64, Vec<Acl>),
-    /// A node; the root has the path "". An ACL index of -1 is the open list; one that no list came with is possible.
+    /// A node; the root has the path "". An ACL index of -1 is the open list; one that no list came
+    /// with is possible.
     Node { path: Cow<'a, str>, data: Option<&'a [u8]>, acl_index: i64, stat: StatPersisted },
 }
 
@@ -60,21 +61,32 @@ impl fmt::Display for SnapshotError {
         let (offset, why) = match self {
             Self::Corrupt { offset, why } => (offset, why),
             Self::Packed { codec, offset } => {
-                write!(f, "the {codec:?} stream of the snapshot is damaged at or after offset {offset}")?;
+                write!(
+                    f,
+                    "the {codec:?} stream of the snapshot is damaged at or after offset {offset}"
+                )?;
                 return f.write_str(REMEDY);
             }
             Self::Read(error) => return write!(f, "the snapshot {error}"),
         };
         write!(f, "the snapshot is corrupt at offset {offset}: ")?;
         match why {
-            Corrupt::Magic(magic) => write!(f, "it starts with {magic:#010x} and not with \"ZKSN\"")?,
+            Corrupt::Magic(magic) => {
+                write!(f, "it starts with {magic:#010x} and not with \"ZKSN\"")?
+            }
             Corrupt::Malformed(malformed) => malformed.fmt(f)?,
-            Corrupt::TooLong => write!(f, "a part of it is longer than {} bytes", limits::SNAPSHOT_PART_BYTES_MAX)?,
-            Corrupt::NoRoot => f.write_str("a node has no path, or the first one is not the root")?,
+            Corrupt::TooLong => {
+                write!(f, "a part of it is longer than {} bytes", limits::SNAPSHOT_PART_BYTES_MAX)?
+            }
+            Corrupt::NoRoot => {
+                f.write_str("a node has no path, or the first one is not the root")?
+            }
             Corrupt::Checksum { stored, computed } => {
                 write!(f, "the seal says {stored:#x}, the bytes before it make {computed:#x}")?;
             }
-            Corrupt::Trailing(len) => write!(f, "the {len} bytes after the seal are no known trailer")?,
+            Corrupt::Trailing(len) => {
+                write!(f, "the {len} bytes after the seal are no known trailer")?
+            }
         }
         f.write_str(REMEDY)
     }
@@ -154,16 +166,20 @@ impl<S: Source> Reader<S> {
         loop {
             match self.stage {
                 Stage::Header => self.stage = Stage::Sessions(self.header()?),
-                Stage::Sessions(0) => self.stage = Stage::Acls(self.take(|reader| reader.count())?.unwrap_or(0)),
+                Stage::Sessions(0) => {
+                    self.stage = Stage::Acls(self.take(|reader| reader.count())?.unwrap_or(0))
+                }
                 Stage::Sessions(left) => {
                     self.stage = Stage::Sessions(left - 1);
-                    let (id, timeout_ms) = self.take(|reader| Ok((reader.i64()?, reader.i32()?)))?;
+                    let (id, timeout_ms) =
+                        self.take(|reader| Ok((reader.i64()?, reader.i32()?)))?;
                     return Ok(Some(Part::Session(SessionId(id), timeout_ms)));
                 }
                 Stage::Acls(0) => self.stage = Stage::Root,
                 Stage::Acls(left) => {
                     self.stage = Stage::Acls(left - 1);
-                    let (index, list) = self.take(|reader| Ok((reader.i64()?, read_acls(reader)?)))?;
+                    let (index, list) =
+                        self.take(|reader| Ok((reader.i64()?, read_acls(reader)?)))?;
                     return Ok(Some(Part::Acl(index, list)));
                 }
                 Stage::Root | Stage::Nodes => match self.next_node()? {
@@ -215,7 +231,9 @@ impl<S: Source> Reader<S> {
         self.complete(|reader| reader.buffer().map(drop))?;
         let mut reader = jute::Reader::new(&self.piece[self.at..]);
         let next = match reader.buffer() {
-            Ok(Some(path)) if path.is_empty() == is_first && (path != b"/" || is_first) => Next::Node,
+            Ok(Some(path)) if path.is_empty() == is_first && (path != b"/" || is_first) => {
+                Next::Node
+            }
             Ok(Some(b"/")) if !is_first => Next::End,
             _ => Next::NoRoot,
         };
@@ -241,7 +259,10 @@ impl<S: Source> Reader<S> {
             let (data, acl_index) = (reader.buffer()?, reader.i64()?);
             Ok(Part::Node { path, data, acl_index, stat: StatPersisted::read(&mut reader)? })
         };
-        read().map_err(|malformed| SnapshotError::Corrupt { offset, why: Corrupt::Malformed(malformed) })
+        read().map_err(|malformed| SnapshotError::Corrupt {
+            offset,
+            why: Corrupt::Malformed(malformed),
+        })
     }
 
     /// The trailers are told apart by the bytes left: neither their presence nor their order is
@@ -299,10 +320,14 @@ impl<S: Source> Reader<S> {
     }
 
     /// Takes a field or a few.
-    fn take<T>(&mut self, read: impl Fn(&mut jute::Reader<'_>) -> Result<T, Malformed>) -> Result<T, SnapshotError> {
+    fn take<T>(
+        &mut self,
+        read: impl Fn(&mut jute::Reader<'_>) -> Result<T, Malformed>,
+    ) -> Result<T, SnapshotError> {
         let len = self.complete(|reader| read(reader).map(drop))?;
         let mut reader = jute::Reader::new(&self.piece[self.at..self.at + len]);
-        let taken = read(&mut reader).map_err(|malformed| self.corrupt(Corrupt::Malformed(malformed)))?;
+        let taken =
+            read(&mut reader).map_err(|malformed| self.corrupt(Corrupt::Malformed(malformed)))?;
         self.at += len;
         Ok(taken)
     }
@@ -319,7 +344,9 @@ impl<S: Source> Reader<S> {
                 Err(malformed) => malformed,
             };
             match malformed {
-                Malformed::Length(len) if len < 0 => return Err(self.corrupt(Corrupt::Malformed(malformed))),
+                Malformed::Length(len) if len < 0 => {
+                    return Err(self.corrupt(Corrupt::Malformed(malformed)));
+                }
                 Malformed::Length(len) if len as usize > limits::SNAPSHOT_PART_BYTES_MAX => {
                     return Err(self.corrupt(Corrupt::TooLong));
                 }

@@ -219,7 +219,8 @@ fn the_memory_of_reading_does_not_grow_with_the_file() {
     let plain = large(20_000);
     for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
         let (bytes, longest) = (packed(codec, &plain), Cell::new(0));
-        let mut reader = Reader::new(codec, Watched { bytes: &bytes, bad: usize::MAX, longest: &longest });
+        let mut reader =
+            Reader::new(codec, Watched { bytes: &bytes, bad: usize::MAX, longest: &longest });
         let (mut parts, mut capacity) = (0, 0);
         while reader.next_part().unwrap().is_some() {
             parts += 1;
@@ -253,7 +254,10 @@ fn a_read_error_in_the_middle_is_no_damage() {
         let bad = bytes.len() / 2;
         match read_from(codec, Watched { bytes: &bytes, bad, longest: &longest }) {
             Err(SnapshotError::Read(error)) => {
-                assert_eq!((error.offset, error.error.raw_os_error()), (bad as u64 / 4096 * 4096, Some(5)));
+                assert_eq!(
+                    (error.offset, error.error.raw_os_error()),
+                    (bad as u64 / 4096 * 4096, Some(5))
+                );
             }
             other => panic!("{codec:?}: {:?}", other.map(|(parts, _)| parts.len())),
         }
@@ -267,7 +271,15 @@ fn names() {
     assert_eq!(FileName::parse("snapshot.0.gz"), parsed(0, Codec::Gzip));
     assert_eq!(FileName::parse("snapshot.200000001.snappy"), parsed(0x2_0000_0001, Codec::Snappy));
     assert_eq!(FileName::parse("snapshot.5.tmp"), parsed(5, Codec::Plain));
-    for other in ["snapshot", "snapshot.", "snapshot.x", "log.5", "snapshot.ffffffffffffffffff", "snapshots.1", ""] {
+    for other in [
+        "snapshot",
+        "snapshot.",
+        "snapshot.x",
+        "log.5",
+        "snapshot.ffffffffffffffffff",
+        "snapshots.1",
+        "",
+    ] {
         assert_eq!(FileName::parse(other), None, "{other:?}");
     }
     for name in ["snapshot.0", "snapshot.100000002.gz", "snapshot.ff.snappy"] {
@@ -280,12 +292,17 @@ fn packed_snapshots_unpack() {
     let plain = large(300);
     for codec in [Codec::Plain, Codec::Gzip, Codec::Snappy] {
         let bytes = packed(codec, &plain);
-        assert!(is_candidate(codec, &bytes[..8], &[0, 0, 0, 1, b'/'], bytes.len() as u64), "{codec:?}");
+        assert!(
+            is_candidate(codec, &bytes[..8], &[0, 0, 0, 1, b'/'], bytes.len() as u64),
+            "{codec:?}"
+        );
         assert_eq!(read_from(codec, &bytes).unwrap().0.len(), 301);
         for cut in [0, 1, 3, 9, 20, bytes.len() / 2, bytes.len() - 1] {
             match read_from(codec, &bytes[..cut]) {
                 Err(SnapshotError::Corrupt { .. } | SnapshotError::Packed { .. }) => {}
-                other => panic!("{codec:?} cut at {cut}: {:?}", other.map(|(parts, _)| parts.len())),
+                other => {
+                    panic!("{codec:?} cut at {cut}: {:?}", other.map(|(parts, _)| parts.len()))
+                }
             }
         }
         if codec != Codec::Plain {

@@ -97,7 +97,9 @@ impl<S: Source> SnappyUnpacker<S> {
         }
         self.block.resize(plain, 0);
         self.at = 0;
-        snap::raw::Decoder::new().decompress(&self.packed, &mut self.block).map_err(io::Error::other)?;
+        snap::raw::Decoder::new()
+            .decompress(&self.packed, &mut self.block)
+            .map_err(io::Error::other)?;
         Ok(true)
     }
 

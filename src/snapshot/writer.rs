@@ -12,8 +12,8 @@ use super::{DBID, END, MAGIC, Trailers, VERSION};
 
 /// A snapshot being written: [`Self::head`], then every node, then [`Self::finish`].
 ///
-/// Each call appends to `out`, which the caller may drain between calls. The checksum is of the bytes before
-/// compression.
+/// Each call appends to `out`, which the caller may drain between calls. The checksum is of the
+/// bytes before compression.
 #[derive(Default)]
 pub struct Writer {
     adler: Adler32,
@@ -25,9 +25,14 @@ impl Writer {
         Self::default()
     }
 
-    /// Writes the header, the global sessions with their timeouts in milliseconds, and the lists that nodes name by
-    /// index.
-    pub fn head(&mut self, out: &mut Vec<u8>, sessions: &[(SessionId, i32)], acls: &[(i64, Arc<[Acl]>)]) {
+    /// Writes the header, the global sessions with their timeouts in milliseconds, and the lists
+    /// that nodes name by index.
+    pub fn head(
+        &mut self,
+        out: &mut Vec<u8>,
+        sessions: &[(SessionId, i32)],
+        acls: &[(i64, Arc<[Acl]>)],
+    ) {
         self.append(out, |writer| {
             writer.i32(MAGIC);
             writer.i32(VERSION);
@@ -46,7 +51,14 @@ impl Writer {
     }
 
     /// Writes a node. The root comes first, with the path ""; parents come before their children.
-    pub fn node(&mut self, out: &mut Vec<u8>, path: &str, data: Option<&[u8]>, acl_index: i64, stat: &StatPersisted) {
+    pub fn node(
+        &mut self,
+        out: &mut Vec<u8>,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_index: i64,
+        stat: &StatPersisted,
+    ) {
         self.append(out, |writer| {
             writer.string(path);
             writer.buffer(data);
@@ -55,7 +67,8 @@ impl Writer {
         });
     }
 
-    /// Ends the nodes, seals them and writes the trailers, each under a seal of its own. What is `None` is left out.
+    /// Ends the nodes, seals them and writes the trailers, each under a seal of its own. What is
+    /// `None` is left out.
     pub fn finish(mut self, out: &mut Vec<u8>, trailers: &Trailers) {
         self.append(out, |writer| writer.raw(&END));
         self.seal(out);

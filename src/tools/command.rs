@@ -33,7 +33,8 @@ enum Tool {
         #[arg(long)]
         check: bool,
     },
-    /// Give up what is after a bad record: cut a log file at the offset that the server has named. A copy is kept.
+    /// Give up what is after a bad record: cut a log file at the offset that the server has named.
+    /// A copy is kept.
     Cut { file: PathBuf, offset: u64 },
 }
 
@@ -43,15 +44,27 @@ pub fn run(args: ToolsArgs) -> ExitCode {
     let done = match &args.tool {
         Tool::Log { file, check } => {
             let name = file.display().to_string();
-            open(file).and_then(|source| dump_log(&name, source, !check, &mut out)).map_err(|err| named(file, err))
+            open(file)
+                .and_then(|source| dump_log(&name, source, !check, &mut out))
+                .map_err(|err| named(file, err))
         }
         Tool::Snapshot { file, check } => {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            open(file).and_then(|source| dump_snapshot(&name, source, !check, &mut out)).map_err(|err| named(file, err))
+            open(file)
+                .and_then(|source| dump_snapshot(&name, source, !check, &mut out))
+                .map_err(|err| named(file, err))
         }
-        Tool::Cut { file, offset } => cut_log(file, *offset).map_err(io::Error::other).and_then(|copy| {
-            writeln!(out, "{} is cut at offset {offset}; as it was: {}", file.display(), copy.display()).map(|()| true)
-        }),
+        Tool::Cut { file, offset } => {
+            cut_log(file, *offset).map_err(io::Error::other).and_then(|copy| {
+                writeln!(
+                    out,
+                    "{} is cut at offset {offset}; as it was: {}",
+                    file.display(),
+                    copy.display()
+                )
+                .map(|()| true)
+            })
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

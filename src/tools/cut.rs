@@ -1,4 +1,5 @@
-//! Gives up the end of a damaged log file: what the server never does by itself, because something was acknowledged there.
+//! Gives up the end of a damaged log file: what the server never does by itself, because something
+//! was acknowledged there.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -24,8 +25,8 @@ impl fmt::Display for CutError {
             Self::Io { path, error } => write!(f, "{}: {error}; nothing was cut", path.display()),
             Self::NotTheEnd { path, offset, end } => write!(
                 f,
-                "{}: the whole records end at offset {end}, not at {offset}; nothing was cut. Give the offset that \
-                 the server has named",
+                "{}: the whole records end at offset {end}, not at {offset}; nothing was cut. \
+                 Give the offset that the server has named",
                 path.display()
             ),
         }
@@ -34,13 +35,14 @@ impl fmt::Display for CutError {
 
 impl std::error::Error for CutError {}
 
-/// Cuts the log file at `path` at `offset`, which must be where its whole records end. The file as it was stays beside it under
-/// a name that no server reads, which is returned. Log files that follow must be moved away by hand: what they hold does
-/// no longer follow, and the start says so.
+/// Cuts the log file at `path` at `offset`, which must be where its whole records end. The file as
+/// it was stays beside it under a name that no server reads, which is returned. Log files that
+/// follow must be moved away by hand: what they hold does no longer follow, and the start says so.
 pub fn cut_log(path: &Path, offset: u64) -> Result<PathBuf, CutError> {
     let failed = |error| CutError::Io { path: path.to_owned(), error };
     let source = PieceFile::open(path).map_err(failed)?;
-    let end = Scanner::new(&source).end().map_err(|error| failed(io::Error::other(error)))?.offset();
+    let end =
+        Scanner::new(&source).end().map_err(|error| failed(io::Error::other(error)))?.offset();
     if end != offset {
         return Err(CutError::NotTheEnd { path: path.to_owned(), offset, end });
     }

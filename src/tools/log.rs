@@ -9,7 +9,12 @@ use crate::txnlog::{ScanEnd, Scanner};
 /// Writes the records of a log file to `out`, if `records` is set, and then how it ends. True if it
 /// is whole or ends in what a crash leaves; false if it is corrupt. `name` is the file as the user
 /// called it, for the commands that are suggested.
-pub fn dump_log(name: &str, file: impl Source, records: bool, out: &mut dyn io::Write) -> io::Result<bool> {
+pub fn dump_log(
+    name: &str,
+    file: impl Source,
+    records: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<bool> {
     let mut scanner = Scanner::new(file);
     let (mut count, mut readable, mut zxids) = (0_u64, true, None);
     while let Some(entry) = scanner.next_entry().map_err(io::Error::other)? {
@@ -29,7 +34,9 @@ pub fn dump_log(name: &str, file: impl Source, records: bool, out: &mut dyn io::
         None => write!(out, "no records; ")?,
     }
     match scanner.end().map_err(io::Error::other)? {
-        ScanEnd::Clean { offset } => writeln!(out, "ends cleanly at offset {offset} of {}", scanner.bytes())?,
+        ScanEnd::Clean { offset } => {
+            writeln!(out, "ends cleanly at offset {offset} of {}", scanner.bytes())?
+        }
         ScanEnd::TornTail { offset, why } => {
             writeln!(out, "torn at offset {offset}, as by a crash: {why}. The next start cuts it")?;
         }
@@ -37,7 +44,8 @@ pub fn dump_log(name: &str, file: impl Source, records: bool, out: &mut dyn io::
             writeln!(out, "CORRUPT at offset {offset}: {why}, and what follows was once whole")?;
             writeln!(
                 out,
-                "Bring the file back from a backup; to give up what follows: ringkeeper tools cut {name} {offset}"
+                "Bring the file back from a backup; to give up what follows: ringkeeper tools cut \
+                 {name} {offset}"
             )?;
             readable = false;
         }
@@ -65,11 +73,14 @@ fn write_record(offset: u64, record: &LogRecord, out: &mut dyn io::Write) -> io:
     }
 }
 
-/// Paths are quoted with their control characters escaped; of data and ACLs only the sizes are shown.
+/// Paths are quoted with their control characters escaped; of data and ACLs only the sizes are
+/// shown.
 fn write_txn(txn: &Txn, out: &mut dyn io::Write) -> io::Result<()> {
     match txn {
         Txn::CreateSession { timeout_ms } => write!(out, "createSession timeout {timeout_ms}"),
-        Txn::CloseSession { paths } => write!(out, "closeSession removes {:?}", paths.as_deref().unwrap_or_default()),
+        Txn::CloseSession { paths } => {
+            write!(out, "closeSession removes {:?}", paths.as_deref().unwrap_or_default())
+        }
         Txn::Create(create) => {
             let kind = match create.kind {
                 CreateKind::Persistent => "persistent",
@@ -78,7 +89,12 @@ fn write_txn(txn: &Txn, out: &mut dyn io::Write) -> io::Result<()> {
                 CreateKind::Ttl { .. } => "ttl",
             };
             let bytes = create.data.as_ref().map_or(0, |data| data.len());
-            write!(out, "create {kind} {:?} {bytes} bytes, {} ACL entries", create.path, create.acl.len())
+            write!(
+                out,
+                "create {kind} {:?} {bytes} bytes, {} ACL entries",
+                create.path,
+                create.acl.len()
+            )
         }
         Txn::Delete { path } => write!(out, "delete {path:?}"),
         Txn::DeleteContainer { path } => write!(out, "deleteContainer {path:?}"),

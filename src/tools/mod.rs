@@ -1,4 +1,5 @@
-//! Small tools for operators: what is in a log or snapshot, is it whole, and the knife for when it is not.
+//! Small tools for operators: what is in a log or snapshot, is it whole, and the knife for when it
+//! is not.
 //!
 //! They read bytes and write text; which file is the command line's business.
 

@@ -6,8 +6,14 @@ use std::io;
 use crate::pieces::Source;
 use crate::snapshot::{Codec, FileName, Part, Reader};
 
-/// Writes what is in a snapshot file to `out`: its nodes and sessions, if `parts` is set, then the sums. True if it is whole.
-pub fn dump_snapshot(name: &str, file: impl Source, parts: bool, out: &mut dyn io::Write) -> io::Result<bool> {
+/// Writes what is in a snapshot file to `out`: its nodes and sessions, if `parts` is set, then the
+/// sums. True if it is whole.
+pub fn dump_snapshot(
+    name: &str,
+    file: impl Source,
+    parts: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<bool> {
     let codec = FileName::parse(name).map_or(Codec::Plain, |file| file.codec);
     let mut reader = Reader::new(codec, file);
     let (mut sessions, mut lists, mut nodes, mut data_bytes) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -27,7 +33,8 @@ pub fn dump_snapshot(name: &str, file: impl Source, parts: bool, out: &mut dyn i
                 if parts {
                     writeln!(
                         out,
-                        "node {path:?} {len} bytes, acl {acl_index}, czxid {:#x}, mzxid {:#x}, version {}",
+                        "node {path:?} {len} bytes, acl {acl_index}, czxid {:#x}, mzxid {:#x}, \
+                         version {}",
                         stat.czxid, stat.mzxid, stat.version
                     )?;
                 }
@@ -36,10 +43,17 @@ pub fn dump_snapshot(name: &str, file: impl Source, parts: bool, out: &mut dyn i
             Err(error) => return corrupt(error, out),
         }
     }
-    writeln!(out, "{nodes} nodes with {data_bytes} bytes of data, {sessions} sessions, {lists} ACLs")?;
+    writeln!(
+        out,
+        "{nodes} nodes with {data_bytes} bytes of data, {sessions} sessions, {lists} ACLs"
+    )?;
     let trailers = reader.trailers().unwrap_or_default();
     if let Some(digest) = trailers.digest {
-        writeln!(out, "digest {:x} of version {} at zxid {}", digest.digest, digest.version, digest.zxid)?;
+        writeln!(
+            out,
+            "digest {:x} of version {} at zxid {}",
+            digest.digest, digest.version, digest.zxid
+        )?;
     }
     if let Some(zxid) = trailers.last_zxid {
         writeln!(out, "last zxid {zxid}")?;

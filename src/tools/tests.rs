@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 fn golden(dir: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(dir).join("version-2").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(dir)
+        .join("version-2")
+        .join(name)
 }
 
 fn text(dump: impl FnOnce(&mut Vec<u8>) -> std::io::Result<bool>) -> (bool, String) {
@@ -19,7 +23,14 @@ fn a_log_is_shown_and_judged() {
     let mut bytes = std::fs::read(golden("3.9.5", "log.c")).unwrap();
     let (whole, shown) = text(|out| dump_log("log.c", &bytes, true, out));
     assert!(whole);
-    for part in ["zxid 0xc ", "create persistent \"/", "multi [", "closeSession removes", "digest ", "ends cleanly"] {
+    for part in [
+        "zxid 0xc ",
+        "create persistent \"/",
+        "multi [",
+        "closeSession removes",
+        "digest ",
+        "ends cleanly",
+    ] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
     bytes[100] ^= 1;
@@ -30,7 +41,9 @@ fn a_log_is_shown_and_judged() {
 
 #[test]
 fn a_snapshot_is_shown_and_judged() {
-    for (dir, name) in [("3.9.5", "snapshot.f4"), ("3.9.5-gz", "snapshot.f4.gz"), ("3.4.14", "snapshot.d7")] {
+    for (dir, name) in
+        [("3.9.5", "snapshot.f4"), ("3.9.5-gz", "snapshot.f4.gz"), ("3.4.14", "snapshot.d7")]
+    {
         let mut bytes = std::fs::read(golden(dir, name)).unwrap();
         let (whole, shown) = text(|out| dump_snapshot(name, &bytes, true, out));
         assert!(whole && shown.contains("node \"/") && shown.contains(" sessions, "), "{shown}");

@@ -61,7 +61,9 @@ impl AclTable {
         }
         let hash = self.hasher.hash_one(list);
         let entries = &self.entries;
-        if let Some(&index) = self.by_list.find(hash, |&index| *entries[index as usize].list == *list) {
+        if let Some(&index) =
+            self.by_list.find(hash, |&index| *entries[index as usize].list == *list)
+        {
             self.entries[index as usize].uses += 1;
             return index;
         }
@@ -113,7 +115,8 @@ impl AclTable {
         self.copying = Some(Copying::begin(Some(OPEN)));
     }
 
-    /// Goes on with the lists of the snapshot, [`OPEN`] aside, by at most `max` places of the table.
+    /// Goes on with the lists of the snapshot, [`OPEN`] aside, by at most `max` places of the
+    /// table.
     pub(super) fn copy(&mut self, max: usize, sink: &mut impl FnMut(u32, Arc<[Acl]>)) {
         let Some(copying) = &mut self.copying else { return };
         let from = copying.after().map_or(0, |after| after as usize + 1);
@@ -152,12 +155,15 @@ impl AclTable {
 /// Whether the list is the one of `OPEN_ACL_UNSAFE`.
 fn is_open(list: &[Acl]) -> bool {
     match list {
-        [Acl { perms, id }] => *perms == crate::codes::perms::ALL && *id.scheme == *"world" && *id.id == *"anyone",
+        [Acl { perms, id }] => {
+            *perms == crate::codes::perms::ALL && *id.scheme == *"world" && *id.id == *"anyone"
+        }
         _ => false,
     }
 }
 
-/// The list that stands in for one that a fuzzy snapshot names but does not hold: nobody may do anything.
+/// The list that stands in for one that a fuzzy snapshot names but does not hold: nobody may do
+/// anything.
 pub(super) fn nobody() -> [Acl; 1] {
     [Acl { perms: 0, id: Id::new("world", "anyone") }]
 }

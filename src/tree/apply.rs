@@ -1,8 +1,8 @@
 //! The one apply function: broadcast, sync and recovery all go through it.
 //!
-//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What cannot be (a parent
-//! that is missing, a node that is there already) happens when a fuzzy snapshot is replayed, and the rules below make
-//! the end of the replay equal on every server.
+//! It must not fail: a transaction was decided by the leader, so here it is only carried out. What
+//! cannot be (a parent that is missing, a node that is there already) happens when a fuzzy snapshot
+//! is replayed, and the rules below make the end of the replay equal on every server.
 
 use bytes::Bytes;
 
@@ -18,8 +18,8 @@ use super::{Change, Place, Tree};
 /// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// OK, the code of an error transaction, or why the tree could not follow: of a multi, the first one that is not
-    /// OK.
+    /// OK, the code of an error transaction, or why the tree could not follow: of a multi, the
+    /// first one that is not OK.
     pub err: ErrorCode,
     pub result: TxnResult,
 }
@@ -40,12 +40,18 @@ pub enum TxnResult {
 }
 
 impl Tree {
-    /// Applies a transaction. Total: whatever the transaction says, the tree stays whole. What watches must hear is
-    /// added to `events`, if given, in Apache's order.
+    /// Applies a transaction. Total: whatever the transaction says, the tree stays whole. What
+    /// watches must hear is added to `events`, if given, in Apache's order.
     ///
-    /// An `err` that is neither OK nor that of a [`Txn::Error`] means that the tree was not as the leader saw it:
-    /// expected while a fuzzy snapshot is replayed, and worth a warning at any other time.
-    pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, events: Option<&mut Vec<Change>>) -> Applied {
+    /// An `err` that is neither OK nor that of a [`Txn::Error`] means that the tree was not as the
+    /// leader saw it: expected while a fuzzy snapshot is replayed, and worth a warning at any other
+    /// time.
+    pub fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn,
+        events: Option<&mut Vec<Change>>,
+    ) -> Applied {
         let applied = self.apply_one(&mut Apply { header, events }, txn);
         self.last_zxid = self.last_zxid.max(header.zxid);
         if self.is_whole() && !self.is_reaping() {
@@ -103,7 +109,8 @@ impl Tree {
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
         let place = Place { parent, path, name, hash: self.index.hash(path) };
         if let Some(slot) = self.find_hashed(path, place.hash) {
-            // Only in a replay: the snapshot already holds the node, perhaps as a later transaction left it.
+            // Only in a replay: the snapshot already holds the node, perhaps as a later transaction
+            // left it.
             self.replace_acl(slot, &create.acl);
             self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
             return Err(ErrorCode::NODE_EXISTS);
@@ -119,7 +126,8 @@ impl Tree {
         self.quota_after_create(slot, (parent_path, name), path, data.map_or(0, <[u8]>::len));
         apply.notify(self, EventType::NodeCreated, path, slot);
         apply.notify(self, EventType::NodeChildrenChanged, parent_path, parent);
-        let with_stat = create.with_stat || matches!(create.kind, CreateKind::Container | CreateKind::Ttl { .. });
+        let with_stat = create.with_stat
+            || matches!(create.kind, CreateKind::Container | CreateKind::Ttl { .. });
         Ok(if with_stat {
             TxnResult::PathStat(path.into(), self.node(slot).stat())
         } else {
@@ -127,8 +135,8 @@ impl Tree {
         })
     }
 
-    /// A delete raises the parent's pzxid even when the node is gone already: it may have been when the snapshot was
-    /// taken.
+    /// A delete raises the parent's pzxid even when the node is gone already: it may have been when
+    /// the snapshot was taken.
     pub(super) fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
         let (parent_path, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
@@ -139,8 +147,8 @@ impl Tree {
             self.refresh_digest(parent, parent_path);
         }
         let top = self.find(path).ok_or(ErrorCode::NO_NODE)?;
-        // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then they were made after
-        // this delete, by transactions that are still to be replayed.
+        // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then
+        // they were made after this delete, by transactions that are still to be replayed.
         let mut slot = self.first_leaf(top);
         while slot != top {
             let above = self.slab.record(slot).parent;
@@ -234,7 +242,8 @@ impl Tree {
         }
     }
 
-    /// Sets cversion and pzxid of a node that got a child, unless it is ahead already; -1 is one more than there is.
+    /// Sets cversion and pzxid of a node that got a child, unless it is ahead already; -1 is one
+    /// more than there is.
     fn raise_cversion(&mut self, slot: Slot, path: &str, cversion: i32, zxid: Zxid) {
         let stored = self.slab.cversion(slot);
         let cversion = if cversion == -1 { stored.wrapping_add(1) } else { cversion };
@@ -275,7 +284,8 @@ impl Apply<'_> {
         self.push(change);
     }
 
-    /// The change as it is to be announced, with the node's ACL as it is now. `None` if nobody wants to know.
+    /// The change as it is to be announced, with the node's ACL as it is now. `None` if nobody
+    /// wants to know.
     fn change(&self, tree: &Tree, kind: EventType, path: &str, slot: Slot) -> Option<Change> {
         self.events.as_ref()?;
         Some(tree.change(self.header.zxid, kind, path, slot))
@@ -288,8 +298,8 @@ impl Apply<'_> {
     }
 }
 
-/// Nothing of a failed multi is applied: those before the error answer 0, the error its code, and those after it
-/// theirs.
+/// Nothing of a failed multi is applied: those before the error answer 0, the error its code, and
+/// those after it theirs.
 fn failed_multi(txns: &[Txn]) -> Applied {
     let mut first_err = ErrorCode::OK;
     let mut results = Vec::with_capacity(txns.len());

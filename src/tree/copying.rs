@@ -1,5 +1,5 @@
-//! A table that is copied in slices while it goes on changing: the copy is the table as it was when the
-//! copying began.
+//! A table that is copied in slices while it goes on changing: the copy is the table as it was when
+//! the copying began.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +37,9 @@ impl<K: Ord + Copy, V> Copying<K, V> {
         }
     }
 
-    /// Copies what follows [`Self::after`], at most `max` steps of it. `live` yields the table from there
-    /// on, in the order of its keys, a place that holds nothing as `None`. Returns the steps taken.
+    /// Copies what follows [`Self::after`], at most `max` steps of it. `live` yields the table from
+    /// there on, in the order of its keys, a place that holds nothing as `None`. Returns the steps
+    /// taken.
     pub(super) fn copy(
         &mut self,
         live: impl Iterator<Item = (K, Option<V>)>,
@@ -62,7 +63,10 @@ impl<K: Ord + Copy, V> Copying<K, V> {
                 sink(key, value);
             }
         }
-        debug_assert!(self.images.keys().all(|key| Some(*key) > self.after), "images are of keys to come");
+        debug_assert!(
+            self.images.keys().all(|key| Some(*key) > self.after),
+            "images are of keys to come"
+        );
         max
     }
 }

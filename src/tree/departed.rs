@@ -1,8 +1,9 @@
-//! Sessions that have ended with so many ephemerals that removing them all would keep readers out for
-//! long: the nodes are out of sight at once, all together, and are removed a few at a time.
+//! Sessions that have ended with so many ephemerals that removing them all would keep readers out
+//! for long: the nodes are out of sight at once, all together, and are removed a few at a time.
 //!
-//! Until then a departed node is still in the slab, in the index, in the digest and in every figure.
-//! What readers see leaves it out: [`Tree::get`], lists and numbers of children, and a parent's pzxid.
+//! Until then a departed node is still in the slab, in the index, in the digest and in every
+//! figure. What readers see leaves it out: [`Tree::get`], lists and numbers of children, and a
+//! parent's pzxid.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +24,8 @@ pub(super) struct Owned {
     pub(super) slots: BTreeSet<Slot>,
     /// What the tree's `ephemeral_changes` was when they changed last.
     pub(super) changed: i64,
-    /// How many of them each parent has, without zeros; counted once there were [`EPHEMERALS_MANY`].
-    /// Invariant: it is there while there are so many, and sums up to them.
+    /// How many of them each parent has, without zeros; counted once there were
+    /// [`EPHEMERALS_MANY`]. Invariant: it is there while there are so many, and sums up to them.
     by_parent: Option<HashMap<Slot, u32, FixedState>>,
 }
 
@@ -95,16 +96,24 @@ impl Tree {
         for &slot in self.ephemerals.get(&session)?.slots.range(from..).take(max) {
             let parent = self.slab.record(slot).parent;
             events.push(self.change(zxid, EventType::NodeDeleted, &self.path(slot), slot));
-            events.push(self.change(zxid, EventType::NodeChildrenChanged, &self.path(parent), parent));
+            events.push(self.change(
+                zxid,
+                EventType::NodeChildrenChanged,
+                &self.path(parent),
+                parent,
+            ));
             last = Some(slot);
         }
         last
     }
 
-    /// Applies a closeSession of a session with many ephemerals: the same as [`Self::apply`] to all who
-    /// read, and in no time. [`Self::reap`] does the work.
+    /// Applies a closeSession of a session with many ephemerals: the same as [`Self::apply`] to all
+    /// who read, and in no time. [`Self::reap`] does the work.
     pub fn depart(&mut self, header: &TxnHeader) {
-        assert!(self.has_many_ephemerals(header.session), "a session departs once, with many nodes");
+        assert!(
+            self.has_many_ephemerals(header.session),
+            "a session departs once, with many nodes"
+        );
         self.end_session(header.session);
         if let Some(owned) = self.ephemerals.remove(&header.session) {
             self.ephemeral_count -= owned.slots.len();
@@ -136,7 +145,8 @@ impl Tree {
         removed
     }
 
-    /// Whether [`Self::reap`] has something to do. Until then the digest is not that of what is seen.
+    /// Whether [`Self::reap`] has something to do. Until then the digest is not that of what is
+    /// seen.
     pub fn is_reaping(&self) -> bool {
         !self.departed.is_empty()
     }
@@ -148,7 +158,9 @@ impl Tree {
             return false;
         }
         match txn {
-            Txn::Create(create) => self.find(&create.path).is_some_and(|slot| self.has_departed(slot)),
+            Txn::Create(create) => {
+                self.find(&create.path).is_some_and(|slot| self.has_departed(slot))
+            }
             Txn::Delete { path } | Txn::DeleteContainer { path } => {
                 self.find(path).is_some_and(|slot| self.departed_below(slot) > 0)
             }
@@ -172,7 +184,8 @@ impl Tree {
 
     /// How many nodes below `top` are out of sight.
     pub(super) fn departed_in(&self, top: Slot) -> usize {
-        let parents = self.departed.values().flat_map(|departed| departed.owned.by_parent.iter().flatten());
+        let parents =
+            self.departed.values().flat_map(|departed| departed.owned.by_parent.iter().flatten());
         let below = parents.filter(|(parent, _)| self.slab.is_at_or_below(**parent, top));
         below.map(|(_, count)| *count as usize).sum()
     }
@@ -192,6 +205,6 @@ impl Tree {
     }
 }
 
-/// With so many ephemerals a session ends by departing: removing fewer takes a millisecond or two. The
-/// tests, the simulator's worlds among them, depart with a few.
+/// With so many ephemerals a session ends by departing: removing fewer takes a millisecond or two.
+/// The tests, the simulator's worlds among them, depart with a few.
 pub const EPHEMERALS_MANY: usize = if cfg!(test) { 3 } else { 2000 };

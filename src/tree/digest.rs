@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::jute::data::StatPersisted;
 use crate::zxid::Zxid;
 
-/// A node's part of the digest of its tree (version 2): the CRC-32 of path, data and stored stat. "/" counts as "",
-/// and everything below /zookeeper as 0, since quota statistics differ from server to server.
+/// A node's part of the digest of its tree (version 2): the CRC-32 of path, data and stored stat.
+/// "/" counts as "", and everything below /zookeeper as 0, since quota statistics differ from
+/// server to server.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32 {
     if path.starts_with(UNCOUNTED_PREFIX) {
         return 0;

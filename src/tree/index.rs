@@ -53,7 +53,8 @@ fn table_of(hash: u32) -> usize {
     (hash >> (u32::BITS - TABLES.trailing_zeros())) as usize
 }
 
-/// 32 bits spread over 64: the table takes its position from the low bits and its tags from the high ones.
+/// 32 bits spread over 64: the table takes its position from the low bits and its tags from the
+/// high ones.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

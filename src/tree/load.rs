@@ -72,8 +72,9 @@ impl Loader {
         }
     }
 
-    /// A node; the root has the path "". `acl_index` -1 is `OPEN_ACL_UNSAFE`. An index that no list came with is
-    /// possible in a fuzzy snapshot: nobody may use the node until the replay has repaired it.
+    /// A node; the root has the path "". `acl_index` -1 is `OPEN_ACL_UNSAFE`. An index that no list
+    /// came with is possible in a fuzzy snapshot: nobody may use the node until the replay has
+    /// repaired it.
     pub fn node(
         &mut self,
         path: &str,
@@ -88,7 +89,8 @@ impl Loader {
         }
         let (parent_path, name) = split(path).ok_or_else(|| LoadError::BadPath(path.into()))?;
         if *parent_path != *self.parent.0 {
-            let slot = self.tree.find(parent_path).ok_or_else(|| LoadError::NoParent(path.into()))?;
+            let slot =
+                self.tree.find(parent_path).ok_or_else(|| LoadError::NoParent(path.into()))?;
             self.parent.0.clear();
             self.parent.0.push_str(parent_path);
             self.parent.1 = slot;
@@ -102,8 +104,9 @@ impl Loader {
         added.map(|_| ()).ok_or_else(|| LoadError::NoRoom(path.into()))
     }
 
-    /// The tree as of `zxid`: quota statistics are counted afresh and lists that no node uses are dropped. As
-    /// with a standalone Apache, what comes from a server older than 3.5 has no /zookeeper/config.
+    /// The tree as of `zxid`: quota statistics are counted afresh and lists that no node uses are
+    /// dropped. As with a standalone Apache, what comes from a server older than 3.5 has no
+    /// /zookeeper/config.
     pub fn finish(mut self, zxid: Zxid) -> Tree {
         for index in self.lists.into_values() {
             self.tree.acls.release(index);

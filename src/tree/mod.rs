@@ -1,8 +1,9 @@
 //! The znode tree: one writer, many readers, no locks of its own.
 //!
-//! It holds the whole replicated state: nodes, access control lists and global sessions. It changes only by
-//! [`Tree::apply`], which is total: whatever a log or a leader says is applied as far as it makes sense, as Apache's
-//! own tree does it, so that recovery from a fuzzy snapshot ends in the same state everywhere.
+//! It holds the whole replicated state: nodes, access control lists and global sessions. It changes
+//! only by [`Tree::apply`], which is total: whatever a log or a leader says is applied as far as it
+//! makes sense, as Apache's own tree does it, so that recovery from a fuzzy snapshot ends in the
+//! same state everywhere.
 //!
 //! | file | holds |
 //! |---|---|
@@ -110,26 +111,30 @@ pub struct DoomedCursor {
     from: Slot,
 }
 
-/// A change that watches may be waiting for. Changes come in the order in which Apache triggers its watches.
+/// A change that watches may be waiting for. Changes come in the order in which Apache triggers its
+/// watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub zxid: Zxid,
     pub kind: EventType,
-    /// The node that was made, removed or written, or the parent whose children changed ("/" for the root).
+    /// The node that was made, removed or written, or the parent whose children changed ("/" for
+    /// the root).
     pub path: Box<str>,
-    /// Who may hear of it (ZOOKEEPER-4799): the new node's ACL, that of a deleted one before it went, the parent's for
-    /// its children. `None` is everyone.
+    /// Who may hear of it (ZOOKEEPER-4799): the new node's ACL, that of a deleted one before it
+    /// went, the parent's for its children. `None` is everyone.
     pub acl: Option<Arc<[Acl]>>,
 }
 
 impl Tree {
-    /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, all numbers 0.
+    /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, all
+    /// numbers 0.
     pub fn new() -> Self {
         Self::with_seed(0)
     }
 
-    /// As [`Self::new`], with a seed for the hashes of paths and lists: one that clients can not guess keeps them from
-    /// finding paths that collide. Nothing that the tree answers depends on it.
+    /// As [`Self::new`], with a seed for the hashes of paths and lists: one that clients cannot
+    /// guess keeps them from finding paths that collide. Nothing that the tree answers depends on
+    /// it.
     pub fn with_seed(seed: u64) -> Self {
         let mut tree = Self::with_root(seed);
         let zookeeper = tree.add_system_node(ROOT, "zookeeper", "/zookeeper");
@@ -148,8 +153,8 @@ impl Tree {
         self.last_zxid = zxid;
     }
 
-    /// Says that the tree comes from a fuzzy snapshot and shows no one point in time before `zxid` has been applied.
-    /// Until then its digest can not be compared and does not enter the history.
+    /// Says that the tree comes from a fuzzy snapshot and shows no one point in time before `zxid`
+    /// has been applied. Until then its digest cannot be compared and does not enter the history.
     pub fn set_whole_at(&mut self, zxid: Zxid) {
         self.whole_at = zxid;
     }
@@ -174,7 +179,8 @@ impl Tree {
         self.find(path).filter(|slot| !self.has_departed(*slot)).map(|slot| self.node(slot))
     }
 
-    /// Nodes as the four-letter words count them: the root twice, since Apache keeps it under "" and under "/".
+    /// Nodes as the four-letter words count them: the root twice, since Apache keeps it under ""
+    /// and under "/".
     pub fn node_count(&self) -> usize {
         self.slab.len() - self.departed_count + 1
     }
@@ -205,7 +211,8 @@ impl Tree {
         self.sessions.len()
     }
 
-    /// The timeout in milliseconds that `session` was created with; `None` if there is no such session.
+    /// The timeout in milliseconds that `session` was created with; `None` if there is no such
+    /// session.
     pub fn session_timeout(&self, session: SessionId) -> Option<i32> {
         self.sessions.get(&session).copied()
     }
@@ -225,15 +232,23 @@ impl Tree {
         max: usize,
     ) -> impl Iterator<Item = (SessionId, u32, String)> {
         let (session, slot) = after.unwrap_or((SessionId(i64::MIN), 0));
-        let rest = self.ephemerals.get(&session).map(|owned| owned.slots.range((Excluded(slot), Unbounded)));
+        let rest = self
+            .ephemerals
+            .get(&session)
+            .map(|owned| owned.slots.range((Excluded(slot), Unbounded)));
         let rest = rest.into_iter().flatten().map(move |slot| (session, *slot));
         let later = self.ephemerals.range((Excluded(session), Unbounded));
-        let later = later.flat_map(|(session, owned)| owned.slots.iter().map(|slot| (*session, *slot)));
+        let later =
+            later.flat_map(|(session, owned)| owned.slots.iter().map(|slot| (*session, *slot)));
         rest.chain(later).take(max).map(|(session, slot)| (session, slot, self.path(slot)))
     }
 
     /// The session's ephemerals from the one numbered `from` on, each with its number and path.
-    pub fn ephemerals_from(&self, session: SessionId, from: u32) -> impl Iterator<Item = (u32, String)> {
+    pub fn ephemerals_from(
+        &self,
+        session: SessionId,
+        from: u32,
+    ) -> impl Iterator<Item = (u32, String)> {
         let slots = self.ephemerals.get(&session).into_iter();
         let slots = slots.flat_map(move |ephemerals| ephemerals.slots.range(from..));
         slots.map(|slot| (*slot, self.path(*slot)))
@@ -254,10 +269,10 @@ impl Tree {
         self.ephemerals.keys().copied().collect()
     }
 
-    /// Looks at up to `max` containers and TTL nodes from `cursor` on and adds those to `doomed` that
-    /// are due for deletion at wall-clock time `now_wall_ms`: empty containers that have had a child,
-    /// or have had none for longer than `never_used_ms` (0: those are kept); and childless TTL nodes
-    /// not written for longer than their TTL. Returns where to go on, `None` at the end.
+    /// Looks at up to `max` containers and TTL nodes from `cursor` on and adds those to `doomed`
+    /// that are due for deletion at wall-clock time `now_wall_ms`: empty containers that have had a
+    /// child, or have had none for longer than `never_used_ms` (0: those are kept); and childless
+    /// TTL nodes not written for longer than their TTL. Returns where to go on, `None` at the end.
     pub fn doomed(
         &self,
         now_wall_ms: i64,
@@ -385,9 +400,15 @@ impl Tree {
         }
     }
 
-    /// Makes a node at a place where none is and accounts for it everywhere; it takes over one use of the ACL. `None`:
-    /// no room, or the name is impossibly long.
-    fn add_node(&mut self, place: &Place<'_>, data: Option<&[u8]>, acl: u32, stat: &StatPersisted) -> Option<Slot> {
+    /// Makes a node at a place where none is and accounts for it everywhere; it takes over one use
+    /// of the ACL. `None`: no room, or the name is impossibly long.
+    fn add_node(
+        &mut self,
+        place: &Place<'_>,
+        data: Option<&[u8]>,
+        acl: u32,
+        stat: &StatPersisted,
+    ) -> Option<Slot> {
         let Place { parent, path, name, hash } = *place;
         let slot = self.slab.add(parent, name, data)?;
         self.note_new(slot);
@@ -450,7 +471,8 @@ impl Tree {
             Owner::Session => {
                 self.ephemeral_changes += 1;
                 let (session, parent) = (SessionId(owner), self.slab.record(slot).parent);
-                match self.ephemerals.get_mut(&session).filter(|owned| owned.slots.contains(&slot)) {
+                match self.ephemerals.get_mut(&session).filter(|owned| owned.slots.contains(&slot))
+                {
                     None => self.disown_departed(session, slot, parent),
                     Some(owned) => {
                         self.ephemeral_count -= 1;
@@ -516,10 +538,14 @@ impl<'a> Node<'a> {
     /// The names of the children from the one numbered `from` on, or of all, each with its number.
     ///
     /// A number is good for as long as the node's czxid and pzxid stay what they are.
-    pub fn children_from(&self, from: Option<u32>) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
+    pub fn children_from(
+        &self,
+        from: Option<u32>,
+    ) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
         let tree = self.tree;
         let first = from.filter(|from| *from < tree.slab.end());
-        let all = tree.slab.siblings_from(first.unwrap_or_else(|| tree.slab.first_child(self.slot)));
+        let all =
+            tree.slab.siblings_from(first.unwrap_or_else(|| tree.slab.first_child(self.slot)));
         let seen = all.filter(|slot| !tree.has_departed(*slot));
         seen.map(|slot| (slot, tree.slab.record(slot).name()))
     }

@@ -1,13 +1,14 @@
 //! The rules for paths (`PathUtils.validatePath`).
 
-/// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component, no control character
-/// and none of the characters that Apache refuses. The view is UTF-16: what needs surrogates there is refused.
+/// Whether a node may be made at `path`: it starts with '/', has no empty, "." or ".." component,
+/// no control character and none of the characters that Apache refuses. The view is UTF-16: what
+/// needs surrogates there is refused.
 pub fn validate_path(path: &str) -> bool {
     is_plain(path) || is_valid(path)
 }
 
-/// Whether one look at the bytes is enough to allow a path: they are printable ASCII, none after a '/'
-/// is '/' or '.', and the last is not '/'. Nearly all paths are so.
+/// Whether one look at the bytes is enough to allow a path: they are printable ASCII, none after a
+/// '/' is '/' or '.', and the last is not '/'. Nearly all paths are so.
 fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();
     let [b'/', .., last] = bytes else { return false };
@@ -23,7 +24,9 @@ fn is_valid(path: &str) -> bool {
         return true;
     }
     let Some(components) = path.strip_prefix('/') else { return false };
-    components.split('/').all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
+    components
+        .split('/')
+        .all(|name| !matches!(name, "" | "." | "..") && name.chars().all(is_allowed))
 }
 
 /// The size of a path in `approximate_data_size`: its UTF-16 units, as in Apache.
@@ -63,14 +66,35 @@ mod tests {
 
     #[test]
     fn paths() {
-        for good in ["/", "/a", "/a/b", "/...", "/.a", "/a.", "/..a", "/a..", "/ ", "/\u{a0}", "/\u{d7ff}", "/\u{f900}"]
-        {
+        for good in [
+            "/",
+            "/a",
+            "/a/b",
+            "/...",
+            "/.a",
+            "/a.",
+            "/..a",
+            "/a..",
+            "/ ",
+            "/\u{a0}",
+            "/\u{d7ff}",
+            "/\u{f900}",
+        ] {
             assert!(validate_path(good), "{good:?}");
         }
         assert!(validate_path("/\u{feff}\u{ffef}"));
         let bad = ["", "a", "a/b", "//", "/a/", "/a//b", "/.", "/..", "/a/./b", "/a/../b", "/a/."];
-        let characters =
-            ["/\0", "/\u{1}", "/\n", "/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{fff0}", "/\u{fffd}", "/\u{10000}"];
+        let characters = [
+            "/\0",
+            "/\u{1}",
+            "/\n",
+            "/\u{7f}",
+            "/\u{9f}",
+            "/\u{e000}",
+            "/\u{fff0}",
+            "/\u{fffd}",
+            "/\u{10000}",
+        ];
         for bad in bad.iter().chain(&characters) {
             assert!(!validate_path(bad), "{bad:?}");
         }

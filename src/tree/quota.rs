@@ -1,15 +1,17 @@
 //! Quotas: the statistics that every server keeps for itself below /zookeeper/quota.
 //!
-//! A client sets a quota on /a by making /zookeeper/quota/a/zookeeper_limits and …/zookeeper_stats. The server then
-//! keeps the data of the second right: it writes there outside any transaction, changing neither version nor mzxid.
+//! A client sets a quota on /a by making /zookeeper/quota/a/zookeeper_limits and …/zookeeper_stats.
+//! The server then keeps the data of the second right: it writes there outside any transaction,
+//! changing neither version nor mzxid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::slab::Slot;
 use super::{QUOTA_PATH, Tree};
 
-/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits after an odd `=` that
-/// hides them from parsers of 3.4: `count=N,bytes=M=;byteHardLimit=X;countHardLimit=Y`.
+/// The text of a limits or statistics node (`StatsTrack`): `count=N,bytes=M`, then hard limits
+/// after an odd `=` that hides them from parsers of 3.4:
+/// `count=N,bytes=M=;byteHardLimit=X;countHardLimit=Y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsTrack {
     /// Nodes: used, or allowed; -1 is no limit.
@@ -105,7 +107,13 @@ impl QuotaRoots {
 
 impl Tree {
     /// A node was made: it may be a limits or statistics node itself, and stand below a quota.
-    pub(super) fn quota_after_create(&mut self, slot: Slot, name: (&str, &str), path: &str, bytes: usize) {
+    pub(super) fn quota_after_create(
+        &mut self,
+        slot: Slot,
+        name: (&str, &str),
+        path: &str,
+        bytes: usize,
+    ) {
         let (parent, name) = name;
         if let Some(root) = quota_of(parent) {
             match name {
@@ -157,8 +165,11 @@ impl Tree {
     /// After a load: finds every limits node that is a leaf, and counts afresh.
     pub(super) fn rebuild_quotas(&mut self) {
         let Some(top) = self.find(QUOTA_PATH) else { return };
-        let is_limits = |slot: &Slot| self.slab.child_count(*slot) == 0 && self.slab.record(*slot).name() == LIMITS;
-        let limits: Vec<_> = self.subtree(top).filter(is_limits).map(|slot| self.path(slot)).collect();
+        let is_limits = |slot: &Slot| {
+            self.slab.child_count(*slot) == 0 && self.slab.record(*slot).name() == LIMITS
+        };
+        let limits: Vec<_> =
+            self.subtree(top).filter(is_limits).map(|slot| self.path(slot)).collect();
         for path in limits {
             let root = path.rsplit_once('/').and_then(|(parent, _)| quota_of(parent));
             if let Some(root) = root {
@@ -208,7 +219,10 @@ impl Tree {
                 continue;
             }
             let from = count.cursor;
-            let end = self.slab.end().min(from.saturating_add(u32::try_from(max - looked).unwrap_or(u32::MAX)));
+            let end = self
+                .slab
+                .end()
+                .min(from.saturating_add(u32::try_from(max - looked).unwrap_or(u32::MAX)));
             for slot in from..end {
                 let record = self.slab.record(slot);
                 if record.is_live() && self.slab.is_below(slot, count.top) {
@@ -258,8 +272,12 @@ mod tests {
         for text in ["count=1,bytes=2", "count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=5"] {
             assert_eq!(StatsTrack::parse(text.as_bytes()).unwrap().text(), text);
         }
-        let track = StatsTrack::parse(b"count=3,bytes=4=;byteHardLimit=10;countHardLimit=5").unwrap();
-        assert_eq!((track.count, track.bytes, track.count_hard_limit(), track.byte_hard_limit()), (3, 4, 5, 10));
+        let track =
+            StatsTrack::parse(b"count=3,bytes=4=;byteHardLimit=10;countHardLimit=5").unwrap();
+        assert_eq!(
+            (track.count, track.bytes, track.count_hard_limit(), track.byte_hard_limit()),
+            (3, 4, 5, 10)
+        );
         assert_eq!(StatsTrack::parse(b"").unwrap().text(), "count=-1,bytes=-1");
         assert_eq!(StatsTrack::parse(b"count=x"), None);
         assert_eq!(StatsTrack::parse(b"garbage"), None);

@@ -1,8 +1,9 @@
 //! Where the nodes live: fixed-size records in chunks that never move, addressed by 32-bit slots.
 //!
-//! A record is 88 bytes; name and data of a node share one heap allocation, and what only a node that has had children
-//! needs stands aside. A node's slot is always above its parent's, so that a walk in slot order meets parents first:
-//! that is the order in which snapshots are written and read.
+//! A record is 88 bytes; name and data of a node share one heap allocation, and what only a node
+//! that has had children needs stands aside. A node's slot is always above its parent's, so that a
+//! walk in slot order meets parents first: that is the order in which snapshots are written and
+//! read.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,8 @@ pub(super) struct Record {
     family: u32,
 }
 
-/// What a node is to its children. A node without it has none and never had: its cversion is 0, its pzxid its czxid.
+/// What a node is to its children. A node without it has none and never had: its cversion is 0, its
+/// pzxid its czxid.
 #[derive(Debug)]
 struct Family {
     pzxid: i64,
@@ -51,7 +53,8 @@ struct Family {
 impl Record {
     /// The last component of the path; empty for the root.
     pub(super) fn name(&self) -> &str {
-        std::str::from_utf8(self.content.split_at(self.name_len()).0).expect("names are stored from str")
+        std::str::from_utf8(self.content.split_at(self.name_len()).0)
+            .expect("names are stored from str")
     }
 
     /// The bytes of [`Self::name`]: no check of UTF-8, for comparisons.
@@ -96,7 +99,8 @@ impl Record {
     }
 
     fn set_flag(&mut self, flag: u32, on: bool) {
-        self.name_len_and_flags = if on { self.name_len_and_flags | flag } else { self.name_len_and_flags & !flag };
+        self.name_len_and_flags =
+            if on { self.name_len_and_flags | flag } else { self.name_len_and_flags & !flag };
     }
 
     fn name_len(&self) -> usize {
@@ -182,7 +186,9 @@ impl Slab {
 
     /// Whether `slot` is `top` or stands below it.
     pub(super) fn is_at_or_below(&self, slot: Slot, top: Slot) -> bool {
-        let mut above = std::iter::successors(Some(slot), |at| Some(self.record(*at).parent).filter(|at| *at != NONE));
+        let mut above = std::iter::successors(Some(slot), |at| {
+            Some(self.record(*at).parent).filter(|at| *at != NONE)
+        });
         above.any(|at| at == top)
     }
 
@@ -304,7 +310,8 @@ impl Slab {
         let mut at = slot;
         while at != ROOT {
             let record = self.record(at);
-            let above = rest.strip_suffix(record.name_bytes()).and_then(|rest| rest.strip_suffix(b"/"));
+            let above =
+                rest.strip_suffix(record.name_bytes()).and_then(|rest| rest.strip_suffix(b"/"));
             let Some(above) = above else { return false };
             rest = above;
             at = record.parent;
@@ -321,7 +328,13 @@ impl Slab {
     fn family_mut(&mut self, slot: Slot) -> &mut Family {
         let record = self.records.get_mut(slot);
         if record.family == NONE {
-            let new = Family { pzxid: record.czxid, first_child: NONE, child_count: 0, descendants: 0, cversion: 0 };
+            let new = Family {
+                pzxid: record.czxid,
+                first_child: NONE,
+                child_count: 0,
+                descendants: 0,
+                cversion: 0,
+            };
             record.family = match self.free_families.pop() {
                 Some(family) => {
                     *self.families.get_mut(family) = new;
@@ -339,7 +352,8 @@ impl Slab {
         while at != NONE {
             let above = self.record(at).parent;
             let family = self.family_mut(at);
-            family.descendants = change(family.descendants).expect("descendants are counted as they come and go");
+            family.descendants =
+                change(family.descendants).expect("descendants are counted as they come and go");
             at = above;
         }
     }
@@ -452,7 +466,8 @@ mod tests {
         for gone in 0..3 {
             let mut slab = Slab::default();
             slab.add_root();
-            let slots: Vec<_> = ["a", "b", "c"].iter().map(|name| slab.add(ROOT, name, None).unwrap()).collect();
+            let slots: Vec<_> =
+                ["a", "b", "c"].iter().map(|name| slab.add(ROOT, name, None).unwrap()).collect();
             slab.remove(slots[gone]);
             slab.add(ROOT, "d", None).unwrap();
             let mut expected = vec!["a", "b", "c"];
@@ -489,7 +504,10 @@ mod tests {
         record.set_data(Some(b"abc"));
         let at = record.content.as_ptr();
         record.set_data(Some(b"xyz"));
-        assert_eq!((record.data(), record.name(), record.content.as_ptr()), (Some(&b"xyz"[..]), "n", at));
+        assert_eq!(
+            (record.data(), record.name(), record.content.as_ptr()),
+            (Some(&b"xyz"[..]), "n", at)
+        );
         record.set_data(None);
         assert_eq!((record.data(), record.name()), (None, "n"));
     }

@@ -1,9 +1,10 @@
 //! Point-in-time snapshots of a tree that goes on changing.
 //!
-//! The nodes are given out in slot order, batch by batch, so parents come first. Before the writer changes a node that
-//! the walk has not reached, it puts the node's image aside; what is given out is thus the tree as it was at the start,
-//! and the writer never waits for more than a batch. Sessions and access control lists, which come before the nodes,
-//! are copied in slices in the same way.
+//! The nodes are given out in slot order, batch by batch, so parents come first. Before the writer
+//! changes a node that the walk has not reached, it puts the node's image aside; what is given out
+//! is thus the tree as it was at the start, and the writer never waits for more than a batch.
+//! Sessions and access control lists, which come before the nodes, are copied in slices in the same
+//! way.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -25,10 +26,11 @@ pub struct SnapshotHead {
     pub zxid: Zxid,
     /// The digest of the tree that the nodes make up.
     pub digest: i64,
-    /// Global sessions and their timeouts in milliseconds, by id. [`Tree::copy_head`] fills this in.
+    /// Global sessions and their timeouts in milliseconds, by id. [`Tree::copy_head`] fills this
+    /// in.
     pub sessions: Vec<(SessionId, i32)>,
-    /// Every list that a node of the snapshot names by its index, as it was at the start; -1, `OPEN_ACL_UNSAFE`, goes
-    /// without saying. [`Tree::copy_head`] fills this in.
+    /// Every list that a node of the snapshot names by its index, as it was at the start; -1,
+    /// `OPEN_ACL_UNSAFE`, goes without saying. [`Tree::copy_head`] fills this in.
     pub acls: Vec<(i64, Arc<[Acl]>)>,
 }
 
@@ -62,12 +64,14 @@ impl Walk {
 }
 
 impl Tree {
-    /// Starts a snapshot of the tree as it is now; one that was under way is given up. Nothing is copied yet.
+    /// Starts a snapshot of the tree as it is now; one that was under way is given up. Nothing is
+    /// copied yet.
     pub fn begin_snapshot(&mut self) -> SnapshotHead {
         // A shell that does not wait for the end of it makes everybody wait.
         self.reap(usize::MAX);
         let sessions = Copying::begin(None);
-        self.walk = Some(Walk { sessions, cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
+        self.walk =
+            Some(Walk { sessions, cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
         self.acls.begin_copying();
         SnapshotHead {
             zxid: self.last_zxid,
@@ -77,8 +81,9 @@ impl Tree {
         }
     }
 
-    /// Goes on with the sessions and lists of the snapshot, as they were at its start: at most `max` of them. False
-    /// when `head` is complete (or no snapshot is being taken). The nodes come after that.
+    /// Goes on with the sessions and lists of the snapshot, as they were at its start: at most
+    /// `max` of them. False when `head` is complete (or no snapshot is being taken). The nodes come
+    /// after that.
     pub fn copy_head(&mut self, head: &mut SnapshotHead, max: usize) -> bool {
         let Some(Walk { sessions: copying, .. }) = &mut self.walk else { return false };
         let mut left = max.max(1);
@@ -86,7 +91,9 @@ impl Tree {
             let from = copying.after().map_or(Unbounded, Excluded);
             let live = self.sessions.range((from, Unbounded));
             let live = live.map(|(session, timeout_ms)| (*session, Some(*timeout_ms)));
-            left -= copying.copy(live, left, &mut |session, timeout_ms| head.sessions.push((session, timeout_ms)));
+            left -= copying.copy(live, left, &mut |session, timeout_ms| {
+                head.sessions.push((session, timeout_ms))
+            });
         }
         if copying.is_done() {
             self.acls.copy(left, &mut |index, list| head.acls.push((i64::from(index), list)));
@@ -98,8 +105,9 @@ impl Tree {
         self.walk.as_ref().is_none_or(|walk| walk.sessions.is_done()) && !self.acls.is_copying()
     }
 
-    /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large. Returns the cursor
-    /// to give to [`Self::advance_snapshot`], or `None` when those were the last ones (or no snapshot is being taken).
+    /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large.
+    /// Returns the cursor to give to [`Self::advance_snapshot`], or `None` when those were the last
+    /// ones (or no snapshot is being taken).
     ///
     /// Calling it again without advancing gives the same nodes again.
     pub fn snapshot_batch(&self, max_nodes: usize, sink: &mut NodeSink<'_>) -> Option<u32> {
@@ -154,7 +162,8 @@ impl Tree {
         }
     }
 
-    /// To be called before anything of a node that a snapshot holds is changed, and before it is removed.
+    /// To be called before anything of a node that a snapshot holds is changed, and before it is
+    /// removed.
     pub(super) fn touch(&mut self, slot: Slot) {
         if !self.walk.as_ref().is_some_and(|walk| walk.lacks(slot)) {
             return;

@@ -1,8 +1,9 @@
 //! Log records: what a request becomes once it is decided (`zookeeper.jute`'s `txn` module).
 //!
-//! The same bytes go into the log, into PROPOSAL packets and into every server's apply: header, record and, since 3.6, the
-//! digest that the tree must have after it. The set of kinds is closed: a type that is not here cannot be applied by any
-//! server, so it is an error at reading and cannot be written (ZOOKEEPER-2623).
+//! The same bytes go into the log, into PROPOSAL packets and into every server's apply: header,
+//! record and, since 3.6, the digest that the tree must have after it. The set of kinds is closed:
+//! a type that is not here cannot be applied by any server, so it is an error at reading and cannot
+//! be written (ZOOKEEPER-2623).
 
 mod record;
 
@@ -72,10 +73,11 @@ pub struct CreateTxn {
     pub data: Option<Bytes>,
     pub acl: Vec<Acl>,
     pub kind: CreateKind,
-    /// Logged as create2 (15) rather than create (1): a multi's reply then carries the Stat. Containers and TTL nodes have
-    /// record types of their own.
+    /// Logged as create2 (15) rather than create (1): a multi's reply then carries the Stat.
+    /// Containers and TTL nodes have record types of their own.
     pub with_stat: bool,
-    /// The parent's stored cversion after it; -1 in records of 3.3 (`CreateTxnV0`) means one more than it was.
+    /// The parent's stored cversion after it; -1 in records of 3.3 (`CreateTxnV0`) means one more
+    /// than it was.
     pub parent_cversion: i32,
 }
 
@@ -109,7 +111,9 @@ impl Txn {
             Self::CreateSession { .. } => OpCode::CREATE_SESSION,
             Self::CloseSession { .. } => OpCode::CLOSE_SESSION,
             Self::Create(create) => match create.kind {
-                CreateKind::Persistent | CreateKind::Ephemeral if create.with_stat => OpCode::CREATE2,
+                CreateKind::Persistent | CreateKind::Ephemeral if create.with_stat => {
+                    OpCode::CREATE2
+                }
                 CreateKind::Persistent | CreateKind::Ephemeral => OpCode::CREATE,
                 CreateKind::Container => OpCode::CREATE_CONTAINER,
                 CreateKind::Ttl { .. } => OpCode::CREATE_TTL,

@@ -47,7 +47,12 @@ impl From<Malformed> for TxnError {
 }
 
 /// Appends header, record and digest to `out`.
-pub fn write_log_record(out: &mut Vec<u8>, header: &TxnHeader, txn: &Txn, digest: Option<TxnDigest>) {
+pub fn write_log_record(
+    out: &mut Vec<u8>,
+    header: &TxnHeader,
+    txn: &Txn,
+    digest: Option<TxnDigest>,
+) {
     let mut writer = Writer::new(out);
     writer.i64(header.session.0);
     writer.i32(header.cxid);
@@ -77,7 +82,8 @@ pub fn read_log_record(payload: &[u8]) -> Result<LogRecord, TxnError> {
     Ok(LogRecord { header: TxnHeader { session, cxid, zxid, time_ms }, txn, digest })
 }
 
-/// The place of a record: the last field of some may be missing, and only a log record is followed by a digest.
+/// The place of a record: the last field of some may be missing, and only a log record is followed
+/// by a digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Log,
@@ -149,8 +155,14 @@ fn read_txn(reader: &mut Reader<'_>, op: OpCode, place: Place) -> Result<Txn, Tx
         OpCode::DELETE_CONTAINER => Txn::DeleteContainer { path: read_path(reader)? },
         OpCode::SET_DATA => Txn::SetData(read_set_data(reader)?),
         OpCode::RECONFIG => Txn::Reconfig(read_set_data(reader)?),
-        OpCode::SET_ACL => Txn::SetAcl { path: read_path(reader)?, acl: read_acls(reader)?, version: reader.i32()? },
-        OpCode::CHECK if place == Place::Multi => Txn::Check { path: read_path(reader)?, version: reader.i32()? },
+        OpCode::SET_ACL => Txn::SetAcl {
+            path: read_path(reader)?,
+            acl: read_acls(reader)?,
+            version: reader.i32()?,
+        },
+        OpCode::CHECK if place == Place::Multi => {
+            Txn::Check { path: read_path(reader)?, version: reader.i32()? }
+        }
         OpCode::MULTI if place == Place::Log => Txn::Multi(read_multi(reader)?),
         OpCode::ERROR => Txn::Error(ErrorCode(reader.i32()?)),
         OpCode(unknown) => return Err(TxnError::UnknownType(unknown)),
@@ -184,8 +196,9 @@ fn read_set_data(reader: &mut Reader<'_>) -> Result<SetDataTxn, TxnError> {
     })
 }
 
-/// A closeSession record is empty where `closeSessionTxn.enabled=false` (and before 3.6). A digest of 12 bytes may follow
-/// it directly; its version, 2, would read as a count of two paths, so the two are told apart by trying.
+/// A closeSession record is empty where `closeSessionTxn.enabled=false` (and before 3.6). A digest
+/// of 12 bytes may follow it directly; its version, 2, would read as a count of two paths, so the
+/// two are told apart by trying.
 fn read_close_paths(reader: &mut Reader<'_>) -> Result<Option<Vec<String>>, TxnError> {
     match reader.rest().len() {
         0 => return Ok(None),
@@ -233,7 +246,12 @@ mod tests {
     use crate::jute::data::Acl;
 
     fn header() -> TxnHeader {
-        TxnHeader { session: SessionId(0x1_0000), cxid: 3, zxid: Zxid(9), time_ms: 1_700_000_000_000 }
+        TxnHeader {
+            session: SessionId(0x1_0000),
+            cxid: 3,
+            zxid: Zxid(9),
+            time_ms: 1_700_000_000_000,
+        }
     }
 
     fn create(kind: CreateKind) -> Txn {
@@ -265,7 +283,10 @@ mod tests {
             set_data(None),
             set_data(Some(Bytes::new())),
             Txn::SetAcl { path: "/a".into(), acl: vec![], version: 2 },
-            Txn::Multi(vec![create(CreateKind::Persistent), Txn::Check { path: "/".into(), version: -1 }]),
+            Txn::Multi(vec![
+                create(CreateKind::Persistent),
+                Txn::Check { path: "/".into(), version: -1 },
+            ]),
             Txn::Multi(vec![set_data(None), Txn::Error(ErrorCode::BAD_VERSION)]),
             Txn::Error(ErrorCode::NO_NODE),
         ]

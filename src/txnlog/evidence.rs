@@ -39,7 +39,8 @@ pub(super) fn gather<S: Source>(
     offset: u64,
 ) -> Result<Evidence, ReadError> {
     let claim = Claim::read(window, last, offset)?;
-    let mut search = Search { window, nonce, last, claim, offset, summed: 0, found: Evidence::default() };
+    let mut search =
+        Search { window, nonce, last, claim, offset, summed: 0, found: Evidence::default() };
     let mut at = offset;
     while let Some(next) = search.look(at)? {
         at = next;
@@ -57,10 +58,17 @@ struct Claim {
 }
 
 impl Claim {
-    fn read<S: Source>(window: &mut Window<S>, last: Option<Zxid>, offset: u64) -> Result<Self, ReadError> {
+    fn read<S: Source>(
+        window: &mut Window<S>,
+        last: Option<Zxid>,
+        offset: u64,
+    ) -> Result<Self, ReadError> {
         let head = window.at(offset, ENTRY_HEADER_BYTES + PAYLOAD_BYTES_MIN)?;
         let checksum = head.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let len = head.get(8..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| i32::from_be_bytes(*bytes));
+        let len = head
+            .get(8..)
+            .and_then(|bytes| bytes.first_chunk())
+            .map_or(0, |bytes| i32::from_be_bytes(*bytes));
         let zxid = head.get(ENTRY_HEADER_BYTES..).and_then(payload_zxid);
         let is_entry = len >= PAYLOAD_BYTES_MIN as i32 && checksum <= u64::from(u32::MAX);
         let end = if is_entry { offset + len as u64 + ENTRY_OVERHEAD_BYTES as u64 } else { offset };
@@ -88,7 +96,8 @@ impl<S: Source> Search<'_, S> {
             return Ok(None);
         }
         // Marks start with their tag, entries with zeros.
-        let dull = some.iter().take_while(|byte| **byte != 0 && **byte != TAIL_MARK_FIRST_BYTE).count();
+        let dull =
+            some.iter().take_while(|byte| **byte != 0 && **byte != TAIL_MARK_FIRST_BYTE).count();
         if dull > 0 {
             return Ok(Some(at + dull as u64));
         }
@@ -126,14 +135,18 @@ impl<S: Source> Search<'_, S> {
 
     /// The zxid of what may be an entry at `at` that counts, by its first bytes.
     fn candidate(&mut self, at: u64) -> Result<Option<Zxid>, ReadError> {
-        let is_settled = self.found.entry.is_some() || (self.nonce.is_some() && self.summed > SUMMED_BYTES_MAX);
+        let is_settled =
+            self.found.entry.is_some() || (self.nonce.is_some() && self.summed > SUMMED_BYTES_MAX);
         if at <= self.offset || is_settled || (at < self.claim.end && self.nonce.is_some()) {
             return Ok(None);
         }
         let head = self.window.at(at, ENTRY_HEADER_BYTES + PAYLOAD_BYTES_MIN)?;
         let [0, 0, 0, 0, ..] = head else { return Ok(None) };
         let zxid = head.get(ENTRY_HEADER_BYTES..).and_then(payload_zxid);
-        let len = head.get(8..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| i32::from_be_bytes(*bytes));
+        let len = head
+            .get(8..)
+            .and_then(|bytes| bytes.first_chunk())
+            .map_or(0, |bytes| i32::from_be_bytes(*bytes));
         let end = u64::try_from(len).ok().map(|len| at + len + ENTRY_HEADER_BYTES as u64);
         match end {
             Some(end) if len > 0 && self.window.peek(end)? == Some(END_MARK) => {
@@ -154,7 +167,8 @@ impl<S: Source> Search<'_, S> {
             return Ok(true);
         }
         let start = self.offset + ENTRY_HEADER_BYTES as u64;
-        let Some(len) = at.checked_sub(start + 1).filter(|len| *len >= PAYLOAD_BYTES_MIN as u64) else {
+        let Some(len) = at.checked_sub(start + 1).filter(|len| *len >= PAYLOAD_BYTES_MIN as u64)
+        else {
             return Ok(false);
         };
         self.summed += len;

@@ -23,9 +23,10 @@
 //! that it claims ([`read_tail_mark`]). No client sees a nonce, so none can write bytes into its
 //! data that count as a mark, and a mark copied from elsewhere or damaged is none.
 //!
-//! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a content that it had at some
-//! moment since the last flush, in any combination; a flushed sector stays. So of a file of ours, a sector that was
-//! lost ends in the zeros that were there before. [`Scanner`] rests on this.
+//! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a
+//! content that it had at some moment since the last flush, in any combination; a flushed sector
+//! stays. So of a file of ours, a sector that was lost ends in the zeros that were there before.
+//! [`Scanner`] rests on this.
 
 mod durable;
 mod evidence;
@@ -41,8 +42,8 @@ pub use durable::{Durable, PendingFlush};
 pub use parse::Damage;
 pub use scanner::{Entry, ScanEnd, Scanner};
 pub use writer::{
-    Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom, SPARE_PREFIX,
-    WriterSettings,
+    Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom,
+    SPARE_PREFIX, WriterSettings,
 };
 
 /// The first four bytes of a log file, "ZKLG".
@@ -56,11 +57,12 @@ pub const FILE_HEADER_BYTES: usize = 16;
 pub const ENTRY_HEADER_BYTES: usize = 12;
 /// Bytes that an entry takes up beside its payload.
 pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
-/// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it whole.
+/// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it
+/// whole.
 pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES + 8;
 const _: () = assert!(TAIL_MARK_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
-/// The unit that a disk writes whole or not at all. A tail mark never reaches the end of a sector: an old
-/// sector then still ends in a zero.
+/// The unit that a disk writes whole or not at all. A tail mark never reaches the end of a sector:
+/// an old sector then still ends in a zero.
 pub const SECTOR_BYTES: usize = 512;
 /// Bytes of the smallest payload: a transaction header.
 pub const PAYLOAD_BYTES_MIN: usize = 32;
@@ -70,12 +72,14 @@ pub const PAYLOAD_BYTES_MIN: usize = 32;
 pub struct Nonce(u64);
 
 impl Nonce {
-    /// The low 48 bits of `random`, which the shell draws for each file so that nobody can guess it.
+    /// The low 48 bits of `random`, which the shell draws for each file so that nobody can guess
+    /// it.
     pub const fn new(random: u64) -> Self {
         Self(random & NONCE_BITS)
     }
 
-    /// The nonce in a file's header; none where the file was not zeroed by us before its first entry.
+    /// The nonce in a file's header; none where the file was not zeroed by us before its first
+    /// entry.
     pub fn of_header(header: &[u8; FILE_HEADER_BYTES]) -> Option<Self> {
         let [.., d0, d1, d2, d3, d4, d5, d6, d7] = *header;
         let dbid = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, d6, d7]);
@@ -152,7 +156,8 @@ fn sealed_mark(nonce: Nonce, offset: u64, durable: u64) -> [u8; TAIL_MARK_BYTES]
     mark
 }
 
-/// The claim of the tail mark at `offset`, if the bytes there begin with one of the file of this nonce.
+/// The claim of the tail mark at `offset`, if the bytes there begin with one of the file of this
+/// nonce.
 pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<u64> {
     let mark: &[u8; TAIL_MARK_BYTES] = bytes.first_chunk()?;
     let field = u64::from_be_bytes(*mark.first_chunk()?);
@@ -181,8 +186,9 @@ pub fn file_name(first: Zxid) -> String {
     format!("log.{first:x}")
 }
 
-/// The zxid that `name` stands for when it is a log file's: prefix, dot, hex and, as Apache reads it, any further suffix
-/// (`log.5.bak` counts as 5). Everything that starts with `log.` is a log file; what has no number counts as -1.
+/// The zxid that `name` stands for when it is a log file's: prefix, dot, hex and, as Apache reads
+/// it, any further suffix (`log.5.bak` counts as 5). Everything that starts with `log.` is a log
+/// file; what has no number counts as -1.
 pub fn zxid_of_name(name: &str) -> Option<Zxid> {
     let rest = name.strip_prefix("log.")?;
     let number = rest.split('.').next().unwrap_or_default();

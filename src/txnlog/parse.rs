@@ -33,7 +33,9 @@ impl fmt::Display for Damage {
         match self {
             Self::NoHeader => write!(f, "the file header is missing"),
             Self::Magic(magic) => write!(f, "the file starts with 0x{magic:08x}, not with ZKLG"),
-            Self::NotPadding => write!(f, "an empty record is followed by something other than zeros"),
+            Self::NotPadding => {
+                write!(f, "an empty record is followed by something other than zeros")
+            }
             Self::Length(len) => write!(f, "the record's length {len} does not fit the file"),
             Self::EndMark => write!(f, "the record's end mark is missing"),
             Self::Checksum => write!(f, "the record's checksum is wrong"),
@@ -57,10 +59,15 @@ pub(super) enum Parsed {
 }
 
 /// What stands at `at`. Memory does not grow by a length that is not the one of a whole entry.
-pub(super) fn parse<S: Source>(window: &mut Window<S>, nonce: Option<Nonce>, at: u64) -> Result<Parsed, ReadError> {
+pub(super) fn parse<S: Source>(
+    window: &mut Window<S>,
+    nonce: Option<Nonce>,
+    at: u64,
+) -> Result<Parsed, ReadError> {
     let file_bytes = window.bytes();
     let head = window.at(at, HEAD_BYTES)?;
-    let Some([c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3]) = head.first_chunk::<ENTRY_HEADER_BYTES>().copied()
+    let Some([c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3]) =
+        head.first_chunk::<ENTRY_HEADER_BYTES>().copied()
     else {
         return Ok(if is_zero(head) { Parsed::Padding } else { Parsed::Bad(Damage::NotPadding) });
     };
@@ -81,7 +88,9 @@ pub(super) fn parse<S: Source>(window: &mut Window<S>, nonce: Option<Nonce>, at:
         return Ok(Parsed::Bad(Damage::EndMark));
     }
     let len = (end - start) as usize;
-    let Some(zxid) = zxid.filter(|_| len >= PAYLOAD_BYTES_MIN) else { return Ok(Parsed::Bad(Damage::Short(len))) };
+    let Some(zxid) = zxid.filter(|_| len >= PAYLOAD_BYTES_MIN) else {
+        return Ok(Parsed::Bad(Damage::Short(len)));
+    };
     if checksum != u64::from(sum(window, start, len)?) && !mutant!(ChecksumIgnored) {
         return Ok(Parsed::Bad(Damage::Checksum));
     }
@@ -89,7 +98,11 @@ pub(super) fn parse<S: Source>(window: &mut Window<S>, nonce: Option<Nonce>, at:
 }
 
 /// The checksum of `len` bytes from `start` on, which the file has.
-pub(super) fn sum<S: Source>(window: &mut Window<S>, start: u64, len: usize) -> Result<u32, ReadError> {
+pub(super) fn sum<S: Source>(
+    window: &mut Window<S>,
+    start: u64,
+    len: usize,
+) -> Result<u32, ReadError> {
     if len <= PIECE_BYTES {
         return Ok(adler32(window.at(start, len)?));
     }

@@ -40,7 +40,9 @@ impl ScanEnd {
     /// The offset at which the whole entries end.
     pub fn offset(self) -> u64 {
         match self {
-            Self::Clean { offset } | Self::TornTail { offset, .. } | Self::Corrupt { offset, .. } => offset,
+            Self::Clean { offset }
+            | Self::TornTail { offset, .. }
+            | Self::Corrupt { offset, .. } => offset,
         }
     }
 }
@@ -124,7 +126,9 @@ impl<S: Source> Scanner<S> {
     }
 
     fn read_header(&mut self) -> Result<(), ReadError> {
-        let Some(header) = self.window.at(0, FILE_HEADER_BYTES)?.first_chunk::<FILE_HEADER_BYTES>().copied() else {
+        let Some(header) =
+            self.window.at(0, FILE_HEADER_BYTES)?.first_chunk::<FILE_HEADER_BYTES>().copied()
+        else {
             self.end = Some(ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
             return Ok(());
         };
@@ -132,7 +136,11 @@ impl<S: Source> Scanner<S> {
         let magic = u32::from_be_bytes([m0, m1, m2, m3]);
         if magic != MAGIC {
             // Zeros, or the beginning of the magic and zeros, are a header that was being written.
-            let arrived = header.iter().zip(MAGIC.to_be_bytes()).take_while(|(byte, magic)| **byte == *magic).count();
+            let arrived = header
+                .iter()
+                .zip(MAGIC.to_be_bytes())
+                .take_while(|(byte, magic)| **byte == *magic)
+                .count();
             let is_unwritten = header[arrived..].iter().all(|byte| *byte == 0);
             let why = if is_unwritten { Damage::NoHeader } else { Damage::Magic(magic) };
             let is_torn = is_unwritten && self.evidence(0)?.entry.is_none();
@@ -152,13 +160,15 @@ impl<S: Source> Scanner<S> {
         let offset = self.at;
         let evidence = self.evidence(offset)?;
         let is_corrupt = match self.nonce {
-            // Whatever a mark claims was flushed, so that no crash can have taken it away. Else what
-            // follows proves the entry only if each of its sectors did arrive.
+            // Whatever a mark claims was flushed, so that no crash can have taken it away. Else
+            // what follows proves the entry only if each of its sectors did arrive.
             Some(_) if evidence.durable > offset && !mutant!(TailMarkIgnored) => true,
             Some(_) => {
                 let mark = evidence.mark.filter(|_| !mutant!(TailMarkIgnored));
                 match [mark, evidence.entry].into_iter().flatten().min() {
-                    Some(behind) => mutant!(LostSectorIsDamage) || !self.has_lost_sector(offset, behind)?,
+                    Some(behind) => {
+                        mutant!(LostSectorIsDamage) || !self.has_lost_sector(offset, behind)?
+                    }
                     None => false,
                 }
             }
@@ -177,8 +187,8 @@ impl<S: Source> Scanner<S> {
     }
 
     /// Whether one of the sectors from that of `from` on may have stayed as it was before the
-    /// entries were written: it then ends in a zero. The sector with the first byte at `behind` that
-    /// is not zero did arrive.
+    /// entries were written: it then ends in a zero. The sector with the first byte at `behind`
+    /// that is not zero did arrive.
     fn has_lost_sector(&mut self, from: u64, behind: u64) -> Result<bool, ReadError> {
         let mut arrived = behind;
         while self.window.peek(arrived)? == Some(0) {

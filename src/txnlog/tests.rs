@@ -9,14 +9,17 @@ use crate::pieces::{PIECE_BYTES, Source};
 
 const NONCE: Nonce = Nonce::new(0xfeed_5eed_cafe);
 
-/// A payload of `len` bytes with this zxid; its other bytes are never 0, so that a lost sector shows.
+/// A payload of `len` bytes with this zxid; its other bytes are never 0, so that a lost sector
+/// shows.
 fn payload(zxid: i64, len: usize) -> Vec<u8> {
-    let mut payload: Vec<u8> = (0..len.max(PAYLOAD_BYTES_MIN)).map(|at| (at % 251 + 1) as u8).collect();
+    let mut payload: Vec<u8> =
+        (0..len.max(PAYLOAD_BYTES_MIN)).map(|at| (at % 251 + 1) as u8).collect();
     payload[ZXID_OFFSET..ZXID_OFFSET + 8].copy_from_slice(&zxid.to_be_bytes());
     payload
 }
 
-/// A file of ours as it is on a disk that has got all of it: the entries in groups, a mark after each, padding.
+/// A file of ours as it is on a disk that has got all of it: the entries in groups, a mark after
+/// each, padding.
 struct Written {
     bytes: Vec<u8>,
     /// The offset at which each entry ends.
@@ -66,7 +69,14 @@ fn groups() -> impl Strategy<Value = Vec<Vec<usize>>> {
 #[test]
 fn names_count_as_apache_counts_them() {
     assert_eq!(file_name(Zxid(0x1_0000_002a)), "log.10000002a");
-    for (name, zxid) in [("log.a", 10), ("log.A", 10), ("log.5.bak", 5), ("log.", -1), ("log.x", -1), ("log.-2", -2)] {
+    for (name, zxid) in [
+        ("log.a", 10),
+        ("log.A", 10),
+        ("log.5.bak", 5),
+        ("log.", -1),
+        ("log.x", -1),
+        ("log.-2", -2),
+    ] {
         assert_eq!(zxid_of_name(name), Some(Zxid(zxid)), "{name}");
     }
     assert_eq!(zxid_of_name("snapshot.5"), None);
@@ -94,7 +104,10 @@ fn an_entry_has_apaches_bytes() {
 fn a_header_alone_is_a_clean_file_and_less_is_torn() {
     assert_eq!(scan(&file_header(NONCE)), (vec![], ScanEnd::Clean { offset: 16 }));
     for len in 0..16 {
-        assert_eq!(scan(&file_header(NONCE)[..len]).1, ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
+        assert_eq!(
+            scan(&file_header(NONCE)[..len]).1,
+            ScanEnd::TornTail { offset: 0, why: Damage::NoHeader }
+        );
     }
     assert_eq!(scan(&[0; 4096]).1, ScanEnd::TornTail { offset: 0, why: Damage::NoHeader });
     let foreign = scan(b"ZKSN 0123456789 and more").1;
@@ -113,13 +126,15 @@ fn a_lost_header_before_whole_entries_is_corruption() {
 fn marks_inside_of_data_count_only_with_the_nonce() {
     let first = write(file_header(NONCE), &[vec![300]], 0).bytes;
     for (guess, is_known) in [(Nonce::new(0), false), (NONCE, true)] {
-        // Behind the first entry's durable end: were it believed, the torn entry would count as durable.
+        // Behind the first entry's durable end: were it believed, the torn entry would count as
+        // durable.
         let durable = first.len() as u64 + 200;
         let mut entry = Vec::new();
         append_entry(&mut entry, &payload(2, 2000));
         let at = 1000;
         let offset = (first.len() + at) as u64;
-        entry[at..at + TAIL_MARK_BYTES].copy_from_slice(&tail_mark(guess, offset, durable).unwrap());
+        entry[at..at + TAIL_MARK_BYTES]
+            .copy_from_slice(&tail_mark(guess, offset, durable).unwrap());
         // The end of the entry did not arrive.
         let len = entry.len();
         entry[len - 600..].fill(0);
@@ -173,11 +188,17 @@ fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
         for cut in FILE_HEADER_BYTES..=file.bytes.len() {
             let whole = file.ends.iter().filter(|end| **end <= cut).count();
             let offset = file.ends[..whole].last().copied().unwrap_or(FILE_HEADER_BYTES);
-            for (kind, tail) in [("nothing", vec![]), ("zeros", vec![0; 700]), ("garbage", vec![0xa5; 700])] {
+            for (kind, tail) in
+                [("nothing", vec![]), ("zeros", vec![0; 700]), ("garbage", vec![0xa5; 700])]
+            {
                 let mut bytes = file.bytes[..cut].to_vec();
                 bytes.extend(&tail);
                 let (zxids, end) = scan(&bytes);
-                assert_eq!(zxids, (1..=whole as i64).collect::<Vec<_>>(), "cut at {cut}, then {kind}");
+                assert_eq!(
+                    zxids,
+                    (1..=whole as i64).collect::<Vec<_>>(),
+                    "cut at {cut}, then {kind}"
+                );
                 let offset = offset as u64;
                 assert_eq!(end.offset(), offset);
                 match end {
@@ -185,7 +206,9 @@ fn every_cut_byte_of_the_tail_leaves_the_entries_before_it() {
                         assert!(kind != "garbage" && cut as u64 - offset < 5, "{cut} {kind}");
                     }
                     ScanEnd::TornTail { .. } => {}
-                    ScanEnd::Corrupt { .. } => panic!("a cut at {cut}, then {kind}, is no corruption"),
+                    ScanEnd::Corrupt { .. } => {
+                        panic!("a cut at {cut}, then {kind}, is no corruption")
+                    }
                 }
             }
         }
@@ -230,7 +253,8 @@ fn entries_and_marks_inside_a_torn_entry_are_its_data_at_every_cut() {
                 torn.resize(fill.map_or(cut, |_| end + 2000), fill.unwrap_or(0));
                 let (zxids, found) = scan(&torn);
                 assert_eq!(zxids, [1], "cut at {cut}, filled with {fill:?}");
-                let is_torn = matches!(found, ScanEnd::TornTail { offset, .. } if offset == before as u64);
+                let is_torn =
+                    matches!(found, ScanEnd::TornTail { offset, .. } if offset == before as u64);
                 // A few bytes of a header that are zeros are padding.
                 let is_clean = matches!(found, ScanEnd::Clean { .. }) && cut - before < 5;
                 assert!(is_torn || is_clean, "cut at {cut}, filled with {fill:?}: {found:?}");
@@ -257,7 +281,8 @@ fn lost_sectors_of_an_entry_with_forged_data_are_a_torn_tail() {
     }
 }
 
-/// With the file's own nonce the marks inside the data would prove it: nobody but the server knows it.
+/// With the file's own nonce the marks inside the data would prove it: nobody but the server knows
+/// it.
 #[test]
 fn the_nonce_is_what_makes_a_mark_a_proof() {
     let mut data = vec![0x5a; 100];
@@ -284,7 +309,10 @@ fn a_file_of_apache_whose_length_field_is_damaged_is_corrupt() {
         damaged[at + 8..at + 12].copy_from_slice(&len.to_be_bytes());
         let (zxids, end) = scan(&damaged);
         assert_eq!(zxids, [1]);
-        assert!(matches!(end, ScanEnd::Corrupt { offset, .. } if offset == at as u64), "{len}: {end:?}");
+        assert!(
+            matches!(end, ScanEnd::Corrupt { offset, .. } if offset == at as u64),
+            "{len}: {end:?}"
+        );
     }
 }
 
@@ -297,7 +325,10 @@ fn an_entry_that_cannot_follow_proves_nothing() {
         bytes.extend([0xa5; 60]);
         append_entry(&mut bytes, &payload(zxid, 40));
         let (_, end) = scan(&bytes);
-        assert!(matches!(end, ScanEnd::TornTail { offset, .. } if offset == at as u64), "{zxid:#x}: {end:?}");
+        assert!(
+            matches!(end, ScanEnd::TornTail { offset, .. } if offset == at as u64),
+            "{zxid:#x}: {end:?}"
+        );
     }
 }
 
@@ -351,7 +382,8 @@ proptest! {
         prop_assert_eq!(end, ScanEnd::Clean { offset: *file.ends.last().unwrap() as u64 });
     }
 
-    /// Of what was not flushed, any sectors may be missing: the file never counts as corrupt, and what was flushed stays.
+    /// Of what was not flushed, any sectors may be missing: the file never counts as corrupt, and
+    /// what was flushed stays.
     #[test]
     fn lost_sectors_of_the_last_group_are_a_torn_tail(groups in groups(), lost in any::<u64>()) {
         let whole = write(file_header(NONCE), &groups, 4096);
@@ -389,7 +421,8 @@ proptest! {
         for header in [file_header(NONCE), apache_header()] {
             let whole = write(header, &groups, 600);
             let flushed = write(header, &groups[..groups.len() - 1], 0).bytes.len();
-            // Where a mark would cross a sector there is none, and only what ends in no zero can be told.
+            // Where a mark would cross a sector there is none, and only what ends in no zero can be
+            // told.
             prop_assume!(tail_mark(NONCE, *whole.ends.last().unwrap() as u64, 0).is_some());
             let mut image = whole.bytes.clone();
             let at = FILE_HEADER_BYTES + at.index(flushed - FILE_HEADER_BYTES);

@@ -1,8 +1,9 @@
-//! The watch table of one shard: which connection waits for what, keyed by path. It knows connections
-//! as opaque numbers and sends nothing: firing means calling back.
+//! The watch table of one shard: which connection waits for what, keyed by path. It knows
+//! connections as opaque numbers and sends nothing: firing means calling back.
 //!
-//! Apache keeps two tables, one for data and one for children; here one entry per path and connection carries a set of
-//! modes, which says the same in less memory (`WatchManager`, `WatcherModeManager`):
+//! Apache keeps two tables, one for data and one for children; here one entry per path and
+//! connection carries a set of modes, which says the same in less memory (`WatchManager`,
+//! `WatcherModeManager`):
 //!
 //! | mode | data table | child table | spent when it fires |
 //! |---|---|---|---|
@@ -11,7 +12,8 @@
 //! | persistent | yes | yes | |
 //! | recursive | yes, for the whole subtree | | |
 //!
-//! A distinct path with one watch costs about 80 bytes, name included; a further watch on the same path about 15.
+//! A distinct path with one watch costs about 80 bytes, name included; a further watch on the same
+//! path about 15.
 
 mod paths;
 
@@ -43,7 +45,8 @@ impl Modes {
     const DATA_TABLE: Self = Self(1 | 4 | 8);
     const CHILD_TABLE: Self = Self(2 | 4);
 
-    /// The modes that a WatcherType of checkWatches and removeWatches names; `None` for an unknown type.
+    /// The modes that a WatcherType of checkWatches and removeWatches names; `None` for an unknown
+    /// type.
     pub fn of_watcher_type(kind: i32) -> Option<Self> {
         Some(match kind {
             1 => Self::CHILD,
@@ -128,8 +131,8 @@ impl WatchTable {
         Self::with_seed(0)
     }
 
-    /// As [`Self::new`], with a seed for the hashes of paths: one that clients cannot guess keeps them from finding paths
-    /// that collide. Nothing that shows depends on it.
+    /// As [`Self::new`], with a seed for the hashes of paths: one that clients cannot guess keeps
+    /// them from finding paths that collide. Nothing that shows depends on it.
     pub fn with_seed(seed: u64) -> Self {
         Self {
             hasher: FixedState::with_seed(seed),
@@ -160,7 +163,8 @@ impl WatchTable {
         self.find(path).is_some_and(|id| self.paths.get(id).watchers.modes(connection).meets(modes))
     }
 
-    /// Takes `modes` from what the connection watches at exactly this path; false if none of them was there.
+    /// Takes `modes` from what the connection watches at exactly this path; false if none of them
+    /// was there.
     pub fn remove(&mut self, path: &str, connection: u32, modes: Modes) -> bool {
         let Some(id) = self.find(path) else { return false };
         let watchers = self.paths.watchers(id);
@@ -193,9 +197,11 @@ impl WatchTable {
         }
     }
 
-    /// Calls `fire` once for each connection that waits for this event, and spends the one-shot watches that it meets.
+    /// Calls `fire` once for each connection that waits for this event, and spends the one-shot
+    /// watches that it meets.
     ///
-    /// A deleted node ends the one-shot watches of both tables; a change of children concerns no recursive watch.
+    /// A deleted node ends the one-shot watches of both tables; a change of children concerns no
+    /// recursive watch.
     pub fn trigger(&mut self, kind: EventType, path: &str, mut fire: impl FnMut(u32)) {
         if self.index.is_empty() {
             return;
@@ -213,7 +219,12 @@ impl WatchTable {
         self.fire_at(path, wanted, spent, &mut |connection| told.push(connection));
         for ancestor in ancestors(path) {
             if let Some(id) = self.find(ancestor) {
-                let recursive = self.paths.get(id).watchers.iter().filter(|(_, modes)| modes.meets(Modes::RECURSIVE));
+                let recursive = self
+                    .paths
+                    .get(id)
+                    .watchers
+                    .iter()
+                    .filter(|(_, modes)| modes.meets(Modes::RECURSIVE));
                 told.extend(recursive.map(|(connection, _)| connection));
             }
         }
@@ -233,12 +244,13 @@ impl WatchTable {
         self.counts
     }
 
-    /// A piece of the data table: the watched paths with up to `max` numbers from `from` on, each with its
-    /// connections, in order; and where to go on, `None` at the end.
+    /// A piece of the data table: the watched paths with up to `max` numbers from `from` on, each
+    /// with its connections, in order; and where to go on, `None` at the end.
     pub fn by_path(&self, from: u32, max: u32) -> (WatchersByPath, Option<u32>) {
         let mut all = Vec::new();
         for entry in self.paths.range(from, max) {
-            let watching = entry.watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE));
+            let watching =
+                entry.watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE));
             let mut connections: Vec<u32> = watching.map(|(connection, _)| connection).collect();
             if !connections.is_empty() {
                 connections.sort_unstable();
@@ -250,7 +262,8 @@ impl WatchTable {
         (all, Some(next).filter(|next| *next < self.paths.end()))
     }
 
-    /// Bytes that the table takes up on the heap, spare room included; watchers of paths that have several are estimated.
+    /// Bytes that the table takes up on the heap, spare room included; watchers of paths that have
+    /// several are estimated.
     pub fn heap_bytes(&self) -> usize {
         let reverse: usize = self.connections.iter().map(HashTable::allocation_size).sum();
         let pairs: usize = self.connections.iter().map(HashTable::len).sum();
@@ -269,7 +282,8 @@ impl WatchTable {
     fn insert(&mut self, path: &str) -> u32 {
         let id = self.paths.insert(path);
         let (paths, hasher) = (&self.paths, &self.hasher);
-        self.index.insert_unique(hasher.hash_one(path), id, |id| hasher.hash_one(&*paths.get(*id).path));
+        self.index
+            .insert_unique(hasher.hash_one(path), id, |id| hasher.hash_one(&*paths.get(*id).path));
         id
     }
 
@@ -308,11 +322,14 @@ impl WatchTable {
             entry.remove();
         }
         self.paths.remove(id);
-        // After a flood the table gives its memory back, in steps so large that they cost nothing per watch.
+        // After a flood the table gives its memory back, in steps so large that they cost nothing
+        // per watch.
         if self.index.is_empty() {
             self.paths = Paths::default();
             self.index = HashTable::new();
-        } else if self.index.capacity() > SPARE_MIN && self.index.len() < self.index.capacity() / SPARE_FACTOR {
+        } else if self.index.capacity() > SPARE_MIN
+            && self.index.len() < self.index.capacity() / SPARE_FACTOR
+        {
             let (paths, hasher) = (&self.paths, &self.hasher);
             self.index.shrink_to(2 * self.index.len(), |id| hasher.hash_one(&*paths.get(*id).path));
         }

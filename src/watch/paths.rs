@@ -1,4 +1,5 @@
-//! The watched paths and their watchers: a slab in chunks, so that growing moves nothing, and the watchers of one path.
+//! The watched paths and their watchers: a slab in chunks, so that growing moves nothing, and the
+//! watchers of one path.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -71,7 +72,8 @@ impl Paths {
 
     /// All but the watchers of paths that have several.
     pub(super) fn heap_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<WatchedPath>()).sum();
+        let chunks: usize =
+            self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<WatchedPath>()).sum();
         chunks + self.free.capacity() * size_of::<u32>() + self.name_bytes
     }
 }
@@ -99,7 +101,9 @@ impl Watchers {
             Self::One(watcher) => (Some(watcher), None),
             Self::Many(all) => (None, Some(all.iter())),
         };
-        one.into_iter().chain(many.into_iter().flatten()).map(|watcher| (watcher.connection(), watcher.modes()))
+        one.into_iter()
+            .chain(many.into_iter().flatten())
+            .map(|watcher| (watcher.connection(), watcher.modes()))
     }
 
     pub(super) fn modes(&self, connection: u32) -> Modes {
@@ -108,7 +112,8 @@ impl Watchers {
             Self::None | Self::One(_) => Modes::NONE,
             Self::Many(all) => {
                 let hash = HASHER.hash_one(connection);
-                all.find(hash, |watcher| watcher.connection() == connection).map_or(Modes::NONE, |w| w.modes())
+                all.find(hash, |watcher| watcher.connection() == connection)
+                    .map_or(Modes::NONE, |w| w.modes())
             }
         }
     }

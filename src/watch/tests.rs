@@ -103,7 +103,10 @@ fn memory_per_watch_is_bounded_and_given_back() {
     let distinct = table.heap_bytes() / 100_000;
     assert!(distinct <= 100, "{distinct} bytes for a watch on a path of its own");
     for i in 0..100_000u32 {
-        assert_eq!(fired(&mut table, EventType::NodeDeleted, &format!("/app/watched/n{i:07}")), [i % 16]);
+        assert_eq!(
+            fired(&mut table, EventType::NodeDeleted, &format!("/app/watched/n{i:07}")),
+            [i % 16]
+        );
     }
     assert!(table.heap_bytes() < 20_000, "{} bytes left behind", table.heap_bytes());
     let before = table.heap_bytes();
@@ -128,9 +131,9 @@ impl Model {
     fn fire(&mut self, kind: EventType, path: &str) -> Vec<u32> {
         let mut told = BTreeSet::new();
         for ((watched, connection), modes) in &mut self.watches {
-            let below = path
-                .strip_prefix(watched.as_str())
-                .is_some_and(|rest| watched == "/" || (!watched.is_empty() && rest.starts_with('/')));
+            let below = path.strip_prefix(watched.as_str()).is_some_and(|rest| {
+                watched == "/" || (!watched.is_empty() && rest.starts_with('/'))
+            });
             let (wanted, spent) = match kind {
                 EventType::NodeChildrenChanged => (2 | 4, 2),
                 EventType::NodeDeleted => (15, 1 | 2),
@@ -139,7 +142,11 @@ impl Model {
             if watched == path && *modes & wanted != 0 {
                 told.insert(*connection);
                 *modes &= !spent;
-            } else if watched != path && below && kind != EventType::NodeChildrenChanged && *modes & 8 != 0 {
+            } else if watched != path
+                && below
+                && kind != EventType::NodeChildrenChanged
+                && *modes & 8 != 0
+            {
                 told.insert(*connection);
             }
         }
@@ -167,8 +174,10 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let path = prop::sample::select(vec!["/", "/a", "/a/b", "/a/b/c", "/ab", "/b", "", "/a/b/d"]);
     let step = prop_oneof![
-        6 => (path.clone(), 0..6u32, 0..4u8).prop_map(|(path, connection, bit)| Step::Add(path, connection, 1 << bit)),
-        2 => (path.clone(), 0..6u32, 1..6i32).prop_map(|(path, connection, kind)| Step::Remove(path, connection, kind)),
+        6 => (path.clone(), 0..6u32, 0..4u8)
+            .prop_map(|(path, connection, bit)| Step::Add(path, connection, 1 << bit)),
+        2 => (path.clone(), 0..6u32, 1..6i32)
+            .prop_map(|(path, connection, kind)| Step::Remove(path, connection, kind)),
         1 => (0..6u32).prop_map(Step::Close),
         5 => (1..5u8, path).prop_map(|(kind, path)| Step::Fire(kind, path)),
     ];
@@ -188,7 +197,8 @@ proptest! {
                 }
                 Step::Remove(path, connection, kind) => {
                     let modes = Modes::of_watcher_type(kind).unwrap();
-                    prop_assert_eq!(table.remove(path, connection, modes), model.remove(path, connection, modes.0));
+                    let expected = model.remove(path, connection, modes.0);
+                    prop_assert_eq!(table.remove(path, connection, modes), expected);
                 }
                 Step::Close(connection) => {
                     table.remove_connection(connection);
@@ -201,7 +211,8 @@ proptest! {
                         EventType::NodeDataChanged,
                         EventType::NodeChildrenChanged,
                     ][kind as usize - 1];
-                    // An event of "" never comes; the model's prefixes would take it for the parent of all.
+                    // An event of "" never comes; the model's prefixes would take it for the parent
+                    // of all.
                     if !path.is_empty() {
                         prop_assert_eq!(fired(&mut table, kind, path), model.fire(kind, path));
                     }

@@ -1,5 +1,6 @@
-//! No circle inside a module either: the files of one module import each other in one direction. A file and the folder
-//! it stands in are one thing here: `mod.rs` shows its children's names, and children use what it holds.
+//! No circle inside a module either: the files of one module import each other in one direction. A
+//! file and the folder it stands in are one thing here: `mod.rs` shows its children's names, and
+//! children use what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,8 @@ const KNOWN: &[&[&str]] = &[];
 #[test]
 fn files_of_a_module_do_not_import_each_other_in_circles() {
     let circles = circles(&sources());
-    let unknown: Vec<_> = circles.iter().filter(|circle| !KNOWN.contains(&names(circle).as_slice())).collect();
+    let unknown: Vec<_> =
+        circles.iter().filter(|circle| !KNOWN.contains(&names(circle).as_slice())).collect();
     assert!(unknown.is_empty(), "circles of imports: {unknown:#?}");
 }
 
@@ -21,7 +23,10 @@ fn the_check_sees_a_circle() {
         source("m/mod.rs", "mod a;\nmod b;\nmod c;\nuse a::A;\npub struct M;"),
         source("m/a.rs", "use super::{M, b::{B, Other}};\npub struct A;"),
         source("m/b.rs", "use crate::m::c::C;\npub struct B;"),
-        source("m/c.rs", "#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}\npub struct C;"),
+        source(
+            "m/c.rs",
+            "#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}\npub struct C;",
+        ),
     ];
     assert!(circles(&files).is_empty());
     let [whole, a, b, _] = files;
@@ -40,7 +45,8 @@ fn source(path: &str, text: &str) -> Source {
 
 /// Sets of files that reach each other by imports.
 fn circles(files: &[Source]) -> Vec<BTreeSet<String>> {
-    let of_module: BTreeMap<Vec<&str>, &Source> = files.iter().map(|file| (module_path(&file.path), file)).collect();
+    let of_module: BTreeMap<Vec<&str>, &Source> =
+        files.iter().map(|file| (module_path(&file.path), file)).collect();
     let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (path, file) in &of_module {
         for used in imported(file, path) {
@@ -51,7 +57,8 @@ fn circles(files: &[Source]) -> Vec<BTreeSet<String>> {
             }
         }
     }
-    let reach: BTreeMap<&str, BTreeSet<&str>> = imports.keys().map(|file| (*file, reached(&imports, file))).collect();
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        imports.keys().map(|file| (*file, reached(&imports, file))).collect();
     let reaches = |from: &str, to: &str| reach.get(from).is_some_and(|set| set.contains(to));
     let mut found: Vec<BTreeSet<String>> = Vec::new();
     for file in reach.keys().filter(|file| reaches(file, file)) {
@@ -87,14 +94,16 @@ fn owner<'a>(of_module: &BTreeMap<Vec<&str>, &'a Source>, path: &[String]) -> Op
     (1..=path.len()).rev().find_map(|depth| of_module.get(&path[..depth]).copied())
 }
 
-/// All paths that start at `crate::` or `super::`, from the crate's root on; tests and test files import none.
+/// All paths that start at `crate::` or `super::`, from the crate's root on; tests and test files
+/// import none.
 fn imported(file: &Source, module: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut offset = 0;
     for (number, line) in lines(&file.code) {
         for start in ["crate::", "super::"] {
             for (at, _) in line.match_indices(start) {
-                let inside = line[..at].ends_with(|ch: char| ch.is_alphanumeric() || ch == '_' || ch == ':');
+                let inside =
+                    line[..at].ends_with(|ch: char| ch.is_alphanumeric() || ch == '_' || ch == ':');
                 if !inside && !file.is_test_line(number) {
                     found.extend(resolved(&file.code[offset + at..], module));
                 }
@@ -107,7 +116,8 @@ fn imported(file: &Source, module: &[&str]) -> Vec<Vec<String>> {
 
 /// The paths at the start of `code`, each with its `crate` or `super`s resolved.
 fn resolved(code: &str, module: &[&str]) -> Vec<Vec<String>> {
-    let (mut rest, mut base) = (code, module.iter().map(|&segment| segment.to_owned()).collect::<Vec<_>>());
+    let (mut rest, mut base) =
+        (code, module.iter().map(|&segment| segment.to_owned()).collect::<Vec<_>>());
     if let Some(after) = rest.strip_prefix("crate::") {
         (rest, base) = (after, Vec::new());
     }
@@ -151,6 +161,7 @@ fn expand<'a>(tree: &'a str, base: &[String], found: &mut Vec<Vec<String>>) -> &
 #[test]
 fn paths_are_resolved() {
     let code = blank("super::{M, b::{self, B as Bee}, c::*};");
-    let found: Vec<String> = resolved(&code, &["m", "a"]).iter().map(|path| path.join("::")).collect();
+    let found: Vec<String> =
+        resolved(&code, &["m", "a"]).iter().map(|path| path.join("::")).collect();
     assert_eq!(found, ["m::M", "m::b", "m::b::B", "m::c"]);
 }

@@ -59,11 +59,14 @@ fn pages_name_files_that_exist() {
 fn the_index_of_tests_is_whole() {
     let index = read("tests/README.md");
     let entries = fs::read_dir(root().join("tests")).expect("the folder is readable");
-    let names = entries.map(|entry| entry.expect("the folder is readable").file_name().into_string());
+    let names =
+        entries.map(|entry| entry.expect("the folder is readable").file_name().into_string());
     let missing: Vec<String> = names
         .map(|name| name.expect("names are UTF-8"))
         .filter(|name| name != "README.md" && !name.starts_with('.') && name != "__pycache__")
-        .filter(|name| !index.contains(&format!("`{name}`")) && !index.contains(&format!("`{name}/")))
+        .filter(|name| {
+            !index.contains(&format!("`{name}`")) && !index.contains(&format!("`{name}/"))
+        })
         .collect();
     assert!(missing.is_empty(), "tests/README.md says nothing of {missing:?}");
 }
@@ -71,7 +74,10 @@ fn the_index_of_tests_is_whole() {
 #[test]
 fn the_check_sees_names_of_files() {
     let text = "Read `codes.rs` and `src/`, not `Codes` or `a b.rs`;\n`cargo test`, `sim/op.rs`.";
-    assert_eq!(file_names(text), [(1, "codes.rs".into()), (1, "src/".into()), (2, "sim/op.rs".into())]);
+    assert_eq!(
+        file_names(text),
+        [(1, "codes.rs".into()), (1, "src/".into()), (2, "sim/op.rs".into())]
+    );
 }
 
 /// What stands in backticks and looks like a file's or a folder's name.

@@ -1,5 +1,6 @@
-//! Public items that nobody uses. The compiler does not warn of them, because the crate's modules are public. The check
-//! goes by names: an item counts as used when its name stands anywhere else in the code.
+//! Public items that nobody uses. The compiler does not warn of them, because the crate's modules
+//! are public. The check goes by names: an item counts as used when its name stands anywhere else
+//! in the code.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ fn every_public_item_is_used() {
     let uses = uses();
     report("a public item is used outside unit tests", |file, out| {
         for (line, name) in public_items(file) {
-            let is_entry = TABLES.contains(&file.path.as_str()) && name == name.to_ascii_uppercase();
+            let is_entry =
+                TABLES.contains(&file.path.as_str()) && name == name.to_ascii_uppercase();
             let excused = is_entry || FOR_TESTS.contains(&name.as_str());
             if uses.get(&name).is_none_or(|count| *count < 2) && !excused {
                 out.push((line, format!("nobody uses {name}")));
@@ -38,8 +40,8 @@ fn exceptions_for_tests_are_still_needed() {
 
 #[test]
 fn the_check_sees_public_items() {
-    let text =
-        "pub const A: u8 = 1;\npub(crate) fn b() {}\n    pub const fn c() {}\n#[cfg(test)]\nmod t {\n pub fn d() {}\n}";
+    let text = "pub const A: u8 = 1;\npub(crate) fn b() {}\n    pub const fn c() \
+                {}\n#[cfg(test)]\nmod t {\n pub fn d() {}\n}";
     let file = Source::new("x.rs", text.to_owned());
     assert_eq!(public_items(&file), [(1, "A".to_owned()), (3, "c".to_owned())]);
 }
@@ -48,7 +50,10 @@ fn the_check_sees_public_items() {
 fn uses() -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let mut count = |code: &str| {
-        for word in code.split(|ch: char| !ch.is_alphanumeric() && ch != '_').filter(|word| !word.is_empty()) {
+        for word in code
+            .split(|ch: char| !ch.is_alphanumeric() && ch != '_')
+            .filter(|word| !word.is_empty())
+        {
             *counts.entry(word.to_owned()).or_insert(0) += 1;
         }
     };
@@ -72,7 +77,10 @@ fn formatted(line: &str, code: &str) -> Vec<String> {
         return Vec::new();
     }
     let hidden = |at: usize| code.get(at..=at).is_none_or(|ch| ch == " ");
-    line.match_indices('{').filter(|(at, _)| hidden(*at)).map(|(at, _)| identifier(&line[at + 1..])).collect()
+    line.match_indices('{')
+        .filter(|(at, _)| hidden(*at))
+        .map(|(at, _)| identifier(&line[at + 1..]))
+        .collect()
 }
 
 fn public_items(file: &Source) -> Vec<(usize, String)> {

@@ -1,4 +1,5 @@
-//! What the process tests share: a real server process on a free port, and a client that speaks in raw frames.
+//! What the process tests share: a real server process on a free port, and a client that speaks in
+//! raw frames.
 
 // Each test binary uses a part of this.
 #![allow(dead_code)]
@@ -24,7 +25,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with its configuration and data in `home`, and waits until it answers `ruok`.
+    /// Starts a server with its configuration and data in `home`, and waits until it answers
+    /// `ruok`.
     pub fn start(home: &Path, more_lines: &[&str]) -> Self {
         let port = free_port();
         let lines = more_lines.iter().map(|line| line.to_string()).collect();
@@ -36,23 +38,30 @@ impl Server {
     /// As [`Self::start`], by a shell that runs `before` first: a limit of the process, say.
     pub fn start_behind(before: &str, home: &Path, more_lines: &[&str]) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_ringkeeper")]);
+        shell.args([
+            "-c",
+            &format!("{before} && exec \"$0\" \"$@\""),
+            env!("CARGO_BIN_EXE_ringkeeper"),
+        ]);
         let lines = more_lines.iter().map(|line| line.to_string()).collect();
         let mut server = Self::spawn_by(shell, home, free_port(), lines, &[]);
         server.wait_until_it_answers();
         server
     }
 
-    /// Starts a process without waiting for it, by a shell that runs `before` first, and as a user without root's rights,
-    /// on whom limits bind. The binary is copied to where that user reaches it.
+    /// Starts a process without waiting for it, by a shell that runs `before` first, and as a user
+    /// without root's rights, on whom limits bind. The binary is copied to where that user reaches
+    /// it.
     pub fn spawn_limited(before: &str, home: &Path, port: u16, more_lines: &[&str]) -> Self {
         let binary = home.join("ringkeeper");
-        fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary).expect("the test's own directory can be written");
+        fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary)
+            .expect("the test's own directory can be written");
         // A plain sh has no limit of processes.
         let mut shell = Command::new("bash");
         shell.args(["-c", &format!("{before} && exec \"$0\" \"$@\"")]).arg(&binary);
         if rustix::process::geteuid().is_root() {
-            fs::set_permissions(home, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+            fs::set_permissions(home, fs::Permissions::from_mode(0o755))
+                .expect("the directory is ours");
             std::os::unix::fs::chown(home, Some(NOBODY), Some(NOBODY)).expect("root may");
             shell.uid(NOBODY).gid(NOBODY);
         }
@@ -65,7 +74,13 @@ impl Server {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_ringkeeper")), home, port, lines, flags)
     }
 
-    pub fn spawn_by(mut command: Command, home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
+    pub fn spawn_by(
+        mut command: Command,
+        home: &Path,
+        port: u16,
+        lines: Vec<String>,
+        flags: &[&str],
+    ) -> Self {
         let config = home.join("zoo.cfg");
         let mut text = format!(
             "tickTime=2000\nclientPort={port}\nclientPortAddress=127.0.0.1\ndataDir={}\n4lw.commands.whitelist=*\n",
@@ -81,8 +96,12 @@ impl Server {
 
     /// Starts the process of `command`, which listens on `address`, with what it says in `home`.
     pub fn over(mut command: Command, home: &Path, address: SocketAddr) -> Self {
-        let log = fs::File::create(home.join("server.log")).expect("the test's own directory can be written");
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+        let log = fs::File::create(home.join("server.log"))
+            .expect("the test's own directory can be written");
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be cloned"))
+            .stderr(log);
         let child = command.spawn().expect("the server's binary starts");
         Self { child, address, home: home.to_path_buf(), lines: Vec::new() }
     }
@@ -98,8 +117,10 @@ impl Server {
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
         line.trim_end_matches("kB").trim().parse().expect("a number")
     }
 
@@ -110,10 +131,15 @@ impl Server {
 
     /// Time on a core since it started, user's and system's.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
         let (_, behind_name) = stat.rsplit_once(')').expect("the name stands in parentheses");
-        let ticks: u64 =
-            behind_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        let ticks: u64 = behind_name
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
         // Linux tells user space 100 ticks a second everywhere.
         Duration::from_millis(ticks * 10)
     }
@@ -163,7 +189,10 @@ impl Server {
     /// Sends a signal by its name without `SIG`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill is on every machine");
+        Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()
+            .expect("kill is on every machine");
     }
 
     /// Waits until the server has printed `text`.
@@ -203,7 +232,10 @@ const NOBODY: u32 = 65534;
 
 /// A port that nobody has at the moment.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("loopback has ports").port()
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("loopback has ports")
+        .port()
 }
 
 /// The answer to a four-letter word; none if nobody answers.
@@ -239,7 +271,9 @@ impl RawClient {
     pub fn plain(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_nodelay(true).expect("a TCP socket has the option");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a TCP socket has the option");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a TCP socket has the option");
         Self { stream, session: 0, password: vec![0; 16], timeout_ms: 0, next_xid: 0 }
     }
 
@@ -302,7 +336,11 @@ impl RawClient {
         let mut len = [0; 4];
         match self.stream.read_exact(&mut len) {
             Ok(()) => {}
-            Err(err) if matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+            Err(err)
+                if matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
+            {
+                return None;
+            }
             Err(err) => panic!("no frame came: {err}"),
         }
         let mut body = vec![0; i32::from_be_bytes(len) as usize];

@@ -1,5 +1,5 @@
-//! Fan-out: one znode that thousands of sessions watch is changed; how long does the writer wait for its own reply, and
-//! how long does the last session wait for its event?
+//! Fan-out: one znode that thousands of sessions watch is changed; how long does the writer wait
+//! for its own reply, and how long does the last session wait for its event?
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -20,7 +20,8 @@ pub(in super::super) fn run(args: &FanOutArgs) -> Result<(), BenchError> {
     raise_file_limit();
     let mut watchers = Engine::connect(&target(args.server, args.watchers))?;
     let mut writer = Plain::open(args.server, 40_000).map_err(BenchError::io("the writer"))?;
-    let created = writer.ask(&mut frames::create(PATH, b"", 0)).map_err(BenchError::io("the writer"))?;
+    let created =
+        writer.ask(&mut frames::create(PATH, b"", 0)).map_err(BenchError::io("the writer"))?;
     if ![0, frames::NODE_EXISTS].contains(&created) {
         return Err(BenchError::Refused { what: format!("create {PATH}"), code: created });
     }

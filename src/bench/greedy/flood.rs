@@ -1,5 +1,5 @@
-//! A client on one connection that sends request after request and waits for none, and the preparation that is made of
-//! requests to be sent once.
+//! A client on one connection that sends request after request and waits for none, and the
+//! preparation that is made of requests to be sent once.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,8 @@ pub(super) struct Flood<'a> {
     pub(super) shared: &'a Shared,
     /// Index of the frame to send next.
     pub(super) next: usize,
-    /// Whether it waits for its replies in the end. Where thousands are on their way it had better not.
+    /// Whether it waits for its replies in the end. Where thousands are on their way it had better
+    /// not.
     pub(super) patient: bool,
 }
 

@@ -57,9 +57,14 @@ pub(super) fn create_with_long_acl(path: &str, entries: u32) -> Vec<u8> {
     })
 }
 
-/// A multi, or a multiRead, of operations with the given code, as many as fit in `bytes_max`; `put` appends the n-th or
-/// returns false when there are no more.
-pub(super) fn multi(code: i32, each: i32, bytes_max: usize, mut put: impl FnMut(&mut Vec<u8>, u64) -> bool) -> Vec<u8> {
+/// A multi, or a multiRead, of operations with the given code, as many as fit in `bytes_max`; `put`
+/// appends the n-th or returns false when there are no more.
+pub(super) fn multi(
+    code: i32,
+    each: i32,
+    bytes_max: usize,
+    mut put: impl FnMut(&mut Vec<u8>, u64) -> bool,
+) -> Vec<u8> {
     request(code, |out| {
         let mut serial = 0;
         loop {
@@ -79,9 +84,13 @@ pub(super) fn multi(code: i32, each: i32, bytes_max: usize, mut put: impl FnMut(
     })
 }
 
-/// Sets watches on data, as a client does that has connected again: no more paths than fit in `bytes_max`. Returns the
-/// frame and how many paths it holds.
-pub(super) fn set_watches(bytes_max: usize, first: u64, path: impl Fn(u64) -> String) -> (Vec<u8>, u64) {
+/// Sets watches on data, as a client does that has connected again: no more paths than fit in
+/// `bytes_max`. Returns the frame and how many paths it holds.
+pub(super) fn set_watches(
+    bytes_max: usize,
+    first: u64,
+    path: impl Fn(u64) -> String,
+) -> (Vec<u8>, u64) {
     let count = (bytes_max - 64) as u64 / (4 + path(first).len() as u64);
     let frame = request(SET_WATCHES, |out| {
         // A zxid that no change exceeds: nothing has happened meanwhile, and no event is due.

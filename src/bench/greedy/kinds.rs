@@ -18,12 +18,18 @@ use super::{Shared, frames, words};
 pub(super) fn prepare_tree(server: SocketAddr) -> Result<(), BenchError> {
     let mut engine = Engine::connect(&target(server, 1))?;
     let payload = [b'g'; 128];
-    Preload { tree: &tree(), nodes: NODES, batch: 100, payload: &payload, quiet: true }.run(&mut engine)?;
+    Preload { tree: &tree(), nodes: NODES, batch: 100, payload: &payload, quiet: true }
+        .run(&mut engine)?;
     engine.close()
 }
 
 /// Prepares, calls `ready`, and works until it is to stop.
-pub(super) fn run(kind: Kind, server: SocketAddr, shared: &Shared, ready: impl FnOnce()) -> Result<(), BenchError> {
+pub(super) fn run(
+    kind: Kind,
+    server: SocketAddr,
+    shared: &Shared,
+    ready: impl FnOnce(),
+) -> Result<(), BenchError> {
     // Sessions that only hold something; they last as long as this.
     let mut others = match kind {
         Kind::Cons => Engine::connect(&target(server, 1000))?,
@@ -37,7 +43,9 @@ pub(super) fn run(kind: Kind, server: SocketAddr, shared: &Shared, ready: impl F
     match kind {
         Kind::Dump | Kind::Wchp | Kind::Cons => {
             ready();
-            let word = kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            let word = kind
+                .to_possible_value()
+                .map_or_else(String::new, |value| value.get_name().to_owned());
             words::ask(&word, server, shared)?;
             others.close()
         }
@@ -56,14 +64,23 @@ pub(super) fn run(kind: Kind, server: SocketAddr, shared: &Shared, ready: impl F
     }
 }
 
-fn flood(kind: Kind, server: SocketAddr, shared: &Shared, ready: impl FnOnce()) -> Result<(), BenchError> {
+fn flood(
+    kind: Kind,
+    server: SocketAddr,
+    shared: &Shared,
+    ready: impl FnOnce(),
+) -> Result<(), BenchError> {
     let mut engine = Engine::connect(&target(server, 1))?;
     match kind {
         Kind::Ephemerals => send_all(&mut engine, 16, ephemerals("list"))?,
         Kind::Acl => {
             let node = frames::create_with_long_acl(LONG_ACL, ACL_ENTRIES);
             send_all(&mut engine, 1, std::iter::once(node))?;
-            send_all(&mut engine, 16, (0..ACL_IDS).map(|id| frames::add_auth(&format!("u{id:04}"))))?;
+            send_all(
+                &mut engine,
+                16,
+                (0..ACL_IDS).map(|id| frames::add_auth(&format!("u{id:04}"))),
+            )?;
         }
         _ => {}
     }
@@ -78,7 +95,8 @@ fn flood(kind: Kind, server: SocketAddr, shared: &Shared, ready: impl FnOnce()) 
 /// How many requests are sent without waiting, and which.
 fn requests(kind: Kind) -> (u32, Vec<Vec<u8>>) {
     let tree = tree();
-    let some = |each: &dyn Fn(&str) -> Vec<u8>| (0..1000).map(|n| each(&tree.node_path(n * 97))).collect();
+    let some =
+        |each: &dyn Fn(&str) -> Vec<u8>| (0..1000).map(|n| each(&tree.node_path(n * 97))).collect();
     match kind {
         Kind::Set => (4000, some(&|path| frames::set(path, &[b's'; 128]))),
         Kind::Get => (4000, some(&|path| frames::read(frames::GET_DATA, path, false))),
@@ -130,7 +148,8 @@ pub(super) fn ephemerals(name: &str) -> impl Iterator<Item = Vec<u8>> {
 pub(super) fn watches() -> impl Iterator<Item = Vec<u8>> {
     let mut first = 0;
     (0..SET_WATCHES_FRAMES).map(move |_| {
-        let (frame, count) = frames::set_watches(SET_WATCHES_BYTES, first, |n| tree().node_path(n % NODES));
+        let (frame, count) =
+            frames::set_watches(SET_WATCHES_BYTES, first, |n| tree().node_path(n % NODES));
         first += count;
         frame
     })
@@ -143,7 +162,14 @@ pub(super) fn tree() -> Tree {
 
 /// How the greedy client's sessions are opened.
 pub(super) fn target(server: SocketAddr, sessions: u32) -> Target {
-    Target { server, sessions, timeout_ms: 40_000, spin: Duration::ZERO, echo: false, one_by_one: false }
+    Target {
+        server,
+        sessions,
+        timeout_ms: 40_000,
+        spin: Duration::ZERO,
+        echo: false,
+        one_by_one: false,
+    }
 }
 
 /// Znodes of the tree, ephemerals of a session, watches.

@@ -1,9 +1,10 @@
-//! What one greedy client does to another: a well-behaved client reads and writes every 5 ms while the greedy one works
-//! as hard as it can, and each is measured with and without the other.
+//! What one greedy client does to another: a well-behaved client reads and writes every 5 ms while
+//! the greedy one works as hard as it can, and each is measured with and without the other.
 //!
-//! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a pause, [`words`] one that
-//! opens connections without a pause, [`rounds`] one that does something great once; [`kinds`] says which of them a kind
-//! is and what it needs, [`frames`] encodes it, [`fan_out`] is a row of its own.
+//! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a
+//! pause, [`words`] one that opens connections without a pause, [`rounds`] one that does something
+//! great once; [`kinds`] says which of them a kind is and what it needs, [`frames`] encodes it,
+//! [`fan_out`] is a row of its own.
 
 mod fan_out;
 mod flood;
@@ -114,7 +115,9 @@ fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, probe: &Probe) -> Result<Rat
         probe.measure(false);
         shared.stop.store(true, Ordering::Relaxed);
     }
-    greedy.join().map_err(|_| BenchError::Option("the greedy client's thread has panicked".to_owned()))??;
+    greedy
+        .join()
+        .map_err(|_| BenchError::Option("the greedy client's thread has panicked".to_owned()))??;
     Ok(rates)
 }
 
@@ -139,7 +142,10 @@ fn print(args: &GreedyArgs, probe: &ProbeReport, rates: &Rates, errors: u64) {
     println!("reads        {} in all, us", probe.reads.len());
     println!("read         {}", percentiles_text(&probe.reads));
     println!("write        {}", percentiles_text(&probe.writes));
-    println!("greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %", rates.loss() * 100.0);
+    println!(
+        "greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %",
+        rates.loss() * 100.0
+    );
     if errors > 0 {
         println!("greedy       {errors} replies held an error");
     }

@@ -1,4 +1,5 @@
-//! The well-behaved client: one read and one write every 5 ms, one after the other, on a session of its own.
+//! The well-behaved client: one read and one write every 5 ms, one after the other, on a session of
+//! its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ struct Switch {
     stop: AtomicBool,
 }
 
-/// What the client has seen while it worked: latencies in nanoseconds, from sending a request to having its reply. A
-/// request that was under way when it was told to rest counts in full.
+/// What the client has seen while it worked: latencies in nanoseconds, from sending a request to
+/// having its reply. A request that was under way when it was told to rest counts in full.
 pub(super) struct ProbeReport {
     pub(super) reads: Histogram<u64>,
     pub(super) writes: Histogram<u64>,
@@ -40,8 +41,10 @@ impl Probe {
     /// Opens its session and starts its thread, at rest.
     pub(super) fn start(server: SocketAddr) -> Result<Self, BenchError> {
         let doing = || "the well-behaved client".to_owned();
-        let mut client = Plain::open(server, SESSION_TIMEOUT_MS).map_err(BenchError::io(doing()))?;
-        let created = client.ask(&mut frames::create(PATH, &DATA, 0)).map_err(BenchError::io(doing()))?;
+        let mut client =
+            Plain::open(server, SESSION_TIMEOUT_MS).map_err(BenchError::io(doing()))?;
+        let created =
+            client.ask(&mut frames::create(PATH, &DATA, 0)).map_err(BenchError::io(doing()))?;
         if ![0, frames::NODE_EXISTS].contains(&created) {
             return Err(BenchError::Refused { what: format!("create {PATH}"), code: created });
         }
@@ -59,13 +62,16 @@ impl Probe {
     /// Ends it, once its last reply is there.
     pub(super) fn finish(self) -> Result<ProbeReport, BenchError> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread has panicked")));
+        let ended =
+            self.thread.join().unwrap_or_else(|_| Err(io::Error::other("its thread has panicked")));
         ended.map_err(BenchError::io("the well-behaved client"))
     }
 }
 
 fn work(mut client: Plain, switch: &Switch) -> io::Result<ProbeReport> {
-    let histogram = || Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("bounds and digits are in range");
+    let histogram = || {
+        Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("bounds and digits are in range")
+    };
     let mut report = ProbeReport { reads: histogram(), writes: histogram(), nice: first_in_line() };
     let mut read = wire::request(4, |out| {
         wire::put_bytes(out, PATH.as_bytes());
@@ -97,8 +103,8 @@ fn timed(client: &mut Plain, frame: &mut [u8]) -> io::Result<u64> {
     }
 }
 
-/// Puts this thread before all others, so that its latencies are the server's and not those of the greedy client's
-/// thread on the same core. Returns the nice value that it has.
+/// Puts this thread before all others, so that its latencies are the server's and not those of the
+/// greedy client's thread on the same core. Returns the nice value that it has.
 pub(super) fn first_in_line() -> i32 {
     // Needs a privilege; without it the kernel's fair share must do.
     let _ = rustix::process::setpriority_process(None, -20);

@@ -1,4 +1,5 @@
-//! Greedy clients that do something great once: prepared anew for each round, alone and beside the probe in turn.
+//! Greedy clients that do something great once: prepared anew for each round, alone and beside the
+//! probe in turn.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -35,7 +36,12 @@ impl Round {
 }
 
 /// Runs two rounds of each sort.
-pub(super) fn run(args: &GreedyArgs, round: Round, shared: &Shared, probe: &Probe) -> Result<Rates, BenchError> {
+pub(super) fn run(
+    args: &GreedyArgs,
+    round: Round,
+    shared: &Shared,
+    probe: &Probe,
+) -> Result<Rates, BenchError> {
     let mut rates = Rates::default();
     for turn in 0..2 * ROUNDS {
         let beside = turn % 2 == 1;
@@ -76,7 +82,8 @@ fn close(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
     Ok(seconds)
 }
 
-/// Deletes 100,000 watched znodes; returns the seconds until all are gone and the watcher has all events.
+/// Deletes 100,000 watched znodes; returns the seconds until all are gone and the watcher has all
+/// events.
 fn delete(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
     kinds::prepare_tree(server)?;
     let mut greedy = Engine::connect(&target(server, 1))?;
@@ -92,7 +99,9 @@ fn delete(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
     start();
     let since = Instant::now();
     send_all(&mut greedy, 4000, (0..NODES).map(|node| frames::delete(&tree().node_path(node))))?;
-    watcher.join().map_err(|_| BenchError::Option("the watcher's thread has panicked".to_owned()))??;
+    watcher
+        .join()
+        .map_err(|_| BenchError::Option("the watcher's thread has panicked".to_owned()))??;
     Ok(since.elapsed().as_secs_f64())
 }
 

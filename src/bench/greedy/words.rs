@@ -25,11 +25,12 @@ pub(super) fn ask(word: &str, server: SocketAddr, shared: &Shared) -> Result<(),
 
 /// Opens and closes sessions as fast as they come.
 pub(super) fn open_and_close(server: SocketAddr, shared: &Shared) -> Result<(), BenchError> {
-    on_threads(shared, || Plain::open(server, 30_000)?.close()).map_err(BenchError::io("opening and closing sessions"))
+    on_threads(shared, || Plain::open(server, 30_000)?.close())
+        .map_err(BenchError::io("opening and closing sessions"))
 }
 
-/// Does `once` until it is to stop. A connection that fails counts as an error and is tried again, unless nothing ever
-/// succeeds.
+/// Does `once` until it is to stop. A connection that fails counts as an error and is tried again,
+/// unless nothing ever succeeds.
 fn on_threads(shared: &Shared, once: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
     once()?;
     thread::scope(|scope| {
@@ -38,7 +39,9 @@ fn on_threads(shared: &Shared, once: impl Fn() -> io::Result<()> + Sync) -> io::
                 while !shared.stopped() {
                     match once() {
                         Ok(()) => shared.count(1),
-                        Err(_) => drop(shared.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+                        Err(_) => {
+                            shared.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        }
                     }
                 }
             });

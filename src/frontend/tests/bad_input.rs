@@ -1,5 +1,5 @@
-//! The bad-input matrix on the client port: each row gets the right answer or a closed connection, and nobody else
-//! notices.
+//! The bad-input matrix on the client port: each row gets the right answer or a closed connection,
+//! and nobody else notices.
 
 use super::*;
 
@@ -17,10 +17,16 @@ fn b1_frame_lengths_that_no_frame_may_have() {
     for len in [0, -1, i32::MIN, 0x10_0000, i32::MAX] {
         with_witness(|world, conn| {
             world.send(conn, &len.to_be_bytes());
-            assert!(world.is_closed(conn) && world.got(conn).is_empty(), "length {len} in a session");
+            assert!(
+                world.is_closed(conn) && world.got(conn).is_empty(),
+                "length {len} in a session"
+            );
             let fresh = world.accept();
             world.send(fresh, &len.to_be_bytes());
-            assert!(world.is_closed(fresh) && world.got(fresh).is_empty(), "length {len} before one");
+            assert!(
+                world.is_closed(fresh) && world.got(fresh).is_empty(),
+                "length {len} before one"
+            );
         });
     }
     with_witness(|world, conn| {
@@ -46,7 +52,11 @@ fn b1_the_largest_frame_is_served() {
             world.send(conn, piece);
         }
         assert_eq!(world.got(conn)[0].err, 0);
-        assert_eq!(world.front.connections.get(conn).unwrap().input.capacity(), 0, "large input is given back");
+        assert_eq!(
+            world.front.connections.get(conn).unwrap().input.capacity(),
+            0,
+            "large input is given back"
+        );
     });
 }
 
@@ -106,10 +116,22 @@ fn b2_the_deadline_counts_while_the_session_is_asked_for() {
 fn b3_b4_b5_records_that_do_not_decode_are_answered_and_the_connection_stays() {
     with_witness(|world, conn| {
         let len = |len: i32, rest: &[u8]| [&len.to_be_bytes(), rest].concat();
-        let reads = [OpCode::EXISTS, OpCode::GET_DATA, OpCode::GET_CHILDREN, OpCode::GET_CHILDREN2, OpCode::GET_ACL];
+        let reads = [
+            OpCode::EXISTS,
+            OpCode::GET_DATA,
+            OpCode::GET_CHILDREN,
+            OpCode::GET_CHILDREN2,
+            OpCode::GET_ACL,
+        ];
         for op in reads {
-            for bad in [len(9, b"/a\0"), len(-2, b"/a"), len(i32::MAX, b"/a"), len(2_097_151, b""), vec![0, 0], vec![]]
-            {
+            for bad in [
+                len(9, b"/a\0"),
+                len(-2, b"/a"),
+                len(i32::MAX, b"/a"),
+                len(2_097_151, b""),
+                vec![0, 0],
+                vec![],
+            ] {
                 assert_eq!(world.err(conn, op, &bad), -5, "{op:?} {bad:?}");
             }
         }
@@ -187,7 +209,11 @@ fn b12_operations_that_no_client_may_send() {
             world.send(conn, &bytes);
             let got = world.got(conn);
             assert_eq!(got.len(), 1);
-            assert_eq!((got[0].xid, got[0].zxid, got[0].err, got[0].body.len()), (3, -1, -6, 0), "op {op}");
+            assert_eq!(
+                (got[0].xid, got[0].zxid, got[0].err, got[0].body.len()),
+                (3, -1, -6, 0),
+                "op {op}"
+            );
             assert!(world.is_closed(conn));
         });
     }
@@ -214,7 +240,11 @@ fn b17_auth_of_every_kind() {
             assert_eq!((got.err, got.zxid), (0, 0));
         }
         assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("ip", Some(b"1.2.3.4"))), 0);
-        assert_eq!(world.front.connections.get(conn).unwrap().auth.len(), 6, "five digests and the address");
+        assert_eq!(
+            world.front.connections.get(conn).unwrap().auth.len(),
+            6,
+            "five digests and the address"
+        );
         let got = world.ask(conn, OpCode::SASL, &record(|writer| writer.buffer(Some(b"token"))));
         assert_eq!((got.err, got.zxid, got.body), (0, 0, (-1i32).to_be_bytes().to_vec()));
         assert!(!world.is_closed(conn));
@@ -233,7 +263,8 @@ fn b17_auth_of_every_kind() {
             let mut bytes = request(-4, OpCode::AUTH, &auth_packet(scheme, data));
             bytes.extend(request(1, OpCode::PING, &[]));
             world.send(conn, &bytes);
-            let got: Vec<_> = world.got(conn).iter().map(|got| (got.xid, got.zxid, got.err)).collect();
+            let got: Vec<_> =
+                world.got(conn).iter().map(|got| (got.xid, got.zxid, got.err)).collect();
             assert_eq!(got, [(-4, 0, -115)], "{scheme}");
             assert!(world.is_closed(conn));
         });
@@ -242,7 +273,9 @@ fn b17_auth_of_every_kind() {
 
 #[test]
 fn b25_tls_http_and_telnet_are_closed_at_the_fourth_byte() {
-    for bytes in [&b"GET / HTTP/1.1\r\n"[..], &[0x16, 3, 1, 0, 0xa5], &[0xff, 0xf4, 0xff, 0xfd], b"none"] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n"[..], &[0x16, 3, 1, 0, 0xa5], &[0xff, 0xf4, 0xff, 0xfd], b"none"]
+    {
         let mut world = World::new();
         let conn = world.accept();
         world.send(conn, &bytes[..3]);
@@ -254,7 +287,13 @@ fn b25_tls_http_and_telnet_are_closed_at_the_fourth_byte() {
 
 #[test]
 fn b27_words_are_the_first_four_bytes_in_any_pieces() {
-    for pieces in [vec!["ruok"], vec!["ruok\n"], vec!["ruokruok"], vec!["r", "u", "ok"], vec!["ruo", "k", "ruok"]] {
+    for pieces in [
+        vec!["ruok"],
+        vec!["ruok\n"],
+        vec!["ruokruok"],
+        vec!["r", "u", "ok"],
+        vec!["ruo", "k", "ruok"],
+    ] {
         let mut world = World::new();
         let conn = world.accept();
         for piece in pieces {
@@ -276,7 +315,11 @@ fn b27_words_are_the_first_four_bytes_in_any_pieces() {
     assert_eq!(world.words, [(*b"stmk", Some(306))]);
     let cut = world.accept();
     world.send(cut, b"stmk\0\0");
-    assert_eq!(world.words[1..], [(*b"stmk", None)], "the whitelist is asked before the mask is missed");
+    assert_eq!(
+        world.words[1..],
+        [(*b"stmk", None)],
+        "the whitelist is asked before the mask is missed"
+    );
     assert!(world.is_closed(cut));
 }
 

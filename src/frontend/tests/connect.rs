@@ -13,9 +13,14 @@ fn answer(world: &mut World, conn: ConnId) -> (usize, i32, i64, Vec<u8>) {
 
 #[test]
 fn a_new_session_gets_its_id_password_and_negotiated_timeout() {
-    for (asked, given) in
-        [(i32::MIN, 4000), (0, 4000), (3999, 4000), (4001, 4001), (40_001, 40_000), (i32::MAX, 40_000)]
-    {
+    for (asked, given) in [
+        (i32::MIN, 4000),
+        (0, 4000),
+        (3999, 4000),
+        (4001, 4001),
+        (40_001, 40_000),
+        (i32::MAX, 40_000),
+    ] {
         let mut world = World::new();
         let conn = world.accept();
         world.send(conn, &connect_request(0, asked, 0, &[1; 5], Some(true)));
@@ -152,7 +157,8 @@ fn what_comes_before_the_shell_hears_of_a_move_goes_with_the_connection() {
     let connect = connect_request(other.0, 5000, 0, &password(other), Some(false));
     let (first, second) = (request(1, OpCode::PING, &[]), request(2, OpCode::PING, &[]));
     // The completions of one turn: the effects are carried out after them.
-    for (conn, bytes) in [(conn, &connect), (neighbour, &connect), (conn, &first), (conn, &second)] {
+    for (conn, bytes) in [(conn, &connect), (neighbour, &connect), (conn, &first), (conn, &second)]
+    {
         world.receive(conn, bytes);
     }
     world.pump();

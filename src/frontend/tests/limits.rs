@@ -13,7 +13,10 @@ fn b18_auth_ids_are_bounded_and_repeats_are_free() {
     for _ in 0..3 {
         for i in 0..50 {
             let user = format!("user{i}:p");
-            assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))), 0);
+            assert_eq!(
+                world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))),
+                0
+            );
         }
     }
     let wide = [vec![b'u'; 65_536], b":p".to_vec()].concat();
@@ -24,7 +27,11 @@ fn b18_auth_ids_are_bounded_and_repeats_are_free() {
     let mut world = World::with(config);
     let conn = world.connect();
     for (user, err) in [("a:", 0), ("b:", 0), ("a:", 0), ("c:", -115)] {
-        assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))), err, "{user}");
+        assert_eq!(
+            world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(user.as_bytes()))),
+            err,
+            "{user}"
+        );
     }
 }
 
@@ -63,7 +70,10 @@ fn flood(world: &mut World, conn: ConnId, requests: usize) {
 fn big_world() -> (World, ConnId) {
     let mut world = World::new();
     let conn = world.connect();
-    assert_eq!(world.err(conn, OpCode::CREATE, &create("/big", &[7; 300_000], &[Acl::open()], 0)), 0);
+    assert_eq!(
+        world.err(conn, OpCode::CREATE, &create("/big", &[7; 300_000], &[Acl::open()], 0)),
+        0
+    );
     (world, conn)
 }
 
@@ -138,14 +148,16 @@ fn b20_events_that_are_not_read_close_the_connection_and_are_never_dropped_alone
     let mut events = 0;
     while world.front.connections.get(watcher).unwrap().phase != super::super::Phase::Closed {
         world.receive(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"")));
-        let Some(Effect::ToQuorum(message)) =
-            std::iter::from_fn(|| world.front.poll()).find(|effect| matches!(effect, Effect::ToQuorum(_)))
+        let Some(Effect::ToQuorum(message)) = std::iter::from_fn(|| world.front.poll())
+            .find(|effect| matches!(effect, Effect::ToQuorum(_)))
         else {
             panic!("the write was not handed over")
         };
         world.queue.push_back(message);
         let mut items = Vec::new();
-        let Some(ToQuorum::Request(request)) = world.queue.pop_front() else { panic!("it is a request") };
+        let Some(ToQuorum::Request(request)) = world.queue.pop_front() else {
+            panic!("it is a request")
+        };
         world.commit_request(request, &mut items);
         let commit = CommitBatch { zxid: world.tree.last_zxid(), items };
         world.deliver(vec![ToShard::Commit(commit)]);
@@ -205,7 +217,11 @@ fn requests_of_connections_that_have_gone_count_until_they_are_answered() {
     world.send(conn, &bytes);
     assert_eq!((world.queue.len(), world.front.report().outstanding), (10, 10));
     world.commit(4);
-    assert_eq!((world.queue.len(), world.front.report().outstanding), (10, 10), "answers for nobody make room");
+    assert_eq!(
+        (world.queue.len(), world.front.report().outstanding),
+        (10, 10),
+        "answers for nobody make room"
+    );
     world.front.on_closed(conn);
     world.pump();
     assert_eq!(world.front.report().outstanding, 10);
@@ -220,12 +236,16 @@ fn b20_a_reader_that_keeps_up_is_not_closed_however_many_events_there_are() {
     let mut world = World::with(config);
     let watcher = world.connect();
     world.ask(watcher, OpCode::ADD_WATCH, &path_int("/w", 0));
-    let event = Event { zxid: Zxid(1), kind: EventType::NodeDataChanged, path: "/w".into(), acl: None };
+    let event =
+        Event { zxid: Zxid(1), kind: EventType::NodeDataChanged, path: "/w".into(), acl: None };
     let item = BatchItem::Event(event.into());
     world.tree.set_last_zxid(Zxid(9));
     for _ in 0..2_000 {
         // Ten events come while the ten before leave: something is always unsent.
-        world.deliver(vec![ToShard::Commit(CommitBatch { zxid: Zxid(9), items: vec![item.clone(); 10] })]);
+        world.deliver(vec![ToShard::Commit(CommitBatch {
+            zxid: Zxid(9),
+            items: vec![item.clone(); 10],
+        })]);
         let unsent = world.front.connections.get(watcher).unwrap().unsent.bytes();
         world.front.on_sent(watcher, unsent.saturating_sub(100));
     }
@@ -246,14 +266,20 @@ fn b21_a_client_that_reads_slowly_stays_and_its_session_lives() {
         world.front.on_sent(conn, 128 << 10);
         world.tick(9_000);
         assert!(!world.is_closed(conn));
-        assert!(world.touches.iter().any(|(touched, _)| *touched == session), "its pings wait behind its requests");
+        assert!(
+            world.touches.iter().any(|(touched, _)| *touched == session),
+            "its pings wait behind its requests"
+        );
     }
 }
 
 #[test]
 fn large_requests_are_bounded_while_they_are_in_process() {
-    let config =
-        FrontendConfig { large_request_bytes: Some(1000), large_request_bytes_max: 5000, ..FrontendConfig::default() };
+    let config = FrontendConfig {
+        large_request_bytes: Some(1000),
+        large_request_bytes_max: 5000,
+        ..FrontendConfig::default()
+    };
     let mut world = World::with(config);
     let (conn, other) = (world.connect(), world.connect());
     world.create(conn, "/n");
@@ -272,7 +298,8 @@ fn large_requests_are_bounded_while_they_are_in_process() {
 
 #[test]
 fn a_demanded_scheme_must_be_proven_before_anything_else() {
-    let config = FrontendConfig { enforce_auth: Some(vec!["digest".into()]), ..FrontendConfig::default() };
+    let config =
+        FrontendConfig { enforce_auth: Some(vec!["digest".into()]), ..FrontendConfig::default() };
     let mut world = World::with(config.clone());
     let conn = world.connect();
     let got = world.ask(conn, OpCode::PING, &[]);
@@ -295,7 +322,9 @@ fn b24_an_idle_connection_is_small() {
     world.send(conn, &request(2, OpCode::GET_DATA, &path_watch("/", false))[9..]);
     world.drain(conn);
     let connection = world.front.connections.get(conn).unwrap();
-    let heap = connection.input.capacity() + connection.out.capacity() + connection.pending.capacity() * 16;
+    let heap = connection.input.capacity()
+        + connection.out.capacity()
+        + connection.pending.capacity() * 16;
     assert!(size_of_val(connection) + heap <= 512, "{} + {heap} bytes", size_of_val(connection));
 }
 
@@ -312,7 +341,11 @@ fn b15_who_guesses_passwords_is_answered_ever_more_slowly_and_leaves_nothing_beh
         world.front.on_closed(conn);
     }
     let answered = world.sent.remove(&1).unwrap_or_default();
-    assert_eq!(answered.len(), 100 * 41, "a hundred wrong passwords are answered, the others only closed");
+    assert_eq!(
+        answered.len(),
+        100 * 41,
+        "a hundred wrong passwords are answered, the others only closed"
+    );
     world.tick(20_000);
     assert_eq!(world.front.report().connections, 1);
     assert_eq!((world.front.shard.sessionless.len(), world.front.shard.sessions.len()), (0, 1));
@@ -334,7 +367,11 @@ fn the_last_operation_is_told_as_apache_tells_it() {
     assert_eq!(last(2, OpCode::WHO_AM_I, &[]), ("HOMI", 2));
     assert_eq!(last(-4, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))), ("HOMI", 2));
     assert_eq!(last(3, OpCode::GET_DATA, &path_watch("/absent", false)), ("GETD", 3));
-    assert_eq!(last(4, OpCode::CREATE, &make("/a")), ("NA", 4), "a write that was refused has no name");
+    assert_eq!(
+        last(4, OpCode::CREATE, &make("/a")),
+        ("NA", 4),
+        "a write that was refused has no name"
+    );
 }
 
 #[test]
@@ -355,5 +392,8 @@ fn reports_count_requests_and_latencies() {
     assert_eq!((shard.received, shard.sent, shard.latency.max, shard.connections), (2, 2, 30, 1));
     world.front.reset_stats();
     world.front.reset_connection_stats();
-    assert_eq!((world.front.report().received, world.front.connections(0, 99).0[0].received), (0, 0));
+    assert_eq!(
+        (world.front.report().received, world.front.connections(0, 99).0[0].received),
+        (0, 0)
+    );
 }

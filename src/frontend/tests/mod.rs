@@ -1,4 +1,5 @@
-//! The machine driven by hand: a tree, a quorum core of a few lines, and clients that are byte vectors.
+//! The machine driven by hand: a tree, a quorum core of a few lines, and clients that are byte
+//! vectors.
 
 mod bad_input;
 mod connect;
@@ -11,7 +12,9 @@ mod watches;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::codes::{ErrorCode, EventType, OpCode};
-use crate::handoff::{BatchItem, CommitBatch, ConnId, Event, Reply, ReplyBody, Request, ShardId, ToQuorum, ToShard};
+use crate::handoff::{
+    BatchItem, CommitBatch, ConnId, Event, Reply, ReplyBody, Request, ShardId, ToQuorum, ToShard,
+};
 use crate::jute::data::{Acl, Id, Stat, read_acls};
 use crate::jute::{Reader, Writer};
 use crate::proto::{CreateRequest, DeleteRequest, PathRequest, SetDataRequest};
@@ -47,7 +50,8 @@ impl Got {
 
     fn names(&self) -> Vec<String> {
         let names = Reader::new(&self.body).strings().unwrap().unwrap();
-        let mut names: Vec<String> = names.into_iter().map(|name| name.unwrap().into_owned()).collect();
+        let mut names: Vec<String> =
+            names.into_iter().map(|name| name.unwrap().into_owned()).collect();
         names.sort();
         names
     }
@@ -160,7 +164,8 @@ impl World {
     fn check(&self) {
         let (shard, open) = (&self.front.shard, self.front.connections.iter());
         let pending = open.flat_map(|conn| &conn.pending).chain(shard.forgotten.values().flatten());
-        let (count, large) = pending.fold((0, 0), |(count, large), one| (count + 1, large + one.large_bytes as usize));
+        let (count, large) = pending
+            .fold((0, 0), |(count, large), one| (count + 1, large + one.large_bytes as usize));
         assert_eq!((shard.outstanding, shard.large_bytes), (count, large));
         assert!(shard.forgotten.values().all(|pending| !pending.is_empty()));
     }
@@ -230,11 +235,17 @@ impl World {
         txn: &Txn,
         items: &mut Vec<BatchItem>,
     ) -> (ErrorCode, TxnResult) {
-        let header = TxnHeader { session, cxid, zxid: self.tree.last_zxid().next(), time_ms: self.now.wall_ms };
+        let header = TxnHeader {
+            session,
+            cxid,
+            zxid: self.tree.last_zxid().next(),
+            time_ms: self.now.wall_ms,
+        };
         let mut changes = Vec::new();
         let applied = self.tree.apply(&header, txn, Some(&mut changes));
         items.extend(changes.into_iter().map(|change| {
-            let event = Event { zxid: change.zxid, kind: change.kind, path: change.path, acl: change.acl };
+            let event =
+                Event { zxid: change.zxid, kind: change.kind, path: change.path, acl: change.acl };
             BatchItem::Event(event.into())
         }));
         (applied.err, applied.result)
@@ -253,7 +264,15 @@ impl World {
         };
         let close = request.op == OpCode::CLOSE_SESSION;
         let zxid = self.tree.last_zxid();
-        items.push(BatchItem::Reply(Reply { conn: request.origin.conn, xid, op: request.op, zxid, err, body, close }));
+        items.push(BatchItem::Reply(Reply {
+            conn: request.origin.conn,
+            xid,
+            op: request.op,
+            zxid,
+            err,
+            body,
+            close,
+        }));
         if close {
             items.push(BatchItem::SessionClosed { session });
         }
@@ -266,7 +285,8 @@ impl World {
         let mut all = Vec::new();
         while let Ok(Some(frame)) = reader.buffer() {
             let mut frame = Reader::new(frame);
-            let (xid, zxid, err) = (frame.i32().unwrap(), frame.i64().unwrap(), frame.i32().unwrap());
+            let (xid, zxid, err) =
+                (frame.i32().unwrap(), frame.i64().unwrap(), frame.i32().unwrap());
             all.push(Got { xid, zxid, err, body: frame.rest().to_vec() });
         }
         assert!(reader.rest().is_empty(), "only whole frames are sent");
@@ -299,7 +319,11 @@ impl World {
     }
 
     fn create(&mut self, conn: ConnId, path: &str) {
-        assert_eq!(self.err(conn, OpCode::CREATE, &create(path, b"d", &[Acl::open()], 0)), 0, "{path}");
+        assert_eq!(
+            self.err(conn, OpCode::CREATE, &create(path, b"d", &[Acl::open()], 0)),
+            0,
+            "{path}"
+        );
     }
 
     fn is_closed(&self, conn: ConnId) -> bool {
@@ -313,12 +337,12 @@ fn prepare(tree: &Tree, op: OpCode, record: &[u8]) -> Txn {
         OpCode::CREATE | OpCode::CREATE2 => {
             let request = CreateRequest::read(reader, op).unwrap();
             let path: String = request.path.unwrap().into();
-            let kind = if request.flags == 1 { CreateKind::Ephemeral } else { CreateKind::Persistent };
-            let acl = request
-                .acl
-                .unwrap()
-                .into_iter()
-                .map(|acl| Acl { perms: acl.perms, id: Id::new(&acl.scheme.unwrap(), &acl.id.unwrap()) });
+            let kind =
+                if request.flags == 1 { CreateKind::Ephemeral } else { CreateKind::Persistent };
+            let acl = request.acl.unwrap().into_iter().map(|acl| Acl {
+                perms: acl.perms,
+                id: Id::new(&acl.scheme.unwrap(), &acl.id.unwrap()),
+            });
             let parent = &path[..path.rfind('/').unwrap()];
             let Some(parent) = tree.get(parent) else { return Txn::Error(ErrorCode::NO_NODE) };
             if tree.get(&path).is_some() {
@@ -333,7 +357,9 @@ fn prepare(tree: &Tree, op: OpCode, record: &[u8]) -> Txn {
                 path,
             })
         }
-        OpCode::DELETE => Txn::Delete { path: DeleteRequest::read(reader).unwrap().path.unwrap().into() },
+        OpCode::DELETE => {
+            Txn::Delete { path: DeleteRequest::read(reader).unwrap().path.unwrap().into() }
+        }
         OpCode::SET_DATA => {
             let request = SetDataRequest::read(reader).unwrap();
             let path: String = request.path.unwrap().into();
@@ -377,7 +403,13 @@ fn request(xid: i32, op: OpCode, body: &[u8]) -> Vec<u8> {
     }))
 }
 
-fn connect_request(session: i64, timeout_ms: i32, seen: i64, password: &[u8], read_only: Option<bool>) -> Vec<u8> {
+fn connect_request(
+    session: i64,
+    timeout_ms: i32,
+    seen: i64,
+    password: &[u8],
+    read_only: Option<bool>,
+) -> Vec<u8> {
     frame(&record(|writer| {
         writer.i32(0);
         writer.i64(seen);

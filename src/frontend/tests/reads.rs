@@ -36,7 +36,10 @@ fn null_data_is_null_and_empty_data_is_empty() {
     assert_eq!(world.err(conn, OpCode::CREATE, &null), 0);
     assert_eq!(world.err(conn, OpCode::CREATE, &create("/empty", b"", &[Acl::open()], 0)), 0);
     assert_eq!(world.ask(conn, OpCode::GET_DATA, &path_watch("/null", false)).data(), None);
-    assert_eq!(world.ask(conn, OpCode::GET_DATA, &path_watch("/empty", false)).data(), Some(vec![]));
+    assert_eq!(
+        world.ask(conn, OpCode::GET_DATA, &path_watch("/empty", false)).data(),
+        Some(vec![])
+    );
 }
 
 #[test]
@@ -60,7 +63,11 @@ fn b8_paths_of_reads_are_not_validated() {
             assert_eq!(world.err(conn, op, &path_watch(path, false)), read, "{path:?} {op:?}");
         }
         assert_eq!(world.err(conn, OpCode::GET_ACL, &super::path(path)), read, "{path:?}");
-        assert_eq!(world.err(conn, OpCode::GET_ALL_CHILDREN_NUMBER, &super::path(path)), read, "{path:?}");
+        assert_eq!(
+            world.err(conn, OpCode::GET_ALL_CHILDREN_NUMBER, &super::path(path)),
+            read,
+            "{path:?}"
+        );
     }
 }
 
@@ -90,7 +97,11 @@ fn without_read_permission_reads_are_refused() {
     for op in reads {
         assert_eq!(world.err(conn, op, &path_watch("/s", true)), -102, "{op:?}");
     }
-    assert_eq!(world.front.report().watches, crate::watch::Counts::default(), "a refused read sets no watch");
+    assert_eq!(
+        world.front.report().watches,
+        crate::watch::Counts::default(),
+        "a refused read sets no watch"
+    );
     assert_eq!(world.err(conn, OpCode::GET_ACL, &path("/s")), -102);
     assert_eq!(world.err(conn, OpCode::GET_ALL_CHILDREN_NUMBER, &path("/s")), -102);
     assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))), 0);
@@ -120,7 +131,11 @@ fn get_ephemerals_shows_this_sessions_by_prefix() {
         assert_eq!(world.err(conn, OpCode::CREATE, &create(path, b"", &[Acl::open()], 1)), 0);
     }
     for all in ["", " ", "/"] {
-        assert_eq!(world.ask(conn, OpCode::GET_EPHEMERALS, &path(all)).names(), ["/r1", "/r2", "/s"], "{all:?}");
+        assert_eq!(
+            world.ask(conn, OpCode::GET_EPHEMERALS, &path(all)).names(),
+            ["/r1", "/r2", "/s"],
+            "{all:?}"
+        );
     }
     let null = record(|writer| writer.i32(-1));
     assert_eq!(world.ask(conn, OpCode::GET_EPHEMERALS, &null).names().len(), 3);
@@ -166,7 +181,9 @@ fn multi_read_goes_on_behind_an_error() {
     let got = world.ask(conn, OpCode::MULTI_READ, &multi(&ops));
     assert_eq!((got.err, got.zxid), (0, 2));
     let mut reader = Reader::new(&got.body);
-    let head = |reader: &mut Reader<'_>| (reader.i32().unwrap(), reader.bool().unwrap(), reader.i32().unwrap());
+    let head = |reader: &mut Reader<'_>| {
+        (reader.i32().unwrap(), reader.bool().unwrap(), reader.i32().unwrap())
+    };
     assert_eq!(head(&mut reader), (4, false, 0));
     assert_eq!(reader.buffer(), Ok(Some(&b"d"[..])));
     assert_eq!(Stat::read(&mut reader).unwrap().czxid, 2);
@@ -190,8 +207,11 @@ fn multi_read_empty_mixed_or_of_writes() {
     assert_eq!((got.err, got.body.len()), (-5, 0));
     let got = world.ask(conn, OpCode::MULTI_READ, &multi(&[write]));
     assert_eq!((got.err, &got.body), (-5, &end));
-    let got =
-        world.ask(conn, OpCode::MULTI_READ, &multi(&[read.clone(), (OpCode::GET_DATA, vec![255, 255, 255, 255, 0])]));
+    let got = world.ask(
+        conn,
+        OpCode::MULTI_READ,
+        &multi(&[read.clone(), (OpCode::GET_DATA, vec![255, 255, 255, 255, 0])]),
+    );
     assert_eq!(got.err, -5);
     let got = world.ask(conn, OpCode::MULTI_READ, &multi(&[read])[..12]);
     assert_eq!((got.err, got.body.len()), (-5, 0), "no end header");

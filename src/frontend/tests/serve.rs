@@ -65,7 +65,11 @@ fn a_read_that_waited_does_not_watch_into_the_past() {
     // One batch: the reply that lets the read go on stands before the event of the later write.
     world.commit(9);
     let got = world.got(conn);
-    assert_eq!(got.iter().map(|got| got.xid).collect::<Vec<_>>(), [1, 2], "no event for data already shown");
+    assert_eq!(
+        got.iter().map(|got| got.xid).collect::<Vec<_>>(),
+        [1, 2],
+        "no event for data already shown"
+    );
     assert_eq!(got[1].data(), Some(b"new".to_vec()));
     assert_eq!(world.front.report().watches.data, 1);
 }
@@ -97,7 +101,11 @@ fn replies_to_a_closed_connection_are_dropped() {
     world.send(conn, &request(1, OpCode::CREATE, &make("/a")));
     world.front.on_closed(conn);
     assert_eq!(world.front.report().outstanding, 1, "the quorum core has it all the same");
-    world.front.on_accept(ConnId { slot: conn.slot, generation: 8 }, "10.0.0.2:1".parse().unwrap(), world.now);
+    world.front.on_accept(
+        ConnId { slot: conn.slot, generation: 8 },
+        "10.0.0.2:1".parse().unwrap(),
+        world.now,
+    );
     world.commit(9);
     assert_eq!(world.got(conn), []);
     assert!(world.tree.get("/a").is_some());
@@ -128,8 +136,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all writes of its own
-    /// session before it and none after it, and data never comes before its event.
+    /// All sessions write one counter. Replies keep their order, zxids never fall, a read shows all
+    /// writes of its own session before it and none after it, and data never comes before its
+    /// event.
     #[test]
     fn order_holds_for_any_interleaving(steps in steps()) {
         let mut world = World::new();

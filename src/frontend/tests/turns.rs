@@ -81,7 +81,10 @@ fn who_waits_for_the_quorum_core_gets_its_part_of_the_room() {
     world.send(good, &request(7, OpCode::SET_DATA, &set_data("/n", b"good")));
     world.commit(10);
     let waits = world.queue.iter().position(|message| is_of(message, good));
-    assert!(waits.is_some_and(|before| before <= 100), "{waits:?}: the greedy one has taken all the room again");
+    assert!(
+        waits.is_some_and(|before| before <= 100),
+        "{waits:?}: the greedy one has taken all the room again"
+    );
     // New requests do not overtake those that wait.
     world.send(late, &request(8, OpCode::SET_DATA, &set_data("/n", b"late")));
     assert!(!world.queue.iter().any(|message| is_of(message, late)));
@@ -138,7 +141,9 @@ fn connections_are_closed_for_a_reason() {
     ];
     assert_eq!(world.reasons, expected);
     let closed = world.front.report().closed;
-    assert!(CloseReason::ALL.iter().all(|why| closed.of(*why) == u64::from(expected.contains(why))));
+    assert!(
+        CloseReason::ALL.iter().all(|why| closed.of(*why) == u64::from(expected.contains(why)))
+    );
 }
 
 /// A world with a node of many children, made without requests.
@@ -161,7 +166,12 @@ fn make(world: &mut World, path: String, items: &mut Vec<BatchItem>) {
 }
 
 /// Sends a request and gives turns until it is answered; `between` is called after each turn.
-fn in_turns(world: &mut World, conn: ConnId, bytes: &[u8], mut between: impl FnMut(&mut World, usize)) -> (Got, usize) {
+fn in_turns(
+    world: &mut World,
+    conn: ConnId,
+    bytes: &[u8],
+    mut between: impl FnMut(&mut World, usize),
+) -> (Got, usize) {
     let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
     world.front.on_bytes(conn, bytes, &mut hold);
     for turn in 1..1_000 {
@@ -250,12 +260,17 @@ fn many_watches_are_set_in_turns() {
             (0..10_000).for_each(|i| writer.string(&format!("/{list}/{i}")));
         }
     });
-    let (got, turns) = in_turns(&mut world, conn, &request(-8, OpCode::SET_WATCHES, &lists), |world, _| {
-        assert!(is_served_at_once(world, good), "others are served between");
-    });
+    let (got, turns) =
+        in_turns(&mut world, conn, &request(-8, OpCode::SET_WATCHES, &lists), |world, _| {
+            assert!(is_served_at_once(world, good), "others are served between");
+        });
     assert!(turns > 5, "{turns} turns");
     assert_eq!((got.xid, got.err), (-8, 0));
-    assert_eq!(world.front.report().watches.data, 10_000, "only the exist watches stay: nothing else is there");
+    assert_eq!(
+        world.front.report().watches.data,
+        10_000,
+        "only the exist watches stay: nothing else is there"
+    );
 }
 
 fn multi_read(paths: &[String]) -> Vec<u8> {
@@ -339,7 +354,10 @@ fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_ord
     let xids = |got: Vec<Got>| got.iter().map(|got| got.xid).collect::<Vec<_>>();
     assert_eq!(xids(world.got(writer)), [-1, 1]);
     assert_eq!(xids(world.got(last)), [-1, 2]);
-    let told = watchers.iter().filter(|conn| world.sent.get(&conn.slot).is_some_and(|bytes| !bytes.is_empty())).count();
+    let told = watchers
+        .iter()
+        .filter(|conn| world.sent.get(&conn.slot).is_some_and(|bytes| !bytes.is_empty()))
+        .count();
     assert!(told < 200 && world.front.has_work(), "{told} told in the first turn");
     // Its slot is used again: the new one is owed nothing.
     let new = ConnId { slot: gone.slot, generation: 9 };
@@ -349,7 +367,9 @@ fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_ord
     for conn in watchers.iter().filter(|conn| **conn != last && **conn != gone) {
         assert_eq!(xids(world.got(*conn)), [-1]);
     }
-    assert!(world.got(gone).is_empty() && world.got(last).is_empty() && world.got(writer).is_empty());
+    assert!(
+        world.got(gone).is_empty() && world.got(last).is_empty() && world.got(writer).is_empty()
+    );
     assert_eq!(world.front.report().events, 2_000);
 }
 

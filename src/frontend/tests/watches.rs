@@ -12,7 +12,11 @@ fn step(world: &mut World, conn: ConnId, op: OpCode, record: &[u8]) -> Vec<(i32,
     let mut got = world.got(conn);
     let reply = got.pop().unwrap();
     assert_eq!((reply.xid, reply.err), (9, 0), "{op:?}: the reply comes after the events");
-    assert_eq!(got.iter().filter(|got| got.zxid != zxid(world)).count(), 0, "an event carries its zxid");
+    assert_eq!(
+        got.iter().filter(|got| got.zxid != zxid(world)).count(),
+        0,
+        "an event carries its zxid"
+    );
     events(&got)
 }
 
@@ -27,7 +31,11 @@ fn events_come_before_the_reply_of_the_write_that_fired_them() {
     assert_eq!(world.err(conn, OpCode::EXISTS, &path_watch("/a", true)), -101);
     assert_eq!(world.err(conn, OpCode::GET_DATA, &path_watch("/b", true)), -101);
     assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/a")), [(CREATED, "/a".into())]);
-    assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/b")), [], "getData sets no watch on what is absent");
+    assert_eq!(
+        step(&mut world, conn, OpCode::CREATE, &make("/b")),
+        [],
+        "getData sets no watch on what is absent"
+    );
     step(&mut world, conn, OpCode::GET_DATA, &path_watch("/a", true));
     step(&mut world, conn, OpCode::EXISTS, &path_watch("/a", true));
     step(&mut world, conn, OpCode::GET_CHILDREN, &path_watch("/a", true));
@@ -58,7 +66,10 @@ fn persistent_and_recursive_watches() {
     assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/w")), [(CREATED, "/w".into())]);
     let fired = step(&mut world, conn, OpCode::CREATE, &make("/w/y"));
     assert_eq!(fired, [(CREATED, "/w/y".into()), (CHILDREN, "/w".into())]);
-    assert_eq!(step(&mut world, conn, OpCode::SET_DATA, &set_data("/w", b"")), [(CHANGED, "/w".into())]);
+    assert_eq!(
+        step(&mut world, conn, OpCode::SET_DATA, &set_data("/w", b"")),
+        [(CHANGED, "/w".into())]
+    );
     assert_eq!(world.err(conn, OpCode::REMOVE_WATCHES, &path_int("/", 5)), 0);
     let fired = step(&mut world, conn, OpCode::DELETE, &path_int("/w/y", -1));
     assert_eq!(fired, [(CHILDREN, "/w".into())]);
@@ -75,8 +86,13 @@ fn check_and_remove_watches_by_type() {
     let mut world = World::new();
     let conn = world.connect();
     world.ask(conn, OpCode::EXISTS, &path_watch("/absent", true));
-    for (kind, err) in [(1, -121), (2, 0), (3, 0), (4, -121), (5, -121), (0, -5), (6, -5), (-1, -5)] {
-        assert_eq!(world.err(conn, OpCode::CHECK_WATCHES, &path_int("/absent", kind)), err, "type {kind}");
+    for (kind, err) in [(1, -121), (2, 0), (3, 0), (4, -121), (5, -121), (0, -5), (6, -5), (-1, -5)]
+    {
+        assert_eq!(
+            world.err(conn, OpCode::CHECK_WATCHES, &path_int("/absent", kind)),
+            err,
+            "type {kind}"
+        );
     }
     let other = world.connect();
     assert_eq!(world.err(other, OpCode::CHECK_WATCHES, &path_int("/absent", 3)), -121);
@@ -128,7 +144,11 @@ fn set_watches_tells_what_was_missed_in_list_order() {
     let seen = zxid(&world);
     world.create(conn, "/new");
     world.create(conn, "/p/c");
-    let lists = [Some(&["/old", "/new", "/gone", "x"][..]), Some(&["/new", "/later"]), Some(&["/p", "/old", "/gone"])];
+    let lists = [
+        Some(&["/old", "/new", "/gone", "x"][..]),
+        Some(&["/new", "/later"]),
+        Some(&["/p", "/old", "/gone"]),
+    ];
     world.send(conn, &request(-8, OpCode::SET_WATCHES, &set_watches(seen, &lists)));
     let mut got = world.got(conn);
     let reply = got.pop().unwrap();
@@ -144,9 +164,18 @@ fn set_watches_tells_what_was_missed_in_list_order() {
     ];
     assert_eq!(events(&got), want.map(|(kind, path)| (kind, path.to_owned())));
     // What told nothing watches again: /old twice, /later once.
-    assert_eq!(step(&mut world, conn, OpCode::SET_DATA, &set_data("/old", b"")), [(CHANGED, "/old".into())]);
-    assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/old/c")), [(CHILDREN, "/old".into())]);
-    assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/later")), [(CREATED, "/later".into())]);
+    assert_eq!(
+        step(&mut world, conn, OpCode::SET_DATA, &set_data("/old", b"")),
+        [(CHANGED, "/old".into())]
+    );
+    assert_eq!(
+        step(&mut world, conn, OpCode::CREATE, &make("/old/c")),
+        [(CHILDREN, "/old".into())]
+    );
+    assert_eq!(
+        step(&mut world, conn, OpCode::CREATE, &make("/later")),
+        [(CREATED, "/later".into())]
+    );
     assert_eq!(world.front.report().watches, crate::watch::Counts::default());
 }
 
@@ -163,7 +192,9 @@ fn set_watches_2_registers_persistent_ones_and_null_lists_are_malformed() {
     for lists in [[None, none, none], [none, none, None]] {
         assert_eq!(world.err(conn, OpCode::SET_WATCHES, &set_watches(0, &lists)), -5);
     }
-    let negative = [&0i64.to_be_bytes()[..], &(-7i32).to_be_bytes(), &0i32.to_be_bytes(), &0i32.to_be_bytes()].concat();
+    let negative =
+        [&0i64.to_be_bytes()[..], &(-7i32).to_be_bytes(), &0i32.to_be_bytes(), &0i32.to_be_bytes()]
+            .concat();
     assert_eq!(world.err(conn, OpCode::SET_WATCHES, &negative), 0);
 }
 
@@ -188,7 +219,10 @@ fn set_watches_does_what_comes_before_a_null() {
     let reply = got.pop().unwrap();
     assert_eq!((reply.xid, reply.zxid, reply.err), (-8, seen, -5));
     assert_eq!(events(&got), [(DELETED, "/gone".into())]);
-    assert_eq!(step(&mut world, conn, OpCode::SET_DATA, &set_data("/old", b"")), [(CHANGED, "/old".into())]);
+    assert_eq!(
+        step(&mut world, conn, OpCode::SET_DATA, &set_data("/old", b"")),
+        [(CHANGED, "/old".into())]
+    );
     assert_eq!(step(&mut world, conn, OpCode::CREATE, &make("/later")), []);
 }
 

@@ -19,9 +19,14 @@ struct Mode {
 }
 
 impl Prepare<'_> {
-    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number, existence, ephemeral
-    /// parent, quota: in this order.
-    pub(super) fn create(&mut self, op: OpCode, request: &CreateRequest<'_>, record: &Bytes) -> Prepared {
+    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number,
+    /// existence, ephemeral parent, quota: in this order.
+    pub(super) fn create(
+        &mut self,
+        op: OpCode,
+        request: &CreateRequest<'_>,
+        record: &Bytes,
+    ) -> Prepared {
         let mode = self.mode(op, request)?;
         let asked = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(asked)?;
@@ -42,7 +47,10 @@ impl Prepare<'_> {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS.into());
         }
         self.check_quota(&path, request.data.map_or(0, <[u8]>::len) as i64, 1)?;
-        let bytes = RECORD_BYTES_BESIDE + path.len() + request.data.map_or(0, <[u8]>::len) + acl_bytes(&list);
+        let bytes = RECORD_BYTES_BESIDE
+            + path.len()
+            + request.data.map_or(0, <[u8]>::len)
+            + acl_bytes(&list);
         take_bytes(&mut self.bytes_left, bytes)?;
 
         let next_number = number.wrapping_add(1);
@@ -51,7 +59,8 @@ impl Prepare<'_> {
         next_parent.counter = next_number;
         // The tree never lowers a cversion: past 2^31-1 it stands still.
         if next_number > parent.stat.cversion {
-            next_parent.stat = Some(StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat });
+            next_parent.stat =
+                Some(StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat });
         }
         let before = parent.digest;
         self.outstanding.set_digest(parent_path, &mut next_parent, parent.data);
@@ -68,9 +77,17 @@ impl Prepare<'_> {
         self.outstanding.set_digest(&path, &mut node, request.data);
         self.outstanding.put(parent_path, next_parent, before);
         self.outstanding.put(&path, node, 0);
-        let with_stat = op != OpCode::CREATE || !matches!(mode.kind, CreateKind::Persistent | CreateKind::Ephemeral);
+        let with_stat = op != OpCode::CREATE
+            || !matches!(mode.kind, CreateKind::Persistent | CreateKind::Ephemeral);
         let kind = mode.kind;
-        Ok(Txn::Create(CreateTxn { path, data, acl: list, kind, with_stat, parent_cversion: next_number }))
+        Ok(Txn::Create(CreateTxn {
+            path,
+            data,
+            acl: list,
+            kind,
+            with_stat,
+            parent_cversion: next_number,
+        }))
     }
 
     fn mode(&self, op: OpCode, request: &CreateRequest<'_>) -> Result<Mode, ErrorCode> {
@@ -78,7 +95,9 @@ impl Prepare<'_> {
         let sequential = matches!(request.flags, 2 | 3 | 6);
         let kind = match request.flags {
             5 | 6 if !self.config.extended_types => return Err(ErrorCode::UNIMPLEMENTED),
-            5 | 6 if ttl_op && (1..=TTL_MS_MAX).contains(&request.ttl_ms) => CreateKind::Ttl { ttl_ms: request.ttl_ms },
+            5 | 6 if ttl_op && (1..=TTL_MS_MAX).contains(&request.ttl_ms) => {
+                CreateKind::Ttl { ttl_ms: request.ttl_ms }
+            }
             0..=4 if op == OpCode::CREATE_CONTAINER => CreateKind::Container,
             // On op 1 and 15 the flag for a container makes a plain node that stays.
             0 | 2 | 4 if !ttl_op => CreateKind::Persistent,

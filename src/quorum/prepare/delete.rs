@@ -8,7 +8,8 @@ use crate::proto::DeleteRequest;
 use crate::txn::Txn;
 
 impl Prepare<'_> {
-    /// Form of the path, parent, DELETE on it, node, version, children: in this order. The whole path is not checked.
+    /// Form of the path, parent, DELETE on it, node, version, children: in this order. The whole
+    /// path is not checked.
     pub(super) fn delete(&mut self, request: &DeleteRequest<'_>) -> Prepared {
         let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(path)?;
@@ -30,7 +31,8 @@ impl Prepare<'_> {
     /// A container or TTL node that the sweep found due. `None` if it must stay after all.
     pub(in super::super) fn delete_container(&mut self, path: &str) -> Option<Txn> {
         let node = self.outstanding.view(self.tree, path)?;
-        let is_due = matches!(owner_kind(node.stat.ephemeral_owner), Owner::Container | Owner::Ttl(_));
+        let is_due =
+            matches!(owner_kind(node.stat.ephemeral_owner), Owner::Container | Owner::Ttl(_));
         if !is_due || node.children > 0 {
             return None;
         }

@@ -1,7 +1,8 @@
-//! Prepare: a request becomes a transaction, or an error with or without one (`PrepRequestProcessor`).
+//! Prepare: a request becomes a transaction, or an error with or without one
+//! (`PrepRequestProcessor`).
 //!
-//! The order of the checks decides which error a client sees, so it is Apache's, op by op. Nothing here decides when
-//! the transaction is logged or answered.
+//! The order of the checks decides which error a client sees, so it is Apache's, op by op. Nothing
+//! here decides when the transaction is logged or answered.
 
 mod create;
 mod delete;
@@ -77,7 +78,8 @@ impl<'a> Prepare<'a> {
         Self { config, tree, outstanding, header, auth, verdicts, bytes_left }
     }
 
-    /// A client's write; that its session lives has been checked. On an error the overlay is as it was before.
+    /// A client's write; that its session lives has been checked. On an error the overlay is as it
+    /// was before.
     pub(super) fn request(&mut self, op: OpCode, record: &Bytes) -> Prepared {
         let reader = &mut Reader::new(record);
         match op {
@@ -99,14 +101,23 @@ impl<'a> Prepare<'a> {
             reader.string()?;
         }
         reader.i64()?;
-        Ok(if self.config.reconfig { ErrorCode::UNIMPLEMENTED } else { ErrorCode::RECONFIG_DISABLED })
+        Ok(if self.config.reconfig {
+            ErrorCode::UNIMPLEMENTED
+        } else {
+            ErrorCode::RECONFIG_DISABLED
+        })
     }
 
-    /// The list to be stored for the one that was sent. Each `auth` in it becomes all ids that the connection has proven:
-    /// what no record can hold is refused before it takes up memory.
+    /// The list to be stored for the one that was sent. Each `auth` in it becomes all ids that the
+    /// connection has proven: what no record can hold is refused before it takes up memory.
     fn list(&self, request: Option<&[RequestAcl<'_>]>) -> Result<Vec<Acl>, Refusal> {
-        let proven: usize = self.auth.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
-        let auths = request.unwrap_or_default().iter().filter(|acl| acl.scheme.as_deref() == Some("auth")).count();
+        let proven: usize =
+            self.auth.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
+        let auths = request
+            .unwrap_or_default()
+            .iter()
+            .filter(|acl| acl.scheme.as_deref() == Some("auth"))
+            .count();
         if auths.saturating_mul(proven) > self.config.record_bytes_max {
             return Err(Refusal::Unlogged(ErrorCode::MARSHALLING_ERROR));
         }
@@ -117,7 +128,8 @@ impl<'a> Prepare<'a> {
         match view.acl() {
             None => Ok(()),
             Some(list) => {
-                let permits = self.verdicts.borrow_mut().permits(&self.config.acl, list, perm, self.auth);
+                let permits =
+                    self.verdicts.borrow_mut().permits(&self.config.acl, list, perm, self.auth);
                 if permits { Ok(()) } else { Err(ErrorCode::NO_AUTH) }
             }
         }
@@ -126,10 +138,15 @@ impl<'a> Prepare<'a> {
 
 /// The version after a change that asks for `asked`; -1 asks for any.
 fn next_version(current: i32, asked: i32) -> Result<i32, ErrorCode> {
-    if asked == -1 || asked == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BAD_VERSION) }
+    if asked == -1 || asked == current {
+        Ok(current.wrapping_add(1))
+    } else {
+        Err(ErrorCode::BAD_VERSION)
+    }
 }
 
-/// The parent of a path that create or delete names, "" for the root; the rest of the path is not looked at.
+/// The parent of a path that create or delete names, "" for the root; the rest of the path is not
+/// looked at.
 fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     match path.rsplit_once('/') {
         Some((parent, _)) if !path.contains('\0') => Ok(parent),
@@ -137,7 +154,8 @@ fn parent_of(path: &str) -> Result<&str, ErrorCode> {
     }
 }
 
-/// Takes what a record needs out of what is left: a record that no reader would take back must not get into the log.
+/// Takes what a record needs out of what is left: a record that no reader would take back must not
+/// get into the log.
 fn take_bytes(left: &mut usize, bytes: usize) -> Result<(), Refusal> {
     *left = left.checked_sub(bytes).ok_or(Refusal::Unlogged(ErrorCode::MARSHALLING_ERROR))?;
     Ok(())

@@ -9,8 +9,9 @@ use crate::proto::{CreateRequest, MultiOp, read_multi};
 use crate::txn::Txn;
 
 impl Prepare<'_> {
-    /// Later operations see what earlier ones change. When one fails the multi is logged all the same: what stands
-    /// before the failure as it was prepared, the failure with its code, the rest with RUNTIME_INCONSISTENCY.
+    /// Later operations see what earlier ones change. When one fails the multi is logged all the
+    /// same: what stands before the failure as it was prepared, the failure with its code, the rest
+    /// with RUNTIME_INCONSISTENCY.
     pub(super) fn multi(&mut self, record: &Bytes) -> Prepared {
         let ops = decode(record)?;
         self.outstanding.begin_multi();
@@ -21,7 +22,9 @@ impl Prepare<'_> {
                 Err(Refusal::Failed(err)) if err != ErrorCode::MARSHALLING_ERROR => {
                     self.outstanding.roll_back();
                     txns.push(Txn::Error(err));
-                    txns.extend(ops[at + 1..].iter().map(|_| Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY)));
+                    txns.extend(
+                        ops[at + 1..].iter().map(|_| Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY)),
+                    );
                     return Ok(Txn::Multi(txns));
                 }
                 Err(whole) => {
@@ -40,13 +43,15 @@ impl Prepare<'_> {
             MultiOp::Delete(request) => self.delete(request),
             MultiOp::SetData(request) => self.set_data(request, record),
             MultiOp::Check(request) => self.check(request),
-            MultiOp::GetData(_) | MultiOp::GetChildren(_) => Err(ErrorCode::MARSHALLING_ERROR.into()),
+            MultiOp::GetData(_) | MultiOp::GetChildren(_) => {
+                Err(ErrorCode::MARSHALLING_ERROR.into())
+            }
         }
     }
 }
 
-/// The whole list. Whatever is wrong with it fails the request as a whole and uses up a zxid; a null ACL list, which
-/// Apache's reader stumbles over, does not.
+/// The whole list. Whatever is wrong with it fails the request as a whole and uses up a zxid; a
+/// null ACL list, which Apache's reader stumbles over, does not.
 fn decode(record: &Bytes) -> Result<Vec<MultiOp<'_>>, Refusal> {
     let undecodable = Refusal::Failed(ErrorCode::MARSHALLING_ERROR);
     let reader = &mut Reader::new(record);

@@ -16,10 +16,10 @@ pub(in super::super) struct Closing {
 }
 
 impl Prepare<'_> {
-    /// Removes the session's ephemerals, those still to be made included. A closeSession cannot be refused: where
-    /// the list of them would grow too long for the log it is cut, and every server removes the rest from its own
-    /// list. One with very many departs: they are not listed, as by an Apache with
-    /// `closeSessionTxn.enabled=false`, and go together when it is applied.
+    /// Removes the session's ephemerals, those still to be made included. A closeSession cannot be
+    /// refused: where the list of them would grow too long for the log it is cut, and every server
+    /// removes the rest from its own list. One with very many departs: they are not listed, as by
+    /// an Apache with `closeSessionTxn.enabled=false`, and go together when it is applied.
     pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {
         if self.outstanding.depart(self.tree, session, self.header.zxid) {
             let txn = Txn::CloseSession { paths: None };
@@ -36,12 +36,18 @@ impl Prepare<'_> {
         }
         let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
-        while let Some(rest) = paths.get(fitting).and_then(|path| left.checked_sub(4 + path.len())) {
+        while let Some(rest) = paths.get(fitting).and_then(|path| left.checked_sub(4 + path.len()))
+        {
             left = rest;
             fitting += 1;
         }
         let names_all_paths = fitting == paths.len();
         paths.truncate(fitting);
-        Closing { txn: Txn::CloseSession { paths: Some(paths) }, names_all_paths, departs: false, nodes }
+        Closing {
+            txn: Txn::CloseSession { paths: Some(paths) },
+            names_all_paths,
+            departs: false,
+            nodes,
+        }
     }
 }

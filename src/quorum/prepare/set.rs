@@ -61,16 +61,21 @@ impl Prepare<'_> {
         Ok(Txn::Check { path: path.into(), version })
     }
 
-    /// Whether `path` may grow by these bytes and nodes (`enforceQuota`). Only hard limits refuse; what is used up
-    /// is read from the tree alone, as Apache does it.
+    /// Whether `path` may grow by these bytes and nodes (`enforceQuota`). Only hard limits refuse;
+    /// what is used up is read from the tree alone, as Apache does it.
     pub(super) fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
         if !self.config.enforce_quota || mutant!(QuotaIgnored) {
             return Ok(());
         }
         let Some(root) = self.tree.quota_root(path) else { return Ok(()) };
-        let (Some(limits), Some(used)) = (self.track(root, LIMITS), self.track(root, STATS)) else { return Ok(()) };
-        let exceeds = |limit: i64, used: i64, more: i64| more != 0 && limit > -1 && used.saturating_add(more) > limit;
-        if exceeds(limits.count_hard_limit(), used.count, count) || exceeds(limits.byte_hard_limit(), used.bytes, bytes)
+        let (Some(limits), Some(used)) = (self.track(root, LIMITS), self.track(root, STATS)) else {
+            return Ok(());
+        };
+        let exceeds = |limit: i64, used: i64, more: i64| {
+            more != 0 && limit > -1 && used.saturating_add(more) > limit
+        };
+        if exceeds(limits.count_hard_limit(), used.count, count)
+            || exceeds(limits.byte_hard_limit(), used.bytes, bytes)
         {
             return Err(ErrorCode::QUOTA_EXCEEDED);
         }

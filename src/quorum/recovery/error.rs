@@ -1,4 +1,5 @@
-//! Why a server can not start from its files. Every text names the file, where in it, the zxid and what to do.
+//! Why a server cannot start from its files. Every text names the file, where in it, the zxid and
+//! what to do.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +31,7 @@ pub enum RecoveryError {
     SnapshotInLogDir { file: String },
     /// A record that was whole once is not any more.
     Corrupt { file: String, offset: u64, last: Zxid, why: Damage },
-    /// A record that is whole can not be read.
+    /// A record that is whole cannot be read.
     Unreadable { file: String, offset: u64, zxid: Zxid, why: TxnError },
     /// Transactions are missing between `last` and `found`.
     Gap { file: String, offset: u64, last: Zxid, found: Zxid },
@@ -58,60 +59,66 @@ impl fmt::Display for RecoveryError {
             Self::Storage(error) => error.fmt(f),
             Self::Read { file, offset, error } => write!(
                 f,
-                "{file} cannot be read at offset {offset}: {error}. The disk may be failing: see dmesg, copy the data \
-                 directory to another disk (ddrescue), or bring the file back from a backup; in an ensemble, move the \
-                 data directory aside and start empty"
+                "{file} cannot be read at offset {offset}: {error}. The disk may be failing: see \
+                 dmesg, copy the data directory to another disk (ddrescue), or bring the file \
+                 back from a backup; in an ensemble, move the data directory aside and start empty"
             ),
-            Self::Stopped => write!(f, "told to stop before the data was recovered; nothing was changed"),
+            Self::Stopped => {
+                write!(f, "told to stop before the data was recovered; nothing was changed")
+            }
             Self::LogsOnly { file } => write!(
                 f,
-                "there is the log file {file} but no snapshot: the data directory is not complete. Bring back the \
-                 snapshots; if the data was written by ZooKeeper 3.4, which may run without any, start once with \
-                 snapshot.trust.empty=true"
+                "there is the log file {file} but no snapshot: the data directory is not \
+                 complete. Bring back the snapshots; if the data was written by ZooKeeper 3.4, \
+                 which may run without any, start once with snapshot.trust.empty=true"
             ),
             Self::NoWholeSnapshot(rejected) => no_whole_snapshot(f, rejected),
             Self::LogInSnapshotDir { file } => write!(
                 f,
-                "dataDir holds the log file {file} although dataLogDir is another directory: set dataLogDir to where \
-                 the logs are, or move all log.* files into its {VERSION_2}"
+                "dataDir holds the log file {file} although dataLogDir is another directory: set \
+                 dataLogDir to where the logs are, or move all log.* files into its {VERSION_2}"
             ),
             Self::SnapshotInLogDir { file } => write!(
                 f,
-                "dataLogDir holds the snapshot {file} although dataDir is another directory: set dataDir to where the \
-                 snapshots are, or move all snapshot.* files into its {VERSION_2}"
+                "dataLogDir holds the snapshot {file} although dataDir is another directory: set \
+                 dataDir to where the snapshots are, or move all snapshot.* files into its \
+                 {VERSION_2}"
             ),
             Self::Corrupt { file, offset, last, why } => write!(
                 f,
-                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind it were \
-                 acknowledged, so it is not cut. Bring the file back from a backup; in an ensemble, move the data \
-                 directory aside and start empty; to give up what is behind zxid {last}: ringkeeper tools cut {file} \
-                 {offset}"
+                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind \
+                 it were acknowledged, so it is not cut. Bring the file back from a backup; in an \
+                 ensemble, move the data directory aside and start empty; to give up what is \
+                 behind zxid {last}: ringkeeper tools cut {file} {offset}"
             ),
             Self::Unreadable { file, offset, zxid, why } => write!(
                 f,
-                "{file}: the record of zxid {zxid} at offset {offset} can not be read: {why}. Its checksum is right, \
-                 so another version of the software wrote it: start with that version"
+                "{file}: the record of zxid {zxid} at offset {offset} cannot be read: {why}. Its \
+                 checksum is right, so another version of the software wrote it: start with that \
+                 version"
             ),
             Self::Gap { file, offset, last, found } => write!(
                 f,
-                "{file}: the record at offset {offset} has zxid {found}, but the one before it is {last}: \
-                 transactions are missing. Bring back the log files or the snapshot between the two; in an ensemble, \
-                 move the data directory aside and start empty"
+                "{file}: the record at offset {offset} has zxid {found}, but the one before it is \
+                 {last}: transactions are missing. Bring back the log files or the snapshot \
+                 between the two; in an ensemble, move the data directory aside and start empty"
             ),
             Self::OutOfOrder { file, offset, last, found } => write!(
                 f,
-                "{file}: the record at offset {offset} has zxid {found}, lower than {last} before it: the file was \
-                 put together from others. Bring it back from a backup, or move it away if it does not belong here"
+                "{file}: the record at offset {offset} has zxid {found}, lower than {last} before \
+                 it: the file was put together from others. Bring it back from a backup, or move \
+                 it away if it does not belong here"
             ),
             Self::Behind { snapshot, why, last } => write!(
                 f,
-                "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: transactions are \
-                 missing. Bring back the logs or the snapshot; if it never belonged here, move it away"
+                "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: \
+                 transactions are missing. Bring back the logs or the snapshot; if it never \
+                 belonged here, move it away"
             ),
             Self::TtlNode { path } => write!(
                 f,
-                "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is not stored with the \
-                 data. Start with extendedTypesEnabled=true"
+                "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is \
+                 not stored with the data. Start with extendedTypesEnabled=true"
             ),
         }
     }
@@ -133,7 +140,11 @@ fn no_whole_snapshot(f: &mut fmt::Formatter<'_>, rejected: &[(String, String)]) 
     for (name, why) in rejected.iter().take(NAMED_MAX) {
         write!(f, " {name}: {why};")?;
     }
-    write!(f, " {} in all. Bring one back from a backup together with the logs since then", rejected.len())
+    write!(
+        f,
+        " {} in all. Bring one back from a backup together with the logs since then",
+        rejected.len()
+    )
 }
 
 /// Why one snapshot is not used.

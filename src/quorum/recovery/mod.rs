@@ -1,16 +1,20 @@
-//! From what a disk holds to the tree it means: the newest whole snapshot and every transaction after it.
+//! From what a disk holds to the tree it means: the newest whole snapshot and every transaction
+//! after it.
 //!
-//! It is one function over a [`Storage`], the same for real directories and for the simulated disk. The rules:
+//! It is one function over a [`Storage`], the same for real directories and for the simulated disk.
+//! The rules:
 //!
-//! * A start loses nothing silently. A record that once was whole and no longer is, a hole in the order of zxids, a
-//!   snapshot whose transactions are nowhere: each stops the start with a message that names file, offset, zxid and remedy.
-//! * Only the newest log file's torn tail is cut, and only once everything else has proven right; what is cut was
-//!   never acknowledged ([`crate::txnlog`] says how that is told).
+//! * A start loses nothing silently. A record that once was whole and no longer is, a hole in the
+//!   order of zxids, a snapshot whose transactions are nowhere: each stops the start with a message
+//!   that names file, offset, zxid and remedy.
+//! * Only the newest log file's torn tail is cut, and only once everything else has proven right;
+//!   what is cut was never acknowledged ([`crate::txnlog`] says how that is told).
 //! * What is believed is made durable before it is shown to anybody: each file that was replayed is
 //!   written anew from where no tail mark proves it. `settle` says why and what that costs.
 //! * A name that ends in `.tmp` belongs to a file that nobody has finished: it is passed over.
-//! * Within an epoch each zxid is one more than the one before; an epoch starts at counter 1. (Apache gives a write that it
-//!   cannot decode the zxid of the one before: such a repetition is taken.)
+//! * Within an epoch each zxid is one more than the one before; an epoch starts at counter 1.
+//!   (Apache gives a write that it cannot decode the zxid of the one before: such a repetition is
+//!   taken.)
 //! * An older snapshot is used only if the log leads from it to where the newer one was.
 
 mod error;
@@ -56,9 +60,9 @@ pub trait Storage {
     fn list(&mut self, dir: Dir) -> Result<Vec<String>, Self::Error>;
     /// Opens a file for reading.
     fn open(&mut self, dir: Dir, name: &str) -> Result<Self::File, Self::Error>;
-    /// Makes a file that is believed durable: cuts it to `anew.end` bytes, unless it is to keep what
-    /// follows them, writes the bytes of `anew` once more, flushes, and only then puts `mark` after
-    /// them and flushes that.
+    /// Makes a file that is believed durable: cuts it to `anew.end` bytes, unless it is to keep
+    /// what follows them, writes the bytes of `anew` once more, flushes, and only then puts `mark`
+    /// after them and flushes that.
     fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Self::Error>;
     /// Removes the file, durably once the directory is synced.
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), Self::Error>;
@@ -84,9 +88,11 @@ pub struct Settling {
 /// The assumptions that recovery may make.
 #[derive(Clone, Copy, Debug)]
 pub struct RecoverySettings {
-    /// `snapshot.trust.empty`: logs without any snapshot are replayed from the empty tree (data of 3.4).
+    /// `snapshot.trust.empty`: logs without any snapshot are replayed from the empty tree (data of
+    /// 3.4).
     pub trust_empty: bool,
-    /// `extendedTypesEnabled`: without it, data with TTL nodes is refused, as Apache would take them for dead ephemerals.
+    /// `extendedTypesEnabled`: without it, data with TTL nodes is refused, as Apache would take
+    /// them for dead ephemerals.
     pub extended_types: bool,
     /// `digest.enabled`: compare the tree with the digests in log and snapshot.
     pub check_digests: bool,
@@ -112,10 +118,12 @@ pub struct Recovered {
 /// The findings and actions, for the start's banner and log.
 #[derive(Debug, Default)]
 pub struct RecoveryReport {
-    /// The snapshot that was loaded; none in an empty directory, or with `snapshot.trust.empty`. A snapshot must then be made
-    /// durable before the first write is acknowledged: logs without one are not started from.
+    /// The snapshot that was loaded; none in an empty directory, or with `snapshot.trust.empty`. A
+    /// snapshot must then be made durable before the first write is acknowledged: logs without one
+    /// are not started from.
     pub snapshot: Option<String>,
-    /// Snapshots that are not whole, newest first, and why: normal for one that a crash has interrupted.
+    /// Snapshots that are not whole, newest first, and why: normal for one that a crash has
+    /// interrupted.
     pub rejected: Vec<(String, String)>,
     /// Log files that were read.
     pub log_files: usize,
@@ -127,7 +135,8 @@ pub struct RecoveryReport {
     pub bytes_anew: u64,
     /// Unfinished files that were passed over.
     pub passed_over: Vec<String>,
-    /// Records, and snapshots, after which the tree's digest was another than the one stored with them.
+    /// Records, and snapshots, after which the tree's digest was another than the one stored with
+    /// them.
     pub digest_mismatches: u64,
     /// The first of them.
     pub first_mismatch: Option<Zxid>,
@@ -148,14 +157,21 @@ pub struct Cut {
 }
 
 /// Recovers a server from its files.
-pub fn recover<S: Storage>(storage: &mut S, settings: &RecoverySettings) -> Result<Recovered, RecoveryError> {
+pub fn recover<S: Storage>(
+    storage: &mut S,
+    settings: &RecoverySettings,
+) -> Result<Recovered, RecoveryError> {
     let logs = list_logs(storage)?;
     let mut report = RecoveryReport::default();
     let start = match snapshots::newest(storage, settings, &mut report)? {
         Some(start) => start,
-        None if !report.rejected.is_empty() => return Err(RecoveryError::NoWholeSnapshot(report.rejected)),
+        None if !report.rejected.is_empty() => {
+            return Err(RecoveryError::NoWholeSnapshot(report.rejected));
+        }
         None => match logs.first() {
-            Some(log) if !settings.trust_empty => return Err(RecoveryError::LogsOnly { file: log.name.clone() }),
+            Some(log) if !settings.trust_empty => {
+                return Err(RecoveryError::LogsOnly { file: log.name.clone() });
+            }
             _ => snapshots::Start::empty(settings.seed),
         },
     };
@@ -181,15 +197,20 @@ fn is_unfinished(name: &str) -> bool {
     name.ends_with(".tmp")
 }
 
-/// The log files in the order of their zxids, once neither directory holds what belongs into the other.
+/// The log files in the order of their zxids, once neither directory holds what belongs into the
+/// other.
 fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError> {
     let names = storage.list(Dir::Logs).map_err(RecoveryError::storage)?;
     if !storage.is_one_dir() {
-        if let Some(name) = names.iter().find(|name| name.starts_with("snapshot.") && !is_unfinished(name)) {
+        if let Some(name) =
+            names.iter().find(|name| name.starts_with("snapshot.") && !is_unfinished(name))
+        {
             return Err(RecoveryError::SnapshotInLogDir { file: name.clone() });
         }
         let others = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
-        if let Some(name) = others.iter().find(|name| name.starts_with("log.") && !is_unfinished(name)) {
+        if let Some(name) =
+            others.iter().find(|name| name.starts_with("log.") && !is_unfinished(name))
+        {
             return Err(RecoveryError::LogInSnapshotDir { file: name.clone() });
         }
     }
@@ -201,8 +222,8 @@ fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError>
     Ok(logs)
 }
 
-/// Removes ephemerals whose session is not in the session table, without a transaction, as a standalone Apache does after
-/// every load.
+/// Removes ephemerals whose session is not in the session table, without a transaction, as a
+/// standalone Apache does after every load.
 fn remove_orphans(tree: &mut Tree, report: &mut RecoveryReport) {
     let before = tree.ephemeral_count();
     let zxid = tree.last_zxid();

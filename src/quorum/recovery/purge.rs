@@ -10,25 +10,30 @@ use super::Dir;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
     pub name: String,
-    /// It is durable and was read back to its last seal. Apache counts what it has only named (ZOOKEEPER-3231).
+    /// It is durable and was read back to its last seal. Apache counts what it has only named
+    /// (ZOOKEEPER-3231).
     pub verified: bool,
 }
 
-/// What may be removed, in this order, so that the `keep` newest verified snapshots stay usable: older snapshots, then logs of
-/// which no record lies after the oldest that is kept. With fewer than `keep` verified ones, what is older than
-/// the oldest of them; without any, nothing. `keep` is at least 1.
+/// What may be removed, in this order, so that the `keep` newest verified snapshots stay usable:
+/// older snapshots, then logs of which no record lies after the oldest that is kept. With fewer
+/// than `keep` verified ones, what is older than the oldest of them; without any, nothing. `keep`
+/// is at least 1.
 pub fn superseded(snapshots: &[SnapshotFile], logs: &[String], keep: usize) -> Vec<(Dir, String)> {
     let zxid_of = |file: &SnapshotFile| FileName::parse(&file.name).map(|name| name.zxid);
-    let mut verified: Vec<Zxid> = snapshots.iter().filter(|file| file.verified).filter_map(zxid_of).collect();
+    let mut verified: Vec<Zxid> =
+        snapshots.iter().filter(|file| file.verified).filter_map(zxid_of).collect();
     verified.sort_unstable_by(|a, b| b.cmp(a));
     verified.dedup();
     verified.truncate(keep.max(1));
     let Some(&oldest) = verified.last() else { return Vec::new() };
 
-    let mut old: Vec<_> = snapshots.iter().filter_map(|file| Some((zxid_of(file)?, &file.name))).collect();
+    let mut old: Vec<_> =
+        snapshots.iter().filter_map(|file| Some((zxid_of(file)?, &file.name))).collect();
     old.retain(|(zxid, _)| *zxid < oldest);
     old.sort_unstable();
-    let mut old_logs: Vec<_> = logs.iter().filter_map(|name| Some((zxid_of_name(name)?, name))).collect();
+    let mut old_logs: Vec<_> =
+        logs.iter().filter_map(|name| Some((zxid_of_name(name)?, name))).collect();
     old_logs.retain(|(zxid, _)| *zxid >= Zxid::ZERO);
     // The newest log that starts at or before the snapshot may go on after it.
     let needed = old_logs.iter().map(|(zxid, _)| *zxid).filter(|zxid| *zxid <= oldest).max();
@@ -44,7 +49,10 @@ mod tests {
     use super::*;
 
     fn files(snapshots: &[(&str, bool)]) -> Vec<SnapshotFile> {
-        snapshots.iter().map(|(name, verified)| SnapshotFile { name: (*name).into(), verified: *verified }).collect()
+        snapshots
+            .iter()
+            .map(|(name, verified)| SnapshotFile { name: (*name).into(), verified: *verified })
+            .collect()
     }
 
     fn removed(snapshots: &[(&str, bool)], logs: &[&str], keep: usize) -> Vec<String> {
@@ -54,11 +62,19 @@ mod tests {
 
     #[test]
     fn only_verified_snapshots_count() {
-        let snapshots = [("snapshot.10", true), ("snapshot.20", true), ("snapshot.30", true), ("snapshot.40", false)];
+        let snapshots = [
+            ("snapshot.10", true),
+            ("snapshot.20", true),
+            ("snapshot.30", true),
+            ("snapshot.40", false),
+        ];
         let logs = ["log.1", "log.11", "log.21", "log.31", "log.41"];
         assert_eq!(removed(&snapshots, &logs, 3), [""; 0]);
         assert_eq!(removed(&snapshots, &logs, 2), ["snapshot.10", "log.1"]);
-        assert_eq!(removed(&snapshots, &logs, 1), ["snapshot.10", "snapshot.20", "log.1", "log.11"]);
+        assert_eq!(
+            removed(&snapshots, &logs, 1),
+            ["snapshot.10", "snapshot.20", "log.1", "log.11"]
+        );
         assert_eq!(removed(&[("snapshot.10", false), ("snapshot.20", false)], &logs, 1), [""; 0]);
     }
 
@@ -71,6 +87,9 @@ mod tests {
 
     #[test]
     fn what_has_no_number_stays() {
-        assert_eq!(removed(&[("snapshot.10.gz", true), ("snapshot.x", true)], &["log.x", "log.5"], 1), [""; 0]);
+        assert_eq!(
+            removed(&[("snapshot.10.gz", true), ("snapshot.x", true)], &["log.x", "log.5"], 1),
+            [""; 0]
+        );
     }
 }

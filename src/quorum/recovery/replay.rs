@@ -23,7 +23,11 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(start: Start, settings: &'a RecoverySettings, report: &'a mut RecoveryReport) -> Self {
+    pub(super) fn new(
+        start: Start,
+        settings: &'a RecoverySettings,
+        report: &'a mut RecoveryReport,
+    ) -> Self {
         let Start { tree, zxid, expected, has_ttl } = start;
         let mut replay = Self { tree, base: zxid, last: zxid, expected, has_ttl, settings, report };
         replay.check_snapshot_digest();
@@ -38,7 +42,9 @@ impl<'a> Replay<'a> {
     ) -> Result<Vec<Believed>, RecoveryError> {
         let first = logs.partition_point(|log| log.zxid <= self.base).saturating_sub(1);
         // Other files of the same zxid (copies with a suffix) are read with the first of them.
-        let start = logs.get(first).map_or(first, |log| logs.partition_point(|other| other.zxid < log.zxid));
+        let start = logs
+            .get(first)
+            .map_or(first, |log| logs.partition_point(|other| other.zxid < log.zxid));
         let mut believed = Vec::new();
         for log in &logs[start..] {
             let file = storage.open(Dir::Logs, &log.name).map_err(RecoveryError::storage)?;
@@ -49,10 +55,12 @@ impl<'a> Replay<'a> {
         Ok(believed)
     }
 
-    /// The tree, if it has everything that the snapshots promise and nothing that the settings forbid.
+    /// The tree, if it has everything that the snapshots promise and nothing that the settings
+    /// forbid.
     pub(super) fn finish(mut self) -> Result<Tree, RecoveryError> {
         for (name, why) in &self.report.rejected {
-            let promised = crate::snapshot::FileName::parse(name).map_or(Zxid::ZERO, |file| file.zxid);
+            let promised =
+                crate::snapshot::FileName::parse(name).map_or(Zxid::ZERO, |file| file.zxid);
             if promised > self.last {
                 let (snapshot, why) = (name.clone(), why.clone());
                 return Err(RecoveryError::Behind { snapshot, why, last: self.last });
@@ -77,7 +85,8 @@ impl<'a> Replay<'a> {
     ) -> Result<Believed, RecoveryError> {
         let unreadable = |error| RecoveryError::read(&log.name, error);
         let mut scanner = Scanner::new(file);
-        // Records that the snapshot or the files before hold already stand at the front of a file only.
+        // Records that the snapshot or the files before hold already stand at the front of a file
+        // only.
         let mut is_new = false;
         let mut read = 0_u64;
         while let Some(entry) = scanner.next_entry().map_err(unreadable)? {
@@ -92,23 +101,30 @@ impl<'a> Replay<'a> {
             self.check_order(log, entry.offset, entry.zxid)?;
             self.apply(log, &entry)?;
         }
-        // A file gets its name from a record that follows the one before: without records it still tells of a gap.
+        // A file gets its name from a record that follows the one before: without records it still
+        // tells of a gap.
         if read == 0 && log.zxid > self.last {
             self.check_order(log, 0, log.zxid)?;
         }
         let end = scanner.end().map_err(unreadable)?;
         if let ScanEnd::Corrupt { offset, why } = end {
-            return Err(RecoveryError::Corrupt { file: log.name.clone(), offset, last: self.last, why });
+            return Err(RecoveryError::Corrupt {
+                file: log.name.clone(),
+                offset,
+                last: self.last,
+                why,
+            });
         }
-        // In any other file a torn tail is what an Apache leaves that dies and starts anew; that nothing is missing
-        // shows when the next file's first record follows.
+        // In any other file a torn tail is what an Apache leaves that dies and starts anew; that
+        // nothing is missing shows when the next file's first record follows.
         let (file, durable, nonce) = (log.name.clone(), scanner.durable(), scanner.nonce());
         Ok(Believed { file, end, durable, nonce, file_bytes: scanner.bytes(), is_last })
     }
 
     /// Whether `zxid` may follow the last one.
     fn check_order(&self, log: &LogFile, offset: u64, zxid: Zxid) -> Result<(), RecoveryError> {
-        let follows = zxid == self.last.next() || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
+        let follows =
+            zxid == self.last.next() || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
         if follows || zxid == self.last {
             return Ok(());
         }
@@ -135,7 +151,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The digest after a record counts only once the zxid is reached at which a fuzzy snapshot was complete.
+    /// The digest after a record counts only once the zxid is reached at which a fuzzy snapshot was
+    /// complete.
     fn check_digest(&mut self, record: &LogRecord) {
         if self.expected.is_some() {
             self.check_snapshot_digest();

@@ -9,8 +9,8 @@
 //! sector what the disk had or what the page cache had, which is no worse than before.
 //!
 //! Not all of a file must be written anew. A tail mark of ours is written only after a flush has
-//! told the server that all that the mark claims is on the disk; nobody else can write one, as it is
-//! sealed with the file's nonce. Bytes before that offset are never stored to again, so that no
+//! told the server that all that the mark claims is on the disk; nobody else can write one, as it
+//! is sealed with the file's nonce. Bytes before that offset are never stored to again, so that no
 //! later write-back can lose them. Hence what lies before the offset is proven by the mark, no
 //! matter whether the mark itself was read from the disk or from the page cache.
 //!
@@ -20,8 +20,8 @@
 //! disk. That is bounded by what Apache writes between two snapshots (`snapSizeLimitInKb`, 4 GiB)
 //! and is over with the first snapshot of ours. Memory is one piece.
 //!
-//! A snapshot needs no rewriting: ours gets its name only after its flush has succeeded. Those of an
-//! Apache server are not flushed at all, so the shell flushes the one that is taken and reads it
+//! A snapshot needs no rewriting: ours gets its name only after its flush has succeeded. Those of
+//! an Apache server are not flushed at all, so the shell flushes the one that is taken and reads it
 //! around the page cache where the file system can do that.
 
 use crate::txnlog::{FILE_HEADER_BYTES, Nonce, ScanEnd, closing_mark};
@@ -63,10 +63,15 @@ pub(super) fn settle<S: Storage>(
 
 impl Believed {
     /// True if the file was changed.
-    fn settle<S: Storage>(self, storage: &mut S, report: &mut RecoveryReport) -> Result<bool, RecoveryError> {
+    fn settle<S: Storage>(
+        self,
+        storage: &mut S,
+        report: &mut RecoveryReport,
+    ) -> Result<bool, RecoveryError> {
         let cut = match self.end {
             ScanEnd::TornTail { offset, why } if self.is_last => {
-                let (file, why, removed) = (self.file.clone(), why.to_string(), offset < FILE_HEADER_BYTES as u64);
+                let (file, why, removed) =
+                    (self.file.clone(), why.to_string(), offset < FILE_HEADER_BYTES as u64);
                 Some(Cut { file, offset, why, removed })
             }
             _ => None,
@@ -87,10 +92,13 @@ impl Believed {
     fn settling(&self) -> Option<Settling> {
         let end = self.end.offset();
         let is_torn = matches!(self.end, ScanEnd::TornTail { .. });
-        // The torn tail of an older file is what an Apache leaves that dies and starts anew, and the
-        // padding of others stays: a reader may come to it through a name that it keeps.
+        // The torn tail of an older file is what an Apache leaves that dies and starts anew, and
+        // the padding of others stays: a reader may come to it through a name that it keeps.
         let cut = (is_torn && self.is_last) || (!is_torn && self.nonce.is_some());
-        let mark = self.nonce.filter(|_| cut).map_or(Vec::new(), |nonce| closing_mark(nonce, end).to_vec());
+        let mark = self
+            .nonce
+            .filter(|_| cut)
+            .map_or(Vec::new(), |nonce| closing_mark(nonce, end).to_vec());
         let anew = self.durable.min(end)..end;
         let is_as_wanted = !cut || self.file_bytes == end + mark.len() as u64;
         (!anew.is_empty() || !is_as_wanted).then_some(Settling { anew, cut, mark })

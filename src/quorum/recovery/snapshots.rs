@@ -34,10 +34,13 @@ pub(super) fn newest<S: Storage>(
     report: &mut RecoveryReport,
 ) -> Result<Option<Start>, RecoveryError> {
     let names = storage.list(Dir::Snapshots).map_err(RecoveryError::storage)?;
-    let (unfinished, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_unfinished(name));
-    let looks_like_ours = |name: &String| FileName::parse(name).is_some() || name.starts_with("log.");
+    let (unfinished, names): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| is_unfinished(name));
+    let looks_like_ours =
+        |name: &String| FileName::parse(name).is_some() || name.starts_with("log.");
     report.passed_over.extend(unfinished.into_iter().filter(looks_like_ours));
-    let mut files: Vec<_> = names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect();
+    let mut files: Vec<_> =
+        names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect();
     files.sort_by(|(a, a_name), (b, b_name)| (b.zxid, b_name).cmp(&(a.zxid, a_name)));
     for (file, name) in files.into_iter().take(TRIED_MAX) {
         let source = storage.open(Dir::Snapshots, &name).map_err(RecoveryError::storage)?;
@@ -48,9 +51,11 @@ pub(super) fn newest<S: Storage>(
                 return Ok(Some(start));
             }
             Err(Rejection::Stopped) => return Err(RecoveryError::Stopped),
-            // A disk that does not answer says nothing about the snapshot: an older one in its place
-            // might be one too old.
-            Err(Rejection::Snapshot(SnapshotError::Read(error))) => return Err(RecoveryError::read(&name, error)),
+            // A disk that does not answer says nothing about the snapshot: an older one in its
+            // place might be one too old.
+            Err(Rejection::Snapshot(SnapshotError::Read(error))) => {
+                return Err(RecoveryError::read(&name, error));
+            }
             Err(rejection) => report.rejected.push((name, rejection.to_string())),
         }
     }
@@ -59,8 +64,13 @@ pub(super) fn newest<S: Storage>(
 
 /// Whether a snapshot file is whole: it is read to its last seal. The error says why not. `rest` is
 /// called every few hundred nodes; true from it gives the reading up.
-pub fn verify(name: &str, source: impl Source, rest: &mut dyn FnMut() -> bool) -> Result<(), Rejection> {
-    let file = FileName::parse(name).filter(|_| !is_unfinished(name)).ok_or(Rejection::NotACandidate)?;
+pub fn verify(
+    name: &str,
+    source: impl Source,
+    rest: &mut dyn FnMut() -> bool,
+) -> Result<(), Rejection> {
+    let file =
+        FileName::parse(name).filter(|_| !is_unfinished(name)).ok_or(Rejection::NotACandidate)?;
     read_parts(file, source, rest, |_| Ok(())).map(drop)
 }
 
@@ -94,7 +104,8 @@ fn read_parts(
     is_stopping: &mut dyn FnMut() -> bool,
     mut take: impl FnMut(Part<'_>) -> Result<(), Rejection>,
 ) -> Result<Trailers, Rejection> {
-    let is_candidate = looks_whole(file, &source).map_err(|error| Rejection::Snapshot(SnapshotError::Read(error)))?;
+    let is_candidate = looks_whole(file, &source)
+        .map_err(|error| Rejection::Snapshot(SnapshotError::Read(error)))?;
     if !is_candidate {
         return Err(Rejection::NotACandidate);
     }
@@ -121,7 +132,8 @@ fn looks_whole(file: FileName, source: &impl Source) -> Result<bool, ReadError> 
     Ok(is_candidate(file.codec, &head, &tail, bytes))
 }
 
-/// Whether the owner is a TTL in disguise: the highest byte is 0xff (EphemeralType of 3.5.4 and later).
+/// Whether the owner is a TTL in disguise: the highest byte is 0xff (EphemeralType of 3.5.4 and
+/// later).
 pub(super) fn is_ttl(stat: &StatPersisted) -> bool {
     stat.ephemeral_owner as u64 >> TTL_SHIFT == TTL_MARK
 }

@@ -71,14 +71,20 @@ impl World {
 
     fn open(&mut self, session: i64) {
         let origin = self.origin();
-        let message = ToQuorum::CreateSession { origin, session: SessionId(session), timeout_ms: 10_000 };
+        let message =
+            ToQuorum::CreateSession { origin, session: SessionId(session), timeout_ms: 10_000 };
         self.quorum.on_message(message, &self.tree, self.now);
     }
 
     fn submit(&mut self, op: OpCode, record: Vec<u8>) -> i32 {
         let origin = self.origin();
-        let request =
-            Request { origin, session: self.session, op, record: Bytes::from(record), auth: self.auth.clone() };
+        let request = Request {
+            origin,
+            session: self.session,
+            op,
+            record: Bytes::from(record),
+            auth: self.auth.clone(),
+        };
         self.quorum.on_message(ToQuorum::Request(request), &self.tree, self.now);
         origin.xid
     }
@@ -137,7 +143,10 @@ impl World {
             }
             self.commit(u64::MAX);
             self.poll();
-            if self.quorum.report().outstanding == 0 && self.flushes.is_empty() && !self.quorum.has_committable() {
+            if self.quorum.report().outstanding == 0
+                && self.flushes.is_empty()
+                && !self.quorum.has_committable()
+            {
                 break;
             }
         }
@@ -168,7 +177,8 @@ impl World {
         replies.remove(0)
     }
 
-    /// One request: its code, and whether it used up a zxid. That the reply carries the right one is checked.
+    /// One request: its code, and whether it used up a zxid. That the reply carries the right one
+    /// is checked.
     fn code(&mut self, op: OpCode, record: Vec<u8>) -> (i32, bool) {
         let before = self.quorum.last_zxid;
         let logged = self.log.len();
@@ -221,7 +231,12 @@ fn acls(writer: &mut Writer<'_>, list: Option<&[AclSpec<'_>]>) {
     }
 }
 
-fn create_with(path: Option<&str>, data: Option<&[u8]>, list: Option<&[AclSpec<'_>]>, flags: i32) -> Vec<u8> {
+fn create_with(
+    path: Option<&str>,
+    data: Option<&[u8]>,
+    list: Option<&[AclSpec<'_>]>,
+    flags: i32,
+) -> Vec<u8> {
     record(|writer| {
         text(writer, path);
         writer.buffer(data);
@@ -285,7 +300,8 @@ fn results(body: &ReplyBody) -> Vec<(i32, i32)> {
     let reader = &mut Reader::new(bytes);
     let mut all = Vec::new();
     loop {
-        let (op, done, err) = (reader.i32().unwrap(), reader.bool().unwrap(), reader.i32().unwrap());
+        let (op, done, err) =
+            (reader.i32().unwrap(), reader.bool().unwrap(), reader.i32().unwrap());
         if done {
             assert_eq!((op, err, reader.rest().len()), (-1, -1, 0));
             return all;

@@ -101,7 +101,10 @@ fn what_is_logged_of_a_failed_multi() {
     let record = world.log.last().unwrap();
     let Txn::Multi(txns) = &record.txn else { panic!("{record:?}") };
     assert!(matches!(&txns[0], Txn::Create(create) if create.path == "/a"));
-    assert_eq!(txns[1..], [Txn::Error(ErrorCode::BAD_VERSION), Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY)]);
+    assert_eq!(
+        txns[1..],
+        [Txn::Error(ErrorCode::BAD_VERSION), Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY)]
+    );
     assert_eq!(record.digest.unwrap().tree, world.tree.digest());
 }
 
@@ -132,7 +135,10 @@ fn requests_that_fail_as_a_whole() {
         multi(&[read(), plain("/a")]),
         multi(&[plain("/a"), read()]),
         multi(&[plain("/a"), (2, delete(None, -1))]),
-        multi(&[plain("/a"), (1, create_with(Some("/b"), None, Some(&[(1, Some("digest"), None)]), 0))]),
+        multi(&[
+            plain("/a"),
+            (1, create_with(Some("/b"), None, Some(&[(1, Some("digest"), None)]), 0)),
+        ]),
         multi(&[null_acl(1, 9)]),
         multi(&[plain("/a")])[..20].to_vec(),
         multi(&[plain("/a")]).split_last_chunk::<9>().unwrap().0.to_vec(),
@@ -143,7 +149,11 @@ fn requests_that_fail_as_a_whole() {
         assert_eq!(world.log.last().unwrap().txn, Txn::Error(ErrorCode::MARSHALLING_ERROR));
         assert!(world.tree.get("/a").is_none());
     }
-    for request in [multi(&[null_acl(1, 0)]), multi(&[plain("/a"), null_acl(19, 4)]), multi(&[null_acl(15, 5)])] {
+    for request in [
+        multi(&[null_acl(1, 0)]),
+        multi(&[plain("/a"), null_acl(19, 4)]),
+        multi(&[null_acl(15, 5)]),
+    ] {
         assert_eq!(world.code(OpCode::MULTI, request), (-5, false));
     }
     // After the end header anything may follow.
@@ -157,7 +167,13 @@ fn later_operations_see_earlier_ones() {
     let mut world = World::new();
     assert_eq!(world.create("/s"), 0);
     let sequential = || (1, create(Some("/s/n-"), b"", 2));
-    let ops = [sequential(), sequential(), (1, create(Some("/s/e"), b"", 1)), set("/s/e", 0), check("/s/e", 1)];
+    let ops = [
+        sequential(),
+        sequential(),
+        (1, create(Some("/s/e"), b"", 1)),
+        set("/s/e", 0),
+        check("/s/e", 1),
+    ];
     let deleting = [&ops[..], &[(2, delete(Some("/s/e"), 1))]].concat();
     let codes: Vec<i32> = ok(&mut world, &deleting).iter().map(|(_, err)| *err).collect();
     assert_eq!(codes, [0; 6]);
@@ -167,7 +183,8 @@ fn later_operations_see_earlier_ones() {
     assert!(world.tree.ephemerals_of(world.session).is_empty());
 }
 
-/// A failed multi in the middle of a pipeline leaves the numbers and versions of its neighbours alone (ZOOKEEPER-1624).
+/// A failed multi in the middle of a pipeline leaves the numbers and versions of its neighbours
+/// alone (ZOOKEEPER-1624).
 #[test]
 fn a_roll_back_restores_what_was_outstanding_before() {
     let mut world = World::new();
@@ -177,7 +194,13 @@ fn a_roll_back_restores_what_was_outstanding_before() {
     let sequential = || (1, create(Some("/s/n-"), b"", 2));
     world.submit(
         OpCode::MULTI,
-        multi(&[sequential(), set("/s", 1), sequential(), remove("/s/n-0000000000"), check("/none", 0)]),
+        multi(&[
+            sequential(),
+            set("/s", 1),
+            sequential(),
+            remove("/s/n-0000000000"),
+            check("/none", 0),
+        ]),
     );
     world.submit(OpCode::CREATE, create(Some("/s/n-"), b"", 2));
     world.submit(OpCode::SET_DATA, set_data(Some("/s"), Some(b"2"), 1));

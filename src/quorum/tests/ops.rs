@@ -9,7 +9,10 @@ const CREATES: [OpCode; 2] = [OpCode::CREATE, OpCode::CREATE2];
 fn create_set_and_delete_end_to_end() {
     let mut world = World::new();
     let reply = world.ask(OpCode::CREATE, create(Some("/a"), b"one", 0));
-    assert_eq!((reply.err, reply.zxid, &reply.body), (ErrorCode::OK, Zxid(2), &ReplyBody::Path("/a".into())));
+    assert_eq!(
+        (reply.err, reply.zxid, &reply.body),
+        (ErrorCode::OK, Zxid(2), &ReplyBody::Path("/a".into()))
+    );
     let reply = world.ask(OpCode::SET_DATA, set_data(Some("/a"), Some(b"three"), 0));
     let ReplyBody::Stat(stat) = reply.body else { panic!("{:?}", reply.body) };
     assert_eq!((stat.version, stat.mzxid, stat.czxid, stat.data_length), (1, 3, 2, 5));
@@ -25,28 +28,39 @@ fn create_set_and_delete_end_to_end() {
     assert_eq!(world.log.last().unwrap().digest.unwrap().tree, world.tree.digest());
 }
 
-/// Each `auth` of a list stands for every id that the connection has proven: what would not fit a record is refused before
-/// it is made, hence before the parent is looked for.
+/// Each `auth` of a list stands for every id that the connection has proven: what would not fit a
+/// record is refused before it is made, hence before the parent is looked for.
 #[test]
 fn a_list_that_would_grow_beyond_a_record_is_refused_at_once() {
     let mut world = World::new();
-    world.auth = (0..100).map(|nth| Id::new("digest", &format!("user{nth}:{}", "x".repeat(28)))).collect();
+    world.auth =
+        (0..100).map(|nth| Id::new("digest", &format!("user{nth}:{}", "x".repeat(28)))).collect();
     let auths: Vec<_> = (0..10_000).map(|perms| (perms, Some("auth"), Some(""))).collect();
     let sent = |list| create_with(Some("/missing/a"), Some(b""), Some(list), 0);
     assert_eq!(world.code(OpCode::CREATE, sent(&auths[..100])), (-101, true));
     assert_eq!(world.code(OpCode::CREATE, sent(&auths)), (-5, false));
-    assert_eq!(world.code(OpCode::SET_ACL, set_acl(Some("/missing/a"), Some(&auths), -1)), (-5, false));
+    assert_eq!(
+        world.code(OpCode::SET_ACL, set_acl(Some("/missing/a"), Some(&auths), -1)),
+        (-5, false)
+    );
 }
 
 /// §4: flags by op, with extended types on.
 #[test]
 fn create_flags() {
     let mut world = World::new();
-    let owner = |world: &World, path: &str| world.tree.get(path).unwrap().persisted().ephemeral_owner;
+    let owner =
+        |world: &World, path: &str| world.tree.get(path).unwrap().persisted().ephemeral_owner;
     for op in CREATES {
-        for (flags, code) in [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, -8), (6, -8), (7, -8), (-1, -8)] {
+        for (flags, code) in
+            [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, -8), (6, -8), (7, -8), (-1, -8)]
+        {
             let path = format!("/p{}-{flags}", op.0);
-            assert_eq!(world.code(op, create(Some(&path), b"", flags)), (code, true), "{op:?} {flags}");
+            assert_eq!(
+                world.code(op, create(Some(&path), b"", flags)),
+                (code, true),
+                "{op:?} {flags}"
+            );
         }
     }
     assert_eq!(owner(&world, "/p1-1"), 0x100);
@@ -61,10 +75,16 @@ fn create_flags() {
     }
     assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some("/c"), b"", 5)), (-8, true));
     for flags in 0..8 {
-        for (ttl, valid) in [(1, true), (limits::TTL_MS_MAX, true), (0, false), (-1, false), (1 << 40, false)] {
+        for (ttl, valid) in
+            [(1, true), (limits::TTL_MS_MAX, true), (0, false), (-1, false), (1 << 40, false)]
+        {
             let expected = if valid && matches!(flags, 5 | 6) { 0 } else { -8 };
             let path = format!("/t{flags}-{ttl}");
-            assert_eq!(world.code(OpCode::CREATE_TTL, create_ttl(&path, flags, ttl)), (expected, true), "{path}");
+            assert_eq!(
+                world.code(OpCode::CREATE_TTL, create_ttl(&path, flags, ttl)),
+                (expected, true),
+                "{path}"
+            );
         }
     }
     assert_eq!(owner(&world, "/t5-1"), crate::jute::data::ttl_owner(1));
@@ -80,7 +100,8 @@ fn ttl_types_switched_off() {
     assert_eq!(results(&reply.body), [(-1, -6)]);
 }
 
-/// §5: the table of paths. `px` exists; columns: create, sequential create, setData and setACL, delete.
+/// §5: the table of paths. `px` exists; columns: create, sequential create, setData and setACL,
+/// delete.
 #[test]
 fn paths() {
     let table: &[(&str, i32, i32, i32, i32)] = &[
@@ -115,10 +136,26 @@ fn paths() {
         let mut world = World::new();
         assert_eq!(world.create("/px"), 0);
         let path = Some(*path);
-        assert_eq!(world.code(OpCode::CREATE, create(path, b"", 2)), (*sequential, true), "{path:?} sequential");
-        assert_eq!(world.code(OpCode::CREATE, create(path, b"", 0)), (*plain, true), "{path:?} create");
-        assert_eq!(world.code(OpCode::SET_DATA, set_data(path, None, -1)), (*set, true), "{path:?} setData");
-        assert_eq!(world.code(OpCode::SET_ACL, set_acl(path, Some(OPEN), -1)), (*set, true), "{path:?} setACL");
+        assert_eq!(
+            world.code(OpCode::CREATE, create(path, b"", 2)),
+            (*sequential, true),
+            "{path:?} sequential"
+        );
+        assert_eq!(
+            world.code(OpCode::CREATE, create(path, b"", 0)),
+            (*plain, true),
+            "{path:?} create"
+        );
+        assert_eq!(
+            world.code(OpCode::SET_DATA, set_data(path, None, -1)),
+            (*set, true),
+            "{path:?} setData"
+        );
+        assert_eq!(
+            world.code(OpCode::SET_ACL, set_acl(path, Some(OPEN), -1)),
+            (*set, true),
+            "{path:?} setACL"
+        );
         let code = world.code(OpCode::DELETE, delete(path, -1));
         assert_eq!(code, (*deleted, true), "{path:?} delete");
     }
@@ -159,7 +196,11 @@ fn order_of_checks() {
     ];
     for (path, list, flags, code) in creates {
         let request = create_with(Some(path), None, Some(list), *flags);
-        assert_eq!(world.code(OpCode::CREATE, request), (*code, true), "create {path} {list:?} {flags}");
+        assert_eq!(
+            world.code(OpCode::CREATE, request),
+            (*code, true),
+            "create {path} {list:?} {flags}"
+        );
     }
     let cases: &[(OpCode, Vec<u8>, i32)] = &[
         (OpCode::CREATE, create_with(Some("/x"), None, None, 0), -114),
@@ -221,7 +262,10 @@ fn undecodable_requests_use_up_no_zxid() {
 #[test]
 fn sequential_names() {
     let mut world = World::new();
-    let name = |world: &mut World, path: &str| match world.ask(OpCode::CREATE, create(Some(path), b"", 2)).body {
+    let name = |world: &mut World, path: &str| match world
+        .ask(OpCode::CREATE, create(Some(path), b"", 2))
+        .body
+    {
         ReplyBody::Path(path) => path.to_string(),
         other => panic!("{other:?}"),
     };
@@ -287,7 +331,10 @@ fn pipelined_requests_see_each_other() {
     world.submit(OpCode::SET_DATA, set_data(Some("/p"), None, -1));
     world.submit(OpCode::CREATE, create(Some("/p"), b"again", 0));
     world.submit(OpCode::SET_DATA, set_data(Some("/p"), Some(b"more"), 0));
-    world.submit(OpCode::SET_ACL, set_acl(Some("/p"), Some(&[(1, Some("world"), Some("anyone"))]), 0));
+    world.submit(
+        OpCode::SET_ACL,
+        set_acl(Some("/p"), Some(&[(1, Some("world"), Some("anyone"))]), 0),
+    );
     world.submit(OpCode::SET_DATA, set_data(Some("/p"), Some(b"more"), -1));
     world.settle();
     let codes: Vec<i32> = world.replies().iter().map(|reply| reply.err.0).collect();
@@ -302,8 +349,11 @@ fn quotas_refuse_at_hard_limits_only() {
     for path in ["/q", "/zookeeper/quota/q"] {
         assert_eq!(world.create(path), 0);
     }
-    let limits =
-        create(Some("/zookeeper/quota/q/zookeeper_limits"), b"count=1,bytes=1=;byteHardLimit=10;countHardLimit=3", 0);
+    let limits = create(
+        Some("/zookeeper/quota/q/zookeeper_limits"),
+        b"count=1,bytes=1=;byteHardLimit=10;countHardLimit=3",
+        0,
+    );
     assert_eq!(world.code(OpCode::CREATE, limits).0, 0);
     let stats = create(Some("/zookeeper/quota/q/zookeeper_stats"), b"count=0,bytes=0", 0);
     assert_eq!(world.code(OpCode::CREATE, stats).0, 0);
@@ -322,12 +372,19 @@ fn quotas_refuse_at_hard_limits_only() {
 #[test]
 fn oversized_transactions_are_refused_without_a_zxid() {
     let mut world = World::with(QuorumConfig { record_bytes_max: 1000, ..QuorumConfig::default() });
-    world.auth = (0..20).map(|user| Id::new("digest", &format!("user{user}:{}", "x".repeat(28)))).collect();
+    world.auth =
+        (0..20).map(|user| Id::new("digest", &format!("user{user}:{}", "x".repeat(28)))).collect();
     let auth: &[AclSpec<'_>] = &[(31, Some("auth"), Some(""))];
     assert_eq!(world.code(OpCode::CREATE, create(Some("/big"), &[0; 1000], 0)), (-5, false));
-    assert_eq!(world.code(OpCode::CREATE, create_with(Some("/big"), None, Some(auth), 0)), (-5, false));
+    assert_eq!(
+        world.code(OpCode::CREATE, create_with(Some("/big"), None, Some(auth), 0)),
+        (-5, false)
+    );
     assert_eq!(world.create("/a"), 0);
-    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 1000]), -1)), (-5, false));
+    assert_eq!(
+        world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 1000]), -1)),
+        (-5, false)
+    );
     assert_eq!(world.code(OpCode::SET_ACL, set_acl(Some("/a"), Some(auth), -1)), (-5, false));
     let half = (1, create(Some("/half"), &[0; 500], 2));
     let digest = world.quorum.outstanding.digest();
@@ -345,8 +402,11 @@ fn oversized_transactions_are_refused_without_a_zxid() {
 fn acl_lists_are_stored_fixed_up() {
     let mut world = World::new();
     world.auth = Arc::from([Id::new("ip", "127.0.0.1"), Id::new("digest", "u:h")]);
-    let list: &[AclSpec<'_>] =
-        &[(1, Some("world"), Some("anyone")), (31, Some("auth"), None), (1, Some("world"), Some("anyone"))];
+    let list: &[AclSpec<'_>] = &[
+        (1, Some("world"), Some("anyone")),
+        (31, Some("auth"), None),
+        (1, Some("world"), Some("anyone")),
+    ];
     assert_eq!(world.code(OpCode::CREATE, create_with(Some("/a"), None, Some(list), 0)).0, 0);
     let node = world.tree.get("/a").unwrap();
     assert_eq!(node.acl()[..], [owned(1, "world", "anyone"), owned(31, "digest", "u:h")]);

@@ -1,9 +1,9 @@
-//! Random requests through prepare, flush and commit, in pipelines of random depth, against a model that knows no
-//! pipeline.
+//! Random requests through prepare, flush and commit, in pipelines of random depth, against a model
+//! that knows no pipeline.
 //!
-//! The digest logged with every transaction must be the tree's after it (`settle` checks the count of mismatches),
-//! and the pipelined server must end in the same state, with the same answers, as one that commits each request
-//! before the next.
+//! The digest logged with every transaction must be the tree's after it (`settle` checks the count
+//! of mismatches), and the pipelined server must end in the same state, with the same answers, as
+//! one that commits each request before the next.
 
 use proptest::prelude::*;
 
@@ -77,7 +77,8 @@ fn a_single() -> impl Strategy<Value = Ask> {
     prop_oneof![
         8 => (a_path(), flags, data(), op, proptest::bool::weighted(0.1))
             .prop_map(|(path, flags, data, op, closed)| Ask::Create { path, flags, data, op, closed }),
-        1 => (a_path(), 0..7i32, -1..9i64).prop_map(|(path, flags, ttl)| Ask::Ttl { path, flags, ttl }),
+        1 => (a_path(), 0..7i32, -1..9i64)
+            .prop_map(|(path, flags, ttl)| Ask::Ttl { path, flags, ttl }),
         5 => (a_path(), a_version()).prop_map(|(path, version)| Ask::Delete { path, version }),
         6 => (a_path(), proptest::option::of(data()), a_version())
             .prop_map(|(path, data, version)| Ask::Set { path, data, version }),
@@ -108,8 +109,12 @@ impl Ask {
             }
             Self::Ttl { path, flags, ttl } => (21, create_ttl(path, *flags, *ttl)),
             Self::Delete { path, version } => (2, delete(Some(path), *version)),
-            Self::Set { path, data, version } => (5, set_data(Some(path), data.as_deref(), *version)),
-            Self::SetAcl { path, version, closed } => (7, set_acl(Some(path), Some(list(closed)), *version)),
+            Self::Set { path, data, version } => {
+                (5, set_data(Some(path), data.as_deref(), *version))
+            }
+            Self::SetAcl { path, version, closed } => {
+                (7, set_acl(Some(path), Some(list(closed)), *version))
+            }
             Self::Check { path, version } => (13, delete(Some(path), *version)),
             Self::Multi(asks) => (14, multi(&asks.iter().map(Self::encode).collect::<Vec<_>>())),
             Self::Sync => (9, record(|writer| text(writer, Some("/a")))),
@@ -128,11 +133,12 @@ fn submit(world: &mut World, ask: &Ask) {
     }
 }
 
-/// All that a client could tell two runs apart by. The events of a closeSession come in any order, as
-/// Apache's do: whether its session departs depends on what is outstanding.
+/// All that a client could tell two runs apart by. The events of a closeSession come in any order,
+/// as Apache's do: whether its session departs depends on what is outstanding.
 fn trace(world: &mut World) -> Vec<String> {
     let mut items = world.items();
-    let zxid_of = |item: &BatchItem| if let BatchItem::Event(event) = item { Some(event.zxid) } else { None };
+    let zxid_of =
+        |item: &BatchItem| if let BatchItem::Event(event) = item { Some(event.zxid) } else { None };
     let is_close = |zxid| {
         let record = world.log.iter().find(|record| record.header.zxid == zxid);
         record.is_some_and(|record| matches!(record.txn, Txn::CloseSession { .. }))

@@ -52,7 +52,11 @@ fn a_flush_commits_no_more_than_what_was_appended_before_it() {
     world.poll();
     assert_eq!(world.log.len(), 3);
     world.flush();
-    assert_eq!(world.quorum.committable(), 1, "the second was appended after the flush was asked for");
+    assert_eq!(
+        world.quorum.committable(),
+        1,
+        "the second was appended after the flush was asked for"
+    );
 }
 
 #[test]
@@ -66,7 +70,8 @@ fn answers_without_a_transaction_wait_for_their_turn() {
     world.submit(OpCode::DELETE, delete(Some("/a"), -1));
     assert!(!world.quorum.has_committable());
     world.settle();
-    let replies: Vec<_> = world.replies().into_iter().map(|reply| (reply.xid, reply.zxid.0, reply.err.0)).collect();
+    let replies: Vec<_> =
+        world.replies().into_iter().map(|reply| (reply.xid, reply.zxid.0, reply.err.0)).collect();
     let xid = replies[0].0;
     let expected = [(0, 2, 0), (1, 2, 0), (2, 2, 0), (3, 2, -5), (4, 2, -5), (5, 3, 0)];
     assert_eq!(replies, expected.map(|(after, zxid, err)| (xid + after, zxid, err)));
@@ -137,7 +142,10 @@ fn room_shrinks_with_each_entry() {
     let mut world = World::new();
     assert_eq!(world.create("/a"), 0);
     world.quorum.on_log_room(10_000);
-    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 9000]), -1)), (-1, false));
+    assert_eq!(
+        world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 9000]), -1)),
+        (-1, false)
+    );
     assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/a"), Some(&[0; 900]), -1)), (0, true));
 }
 
@@ -151,7 +159,8 @@ fn logs_roll_and_snapshots_fall_due() {
     assert!((9..=20).contains(&snapshots), "{snapshots}");
     assert!(world.others.chunks(2).all(|pair| pair == ["roll", "snapshot"]));
 
-    let mut world = World::with(QuorumConfig { log_file_bytes_max: 5000, ..QuorumConfig::default() });
+    let mut world =
+        World::with(QuorumConfig { log_file_bytes_max: 5000, ..QuorumConfig::default() });
     for node in 0..100 {
         assert_eq!(world.create(&format!("/n{node}")), 0);
     }
@@ -164,7 +173,8 @@ fn logs_roll_and_snapshots_fall_due() {
     assert!(world.others.len() >= 4);
 }
 
-/// Events stand before the reply of their write, go to the shards that watch, and name Apache's order.
+/// Events stand before the reply of their write, go to the shards that watch, and name Apache's
+/// order.
 #[test]
 fn events_and_replies_by_shard() {
     let mut world = World::with(QuorumConfig { shards: 3, ..QuorumConfig::default() });
@@ -178,13 +188,19 @@ fn events_and_replies_by_shard() {
     assert_eq!(told.len(), 2);
     let (ShardId(0), ToShard::Commit(own)) = &told[0] else { panic!("{told:?}") };
     let (ShardId(1), ToShard::Commit(watcher)) = &told[1] else { panic!("{told:?}") };
-    assert!(own.items.iter().all(|item| matches!(item, BatchItem::Reply(_))) && own.items.len() == 3);
+    assert!(
+        own.items.iter().all(|item| matches!(item, BatchItem::Reply(_))) && own.items.len() == 3
+    );
     let events: Vec<(EventType, &str, i64)> = watcher
         .items
         .iter()
-        .map(
-            |item| if let BatchItem::Event(event) = item { (event.kind, &*event.path, event.zxid.0) } else { panic!() },
-        )
+        .map(|item| {
+            if let BatchItem::Event(event) = item {
+                (event.kind, &*event.path, event.zxid.0)
+            } else {
+                panic!()
+            }
+        })
         .collect();
     let expected = [
         (EventType::NodeCreated, "/a/b", 3),
@@ -200,7 +216,10 @@ fn events_and_replies_by_shard() {
     world.submit(OpCode::CREATE, create(Some("/a/c"), b"", 0));
     world.settle();
     let items = world.items();
-    assert!(matches!(items[..], [BatchItem::Event(_), BatchItem::Event(_), BatchItem::Reply(_)]), "{items:?}");
+    assert!(
+        matches!(items[..], [BatchItem::Event(_), BatchItem::Event(_), BatchItem::Reply(_)]),
+        "{items:?}"
+    );
 }
 
 /// A session's end is told to the shard that owns its id.
@@ -211,7 +230,9 @@ fn an_expired_session_is_told_to_its_own_shard() {
     let owner = ShardId::of(world.session, 3);
     assert_ne!(owner, ShardId(0));
     let says_so = |message: &ToShard| match message {
-        ToShard::Commit(commit) => matches!(commit.items.last(), Some(BatchItem::SessionClosed { .. })),
+        ToShard::Commit(commit) => {
+            matches!(commit.items.last(), Some(BatchItem::SessionClosed { .. }))
+        }
         ToShard::Renewed { .. } => false,
     };
     assert!(world.told.iter().any(|(shard, message)| *shard == owner && says_so(message)));

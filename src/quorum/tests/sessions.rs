@@ -5,7 +5,9 @@ use super::*;
 fn closed(items: &[BatchItem]) -> Vec<i64> {
     items
         .iter()
-        .filter_map(|item| if let BatchItem::SessionClosed { session } = item { Some(session.0) } else { None })
+        .filter_map(|item| {
+            if let BatchItem::SessionClosed { session } = item { Some(session.0) } else { None }
+        })
         .collect()
 }
 
@@ -15,7 +17,9 @@ fn open_and_close() {
     world.open(0x200);
     world.settle();
     let items = world.items();
-    let [BatchItem::SessionOpened { session, timeout_ms, .. }] = items[..] else { panic!("{items:?}") };
+    let [BatchItem::SessionOpened { session, timeout_ms, .. }] = items[..] else {
+        panic!("{items:?}")
+    };
     assert_eq!((session, timeout_ms), (SessionId(0x200), 10_000));
     assert_eq!(world.tree.session_timeout(session), Some(10_000));
     assert_eq!(world.code(OpCode::CREATE, create(Some("/e"), b"", 1)).0, 0);
@@ -27,15 +31,20 @@ fn open_and_close() {
     // Events, then the reply, then the end of the session.
     let events = items.iter().take_while(|item| matches!(item, BatchItem::Event(_))).count();
     assert_eq!(events, 4);
-    let [BatchItem::Reply(reply), BatchItem::SessionClosed { session }] = &items[events..] else { panic!("{items:?}") };
+    let [BatchItem::Reply(reply), BatchItem::SessionClosed { session }] = &items[events..] else {
+        panic!("{items:?}")
+    };
     assert_eq!((reply.err, reply.close, *session), (ErrorCode::OK, true, SessionId(0x100)));
-    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec!["/e".into(), "/p/e".into()]) });
+    assert_eq!(
+        world.log.last().unwrap().txn,
+        Txn::CloseSession { paths: Some(vec!["/e".into(), "/p/e".into()]) }
+    );
     assert_eq!(world.tree.sessions().count(), 1);
     assert!(world.tree.get("/p/e").is_none());
 }
 
-/// What was prepared before the closeSession and not yet applied goes with the session, too; what comes after is
-/// dropped.
+/// What was prepared before the closeSession and not yet applied goes with the session, too; what
+/// comes after is dropped.
 #[test]
 fn a_close_sees_what_is_outstanding() {
     let mut world = World::new();
@@ -50,7 +59,10 @@ fn a_close_sees_what_is_outstanding() {
     world.submit(OpCode::CREATE, create(Some("/late"), b"", 1));
     assert_eq!(world.quorum.last_zxid, logged);
     world.settle();
-    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec!["/p/new".into()]) });
+    assert_eq!(
+        world.log.last().unwrap().txn,
+        Txn::CloseSession { paths: Some(vec!["/p/new".into()]) }
+    );
     assert!(["/old", "/p/new", "/gone", "/late"].iter().all(|path| world.tree.get(path).is_none()));
     let last = world.replies().pop().unwrap();
     assert_eq!((last.err, last.close), (ErrorCode::SESSION_EXPIRED, true));
@@ -60,7 +72,8 @@ fn a_close_sees_what_is_outstanding() {
 #[test]
 fn a_close_with_more_ephemerals_than_a_record_holds() {
     for close_session_txn in [true, false] {
-        let config = QuorumConfig { record_bytes_max: 500, close_session_txn, ..QuorumConfig::default() };
+        let config =
+            QuorumConfig { record_bytes_max: 500, close_session_txn, ..QuorumConfig::default() };
         let mut world = World::with(config);
         for node in 0..30 {
             let path = format!("/ephemeral-{node:020}");
@@ -167,7 +180,11 @@ fn renewals() {
     let mut renew = |session: i64, timeout_ms: i32| {
         let origin = world.origin();
         let session = SessionId(session);
-        world.quorum.on_message(ToQuorum::Renew { origin, session, timeout_ms }, &world.tree, world.now);
+        world.quorum.on_message(
+            ToQuorum::Renew { origin, session, timeout_ms },
+            &world.tree,
+            world.now,
+        );
         world.poll();
         match world.told.pop() {
             Some((ShardId(0), ToShard::Renewed { valid, timeout_ms: told, .. })) => {
@@ -184,7 +201,9 @@ fn renewals() {
     let message = ToQuorum::Renew { origin, session: world.session, timeout_ms: 4000 };
     world.quorum.on_message(message, &world.tree, world.now);
     world.settle();
-    assert!(world.told.iter().any(|(_, told)| matches!(told, ToShard::Renewed { valid: false, .. })));
+    assert!(
+        world.told.iter().any(|(_, told)| matches!(told, ToShard::Renewed { valid: false, .. }))
+    );
 }
 
 #[test]
@@ -205,8 +224,11 @@ fn recovered_sessions_start_their_timers_afresh() {
 
 #[test]
 fn containers_and_ttl_nodes_go_when_they_are_due() {
-    let mut world =
-        World::with(QuorumConfig { extended_types: true, container_max_per_minute: 60, ..QuorumConfig::default() });
+    let mut world = World::with(QuorumConfig {
+        extended_types: true,
+        container_max_per_minute: 60,
+        ..QuorumConfig::default()
+    });
     for path in ["/used", "/fresh", "/busy"] {
         assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some(path), b"", 4)).0, 0);
     }
@@ -225,13 +247,18 @@ fn containers_and_ttl_nodes_go_when_they_are_due() {
     // One a second: both are not gone at once.
     (0..2).for_each(|_| step(&mut world));
     assert_eq!(
-        [world.tree.get("/used").is_some(), world.tree.get("/short").is_some()].iter().filter(|there| **there).count(),
+        [world.tree.get("/used").is_some(), world.tree.get("/short").is_some()]
+            .iter()
+            .filter(|there| **there)
+            .count(),
         1
     );
     (0..4).for_each(|_| step(&mut world));
-    let there = ["/used", "/short", "/fresh", "/busy", "/long"].map(|path| world.tree.get(path).is_some());
+    let there =
+        ["/used", "/short", "/fresh", "/busy", "/long"].map(|path| world.tree.get(path).is_some());
     assert_eq!(there, [false, false, true, true, true]);
-    let deletes = world.log.iter().filter(|record| matches!(record.txn, Txn::DeleteContainer { .. }));
+    let deletes =
+        world.log.iter().filter(|record| matches!(record.txn, Txn::DeleteContainer { .. }));
     assert!(deletes.clone().all(|record| record.header.session == SessionId::NONE));
     assert_eq!(deletes.count(), 2);
 }
@@ -245,8 +272,14 @@ fn the_sweep_looks_again_before_it_deletes() {
     world.submit(OpCode::CREATE, create(Some("/c/child"), b"", 0));
     let header = world.quorum.header(SessionId::NONE, 0, world.now);
     let quorum = &mut world.quorum;
-    let mut prepare =
-        Prepare::new(&quorum.config, &world.tree, &mut quorum.outstanding, header, &quorum.nobody, &quorum.verdicts);
+    let mut prepare = Prepare::new(
+        &quorum.config,
+        &world.tree,
+        &mut quorum.outstanding,
+        header,
+        &quorum.nobody,
+        &quorum.verdicts,
+    );
     assert_eq!(prepare.delete_container("/c"), None);
     assert_eq!(prepare.delete_container("/plain"), None);
     assert_eq!(prepare.delete_container("/none"), None);

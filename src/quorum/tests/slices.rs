@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Sessions that end at the same moment end a few at a time, and a request of somebody else does not
-/// wait for the last of them.
+/// Sessions that end at the same moment end a few at a time, and a request of somebody else does
+/// not wait for the last of them.
 #[test]
 fn sessions_that_expire_at_once_end_a_few_at_a_time() {
     let mut world = World::new();
@@ -22,7 +22,11 @@ fn sessions_that_expire_at_once_end_a_few_at_a_time() {
     while world.quorum.has_work() {
         world.work(100);
     }
-    assert_eq!(world.quorum.report().outstanding, OWN_WORK_OUTSTANDING_MAX, "the disk sets the pace");
+    assert_eq!(
+        world.quorum.report().outstanding,
+        OWN_WORK_OUTSTANDING_MAX,
+        "the disk sets the pace"
+    );
     world.poll();
     world.flush();
     world.told.clear();
@@ -33,7 +37,10 @@ fn sessions_that_expire_at_once_end_a_few_at_a_time() {
         world.work(100);
         world.settle();
     }
-    assert_eq!(world.tree.sessions().map(|(session, _)| session).collect::<Vec<_>>(), [world.session]);
+    assert_eq!(
+        world.tree.sessions().map(|(session, _)| session).collect::<Vec<_>>(),
+        [world.session]
+    );
 }
 
 /// After a stall every session is looked at once more, one by one.
@@ -45,7 +52,10 @@ fn sparing_everybody_is_done_a_few_at_a_time() {
     world.now.mono_ms += 120_000;
     world.quorum.on_tick(world.now);
     world.work(u64::MAX);
-    assert!(!world.quorum.has_work() && world.quorum.report().outstanding == 0, "nobody could be heard of");
+    assert!(
+        !world.quorum.has_work() && world.quorum.report().outstanding == 0,
+        "nobody could be heard of"
+    );
     world.now.mono_ms += 100;
     world.quorum.on_tick(world.now);
     world.now.mono_ms += 100;
@@ -62,7 +72,11 @@ fn sparing_everybody_is_done_a_few_at_a_time() {
 /// The sweep looks at its nodes a piece at a time, and deletes a few at a time.
 #[test]
 fn the_sweep_looks_and_deletes_a_few_at_a_time() {
-    let config = QuorumConfig { extended_types: true, container_max_per_minute: 1_000_000, ..QuorumConfig::default() };
+    let config = QuorumConfig {
+        extended_types: true,
+        container_max_per_minute: 1_000_000,
+        ..QuorumConfig::default()
+    };
     let mut world = World::with(config);
     let nodes = 3000;
     for node in 0..nodes {
@@ -109,8 +123,8 @@ fn with_departing(nodes: i64, watching: bool) -> World {
     world
 }
 
-/// S38: however small the budget is, nobody sees a part of the session's end, each event is handed over
-/// before the tree shows it, and no call does more than its budget.
+/// S38: however small the budget is, nobody sees a part of the session's end, each event is handed
+/// over before the tree shows it, and no call does more than its budget.
 #[test]
 fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
     let nodes = 1000;
@@ -125,10 +139,13 @@ fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
             world.poll();
             world.flush();
             calls += 1;
-            events += world.items().iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
+            events +=
+                world.items().iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
             let parent = world.tree.get("/p").unwrap();
             let seen = parent.children().count() as i64;
-            let found = (0..nodes).filter(|node| world.tree.get(&format!("/p/{node}")).is_some()).count() as i64;
+            let found = (0..nodes)
+                .filter(|node| world.tree.get(&format!("/p/{node}")).is_some())
+                .count() as i64;
             assert_eq!((seen, found), (i64::from(parent.stat().num_children), seen));
             assert_eq!(world.tree.node_count() as i64, 6 + seen);
             assert_eq!(world.tree.count_descendants("/p"), Some(seen as usize));
@@ -136,14 +153,21 @@ fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
             assert_eq!(seen, if lives { nodes } else { 0 });
             assert_eq!(events as i64, if watching && !lives { 2 * nodes } else { 0 });
             let pzxid = parent.stat().pzxid;
-            assert_eq!(pzxid, if lives { nodes + 2 } else { nodes + 3 }, "the parent says when it has changed");
+            assert_eq!(
+                pzxid,
+                if lives { nodes + 2 } else { nodes + 3 },
+                "the parent says when it has changed"
+            );
             shown_at = shown_at.or((!lives).then_some(calls));
         }
         assert!(calls >= nodes / 40, "{calls}");
         assert!(!world.tree.is_reaping() && shown_at.unwrap() < calls);
         assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
         assert_eq!(world.create("/after"), 0);
-        assert_eq!(world.log.last().unwrap().digest.map(|digest| digest.tree), Some(world.tree.digest()));
+        assert_eq!(
+            world.log.last().unwrap().digest.map(|digest| digest.tree),
+            Some(world.tree.digest())
+        );
         assert_eq!(world.quorum.report().digest_mismatches, 0);
     }
 }

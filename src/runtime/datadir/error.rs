@@ -31,23 +31,30 @@ impl fmt::Display for DataDirError {
         match self {
             Self::Missing { path } => write!(
                 f,
-                "{path} is missing and datadir.autocreate is false: mkdir -p {path}, or bring the data back",
+                "{path} is missing and datadir.autocreate is false: mkdir -p {path}, or bring the \
+                 data back",
                 path = path.display()
             ),
             Self::InUse { path, pid } => {
                 write!(f, "{} is in use by another server", path.display())?;
                 match pid {
-                    Some(pid) => write!(f, " (process {pid}): stop it (kill {pid}) or set another dataDir"),
+                    Some(pid) => {
+                        write!(f, " (process {pid}): stop it (kill {pid}) or set another dataDir")
+                    }
                     None => f.write_str(": stop it or set another dataDir"),
                 }
             }
             Self::NotANumber { path, text } => {
-                write!(f, "{} should hold one number and nothing else, not {text:?}: correct it", path.display())
+                write!(
+                    f,
+                    "{} should hold one number and nothing else, not {text:?}: correct it",
+                    path.display()
+                )
             }
             Self::Read { what, path, offset, error } => write!(
                 f,
-                "{}: {what} at offset {offset}: {error}. The disk may be failing: see dmesg, and copy the data to \
-                 another one",
+                "{}: {what} at offset {offset}: {error}. The disk may be failing: see dmesg, and \
+                 copy the data to another one",
                 path.display()
             ),
             Self::Io { what, path, error } => {
@@ -70,13 +77,21 @@ impl Error for DataDirError {
 fn remedy(f: &mut fmt::Formatter<'_>, path: &Path, kind: io::ErrorKind) -> fmt::Result {
     match kind {
         io::ErrorKind::PermissionDenied => {
-            write!(f, ". Give it to the user that the server runs as: chown -R <user> {}", path.display())
+            write!(
+                f,
+                ". Give it to the user that the server runs as: chown -R <user> {}",
+                path.display()
+            )
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             write!(f, ". See with df {} what is left, and make room", path.display())
         }
-        io::ErrorKind::ReadOnlyFilesystem => write!(f, ". The file system is mounted read-only: mount -o remount,rw"),
-        io::ErrorKind::NotADirectory => write!(f, ". A file is in the way: move it, or set another dataDir"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            write!(f, ". The file system is mounted read-only: mount -o remount,rw")
+        }
+        io::ErrorKind::NotADirectory => {
+            write!(f, ". A file is in the way: move it, or set another dataDir")
+        }
         _ => Ok(()),
     }
 }

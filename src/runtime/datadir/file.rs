@@ -11,8 +11,8 @@ use crate::pieces::{PIECE_BYTES, Source};
 
 /// An open file of a data directory.
 ///
-/// What is read around the page cache (`O_DIRECT`) is what the disk has; what is read through it may
-/// be what the disk was to have and has not got, after a write-back that failed.
+/// What is read around the page cache (`O_DIRECT`) is what the disk has; what is read through it
+/// may be what the disk was to have and has not got, after a write-back that failed.
 #[derive(Debug)]
 pub struct PieceFile {
     file: File,
@@ -46,7 +46,8 @@ impl PieceFile {
         let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
         let piece = Piece { buffer: vec![0; PIECE_BYTES + ALIGNMENT], start: 0, len: 0 };
         let Ok(file) = direct else { return Ok(through_cache) };
-        let around_cache = Self { file, bytes: through_cache.bytes, direct: Some(Mutex::new(piece)) };
+        let around_cache =
+            Self { file, bytes: through_cache.bytes, direct: Some(Mutex::new(piece)) };
         // Some file systems take the flag and refuse the read.
         let mut first = [0; 1];
         let works = through_cache.bytes > 0 && around_cache.read_at(0, &mut first).is_ok();
@@ -62,7 +63,10 @@ impl Source for PieceFile {
     fn read_at(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
         match &self.direct {
             None => self.file.read_exact_at(piece, offset),
-            Some(direct) => direct.lock().unwrap_or_else(PoisonError::into_inner).read(&self.file, offset, piece),
+            Some(direct) => direct
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .read(&self.file, offset, piece),
         }
     }
 }
@@ -94,7 +98,8 @@ impl Piece {
         let len = wanted.next_multiple_of(ALIGNMENT).min(PIECE_BYTES);
         let from = self.aligned();
         while self.len < len {
-            let read = file.read_at(&mut self.buffer[from + self.len..from + len], start + self.len as u64)?;
+            let read = file
+                .read_at(&mut self.buffer[from + self.len..from + len], start + self.len as u64)?;
             self.len += read;
             if read == 0 || !read.is_multiple_of(ALIGNMENT) {
                 break;

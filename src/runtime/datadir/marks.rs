@@ -19,7 +19,10 @@ pub(super) fn my_id(root: &Path) -> Result<Option<u64>, DataDirError> {
 }
 
 pub(super) fn epochs(dir: &Path) -> Result<Epochs, DataDirError> {
-    Ok(Epochs { current: number(&dir.join("currentEpoch"))?, accepted: number(&dir.join("acceptedEpoch"))? })
+    Ok(Epochs {
+        current: number(&dir.join("currentEpoch"))?,
+        accepted: number(&dir.join("acceptedEpoch"))?,
+    })
 }
 
 pub(super) fn take_initialize(log_root: &Path) -> Result<bool, DataDirError> {
@@ -40,7 +43,10 @@ fn number<T: std::str::FromStr>(path: &Path) -> Result<Option<T>, DataDirError> 
     };
     let line = text.lines().next().unwrap_or_default();
     let shown = || line.chars().take(TEXT_SHOWN_MAX).collect();
-    line.trim().parse().map(Some).map_err(|_| DataDirError::NotANumber { path: path.to_owned(), text: shown() })
+    line.trim()
+        .parse()
+        .map(Some)
+        .map_err(|_| DataDirError::NotANumber { path: path.to_owned(), text: shown() })
 }
 
 /// Characters of a wrong file that a message shows.

@@ -1,8 +1,9 @@
-//! The files of a server: the two `version-2` directories, their lock, what is read from them and removed.
+//! The files of a server: the two `version-2` directories, their lock, what is read from them and
+//! removed.
 //!
-//! Made as Apache makes them (`datadir.autocreate`), so that either server can be started on them. What is ours alone has
-//! names that Apache looks at no more than at any other file: `ringkeeper.lock`, `ringkeeper.spare.*`,
-//! `ringkeeper.snapshot.tmp`.
+//! Made as Apache makes them (`datadir.autocreate`), so that either server can be started on them.
+//! What is ours alone has names that Apache looks at no more than at any other file:
+//! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`.
 
 mod error;
 mod file;
@@ -21,7 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codes::VERSION_2;
 use crate::pieces::PIECE_BYTES;
-use crate::quorum::recovery::{Dir, Rejection, Settling, SnapshotFile, Storage, superseded, verify};
+use crate::quorum::recovery::{
+    Dir, Rejection, Settling, SnapshotFile, Storage, superseded, verify,
+};
 use crate::snapshot::{FileName, SnapshotError};
 
 pub use error::DataDirError;
@@ -46,7 +49,11 @@ pub struct DataDir {
 
 impl DataDir {
     /// Opens the directories, makes them if they are missing and may be made, and locks them.
-    pub fn open(data_dir: &Path, data_log_dir: &Path, autocreate: bool) -> Result<Self, DataDirError> {
+    pub fn open(
+        data_dir: &Path,
+        data_log_dir: &Path,
+        autocreate: bool,
+    ) -> Result<Self, DataDirError> {
         let snapshots = data_dir.join(VERSION_2);
         let logs = data_log_dir.join(VERSION_2);
         for dir in [&logs, &snapshots] {
@@ -58,7 +65,8 @@ impl DataDir {
         if !one {
             locks.push(Lock::take(&logs)?);
         }
-        let (root, log_root, stopping) = (data_dir.to_owned(), data_log_dir.to_owned(), Arc::default());
+        let (root, log_root, stopping) =
+            (data_dir.to_owned(), data_log_dir.to_owned(), Arc::default());
         Ok(Self { root, log_root, snapshots, logs, stopping, _locks: locks })
     }
 
@@ -92,14 +100,20 @@ impl DataDir {
         marks::take_initialize(&self.log_root)
     }
 
-    /// Bytes of all files directly in the directory of snapshots and in that of logs, as `conf` and `dirs` tell them.
+    /// Bytes of all files directly in the directory of snapshots and in that of logs, as `conf` and
+    /// `dirs` tell them.
     pub fn sizes(&self) -> (u64, u64) {
         (size_of_files(&self.snapshots), size_of_files(&self.logs))
     }
 
-    /// Removes what the `keep` newest whole snapshots have made superfluous (`autopurge`); returns the names. The snapshots are
-    /// flushed and read to their last seal before they count; `rest` is called between pieces of that work.
-    pub fn purge(&mut self, keep: usize, rest: &mut dyn FnMut()) -> Result<Vec<String>, DataDirError> {
+    /// Removes what the `keep` newest whole snapshots have made superfluous (`autopurge`); returns
+    /// the names. The snapshots are flushed and read to their last seal before they count; `rest`
+    /// is called between pieces of that work.
+    pub fn purge(
+        &mut self,
+        keep: usize,
+        rest: &mut dyn FnMut(),
+    ) -> Result<Vec<String>, DataDirError> {
         let logs = self.list(Dir::Logs)?;
         let mut names: Vec<_> = self
             .list(Dir::Snapshots)?
@@ -130,7 +144,9 @@ impl DataDir {
         let path = self.path(Dir::Snapshots, name);
         // What only the page cache has must not be a reason to remove anything.
         let file = PieceFile::open_flushed(&path);
-        let file = file.map_err(|error| DataDirError::new("the snapshot cannot be flushed and read", &path, error))?;
+        let file = file.map_err(|error| {
+            DataDirError::new("the snapshot cannot be flushed and read", &path, error)
+        })?;
         let stopping = self.stopping.clone();
         let mut rest = || {
             rest();
@@ -168,7 +184,7 @@ impl Storage for DataDir {
 
     fn list(&mut self, dir: Dir) -> Result<Vec<String>, DataDirError> {
         let path = self.path(dir, "");
-        let failed = |error| DataDirError::new("the directory can not be listed", &path, error);
+        let failed = |error| DataDirError::new("the directory cannot be listed", &path, error);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -201,21 +217,26 @@ impl Storage for DataDir {
             if settling.mark.is_empty() {
                 return Ok(());
             }
-            // The mark says that everything before it is durable, so it must not be there before that is true.
+            // The mark says that everything before it is durable, so it must not be there before
+            // that is true.
             file.write_all_at(&settling.mark, settling.anew.end)?;
             file.sync_all()
         };
-        settle().map_err(|error| DataDirError::new("what is in the file cannot be made durable", &path, error))
+        settle().map_err(|error| {
+            DataDirError::new("what is in the file cannot be made durable", &path, error)
+        })
     }
 
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), DataDirError> {
         let path = self.path(dir, name);
-        std::fs::remove_file(&path).map_err(|error| DataDirError::new("the file can not be removed", &path, error))
+        std::fs::remove_file(&path)
+            .map_err(|error| DataDirError::new("the file cannot be removed", &path, error))
     }
 
     fn sync_dir(&mut self, dir: Dir) -> Result<(), DataDirError> {
         let path = self.path(dir, "");
-        sync_path(&path).map_err(|error| DataDirError::new("the directory can not be flushed", &path, error))
+        sync_path(&path)
+            .map_err(|error| DataDirError::new("the directory cannot be flushed", &path, error))
     }
 
     fn is_stopping(&self) -> bool {
@@ -223,8 +244,8 @@ impl Storage for DataDir {
     }
 }
 
-/// Writes what a file holds once more. After a flush that failed the page cache has bytes that the disk has not, on pages
-/// that count as clean: only what is written anew gets there.
+/// Writes what a file holds once more. After a flush that failed the page cache has bytes that the
+/// disk has not, on pages that count as clean: only what is written anew gets there.
 fn write_anew(file: &File, range: Range<u64>) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES.min((range.end - range.start) as usize)];
     let mut at = range.start;
@@ -240,14 +261,16 @@ fn write_anew(file: &File, range: Range<u64>) -> io::Result<()> {
 /// Makes a directory and those above it that are missing, each durable in the one above it: a
 /// directory whose name is lost takes all that was flushed in it along.
 fn create(dir: &Path, autocreate: bool) -> Result<(), DataDirError> {
-    let failed = |path: &Path, error| DataDirError::new("the directory cannot be made", path, error);
+    let failed =
+        |path: &Path, error| DataDirError::new("the directory cannot be made", path, error);
     if dir.exists() {
         return Ok(());
     }
     if !autocreate {
         return Err(DataDirError::Missing { path: dir.to_owned() });
     }
-    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above =
+        dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create(above, true)?;
     match std::fs::create_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -265,12 +288,17 @@ fn sync_path(dir: &Path) -> io::Result<()> {
 
 fn same_dir(a: &Path, b: &Path) -> Result<bool, DataDirError> {
     let real = |path: &Path| {
-        path.canonicalize().map_err(|error| DataDirError::new("the directory can not be found", path, error))
+        path.canonicalize()
+            .map_err(|error| DataDirError::new("the directory cannot be found", path, error))
     };
     Ok(real(a)? == real(b)?)
 }
 
 fn size_of_files(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).filter(|meta| meta.is_file()).map(|meta| meta.len()).sum()
+    files
+        .filter_map(|file| file.metadata().ok())
+        .filter(|meta| meta.is_file())
+        .map(|meta| meta.len())
+        .sum()
 }

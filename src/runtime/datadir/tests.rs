@@ -7,6 +7,7 @@ use crate::runtime::SharedTree;
 use crate::runtime::snapshotter::{SnapshotterConfig, take_snapshot};
 use crate::tree::Tree;
 use crate::zxid::Zxid;
+use std::cell::RefCell;
 
 #[test]
 fn a_second_server_is_refused_by_name() {
@@ -27,7 +28,10 @@ fn directories_are_made_only_if_they_may_be() {
     let other = dir.path().join("log");
     let open = DataDir::open(&data, &other, true).unwrap();
     assert!(!open.is_one_dir());
-    assert_eq!((open.snapshots(), open.logs()), (&*data.join("version-2"), &*other.join("version-2")));
+    assert_eq!(
+        (open.snapshots(), open.logs()),
+        (&*data.join("version-2"), &*other.join("version-2"))
+    );
     drop(open);
     // The same directory under two names is one.
     std::os::unix::fs::symlink(&data, dir.path().join("link")).unwrap();
@@ -70,7 +74,10 @@ fn a_purge_keeps_what_is_whole() {
     let mut removed = data.purge(3, &mut || rests += 1).unwrap();
     removed.sort();
     assert_eq!(removed, ["log.1", "snapshot.10"]);
-    assert!(data.list(Dir::Snapshots).unwrap().contains(&"snapshot.50".into()), "newer than what is kept");
+    assert!(
+        data.list(Dir::Snapshots).unwrap().contains(&"snapshot.50".into()),
+        "newer than what is kept"
+    );
     assert!(data.sizes().0 > 3 * torn.len() as u64);
 }
 
@@ -99,7 +106,7 @@ fn a_torn_tail_is_cut_on_disk() {
 
 thread_local! {
     /// The directories whose names were made durable.
-    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+    pub(super) static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
 }
 
 #[test]
@@ -108,7 +115,8 @@ fn directories_made_are_durable_up_to_the_first_that_was_there() {
     let data = dir.path().join("a/b/c");
     SYNCED.take();
     DataDir::open(&data, &data, true).unwrap();
-    let expected = [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b"), data.clone()];
+    let expected =
+        [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b"), data.clone()];
     assert_eq!(SYNCED.take(), expected);
     DataDir::open(&data, &data, true).unwrap();
     assert!(SYNCED.take().is_empty());

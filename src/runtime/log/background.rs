@@ -156,8 +156,8 @@ impl Background {
         }
     }
 
-    /// Does a piece of the file in the making. Says how long to wait for a job before the next piece;
-    /// `None` is until one comes.
+    /// Does a piece of the file in the making. Says how long to wait for a job before the next
+    /// piece; `None` is until one comes.
     fn make_step(&mut self) -> Option<Duration> {
         let making = self.making.as_mut()?;
         let now = Instant::now();

@@ -53,13 +53,15 @@ impl fmt::Display for NoSpare {
         let (dir, error) = (self.dir.display(), &self.error);
         let cause = Cause::of(error);
         match cause {
-            Cause::NoSpace => write!(f, "no space for the next file of the transaction log in {dir}")?,
+            Cause::NoSpace => {
+                write!(f, "no space for the next file of the transaction log in {dir}")?
+            }
             _ => write!(f, "the next file of the transaction log cannot be made in {dir}")?,
         }
         write!(
             f,
-            ": {error}; writes are refused once the files that are there are full, reads go on, and \
-             it is tried again every second. {}",
+            ": {error}; writes are refused once the files that are there are full, reads go on, \
+             and it is tried again every second. {}",
             cause.remedy(&self.dir)
         )
     }
@@ -115,16 +117,22 @@ impl Cause {
             Self::ProcessFiles => "Raise the limit of open files of the server (ulimit -n, \
                                    LimitNOFILE=) or lower maxCnxns"
                 .into(),
-            Self::SystemFiles => "Raise the machine's limit of open files: sysctl fs.file-max".into(),
+            Self::SystemFiles => {
+                "Raise the machine's limit of open files: sysctl fs.file-max".into()
+            }
             Self::DirectoryGone => format!(
                 "The directory is gone: mount it again, or bring it back from a backup, then start \
                  the server anew; what is written meanwhile is lost with {dir}"
             ),
-            Self::ReadOnly => "The file system is read-only, often after an error of the disk: see \
+            Self::ReadOnly => {
+                "The file system is read-only, often after an error of the disk: see \
                                dmesg, mend it and mount it writable"
-                .into(),
+                    .into()
+            }
             Self::Permission => {
-                format!("Give the directory to the user that the server runs as: chown -R <user> {dir}")
+                format!(
+                    "Give the directory to the user that the server runs as: chown -R <user> {dir}"
+                )
             }
             Self::Device => "The disk fails: see dmesg, and move dataLogDir to another one".into(),
             Self::Other => "See dmesg for what the kernel says of it".into(),

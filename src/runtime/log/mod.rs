@@ -2,9 +2,10 @@
 //!
 //! [`LogWriter`] decides everything: which file entries go to, how it is called, what a flush does.
 //! This shell carries its effects out, in the [`Way`] that is asked for and possible: entries are
-//! stored into a map of the file and the ring syncs it, or they are staged and the ring writes them.
-//! What may take its time in the kernel otherwise (making and naming files, syncing the directory,
-//! cutting padding) is a background thread's, so that the quorum core waits for no directory.
+//! stored into a map of the file and the ring syncs it, or they are staged and the ring writes
+//! them. What may take its time in the kernel otherwise (making and naming files, syncing the
+//! directory, cutting padding) is a background thread's, so that the quorum core waits for no
+//! directory.
 //!
 //! | file | holds |
 //! |---|---|
@@ -31,8 +32,8 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::limits;
 use crate::txnlog::{
-    self, Appending, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NoRoom, PendingFlush, SPARE_PREFIX,
-    WriterSettings,
+    self, Appending, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NoRoom, PendingFlush,
+    SPARE_PREFIX, WriterSettings,
 };
 use crate::zxid::Zxid;
 
@@ -151,17 +152,28 @@ impl Log {
     /// are there stay as they are, but for spares that an earlier run has left. All up to `last` is
     /// in them. `wake` is called from the background thread when [`Log::poll`] has something. On a
     /// full disk the log opens without room.
-    pub fn open(config: LogConfig, last: Zxid, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self, LogError> {
+    pub fn open(
+        config: LogConfig,
+        last: Zxid,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, LogError> {
         remove_spares(&config)?;
         let (jobs, job_queue) = unbounded();
         let (completion_queue, completions) = unbounded();
         let urgent = Arc::new(AtomicBool::new(true));
         let way = Way::choose(&config.dir, config.mode, config.force_sync);
-        let background =
-            Background::new(config.dir.clone(), way.kind, job_queue, completion_queue, urgent.clone(), wake);
+        let background = Background::new(
+            config.dir.clone(),
+            way.kind,
+            job_queue,
+            completion_queue,
+            urgent.clone(),
+            wake,
+        );
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
-        let thread =
-            thread.map_err(|error| LogError::new("no thread can be started for the log", &config.dir, error))?;
+        let thread = thread.map_err(|error| {
+            LogError::new("no thread can be started for the log", &config.dir, error)
+        })?;
         let mut log = Self {
             writer: LogWriter::new(config.settings(way.kind), last, 0),
             config,
@@ -240,21 +252,22 @@ impl Log {
         let file = flush.file();
         assert!(self.flushing.replace(file).is_none(), "one operation at a time");
         let fd = self.segment(file).as_raw_fd();
-        // SAFETY: the file stays open until the operation has ended: the machine has it cut, which is
-        // what closes it, only after that.
+        // SAFETY: the file stays open until the operation has ended: the machine has it cut, which
+        // is what closes it, only after that.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         match flush {
             ToFlush::Sync { .. } => ring.sync(FLUSH, fd),
             ToFlush::Write { offset, blocks, .. } => {
                 let len = blocks.len();
                 let pages = self.pages.take().filter(|pages| pages.len() >= len);
-                let mut pages = match pages.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok) {
-                    Ok(pages) => pages,
-                    Err(error) => {
-                        self.on_written(None, Err(error));
-                        return Ok(());
-                    }
-                };
+                let mut pages =
+                    match pages.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok) {
+                        Ok(pages) => pages,
+                        Err(error) => {
+                            self.on_written(None, Err(error));
+                            return Ok(());
+                        }
+                    };
                 pages[..len].copy_from_slice(&blocks);
                 self.writing = blocks;
                 let bytes = u32::try_from(len).expect("a group is far below 4 GiB");
@@ -263,8 +276,8 @@ impl Log {
         }
     }
 
-    /// The sync that the ring was given has ended so. [`Log::submit`] must follow: it may be the turn
-    /// of the next file.
+    /// The sync that the ring was given has ended so. [`Log::submit`] must follow: it may be the
+    /// turn of the next file.
     pub fn on_synced(&mut self, result: io::Result<()>) {
         if let Some(file) = self.flushing.take() {
             self.done(result, |result| LogDone::Synced { file, result });
@@ -280,7 +293,9 @@ impl Log {
         let result = match written {
             Ok(bytes) if bytes == blocks.len() => Ok(()),
             // The rest met an error that the kernel did not get to say.
-            Ok(bytes) => Err(io::Error::other(format!("{bytes} of {} bytes were written", blocks.len()))),
+            Ok(bytes) => {
+                Err(io::Error::other(format!("{bytes} of {} bytes were written", blocks.len())))
+            }
             Err(error) => Err(error),
         };
         self.done(result, |result| LogDone::Written { file, blocks, result });
@@ -296,11 +311,11 @@ impl Log {
                 let error = self.no_spare.take().unwrap_or_else(|| io::Error::other("no reason"));
                 LogEvent::NoSpare(NoSpare::new(&self.config.dir, error))
             }
-            txnlog::LogEvent::Failed => LogEvent::Failed(
-                self.failure
-                    .take()
-                    .unwrap_or_else(|| io::Error::other("an earlier flush of the transaction log failed")),
-            ),
+            txnlog::LogEvent::Failed => {
+                LogEvent::Failed(self.failure.take().unwrap_or_else(|| {
+                    io::Error::other("an earlier flush of the transaction log failed")
+                }))
+            }
         })
     }
 
@@ -327,8 +342,8 @@ impl Log {
         }
     }
 
-    /// Ends the log: flushes, cuts the zeros after the last entry, removes the spare files. No flush
-    /// may be in flight.
+    /// Ends the log: flushes, cuts the zeros after the last entry, removes the spare files. No
+    /// flush may be in flight.
     pub fn close(mut self) -> io::Result<()> {
         self.flush_blocking()?;
         self.join();

@@ -1,8 +1,9 @@
-//! One file of the log: made of real zeros, written by one thread, never shortened while it is in use.
+//! One file of the log: made of real zeros, written by one thread, never shortened while it is in
+//! use.
 //!
-//! Why no store into a map of it can end in SIGBUS: its length is fixed before it is mapped, and each
-//! of its blocks has been written and flushed, so that the file system has nothing to allocate when a
-//! page is stored to. Where that is not enough (`way`), files are not mapped.
+//! Why no store into a map of it can end in SIGBUS: its length is fixed before it is mapped, and
+//! each of its blocks has been written and flushed, so that the file system has nothing to allocate
+//! when a page is stored to. Where that is not enough (`way`), files are not mapped.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
@@ -46,32 +47,39 @@ impl Segment {
         self.map.is_some()
     }
 
-    /// Puts `bytes` at `offset`, into the map or the page cache. Only the thread that appends calls it.
+    /// Puts `bytes` at `offset`, into the map or the page cache. Only the thread that appends calls
+    /// it.
     pub(super) fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let Some(map) = &self.map else { return self.file.write_all_at(bytes, offset) };
-        let offset = usize::try_from(offset).expect("an offset in a mapping fits the address space");
+        let offset =
+            usize::try_from(offset).expect("an offset in a mapping fits the address space");
         let end = offset.checked_add(bytes.len()).expect("lengths in memory add up below 2^64");
         assert!(end <= map.len(), "the log never writes beyond its segment");
         // SAFETY: the range is inside the mapping by the assertion; the mapping lives as long as
-        // `self`; the file has all of its blocks and is not shortened while mapped, so the pages exist.
-        // No reference into the mapping is ever made, and the appending thread is the only one that
-        // stores, so no access to this memory races with the copy; `bytes` is memory of this process
-        // outside the mapping.
-        unsafe { map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        // `self`; the file has all of its blocks and is not shortened while mapped, so the pages
+        // exist. No reference into the mapping is ever made, and the appending thread is the only
+        // one that stores, so no access to this memory races with the copy; `bytes` is memory of
+        // this process outside the mapping.
+        unsafe {
+            map.as_mut_ptr().add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        };
         Ok(())
     }
 
-    /// Brings pages in before the appending thread needs them; an unreadable disk fails here instead of in a store.
+    /// Brings pages in before the appending thread needs them; an unreadable disk fails here
+    /// instead of in a store.
     pub(super) fn prefault(&self, range: Range<u64>) -> io::Result<()> {
         let (Some(map), range) = (&self.map, self.clip(range)) else { return Ok(()) };
         map.advise_range(Advice::PopulateRead, range.start, range.len())
     }
 
-    /// Gives back the pages of a range that is written, so that the resident memory stays within a window.
+    /// Gives back the pages of a range that is written, so that the resident memory stays within a
+    /// window.
     pub(super) fn release(&self, range: Range<u64>) -> io::Result<()> {
         let (Some(map), range) = (&self.map, self.clip(range)) else { return Ok(()) };
-        // SAFETY: DONTNEED on a shared file mapping drops page table entries only: the bytes stay in the
-        // page cache and on disk, and no reference into the mapping exists that could see anything else.
+        // SAFETY: DONTNEED on a shared file mapping drops page table entries only: the bytes stay
+        // in the page cache and on disk, and no reference into the mapping exists that could see
+        // anything else.
         unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
     }
 
@@ -112,7 +120,8 @@ impl AsRawFd for Segment {
     }
 }
 
-/// A segment in the making: zeroed piece by piece, so that its thread can do other things in between.
+/// A segment in the making: zeroed piece by piece, so that its thread can do other things in
+/// between.
 #[derive(Debug)]
 pub(super) struct Preparation {
     path: PathBuf,
@@ -143,9 +152,9 @@ impl Preparation {
 
     /// Writes and flushes the next piece of zeros; true when all of it is there.
     ///
-    /// Into the page cache they go in small writes, because one large write would make it keep large
-    /// folios, of which a flush writes every byte again for each entry: with writes of 1 MiB a flush of
-    /// 250 bytes took 290 us instead of 85.
+    /// Into the page cache they go in small writes, because one large write would make it keep
+    /// large folios, of which a flush writes every byte again for each entry: with writes of 1 MiB
+    /// a flush of 250 bytes took 290 us instead of 85.
     pub(super) fn step(&mut self) -> io::Result<bool> {
         let end = (self.zeroed + STEP_BYTES).min(self.bytes);
         let piece = if self.kind == WayKind::Direct { ZEROS_BYTES } else { FOLIO_BYTES };

@@ -6,7 +6,9 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::txnlog::{FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, append_entry, file_header, tail_mark, zxid_of_name};
+use crate::txnlog::{
+    FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, append_entry, file_header, tail_mark, zxid_of_name,
+};
 
 /// An entry of `len` payload bytes.
 fn entry(zxid: i64, len: usize) -> Vec<u8> {
@@ -26,8 +28,11 @@ fn open(dir: &TempDir, change: impl FnOnce(&mut LogConfig)) -> Log {
 
 /// All log files in order: their names' zxids, their entries' zxids, whether they end cleanly.
 fn read(dir: &Path) -> BTreeMap<Zxid, (Vec<i64>, bool)> {
-    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let logs = names.filter_map(|name| Some((zxid_of_name(&name)?, std::fs::read(dir.join(name)).unwrap())));
+    let names = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let logs = names
+        .filter_map(|name| Some((zxid_of_name(&name)?, std::fs::read(dir.join(name)).unwrap())));
     logs.map(|(first, bytes)| {
         let mut scanner = Scanner::new(&bytes);
         let mut zxids = Vec::new();
@@ -132,7 +137,10 @@ fn a_roll_starts_a_file_and_trims_the_old_one() {
     log.roll();
     append(&mut log, &entry(9, 40)).unwrap();
     log.flush_blocking().unwrap();
-    assert_eq!(read(dir.path()), BTreeMap::from([(Zxid(7), (vec![7, 8], true)), (Zxid(9), (vec![9], true))]));
+    assert_eq!(
+        read(dir.path()),
+        BTreeMap::from([(Zxid(7), (vec![7, 8], true)), (Zxid(9), (vec![9], true))])
+    );
     drop(log);
     assert_eq!(std::fs::metadata(dir.path().join("log.7")).unwrap().len(), 16 + 2 * 53 + 20);
     assert!(std::fs::metadata(dir.path().join("log.9")).unwrap().len() >= 8 << 20);
@@ -166,7 +174,10 @@ fn a_batch_is_split_over_files_at_an_entry() {
         assert_eq!(zxids.first(), Some(&first.0));
         assert!(clean);
     }
-    assert_eq!(files.into_values().flat_map(|(zxids, _)| zxids).collect::<Vec<_>>(), (1..=zxid).collect::<Vec<_>>());
+    assert_eq!(
+        files.into_values().flat_map(|(zxids, _)| zxids).collect::<Vec<_>>(),
+        (1..=zxid).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -214,7 +225,11 @@ fn after_a_failed_flush_nothing_succeeds() {
     assert!(log.flushing.is_some());
     log.on_synced(Err(io::Error::from_raw_os_error(5)));
     let events: Vec<_> = std::iter::from_fn(|| log.poll()).collect();
-    assert!(events.iter().any(|it| matches!(it, LogEvent::Failed(why) if why.raw_os_error() == Some(5))));
+    assert!(
+        events
+            .iter()
+            .any(|it| matches!(it, LogEvent::Failed(why) if why.raw_os_error() == Some(5)))
+    );
     assert_eq!(append(&mut log, &entry(3, 40)), Err(NoRoom));
     assert_eq!(log.room(0), 0);
     assert!(log.flush_blocking().is_err());
@@ -250,7 +265,8 @@ fn the_end_of_its_thread_ends_the_log_and_names_it() {
     assert!(log.flush_blocking().is_err());
 }
 
-/// `mount -t tmpfs -o size=12m tmpfs <dir>`, then `LOG_FULL_DIR=<dir> cargo test --lib a_full_disk -- --ignored`.
+/// `mount -t tmpfs -o size=12m tmpfs <dir>`, then
+/// `LOG_FULL_DIR=<dir> cargo test --lib a_full_disk -- --ignored`.
 #[test]
 #[ignore = "needs LOG_FULL_DIR, an empty file system of 12 MiB"]
 fn a_full_disk_takes_the_room_and_space_gives_it_back() {
@@ -274,7 +290,10 @@ fn a_full_disk_takes_the_room_and_space_gives_it_back() {
         assert!(start.elapsed().as_secs() < 10);
         log.collect();
     }
-    assert!(matches!(std::iter::from_fn(|| log.poll()).last(), Some(LogEvent::NoSpare(_))), "it says so once");
+    assert!(
+        matches!(std::iter::from_fn(|| log.poll()).last(), Some(LogEvent::NoSpare(_))),
+        "it says so once"
+    );
     assert!(zxid > 40 && log.room(0) < 60_013, "{zxid} {}", log.room(0));
     std::fs::remove_file(hog).unwrap();
     wait_for_room(&mut log, 1 << 20);

@@ -185,10 +185,14 @@ mod tests {
         let way = Way::choose(dir.path(), LogMode::Direct, false);
         assert_ne!(way.kind, WayKind::Direct);
         let said = way.to_string();
-        assert!(said.contains("instead of ringkeeper.log=direct") && said.contains("forceSync=no"), "{said}");
+        assert!(
+            said.contains("instead of ringkeeper.log=direct") && said.contains("forceSync=no"),
+            "{said}"
+        );
         for mode in [LogMode::Mapped, LogMode::Direct] {
             let way = Way::choose(dir.path(), mode, true);
-            let as_asked = way.kind != WayKind::Cached && (way.kind == WayKind::Direct) == (mode == LogMode::Direct);
+            let as_asked = way.kind != WayKind::Cached
+                && (way.kind == WayKind::Direct) == (mode == LogMode::Direct);
             assert_eq!(way.because.is_none(), as_asked, "{way}");
             assert!(way.to_string().contains(mode.word()), "{way}");
         }

@@ -1,8 +1,8 @@
 //! Accept: one request, one completion, one connection.
 //!
-//! It is not multishot on purpose. A multishot accept takes every connection of a burst out of the backlog before the
-//! loop sees the first one, and so all the descriptors there are; what is accepted one by one is counted, and refused if
-//! need be, before the next one takes a descriptor.
+//! It is not multishot on purpose. A multishot accept takes every connection of a burst out of the
+//! backlog before the loop sees the first one, and so all the descriptors there are; what is
+//! accepted one by one is counted, and refused if need be, before the next one takes a descriptor.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -13,8 +13,9 @@ use super::token::{OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
-    /// Accepts the next connection that comes in on `socket`, which must listen and stay open. The new socket takes over
-    /// the listener's options (TCP_NODELAY among them), is closed on exec, and blocks. Several may be asked for at once.
+    /// Accepts the next connection that comes in on `socket`, which must listen and stay open. The
+    /// new socket takes over the listener's options (TCP_NODELAY among them), is closed on exec,
+    /// and blocks. Several may be asked for at once.
     pub fn accept(&mut self, listener: Token, socket: BorrowedFd<'_>) -> Result<(), RingError> {
         let entry = entry(listener, socket);
         // SAFETY: the entry names no memory.

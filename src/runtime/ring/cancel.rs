@@ -1,4 +1,5 @@
-//! Cancellation. The cancelled operation reports its own end; the cancellation itself is not reported.
+//! Cancellation. The cancelled operation reports its own end; the cancellation itself is not
+//! reported.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -9,12 +10,14 @@ use super::token::{OpKind, Token, UserData};
 use super::{Ring, RingError};
 
 impl Ring {
-    /// Cancels one operation by its name, if it is still there. Its own completion, if any, still comes.
+    /// Cancels one operation by its name, if it is still there. Its own completion, if any, still
+    /// comes.
     pub fn cancel(&mut self, target: UserData) -> Result<(), RingError> {
         self.push_cancel(target.token, CancelBuilder::user_data(target.to_bits()))
     }
 
-    /// Cancels everything that was submitted on `socket`, sends included. `conn` only names the request.
+    /// Cancels everything that was submitted on `socket`, sends included. `conn` only names the
+    /// request.
     pub fn cancel_all(&mut self, conn: Token, socket: BorrowedFd<'_>) -> Result<(), RingError> {
         self.push_cancel(conn, CancelBuilder::fd(types::Fd(socket.as_raw_fd())).all())
     }

@@ -8,8 +8,8 @@ use super::token::{OpKind, Token, UserData};
 use super::{Ring, RingError};
 
 impl Ring {
-    /// Closes `descriptor`. Operations that were submitted on it keep the file open until they end: cancel them
-    /// first.
+    /// Closes `descriptor`. Operations that were submitted on it keep the file open until they end:
+    /// cancel them first.
     pub fn close(&mut self, token: Token, descriptor: OwnedFd) -> Result<(), RingError> {
         let entry = opcode::Close::new(types::Fd(descriptor.into_raw_fd()))
             .build()

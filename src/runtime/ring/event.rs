@@ -8,26 +8,29 @@ use super::buffers::Chunk;
 use super::pages::Pages;
 use super::token::Token;
 
-/// One completion. `armed` says whether a multishot operation goes on by itself; where it is false the loop arms it
-/// again if it still wants it.
+/// One completion. `armed` says whether a multishot operation goes on by itself; where it is false
+/// the loop arms it again if it still wants it.
 #[derive(Debug)]
 pub enum Event {
-    /// A connection came in on `listener`. Its socket blocks: a ring needs it so. Ask again for the next one.
+    /// A connection came in on `listener`. Its socket blocks: a ring needs it so. Ask again for the
+    /// next one.
     Accepted { listener: Token, socket: OwnedFd },
-    /// Accepting failed (out of descriptors, or the peer had gone already) or was cancelled. Out of descriptors it would
-    /// fail again at once, as the connection stays in the backlog: ask again after a while, not in this turn.
+    /// Accepting failed (out of descriptors, or the peer had gone already) or was cancelled. Out of
+    /// descriptors it would fail again at once, as the connection stays in the backlog: ask again
+    /// after a while, not in this turn.
     AcceptFailed { listener: Token, error: Errno },
     /// Bytes arrived, at least one.
     Received { conn: Token, chunk: Chunk, armed: bool },
     /// Receiving has ended and is no longer armed.
     ReceiveStopped { conn: Token, cause: ReceiveStop },
-    /// A send has ended: its buffer comes back, with the number of bytes the socket took. Fewer than were to be sent
-    /// means that the connection broke in the middle.
+    /// A send has ended: its buffer comes back, with the number of bytes the socket took. Fewer
+    /// than were to be sent means that the connection broke in the middle.
     Sent { conn: Token, buffer: Vec<u8>, sent: Result<usize, Errno> },
-    /// A flush has ended. After an error the file's unflushed bytes are in doubt and must not be promised.
+    /// A flush has ended. After an error the file's unflushed bytes are in doubt and must not be
+    /// promised.
     Synced { token: Token, result: Result<(), Errno> },
-    /// A write has ended: its pages come back, with the number of bytes that are written. Fewer than were asked for, and
-    /// an error, leave the file's bytes there in doubt.
+    /// A write has ended: its pages come back, with the number of bytes that are written. Fewer
+    /// than were asked for, and an error, leave the file's bytes there in doubt.
     Written { token: Token, pages: Pages, written: Result<usize, Errno> },
     /// A polled descriptor has input.
     Readable { token: Token, armed: bool },

@@ -10,20 +10,23 @@
 //! }
 //! ```
 //!
-//! Receives are multishot into one group of provided buffers, accepts one by one, a send carries everything a
-//! connection has to say, and other threads wake the loop through a [`Waker`]. No operation allocates. One file per
-//! kernel operation; each holds how it is asked for and how its completion reads.
+//! Receives are multishot into one group of provided buffers, accepts one by one, a send carries
+//! everything a connection has to say, and other threads wake the loop through a [`Waker`]. No
+//! operation allocates. One file per kernel operation; each holds how it is asked for and how its
+//! completion reads.
 //!
-//! A descriptor passed to an operation must stay open until the next turn has submitted it; after that the kernel
-//! holds the file itself. Sockets must be blocking ones: on a non-blocking socket the kernel fails an operation that
-//! it would otherwise have waited for.
+//! A descriptor passed to an operation must stay open until the next turn has submitted it; after
+//! that the kernel holds the file itself. Sockets must be blocking ones: on a non-blocking socket
+//! the kernel fails an operation that it would otherwise have waited for.
 //!
-//! A process that dies leaves its ring to the kernel, which tears it down in the background: for some milliseconds a
-//! accept may still hold the port of a listener, so whoever binds it again should try for a while.
+//! A process that dies leaves its ring to the kernel, which tears it down in the background: for
+//! some milliseconds a accept may still hold the port of a listener, so whoever binds it again
+//! should try for a while.
 //!
-//! All `unsafe` code serves three invariants: received bytes are read only between the completion that names their
-//! buffer and its return ([`buffers`]); sent and written bytes are owned by the ring until their completion ([`send`],
-//! [`write`]); and all outlive whatever the kernel still does with them, because dropping the ring first cancels that.
+//! All `unsafe` code serves three invariants: received bytes are read only between the completion
+//! that names their buffer and its return ([`buffers`]); sent and written bytes are owned by the
+//! ring until their completion ([`send`], [`write`]); and all outlive whatever the kernel still
+//! does with them, because dropping the ring first cancels that.
 
 mod accept;
 mod buffers;
@@ -66,21 +69,27 @@ pub use wake::Waker;
 /// Sizes of a ring. The defaults suit a shard with thousands of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig {
-    /// Operations that can be queued between two turns without an extra system call; rounded up to a power of two.
+    /// Operations that can be queued between two turns without an extra system call; rounded up to
+    /// a power of two.
     pub submissions: u32,
     /// Provided receive buffers, a power of two up to 32,768.
     pub receive_buffers: u16,
     /// Bytes of each receive buffer: the most that one completion delivers.
     pub receive_buffer_bytes: u32,
-    /// How long a turn looks out for completions before it sleeps, while they keep coming that fast. It saves the cost
-    /// of a wake-up, which in a virtual machine is tens of microseconds, and burns the core meanwhile: zero where the
-    /// loop has no core of its own.
+    /// How long a turn looks out for completions before it sleeps, while they keep coming that
+    /// fast. It saves the cost of a wake-up, which in a virtual machine is tens of microseconds,
+    /// and burns the core meanwhile: zero where the loop has no core of its own.
     pub spin: Duration,
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        RingConfig { submissions: 1024, receive_buffers: 256, receive_buffer_bytes: 8 << 10, spin: Duration::ZERO }
+        RingConfig {
+            submissions: 1024,
+            receive_buffers: 256,
+            receive_buffer_bytes: 8 << 10,
+            spin: Duration::ZERO,
+        }
     }
 }
 
@@ -123,10 +132,15 @@ impl Ring {
             .and_then(|group| group.register(&uring.submitter()).map(|()| group))
             .map_err(RingUnavailable::from_buffers)?;
         let waker = Waker::new().map_err(RingUnavailable::from_setup)?;
-        let no_iowait = if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
+        let no_iowait = if uring.params().is_feature_no_iowait() {
+            EnterFlags::NO_IOWAIT
+        } else {
+            EnterFlags::empty()
+        };
         let (sends, writes) = (SendTable::default(), WriteTable::default());
         let spin = Spin { window: config.spin, pays: false };
-        let mut ring = Ring { uring, group, sends, writes, waker, batch: Batch::new(), no_iowait, spin };
+        let mut ring =
+            Ring { uring, group, sends, writes, waker, batch: Batch::new(), no_iowait, spin };
         ring.arm_wake().map_err(|error| RingUnavailable::from_setup(error.into()))?;
         Ok(ring)
     }
@@ -136,9 +150,10 @@ impl Ring {
         self.waker.clone()
     }
 
-    /// Submits what is queued, sleeps as `wait` allows if nothing has completed, and collects completions: one system
-    /// call. Returns early where another thread has called [`Waker::wake`] since the last turn, so whoever pushes to a
-    /// queue of this loop and then wakes it will be noticed after this call.
+    /// Submits what is queued, sleeps as `wait` allows if nothing has completed, and collects
+    /// completions: one system call. Returns early where another thread has called [`Waker::wake`]
+    /// since the last turn, so whoever pushes to a queue of this loop and then wakes it will be
+    /// noticed after this call.
     pub fn turn(&mut self, wait: Wait) -> Result<(), RingError> {
         let sleeps = wait != Wait::Poll && self.batch.is_empty();
         let result = match wait {
@@ -166,8 +181,8 @@ impl Ring {
         }
     }
 
-    /// Whether completions are waiting in the kernel because the queue was full. They are not lost; the loop is too
-    /// slow, or its queue too small.
+    /// Whether completions are waiting in the kernel because the queue was full. They are not lost;
+    /// the loop is too slow, or its queue too small.
     #[cfg(test)]
     fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
@@ -186,8 +201,8 @@ impl Ring {
             OpKind::Cancel => None,
             OpKind::Wake => {
                 if !cqe.more() && cqe.result() != Err(Errno::CANCELED) {
-                    // The queue was full when it fired. A push can fail only if the kernel takes nothing in at all,
-                    // which the next turn will report.
+                    // The queue was full when it fired. A push can fail only if the kernel takes
+                    // nothing in at all, which the next turn will report.
                     let _ = self.arm_wake();
                 }
                 None
@@ -209,8 +224,9 @@ impl Ring {
         }
     }
 
-    /// Submits, looks out for completions while they are likely to come soon, and sleeps if none has come. The loop
-    /// counts as parked only then, so that waking it while it looks out costs no system call.
+    /// Submits, looks out for completions while they are likely to come soon, and sleeps if none
+    /// has come. The loop counts as parked only then, so that waking it while it looks out costs no
+    /// system call.
     fn spin_and_sleep(&mut self, wait: Wait) -> Result<(), RingError> {
         self.enter(0, &SubmitArgs::new())?;
         if !self.uring.completion().is_empty() {
@@ -243,7 +259,8 @@ impl Ring {
     ///
     /// # Safety
     ///
-    /// Memory that the entry names must stay valid until its completion, or until the ring has been dropped.
+    /// Memory that the entry names must stay valid until its completion, or until the ring has been
+    /// dropped.
     unsafe fn push(&mut self, entry: &squeue::Entry) -> Result<(), RingError> {
         // SAFETY: the caller's promise.
         if unsafe { self.uring.submission().push(entry) }.is_ok() {
@@ -257,12 +274,14 @@ impl Ring {
     fn enter(&mut self, want: usize, args: &SubmitArgs<'_, '_>) -> Result<(), RingError> {
         let queued = self.uring.submission().len() as u32;
         let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | self.no_iowait;
+        let submitter = self.uring.submitter();
         // SAFETY: the arguments live across the call, and the flags say what they are.
-        let entered = unsafe { self.uring.submitter().enter(queued, want as u32, flags.bits(), Some(args)) };
+        let entered = unsafe { submitter.enter(queued, want as u32, flags.bits(), Some(args)) };
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // Time is over; a signal came; completions must be consumed before more can be submitted.
+                // Time is over; a signal came; completions must be consumed before more can be
+                // submitted.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(RingError::Enter(error)),
             },
@@ -272,8 +291,9 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Nothing may be left that reads or writes our memory: submit what is queued, cancel all there is, and run
-        // the cancellations. Events are dropped, and with them sockets that nobody looked at.
+        // Nothing may be left that reads or writes our memory: submit what is queued, cancel all
+        // there is, and run the cancellations. Events are dropped, and with them sockets that
+        // nobody looked at.
         let _ = self.enter(0, &SubmitArgs::new());
         let _ = self.uring.submitter().register_sync_cancel(None, CancelBuilder::any().all());
         let _ = self.enter(0, &SubmitArgs::new());
@@ -322,10 +342,18 @@ impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RingError::Enter(error) => write!(f, "io_uring_enter: {error}"),
-            RingError::SubmissionsStuck => write!(f, "io_uring: the kernel takes no more submissions"),
-            RingError::SendInFlight { conn, .. } => write!(f, "connection {conn:?} has a send in flight already"),
-            RingError::WriteInFlight { token, .. } => write!(f, "{token:?} has a write in flight already"),
-            RingError::SendTooLong { bytes } => write!(f, "a send of {bytes} B is longer than the 4 GiB one can have"),
+            RingError::SubmissionsStuck => {
+                write!(f, "io_uring: the kernel takes no more submissions")
+            }
+            RingError::SendInFlight { conn, .. } => {
+                write!(f, "connection {conn:?} has a send in flight already")
+            }
+            RingError::WriteInFlight { token, .. } => {
+                write!(f, "{token:?} has a write in flight already")
+            }
+            RingError::SendTooLong { bytes } => {
+                write!(f, "a send of {bytes} B is longer than the 4 GiB one can have")
+            }
         }
     }
 }
@@ -363,7 +391,8 @@ impl Cqe {
     }
 }
 
-/// Completions copied off the shared queue in one go, so that its slots are free before they are looked at.
+/// Completions copied off the shared queue in one go, so that its slots are free before they are
+/// looked at.
 struct Batch {
     entries: Box<[MaybeUninit<cqueue::Entry>; BATCH]>,
     next: usize,

@@ -1,4 +1,5 @@
-//! Multishot poll of a descriptor for input: how a foreign event source (another ring, a pipe) joins the loop.
+//! Multishot poll of a descriptor for input: how a foreign event source (another ring, a pipe)
+//! joins the loop.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -9,7 +10,8 @@ use super::token::{OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
-    /// Reports every time that `descriptor` gets input. Edge-triggered: read it empty, or wait for the next input.
+    /// Reports every time that `descriptor` gets input. Edge-triggered: read it empty, or wait for
+    /// the next input.
     pub fn poll(&mut self, token: Token, descriptor: BorrowedFd<'_>) -> Result<(), RingError> {
         let entry = opcode::PollAdd::new(types::Fd(descriptor.as_raw_fd()), libc::POLLIN as u32)
             .multi(true)

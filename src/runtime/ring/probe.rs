@@ -20,11 +20,14 @@ pub fn probe() -> Result<(), RingUnavailable> {
     }
 }
 
-/// A ring with the flags that make a completion loop cheap: only this thread submits, deferred work runs only when
-/// this thread asks for completions, and one bad entry does not stop those after it.
+/// A ring with the flags that make a completion loop cheap: only this thread submits, deferred work
+/// runs only when this thread asks for completions, and one bad entry does not stop those after it.
 pub(super) fn set_up(submissions: u32) -> Result<IoUring, RingUnavailable> {
     if kernel_version(&release()).is_some_and(|version| version < KERNEL_MIN) {
-        return Err(RingUnavailable::OldKernel { lacks: "single-issuer rings", release: release() });
+        return Err(RingUnavailable::OldKernel {
+            lacks: "single-issuer rings",
+            release: release(),
+        });
     }
     let submissions = submissions.clamp(8, SUBMISSIONS_MAX).next_power_of_two();
     let mut builder = IoUring::builder();
@@ -89,10 +92,13 @@ impl RingUnavailable {
                 _ => RingUnavailable::Refused,
             },
             Some(libc::ENOSYS) => RingUnavailable::Missing { release: release() },
-            Some(libc::EINVAL) => {
-                RingUnavailable::OldKernel { lacks: "rings with deferred task work", release: release() }
+            Some(libc::EINVAL) => RingUnavailable::OldKernel {
+                lacks: "rings with deferred task work",
+                release: release(),
+            },
+            Some(libc::ENOMEM) => {
+                RingUnavailable::LockedMemory { limit: limit(rustix::process::Resource::Memlock) }
             }
-            Some(libc::ENOMEM) => RingUnavailable::LockedMemory { limit: limit(rustix::process::Resource::Memlock) },
             Some(libc::EMFILE | libc::ENFILE) => {
                 RingUnavailable::Descriptors { limit: limit(rustix::process::Resource::Nofile) }
             }
@@ -103,7 +109,9 @@ impl RingUnavailable {
     pub(super) fn from_buffers(error: io::Error) -> Self {
         match error.raw_os_error() {
             None => RingUnavailable::Sizes(error),
-            Some(libc::EINVAL) => RingUnavailable::OldKernel { lacks: "provided-buffer rings", release: release() },
+            Some(libc::EINVAL) => {
+                RingUnavailable::OldKernel { lacks: "provided-buffer rings", release: release() }
+            }
             Some(_) => RingUnavailable::from_setup(error),
         }
     }
@@ -119,15 +127,16 @@ impl fmt::Display for RingUnavailable {
             ),
             RingUnavailable::Refused => write!(
                 f,
-                "io_uring is refused to this process, by a container's seccomp profile or a security module; in a \
-                 container start it with: docker run --security-opt seccomp=unconfined (or with a profile that allows \
-                 io_uring_setup, io_uring_enter and io_uring_register)"
+                "io_uring is refused to this process, by a container's seccomp profile or a \
+                 security module; in a container start it with: docker run --security-opt \
+                 seccomp=unconfined (or with a profile that allows io_uring_setup, io_uring_enter \
+                 and io_uring_register)"
             ),
             RingUnavailable::Missing { release } => write!(
                 f,
-                "this kernel ({release}) has no io_uring, or a container's seccomp profile hides it; Linux 6.1 or \
-                 newer is needed, on Debian: sudo apt install linux-image-amd64; in a container: \
-                 docker run --security-opt seccomp=unconfined"
+                "this kernel ({release}) has no io_uring, or a container's seccomp profile hides \
+                 it; Linux 6.1 or newer is needed, on Debian: sudo apt install linux-image-amd64; \
+                 in a container: docker run --security-opt seccomp=unconfined"
             ),
             RingUnavailable::OldKernel { lacks, release } => write!(
                 f,
@@ -136,19 +145,23 @@ impl fmt::Display for RingUnavailable {
             ),
             RingUnavailable::LockedMemory { limit } => write!(
                 f,
-                "the kernel gives no memory for a ring: the locked-memory limit is {}; to raise it: ulimit -l \
-                 unlimited (systemd: LimitMEMLOCK=infinity, docker: --ulimit memlock=-1); if it is already \
-                 unlimited the machine or its control group is out of memory",
+                "the kernel gives no memory for a ring: the locked-memory limit is {}; to raise \
+                 it: ulimit -l unlimited (systemd: LimitMEMLOCK=infinity, docker: --ulimit \
+                 memlock=-1); if it is already unlimited the machine or its control group is out \
+                 of memory",
                 Limit(*limit)
             ),
             RingUnavailable::Descriptors { limit } => {
                 write!(
                     f,
-                    "no descriptor is left for a ring: the limit is {}; to raise it: ulimit -n 65536",
+                    "no descriptor is left for a ring: the limit is {}; to raise it: ulimit -n \
+                     65536",
                     Limit(*limit)
                 )
             }
-            RingUnavailable::Sizes(error) => write!(f, "a ring of this size is not possible: {error}"),
+            RingUnavailable::Sizes(error) => {
+                write!(f, "a ring of this size is not possible: {error}")
+            }
             RingUnavailable::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
         }
     }
@@ -179,7 +192,8 @@ fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Major and minor number of a release such as `6.18.44-amd64`; `None` where it does not begin with two numbers.
+/// Major and minor number of a release such as `6.18.44-amd64`; `None` where it does not begin with
+/// two numbers.
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -215,7 +229,8 @@ mod tests {
 
     #[test]
     fn each_refusal_names_what_mends_it() {
-        let said = |errno| RingUnavailable::from_setup(io::Error::from_raw_os_error(errno)).to_string();
+        let said =
+            |errno| RingUnavailable::from_setup(io::Error::from_raw_os_error(errno)).to_string();
         assert!(said(libc::ENOSYS).contains("Linux 6.1"));
         assert!(said(libc::EINVAL).contains("Linux 6.1"));
         assert!(said(libc::ENOMEM).contains("ulimit -l"));

@@ -1,4 +1,5 @@
-//! Multishot receive into the ring's provided buffers: one request, a completion whenever bytes have arrived.
+//! Multishot receive into the ring's provided buffers: one request, a completion whenever bytes
+//! have arrived.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
@@ -12,13 +13,14 @@ use super::token::{OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
-    /// Receives whatever arrives on `socket` until it ends, fails, is cancelled or the buffers run out. At most one
-    /// receive per connection may be armed, or its bytes would come in any order.
+    /// Receives whatever arrives on `socket` until it ends, fails, is cancelled or the buffers run
+    /// out. At most one receive per connection may be armed, or its bytes would come in any order.
     pub fn receive(&mut self, conn: Token, socket: BorrowedFd<'_>) -> Result<(), RingError> {
         let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP)
             .build()
             .user_data(UserData::new(OpKind::Receive, conn).to_bits());
-        // SAFETY: the entry names no memory but the buffer group, which the ring holds until it is closed.
+        // SAFETY: the entry names no memory but the buffer group, which the ring holds until it is
+        // closed.
         unsafe { self.push(&entry) }
     }
 }

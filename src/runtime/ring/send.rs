@@ -1,4 +1,5 @@
-//! Send of one buffer, or of a part of it. The ring owns the buffer until the completion hands it back.
+//! Send of one buffer, or of a part of it. The ring owns the buffer until the completion hands it
+//! back.
 
 use std::ops::Range;
 
@@ -11,9 +12,14 @@ use super::token::{OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
-    /// Sends all of `buffer` on `socket`. At most one send per slot may be in flight; a second one is refused with
-    /// [`RingError::SendInFlight`], which gives its buffer back.
-    pub fn send(&mut self, conn: Token, socket: BorrowedFd<'_>, buffer: Vec<u8>) -> Result<(), RingError> {
+    /// Sends all of `buffer` on `socket`. At most one send per slot may be in flight; a second one
+    /// is refused with [`RingError::SendInFlight`], which gives its buffer back.
+    pub fn send(
+        &mut self,
+        conn: Token,
+        socket: BorrowedFd<'_>,
+        buffer: Vec<u8>,
+    ) -> Result<(), RingError> {
         let all = 0..buffer.len();
         self.send_part(conn, socket, buffer, all)
     }
@@ -37,8 +43,8 @@ impl Ring {
         if let Err(buffer) = self.sends.hold(conn.slot, buffer) {
             return Err(RingError::SendInFlight { conn, buffer });
         }
-        // SAFETY: the buffer's heap memory is held in `sends`, untouched, until the completion of this very send;
-        // the ring cancels what is left before it drops the table.
+        // SAFETY: the buffer's heap memory is held in `sends`, untouched, until the completion of
+        // this very send; the ring cancels what is left before it drops the table.
         let pushed = unsafe { self.push(&entry) };
         if pushed.is_err() {
             self.sends.release(conn.slot);

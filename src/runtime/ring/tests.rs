@@ -51,12 +51,16 @@ fn accepts_receives_and_sends_back() {
     assert_eq!(buffer, b"imok");
     assert!(!ring.sending(CONN.slot));
     assert_eq!(client.join().unwrap(), *b"imok");
-    assert!(matches!(wait(&mut ring), Event::ReceiveStopped { conn: CONN, cause: ReceiveStop::Closed }));
+    assert!(matches!(
+        wait(&mut ring),
+        Event::ReceiveStopped { conn: CONN, cause: ReceiveStop::Closed }
+    ));
 }
 
 #[test]
 fn chunks_held_run_the_buffers_dry_and_their_return_lets_receiving_go_on() {
-    let mut ring = ring(RingConfig { receive_buffers: 2, receive_buffer_bytes: 4, ..RingConfig::default() });
+    let mut ring =
+        ring(RingConfig { receive_buffers: 2, receive_buffer_bytes: 4, ..RingConfig::default() });
     let (mut near, far) = pair();
     near.write_all(b"abcdefghij").unwrap();
     ring.receive(CONN, far.as_fd()).unwrap();
@@ -72,7 +76,11 @@ fn chunks_held_run_the_buffers_dry_and_their_return_lets_receiving_go_on() {
         }
     }
     assert_eq!((held.len(), bytes.as_slice()), (2, &b"abcdefgh"[..]));
-    assert_eq!((&*held[0], &*held[1]), (&b"abcd"[..], &b"efgh"[..]), "held bytes are not overwritten");
+    assert_eq!(
+        (&*held[0], &*held[1]),
+        (&b"abcd"[..], &b"efgh"[..]),
+        "held bytes are not overwritten"
+    );
     held.clear();
     ring.receive(CONN, far.as_fd()).unwrap();
     let Event::Received { chunk, .. } = wait(&mut ring) else { panic!("nothing received") };
@@ -81,7 +89,8 @@ fn chunks_held_run_the_buffers_dry_and_their_return_lets_receiving_go_on() {
 
 #[test]
 fn buffers_come_round_many_times() {
-    let mut ring = ring(RingConfig { receive_buffers: 4, receive_buffer_bytes: 64, ..RingConfig::default() });
+    let mut ring =
+        ring(RingConfig { receive_buffers: 4, receive_buffer_bytes: 64, ..RingConfig::default() });
     let (mut near, far) = pair();
     ring.receive(CONN, far.as_fd()).unwrap();
     for round in 0u32..70_000 / 64 {
@@ -362,7 +371,8 @@ fn ring(config: RingConfig) -> Ring {
 fn each_accept_takes_one_connection() {
     let mut ring = ring(RingConfig::default());
     let listener = listener();
-    let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
+    let clients: Vec<_> =
+        (0..5).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
     ring.accept(LISTENER, listener.as_fd()).unwrap();
     ring.accept(Token::new(0, 1), listener.as_fd()).unwrap();
     for _ in 0..10 {

@@ -98,7 +98,8 @@ impl UserData {
         (self.kind as u64) << 56 | (self.token.generation as u64) << 32 | self.token.slot as u64
     }
 
-    /// The reverse of [`UserData::to_bits`]; `None` for bits that no operation of this ring carries.
+    /// The reverse of [`UserData::to_bits`]; `None` for bits that no operation of this ring
+    /// carries.
     pub const fn from_bits(bits: u64) -> Option<Self> {
         let Some(kind) = OpKind::from_bits((bits >> 56) as u8) else {
             return None;

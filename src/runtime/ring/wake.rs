@@ -1,8 +1,9 @@
 //! Waking a loop that sleeps in the kernel from another thread.
 //!
-//! The loop is running, parked, or notified. A wake-up costs a system call only when the loop is parked, so a
-//! producer may call [`Waker::wake`] after every push. The order is the usual one: the producer pushes and then
-//! wakes; the loop parks and then the kernel waits; a loop that was notified meanwhile does not wait.
+//! The loop is running, parked, or notified. A wake-up costs a system call only when the loop is
+//! parked, so a producer may call [`Waker::wake`] after every push. The order is the usual one: the
+//! producer pushes and then wakes; the loop parks and then the kernel waits; a loop that was
+//! notified meanwhile does not wait.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,7 +14,8 @@ use io_uring::{opcode, squeue, types};
 
 use super::token::{OpKind, Token, UserData};
 
-/// Wakes one ring's loop. Cheap to clone, and may be used from any thread, also after the ring has gone.
+/// Wakes one ring's loop. Cheap to clone, and may be used from any thread, also after the ring has
+/// gone.
 #[derive(Clone, Debug)]
 pub struct Waker {
     shared: Arc<Shared>,
@@ -29,13 +31,15 @@ impl Waker {
     /// Makes the loop's next [`turn`](super::Ring::turn), or the one it sleeps in, return at once.
     pub fn wake(&self) {
         if self.shared.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
-            // The counter never comes near its limit, the only case in which the write could fail or block.
+            // The counter never comes near its limit, the only case in which the write could fail
+            // or block.
             let _ = rustix::io::write(&self.shared.event, &1u64.to_ne_bytes());
         }
     }
 
     pub(super) fn new() -> io::Result<Self> {
-        // SAFETY: no pointer is passed; the result is checked before it becomes an owned descriptor.
+        // SAFETY: no pointer is passed; the result is checked before it becomes an owned
+        // descriptor.
         let event = unsafe {
             match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
                 -1 => return Err(io::Error::last_os_error()),
@@ -45,9 +49,13 @@ impl Waker {
         Ok(Waker { shared: Arc::new(Shared { state: AtomicU8::new(RUNNING), event }) })
     }
 
-    /// Announces that the loop is about to sleep; false if it was notified since its last turn and must not.
+    /// Announces that the loop is about to sleep; false if it was notified since its last turn and
+    /// must not.
     pub(super) fn park(&self) -> bool {
-        self.shared.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.shared
+            .state
+            .compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Whether the loop has been notified since its last turn.
@@ -64,7 +72,8 @@ impl Waker {
         self.shared.event.as_fd()
     }
 
-    /// Multishot poll of the wake descriptor. It is edge-triggered, so the counter need not be read back.
+    /// Multishot poll of the wake descriptor. It is edge-triggered, so the counter need not be read
+    /// back.
     pub(super) fn poll_entry(&self) -> squeue::Entry {
         opcode::PollAdd::new(types::Fd(self.descriptor().as_raw_fd()), libc::POLLIN as u32)
             .multi(true)

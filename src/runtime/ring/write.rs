@@ -1,7 +1,9 @@
-//! Direct write of whole pages at a place in a file. The ring owns the memory until the completion hands it back.
+//! Direct write of whole pages at a place in a file. The ring owns the memory until the completion
+//! hands it back.
 //!
-//! The file must be open with `O_DIRECT`. Where its blocks there have been written before, the kernel issues the write
-//! from this thread; a write that is durable by itself needs no flush after it.
+//! The file must be open with `O_DIRECT`. Where its blocks there have been written before, the
+//! kernel issues the write from this thread; a write that is durable by itself needs no flush after
+//! it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -13,9 +15,10 @@ use super::token::{OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
-    /// Writes the first `bytes` bytes of `pages` to `file` at offset `at`; both are multiples of the device's block.
-    /// With `durable` it completes only when data, and what is needed to read it back, are on stable storage. At most
-    /// one write per slot may be in flight; a second one is refused with [`RingError::WriteInFlight`].
+    /// Writes the first `bytes` bytes of `pages` to `file` at offset `at`; both are multiples of
+    /// the device's block. With `durable` it completes only when data, and what is needed to read
+    /// it back, are on stable storage. At most one write per slot may be in flight; a second one is
+    /// refused with [`RingError::WriteInFlight`].
     pub fn write(
         &mut self,
         token: Token,
@@ -34,8 +37,9 @@ impl Ring {
         if let Err(pages) = self.writes.hold(token.slot, pages) {
             return Err(RingError::WriteInFlight { token, pages });
         }
-        // SAFETY: the pages are held in `writes`, untouched, until the completion of this very write; the ring cancels
-        // what is left before it drops the table. The assertion above keeps the kernel within them.
+        // SAFETY: the pages are held in `writes`, untouched, until the completion of this very
+        // write; the ring cancels what is left before it drops the table. The assertion above keeps
+        // the kernel within them.
         let pushed = unsafe { self.push(&entry) };
         if pushed.is_err() {
             drop(self.writes.release(token.slot));

@@ -37,7 +37,8 @@ impl World {
         let frontend = Frontend::new(FrontendConfig::default(), ShardId(0), 1, 0);
         let shard = Shard::new(ShardId(0), frontend, listener.into(), links);
         let ring = Ring::new(RingConfig::default()).unwrap();
-        let mut world = Self { ring, shard, tree: Tree::new(), now: clock::now(), address, words: asked };
+        let mut world =
+            Self { ring, shard, tree: Tree::new(), now: clock::now(), address, words: asked };
         world.shard.start(&mut world.ring).unwrap();
         world
     }
@@ -140,7 +141,9 @@ fn output_is_sent_in_parts_and_each_is_reported() {
     let mut world = World::new();
     let (client, conn) = world.client();
     world.answer(conn, 16 << 20);
-    world.until("the first part", |world| world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > 0));
+    world.until("the first part", |world| {
+        world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > 0)
+    });
     let mut client = client;
     let mut part = vec![0; 1 << 20];
     for _ in 0..3 {
@@ -150,7 +153,9 @@ fn output_is_sent_in_parts_and_each_is_reported() {
             assert!(client.read(&mut part).unwrap() > 0);
             world.turn();
         }
-        world.until("one more part", |world| world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > sent));
+        world.until("one more part", |world| {
+            world.shard.sockets.get(conn).is_some_and(|socket| socket.sent > sent)
+        });
         world.tick(CLOSING_MS - 1);
         world.settle();
         assert!(!world.is_empty(), "it reads");
@@ -165,7 +170,10 @@ fn a_connection_that_breaks_while_its_send_succeeds_is_let_go() {
     socket.sending = true;
     world.ring.send(token(conn), socket.fd(), vec![b'x'; 4]).unwrap();
     // The break is seen first, the send ends well after it.
-    world.feed(Event::ReceiveStopped { conn: token(conn), cause: ReceiveStop::Failed(Errno::CONNRESET) });
+    world.feed(Event::ReceiveStopped {
+        conn: token(conn),
+        cause: ReceiveStop::Failed(Errno::CONNRESET),
+    });
     world.until("the end", World::is_empty);
 }
 
@@ -183,7 +191,10 @@ fn a_move_does_not_depend_on_how_the_receive_ends() {
         }
         world.until("the move", |world| world.shard.sockets.is_empty());
         let moved = world.shard.links.controls[1].queue.pop();
-        assert!(matches!(moved, Some(Control::Adopt { bytes, .. }) if bytes == b"first"), "{cause:?}");
+        assert!(
+            matches!(moved, Some(Control::Adopt { bytes, .. }) if bytes == b"first"),
+            "{cause:?}"
+        );
         assert_eq!(world.shard.links.admission.total(), 1, "it stays counted on its way");
     }
 }

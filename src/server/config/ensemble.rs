@@ -1,6 +1,8 @@
-//! The lines that name servers: how many voters there are, and where this server itself takes clients.
+//! The lines that name servers: how many voters there are, and where this server itself takes
+//! clients.
 //!
-//! One voter runs alone, as Apache runs it; more are refused until there is an ensemble to run them in.
+//! One voter runs alone, as Apache runs it; more are refused until there is an ensemble to run them
+//! in.
 
 use super::error::ConfigError;
 use super::properties::{Entry, trim};
@@ -29,13 +31,15 @@ impl ServerLine {
     /// Reads `server.N=host:port:port[:role][|...][;[host:]port[;...]]`.
     pub fn parse(key: &str, value: &str) -> Result<Self, ConfigError> {
         let refused = || ConfigError::ServerLine { key: key.to_owned(), value: value.to_owned() };
-        let id = key.strip_prefix("server.").and_then(super::values::parse_long).ok_or_else(refused)?;
+        let id =
+            key.strip_prefix("server.").and_then(super::values::parse_long).ok_or_else(refused)?;
         let mut parts = value.split(';').map(trim);
         let mut voter = true;
         for address in parts.next().unwrap_or_default().split('|') {
             voter &= is_voter(address).ok_or_else(refused)?;
         }
-        let client = parts.next().map(|text| ClientAddress::parse(text).ok_or_else(refused)).transpose()?;
+        let client =
+            parts.next().map(|text| ClientAddress::parse(text).ok_or_else(refused)).transpose()?;
         Ok(Self { id, voter, client })
     }
 }
@@ -63,11 +67,15 @@ pub fn is_any_address(host: &str) -> bool {
 }
 
 /// Every server line among `entries`; refuses what may not stand beside `dynamicConfigFile`.
-pub fn server_lines(entries: &[Entry], beside_dynamic_file: bool) -> Result<Vec<ServerLine>, ConfigError> {
+pub fn server_lines(
+    entries: &[Entry],
+    beside_dynamic_file: bool,
+) -> Result<Vec<ServerLine>, ConfigError> {
     let mut lines: Vec<(String, ServerLine)> = Vec::new();
     for entry in entries {
         let key = trim(&entry.key);
-        let names_servers = key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight");
+        let names_servers =
+            key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight");
         if names_servers && beside_dynamic_file {
             return Err(ConfigError::BesideDynamicFile { key: key.to_owned() });
         }
@@ -82,7 +90,8 @@ pub fn server_lines(entries: &[Entry], beside_dynamic_file: bool) -> Result<Vec<
 
 /// Refuses what is no server line, group or weight: the dynamic file may hold nothing else.
 pub fn check_dynamic_file(entries: &[Entry]) -> Result<(), ConfigError> {
-    let belongs = |key: &str| ["server.", "group", "weight"].iter().any(|family| key.starts_with(family));
+    let belongs =
+        |key: &str| ["server.", "group", "weight"].iter().any(|family| key.starts_with(family));
     match entries.iter().map(|entry| trim(&entry.key)).find(|key| !belongs(key)) {
         Some(key) => Err(ConfigError::NotDynamic { key: key.to_owned() }),
         None => Ok(()),
@@ -144,8 +153,18 @@ mod tests {
         ] {
             assert_eq!(line(value), Some(wanted), "{value}");
         }
-        for value in ["", "h", "h:1", "h:x:2", "h:1:2:3", "h:1:2:observer:x", ":1:2", "h:1:2;", "h:1:2;x", "h:1:99999"]
-        {
+        for value in [
+            "",
+            "h",
+            "h:1",
+            "h:x:2",
+            "h:1:2:3",
+            "h:1:2:observer:x",
+            ":1:2",
+            "h:1:2;",
+            "h:1:2;x",
+            "h:1:99999",
+        ] {
             assert_eq!(line(value), None, "{value}");
         }
         assert!(ServerLine::parse("server.x", "h:1:2").is_err());
@@ -155,15 +174,27 @@ mod tests {
     fn only_a_server_on_its_own_may_start() {
         let of = |voters: usize, observers: usize| -> Vec<ServerLine> {
             let make = |voter| move |id| ServerLine { id, voter, client: None };
-            (0..voters as i64).map(make(true)).chain((0..observers as i64).map(make(false))).collect()
+            (0..voters as i64)
+                .map(make(true))
+                .chain((0..observers as i64).map(make(false)))
+                .collect()
         };
         assert!(check_alone(&of(0, 0), true).is_ok());
         assert!(check_alone(&of(1, 0), true).is_ok());
         assert!(matches!(check_alone(&of(0, 0), false), Err(ConfigError::NoVoters)));
         assert!(matches!(check_alone(&of(0, 1), true), Err(ConfigError::Observers)));
         assert!(matches!(check_alone(&of(1, 1), true), Err(ConfigError::Observers)));
-        assert!(matches!(check_alone(&of(1, 0), false), Err(ConfigError::Ensemble { voters: 1, .. })));
-        assert!(matches!(check_alone(&of(2, 0), true), Err(ConfigError::Ensemble { voters: 2, .. })));
-        assert!(matches!(check_alone(&of(3, 2), true), Err(ConfigError::Ensemble { voters: 3, .. })));
+        assert!(matches!(
+            check_alone(&of(1, 0), false),
+            Err(ConfigError::Ensemble { voters: 1, .. })
+        ));
+        assert!(matches!(
+            check_alone(&of(2, 0), true),
+            Err(ConfigError::Ensemble { voters: 2, .. })
+        ));
+        assert!(matches!(
+            check_alone(&of(3, 2), true),
+            Err(ConfigError::Ensemble { voters: 3, .. })
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! The reasons to refuse a configuration. Each says what is wrong, where, and what to write instead; all end in exit code 2.
+//! The reasons to refuse a configuration. Each says what is wrong, where, and what to write
+//! instead; all end in exit code 2.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -60,39 +61,63 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, error } => {
-                write!(f, "cannot read {}: {error}; check the path and its permissions", path.display())
+                write!(
+                    f,
+                    "cannot read {}: {error}; check the path and its permissions",
+                    path.display()
+                )
             }
             Self::Malformed { path, error } => write!(f, "{}: {error}", path.display()),
             Self::ByteOrderMark { path, encoding } => write!(
                 f,
-                "{} begins with a byte order mark of {encoding}, which would become a part of its first key; save it \
-                 as UTF-8 without one",
+                "{} begins with a byte order mark of {encoding}, which would become a part of its \
+                 first key; save it as UTF-8 without one",
                 path.display()
             ),
-            Self::NotANumber { key, value } => write!(f, "{key} must be a whole number, not {value:?}"),
-            Self::NotABoolean { key, value } => write!(f, "{key} must be true or false, not {value:?}"),
-            Self::OutOfRange { key, value, range } => write!(f, "{key} is {value}; it must be {range}"),
-            Self::UnknownWord { key, value, known } => write!(f, "{key} is {value:?}; it must be {known}"),
-            Self::NoDataDir => f.write_str("dataDir is not set; write dataDir=<a directory for snapshots and logs>"),
+            Self::NotANumber { key, value } => {
+                write!(f, "{key} must be a whole number, not {value:?}")
+            }
+            Self::NotABoolean { key, value } => {
+                write!(f, "{key} must be true or false, not {value:?}")
+            }
+            Self::OutOfRange { key, value, range } => {
+                write!(f, "{key} is {value}; it must be {range}")
+            }
+            Self::UnknownWord { key, value, known } => {
+                write!(f, "{key} is {value:?}; it must be {known}")
+            }
+            Self::NoDataDir => f.write_str(
+                "dataDir is not set; write dataDir=<a directory for \
+                snapshots and logs>",
+            ),
             Self::NoClientPort { secure_only } => no_client_port(f, *secure_only),
             Self::AddressWithoutPort { address, port } => {
-                write!(f, "{address} is set but {port} is not; write {port}=<number> or leave {address} out")
+                write!(
+                    f,
+                    "{address} is set but {port} is not; write {port}=<number> or leave \
+                           {address} out"
+                )
             }
             Self::SessionTimeouts { min_ms, max_ms } => write!(
                 f,
-                "minSessionTimeout ({min_ms} ms) must not be larger than maxSessionTimeout ({max_ms} ms); \
-                 unset, they are 2 and 20 times tickTime"
+                "minSessionTimeout ({min_ms} ms) must not be larger than maxSessionTimeout \
+                 ({max_ms} ms); unset, they are 2 and 20 times tickTime"
             ),
             Self::ClientAddresses { file, line } => write!(
                 f,
-                "clientPort says {file} and this server's own server line says {line}; give the client address once"
+                "clientPort says {file} and this server's own server line says {line}; give the \
+                 client address once"
             ),
-            Self::Ensemble { voters, standalone_enabled } => ensemble(f, *voters, *standalone_enabled),
+            Self::Ensemble { voters, standalone_enabled } => {
+                ensemble(f, *voters, *standalone_enabled)
+            }
             Self::Observers => f.write_str(
-                "observers need an ensemble of voters, which this version does not run; take the observer lines out",
+                "observers need an ensemble of voters, which this version does not run; take the \
+                 observer lines out",
             ),
             Self::NoVoters => f.write_str(
-                "standaloneEnabled=false needs at least one voter (server.N=...); to run alone, take the key out",
+                "standaloneEnabled=false needs at least one voter (server.N=...); to run alone, \
+                 take the key out",
             ),
             Self::ServerLine { key, value } => write!(
                 f,
@@ -100,7 +125,11 @@ impl fmt::Display for ConfigError {
                  {key}=host:quorumPort:electionPort[:participant|:observer][;[clientAddress:]clientPort]"
             ),
             Self::BesideDynamicFile { key } => {
-                write!(f, "{key} must stand in the file that dynamicConfigFile names, or take dynamicConfigFile out")
+                write!(
+                    f,
+                    "{key} must stand in the file that dynamicConfigFile names, or take \
+                           dynamicConfigFile out"
+                )
             }
             Self::NotDynamic { key } => write!(
                 f,
@@ -108,22 +137,29 @@ impl fmt::Display for ConfigError {
                  which holds server., group. and weight. keys only; move it to the static file"
             ),
             Self::MyId { path } => {
-                write!(f, "the first line of {} is not a number; write this server's id there", path.display())
+                write!(
+                    f,
+                    "the first line of {} is not a number; write this server's id there",
+                    path.display()
+                )
             }
-            Self::QuorumSasl { key, needs } => write!(f, "{key}=true needs {needs}=true; set it or take {key} out"),
+            Self::QuorumSasl { key, needs } => {
+                write!(f, "{key}=true needs {needs}=true; set it or take {key} out")
+            }
             Self::ForeignClass { key, class, instead } => {
                 write!(f, "{key}={class}: a class of Java cannot be loaded here; {instead}")
             }
             Self::DigestAlgorithm { name } => write!(
                 f,
-                "DigestAuthenticationProvider.digestAlg={name} is none of SHA1, SHA-224, SHA-256, SHA-384, SHA-512, \
-                 SHA-512/224, SHA-512/256, MD5, MD2, SHA3-224, SHA3-256, SHA3-384 and SHA3-512; ACLs made with \
-                 {name} would match nobody, so the server does not start"
+                "DigestAuthenticationProvider.digestAlg={name} is none of SHA1, SHA-224, SHA-256, \
+                 SHA-384, SHA-512, SHA-512/224, SHA-512/256, MD5, MD2, SHA3-224, SHA3-256, \
+                 SHA3-384 and SHA3-512; ACLs made with {name} would match nobody, so the server \
+                 does not start"
             ),
             Self::Usage { arguments } => write!(
                 f,
-                "{arguments} arguments fit no form of the command; \
-                 usage: ringkeeper server [-Dkey=value]... [configfile | port datadir [ticktime] [maxcnxns]]"
+                "{arguments} arguments fit no form of the command; usage: ringkeeper server \
+                 [-Dkey=value]... [configfile | port datadir [ticktime] [maxcnxns]]"
             ),
         }
     }
@@ -141,7 +177,10 @@ impl std::error::Error for ConfigError {
 
 fn no_client_port(f: &mut fmt::Formatter<'_>, secure_only: bool) -> fmt::Result {
     if secure_only {
-        f.write_str("only secureClientPort is set and TLS is not in this version; write clientPort=<number>")
+        f.write_str(
+            "only secureClientPort is set and TLS is not in this version; write \
+                     clientPort=<number>",
+        )
     } else {
         f.write_str("clientPort is not set, so no client could connect; write clientPort=2181")
     }
@@ -150,8 +189,8 @@ fn no_client_port(f: &mut fmt::Formatter<'_>, secure_only: bool) -> fmt::Result 
 fn ensemble(f: &mut fmt::Formatter<'_>, voters: usize, standalone_enabled: bool) -> fmt::Result {
     if voters == 1 && !standalone_enabled {
         return f.write_str(
-            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in this version; \
-             take the key out to run alone",
+            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in \
+             this version; take the key out to run alone",
         );
     }
     write!(

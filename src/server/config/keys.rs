@@ -1,7 +1,8 @@
-//! Every key of ZooKeeper 3.4 to 3.10 and of Ringkeeper: where it is read, what its value is, and what it does here.
+//! Every key of ZooKeeper 3.4 to 3.10 and of Ringkeeper: where it is read, what its value is, and
+//! what it does here.
 //!
-//! It is data. The reader looks a key up to know how to take it, and the notices at start are made from the same row,
-//! so that a key without a row can only be a misspelt one.
+//! It is data. The reader looks a key up to know how to take it, and the notices at start are made
+//! from the same row, so that a key without a row can only be a misspelt one.
 
 use Shape::{Bool, Double, Int, Long, Text};
 use Source::{File, Jvm, Own, Property};
@@ -42,9 +43,11 @@ pub enum Shape {
 pub enum Standing {
     /// It does what it does in Apache.
     Used,
-    /// Documented by Apache under this name, which Apache does not read; taken as the key named here.
+    /// Documented by Apache under this name, which Apache does not read; taken as the key named
+    /// here.
     Alias(&'static str),
-    /// Its effect is not built; what that means and what to do, said unless the value asks for nothing (`off` values).
+    /// Its effect is not built; what that means and what to do, said unless the value asks for
+    /// nothing (`off` values).
     NotYet(&'static str),
     /// It tunes a part that does not exist here; why nothing is lost.
     Inert(&'static str),
@@ -57,7 +60,8 @@ pub enum Standing {
 /// One row of [`KEYS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// The name as zoo.cfg has it, without `zookeeper.`; one that ends in `.` stands for every name that begins so.
+    /// The name as zoo.cfg has it, without `zookeeper.`; one that ends in `.` stands for every name
+    /// that begins so.
     pub name: &'static str,
     /// The place where it is read.
     pub source: Source,
@@ -91,8 +95,8 @@ pub fn find(name: &str) -> Option<&'static Key> {
     exact.or_else(|| families().max_by_key(|key| key.name.len()))
 }
 
-/// Whether a `-D` property belongs to the JVM, its logging or its management, so that a server without a JVM passes
-/// over it.
+/// Whether a `-D` property belongs to the JVM, its logging or its management, so that a server
+/// without a JVM passes over it.
 pub fn is_jvm_business(property: &str) -> bool {
     JVM_FAMILIES.iter().any(|family| property.starts_with(family))
 }
@@ -128,17 +132,20 @@ const fn key(name: &'static str, source: Source, shape: Shape, standing: Standin
     Key { name, source, shape, standing }
 }
 
-const TLS: &str = "TLS is not in this version and its port stays closed; end it in a proxy, or keep to clientPort";
+const TLS: &str = "TLS is not in this version and its port stays closed; end it in a proxy, or \
+                   keep to clientPort";
 const QUORUM_TLS: &str = "TLS between servers comes with the ensemble";
 const SASL: &str = "SASL is not in this version; use the digest scheme";
 const ADMIN: &str = "the HTTP admin server is not in this version and its port stays closed; \
                      use the four-letter words (4lw.commands.whitelist)";
-const METRICS: &str =
-    "metrics are not exported over HTTP in this version and the port stays closed; read the word mntr";
+const METRICS: &str = "metrics are not exported over HTTP in this version and the port stays \
+                       closed; read the word mntr";
 const AUDIT: &str = "the audit log is not in this version; nothing is written";
-const NIO: &str = "it sizes Java's NIO threads; cores and shards are set by ringkeeper.cores and ringkeeper.shards";
+const NIO: &str = "it sizes Java's NIO threads; cores and shards are set by ringkeeper.cores and \
+                   ringkeeper.shards";
 const NETTY: &str = "it tunes Netty, which is not here";
-const PIPELINE: &str = "it sizes a queue or thread of Apache's pipeline, which is built differently here";
+const PIPELINE: &str =
+    "it sizes a queue or thread of Apache's pipeline, which is built differently here";
 const WATCH_TABLE: &str = "it tunes Apache's watch tables; watches need no cleaner here";
 const CACHE: &str = "replies are built from the tree directly; there is no response cache to size";
 const PAUSE: &str = "there is no JVM, hence no pause to watch for";
@@ -146,11 +153,12 @@ const TRACKING: &str = "it is a diagnosis of Apache's own; use mntr";
 const KERBEROS: &str = "Kerberos is not in this version; use the digest scheme";
 const REQUEST_THROTTLE: &str =
     "requests are not throttled in this version; globalOutstandingLimit bounds what is in process";
-const CONNECTION_THROTTLE: &str =
-    "new connections are not throttled in this version; maxCnxns and maxClientCnxns bound how many there are";
-const TTL_353: &str =
-    "TTL nodes as 3.5.3 wrote them are not told from ephemerals; delete them before the data comes here";
-const GROUP_COMMIT: &str = "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
+const CONNECTION_THROTTLE: &str = "new connections are not throttled in this version; maxCnxns and \
+                                   maxClientCnxns bound how many there are";
+const TTL_353: &str = "TTL nodes as 3.5.3 wrote them are not told from ephemerals; delete them \
+                       before the data comes here";
+const GROUP_COMMIT: &str =
+    "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
 const TESTS: &str = "Apache's own tests set it; it has no place in a server";
 
 /// Every key there is, by theme.
@@ -214,7 +222,12 @@ pub const KEYS: &[Key] = &[
     key("maxConcurrentDiffSyncs", Property, Int, Alias("leader.maxConcurrentDiffSyncs")),
     key("maxTimeToWaitForEpoch", Property, Int, Alias("leader.maxTimeToWaitForEpoch")),
     key("advancedFlowControlEnabled", Property, Bool, Alias("netty.advancedFlowControl.enabled")),
-    key("outstandingHandshake.limit", Property, Int, Alias("netty.server.outstandingHandshake.limit")),
+    key(
+        "outstandingHandshake.limit",
+        Property,
+        Int,
+        Alias("netty.server.outstandingHandshake.limit"),
+    ),
     // Log and snapshots.
     key("snapCount", Property, Int, Used),
     key("snapSizeLimitInKb", Property, Long, Used),
@@ -247,7 +260,12 @@ pub const KEYS: &[Key] = &[
     key("DigestAuthenticationProvider.enabled", Property, Bool, Used),
     key("enforce.auth.enabled", Property, Bool, Used),
     key("enforce.auth.schemes", Property, Text, Used),
-    key("IPAuthenticationProvider.usexforwardedfor", Property, Bool, Inert("it serves the HTTP admin server only")),
+    key(
+        "IPAuthenticationProvider.usexforwardedfor",
+        Property,
+        Bool,
+        Inert("it serves the HTTP admin server only"),
+    ),
     key(
         "ensembleAuthName",
         Property,
@@ -387,7 +405,11 @@ mod tests {
             assert!(KEYS[..i].iter().all(|other| other.name != key.name), "{} twice", key.name);
             if let Standing::Alias(real) = key.standing {
                 let real = find(real).expect("an alias names a key");
-                assert!(!matches!(real.standing, Standing::Alias(_)), "{} leads to an alias", key.name);
+                assert!(
+                    !matches!(real.standing, Standing::Alias(_)),
+                    "{} leads to an alias",
+                    key.name
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! From arguments, `-D` flags and zoo.cfg to a [`Config`]: reads through the function it is given, so that tests need
-//! no files.
+//! From arguments, `-D` flags and zoo.cfg to a [`Config`]: reads through the function it is given,
+//! so that tests need no files.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,34 +32,50 @@ pub struct Loaded {
 /// The way files are read: the whole of one, given its path.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
-/// Loads a server's settings. `arguments` as for `ZooKeeperServerMain`: a configuration file, or port, data directory,
-/// tick and connection limit; without any, a server on 127.0.0.1:2181 with its data in `./ringkeeper-data`.
-pub fn load(arguments: &[String], flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, ConfigError> {
+/// Loads a server's settings. `arguments` as for `ZooKeeperServerMain`: a configuration file, or
+/// port, data directory, tick and connection limit; without any, a server on 127.0.0.1:2181 with
+/// its data in `./ringkeeper-data`.
+pub fn load(
+    arguments: &[String],
+    flags: &[Flag],
+    read: ReadFile<'_>,
+) -> Result<Loaded, ConfigError> {
     match arguments {
         [] => load_defaults(flags),
         [file] => load_file(Path::new(file), flags, read),
-        [port, data_dir, rest @ ..] if rest.len() <= 2 => load_positional(port, data_dir, rest, flags),
+        [port, data_dir, rest @ ..] if rest.len() <= 2 => {
+            load_positional(port, data_dir, rest, flags)
+        }
         _ => Err(ConfigError::Usage { arguments: arguments.len() }),
     }
 }
 
 fn load_defaults(flags: &[Flag]) -> Result<Loaded, ConfigError> {
-    let mut config = Config::with_defaults(PathBuf::from(DEFAULT_DATA_DIR), DEFAULT_PORT, DEFAULT_TICK_MS);
+    let mut config =
+        Config::with_defaults(PathBuf::from(DEFAULT_DATA_DIR), DEFAULT_PORT, DEFAULT_TICK_MS);
     config.client_host = Some(LOOPBACK.to_owned());
     with_properties(config, flags)
 }
 
-fn load_positional(port: &str, data_dir: &str, rest: &[String], flags: &[Flag]) -> Result<Loaded, ConfigError> {
+fn load_positional(
+    port: &str,
+    data_dir: &str,
+    rest: &[String],
+    flags: &[Flag],
+) -> Result<Loaded, ConfigError> {
     let number = |key: &str, value: &str| {
-        parse_int(value).ok_or_else(|| ConfigError::NotANumber { key: key.to_owned(), value: value.to_owned() })
+        parse_int(value)
+            .ok_or_else(|| ConfigError::NotANumber { key: key.to_owned(), value: value.to_owned() })
     };
     let client_port = port_number("clientPort", number("port", port)?)?;
     let tick_ms = rest.first().map_or(Ok(FILE_TICK_MS), |tick| number("ticktime", tick))?;
     let max_client_cnxns = rest.get(1).map_or(Ok(0), |limit| number("maxcnxns", limit))?;
-    let mut config = Config::with_defaults(PathBuf::from(data_dir), client_port, check_tick(tick_ms)?);
+    let mut config =
+        Config::with_defaults(PathBuf::from(data_dir), client_port, check_tick(tick_ms)?);
     config.max_client_cnxns = u32::try_from(max_client_cnxns).unwrap_or(0);
     let mut loaded = with_properties(config, flags)?;
-    let trouble = directory_trouble(data_dir).map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
+    let trouble =
+        directory_trouble(data_dir).map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
     loaded.notices.extend(trouble);
     Ok(loaded)
 }
@@ -94,19 +110,30 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     Ok(Loaded { config, notices })
 }
 
-fn read_entries(path: &Path, read: ReadFile<'_>, notices: &mut Vec<Notice>) -> Result<Vec<Entry>, ConfigError> {
-    let bytes = read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    let entries = parse(&bytes).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })?;
-    // Java takes the mark for letters of the first line: harmless where that is a comment, and else a key that is lost.
+fn read_entries(
+    path: &Path,
+    read: ReadFile<'_>,
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Entry>, ConfigError> {
+    let bytes =
+        read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    let entries =
+        parse(&bytes).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })?;
+    // Java takes the mark for letters of the first line: harmless where that is a comment, and else
+    // a key that is lost.
     let first_line = entries.first().filter(|entry| entry.line == 1);
     match (byte_order_mark(&bytes), first_line) {
         (None, _) => {}
-        (Some("UTF-8"), Some(entry)) if entry.key == UTF8_MARK || entry.key.starts_with(&format!("{UTF8_MARK}#")) => {
+        (Some("UTF-8"), Some(entry))
+            if entry.key == UTF8_MARK || entry.key.starts_with(&format!("{UTF8_MARK}#")) =>
+        {
             let text = "the file begins with one; save it as UTF-8 without";
             notices.push(Notice::warn(Origin::File(1), "byte order mark", text));
             return Ok(entries.into_iter().skip(1).collect());
         }
-        (Some(encoding), _) => return Err(ConfigError::ByteOrderMark { path: path.to_owned(), encoding }),
+        (Some(encoding), _) => {
+            return Err(ConfigError::ByteOrderMark { path: path.to_owned(), encoding });
+        }
     }
     Ok(entries)
 }
@@ -120,7 +147,8 @@ fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Directories that are written as if a shell would read them, and relative ones, are not where they seem to be.
+/// Directories that are written as if a shell would read them, and relative ones, are not where
+/// they seem to be.
 fn note_directories(reader: &mut Reader<'_>) {
     for key in ["dataDir", "dataLogDir"] {
         let Some(given) = reader.given(key) else { continue };
@@ -157,9 +185,15 @@ fn note_standings(sources: &Sources, notices: &mut Vec<Notice>) {
             Standing::Used | Standing::Alias(_) => {}
             Standing::NotYet(_) if key.is_off(&given.value) => {}
             Standing::NotYet(advice) => notices.push(Notice::warn(origin, written, advice)),
-            Standing::Inert(why) => notices.push(Notice::info(origin, written, format!("has no effect: {why}"))),
-            Standing::Ensemble => notices.push(Notice::info(origin, written, "counts in an ensemble only")),
-            Standing::Client => notices.push(Notice::info(origin, written, "only a client reads it")),
+            Standing::Inert(why) => {
+                notices.push(Notice::info(origin, written, format!("has no effect: {why}")))
+            }
+            Standing::Ensemble => {
+                notices.push(Notice::info(origin, written, "counts in an ensemble only"))
+            }
+            Standing::Client => {
+                notices.push(Notice::info(origin, written, "only a client reads it"))
+            }
         }
     }
 }
@@ -170,20 +204,30 @@ fn read_servers(
     read: ReadFile<'_>,
 ) -> Result<Vec<ServerLine>, ConfigError> {
     for (key, needs) in SASL_NEEDS {
-        let on = |name: &str| reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let on =
+            |name: &str| reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if on(key) && !on(needs) {
             return Err(ConfigError::QuorumSasl { key, needs });
         }
     }
     if reader.text("electionAlg").is_some_and(|text| parse_int(text) != Some(3)) {
         let value = reader.text("electionAlg").and_then(parse_long).unwrap_or_default();
-        return Err(ConfigError::OutOfRange { key: "electionAlg", value, range: "3, the only one there is" });
+        return Err(ConfigError::OutOfRange {
+            key: "electionAlg",
+            value,
+            range: "3, the only one there is",
+        });
     }
     if let Some(peer_type) = reader.text("peerType") {
-        let known = ["observer", "participant"].iter().any(|known| known.eq_ignore_ascii_case(peer_type));
+        let known =
+            ["observer", "participant"].iter().any(|known| known.eq_ignore_ascii_case(peer_type));
         if !known {
             let value = peer_type.to_owned();
-            return Err(ConfigError::UnknownWord { key: "peerType", value, known: "observer or participant" });
+            return Err(ConfigError::UnknownWord {
+                key: "peerType",
+                value,
+                known: "observer or participant",
+            });
         }
     }
     let dynamic_file = reader.text("dynamicConfigFile");
@@ -193,12 +237,14 @@ fn read_servers(
         check_dynamic_file(&dynamic)?;
         servers = server_lines(&dynamic, false)?;
     }
-    let standalone_enabled = reader.text("standaloneEnabled").is_none_or(|value| value.eq_ignore_ascii_case("true"));
+    let standalone_enabled =
+        reader.text("standaloneEnabled").is_none_or(|value| value.eq_ignore_ascii_case("true"));
     check_alone(&servers, standalone_enabled)?;
     Ok(servers)
 }
 
-/// The line whose N is in `myid`, if there is such a file and such a line. Without server lines no `myid` is needed.
+/// The line whose N is in `myid`, if there is such a file and such a line. Without server lines no
+/// `myid` is needed.
 fn own_server_line<'s>(
     servers: &'s [ServerLine],
     data_dir: &Path,
@@ -215,20 +261,30 @@ fn note_single_server(servers: &[ServerLine], reader: &mut Reader<'_>) {
     let [line] = servers else { return };
     let key = format!("server.{}", line.id);
     if let Some(given) = reader.given(&key) {
-        reader.warn(given, "one server alone makes no ensemble; the line is ignored but for its client address");
+        reader.warn(
+            given,
+            "one server alone makes no ensemble; the line is ignored but for its client address",
+        );
     }
 }
 
-/// `clientPort` and its address, or those of this server's own line; both may stand only if they agree.
-fn client_address(reader: &Reader<'_>, own: Option<&ServerLine>) -> Result<(Option<String>, u16), ConfigError> {
+/// `clientPort` and its address, or those of this server's own line; both may stand only if they
+/// agree.
+fn client_address(
+    reader: &Reader<'_>,
+    own: Option<&ServerLine>,
+) -> Result<(Option<String>, u16), ConfigError> {
     let host = reader.text("clientPortAddress");
     let port = reader.text("clientPort").and_then(parse_int);
-    for (address, needed) in [("clientPortAddress", "clientPort"), ("secureClientPortAddress", "secureClientPort")] {
+    for (address, needed) in
+        [("clientPortAddress", "clientPort"), ("secureClientPortAddress", "secureClientPort")]
+    {
         if reader.text(address).is_some() && reader.text(needed).is_none() {
             return Err(ConfigError::AddressWithoutPort { address, port: needed });
         }
     }
-    let specific = |host: Option<&str>| host.filter(|host| !is_any_address(host)).map(str::to_owned);
+    let specific =
+        |host: Option<&str>| host.filter(|host| !is_any_address(host)).map(str::to_owned);
     let host = host.filter(|host| !host.is_empty());
     let port = port.map(|port| port_number("clientPort", port)).transpose()?;
     match (port, own.and_then(|line| line.client.as_ref())) {
@@ -236,14 +292,17 @@ fn client_address(reader: &Reader<'_>, own: Option<&ServerLine>) -> Result<(Opti
         (None, Some(client)) => Ok((client.host.clone(), client.port)),
         (Some(port), Some(client)) => {
             let line_host = specific(client.host.as_deref());
-            let agree = client.port == port && (specific(host).is_none() || specific(host) == line_host);
+            let agree =
+                client.port == port && (specific(host).is_none() || specific(host) == line_host);
             if agree {
                 return Ok((client.host.clone(), port));
             }
             let file = format!("{}:{port}", host.unwrap_or("0.0.0.0"));
             Err(ConfigError::ClientAddresses { file, line: client.to_string() })
         }
-        (None, None) => Err(ConfigError::NoClientPort { secure_only: reader.text("secureClientPort").is_some() }),
+        (None, None) => Err(ConfigError::NoClientPort {
+            secure_only: reader.text("secureClientPort").is_some(),
+        }),
     }
 }
 
@@ -255,7 +314,11 @@ fn port_number(key: &'static str, port: i32) -> Result<u16, ConfigError> {
 fn check_tick(tick_ms: i32) -> Result<i32, ConfigError> {
     let range = "above 0 (milliseconds)";
     let value = i64::from(tick_ms);
-    if tick_ms > 0 { Ok(tick_ms) } else { Err(ConfigError::OutOfRange { key: "tickTime", value, range }) }
+    if tick_ms > 0 {
+        Ok(tick_ms)
+    } else {
+        Err(ConfigError::OutOfRange { key: "tickTime", value, range })
+    }
 }
 
 fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
@@ -264,8 +327,10 @@ fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Co
     }
     let min_ms = reader.int("minSessionTimeout", -1);
     let max_ms = reader.int("maxSessionTimeout", -1);
-    config.min_session_timeout_ms = if min_ms == -1 { config.min_session_timeout_ms } else { min_ms };
-    config.max_session_timeout_ms = if max_ms == -1 { config.max_session_timeout_ms } else { max_ms };
+    config.min_session_timeout_ms =
+        if min_ms == -1 { config.min_session_timeout_ms } else { min_ms };
+    config.max_session_timeout_ms =
+        if max_ms == -1 { config.max_session_timeout_ms } else { max_ms };
     let (min_ms, max_ms) = (config.min_session_timeout_ms, config.max_session_timeout_ms);
     if min_ms > max_ms {
         return Err(ConfigError::SessionTimeouts { min_ms, max_ms });
@@ -274,7 +339,8 @@ fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Co
     config.listen_backlog = reader.count_or_off("clientPortListenBacklog");
     config.quorum.reconfig = reader.bool("reconfigEnabled", config.quorum.reconfig);
     config.autopurge.retain = reader.at_least("autopurge.snapRetainCount", 3, 3);
-    config.autopurge = Autopurge { interval_s: purge_interval(reader)?, ..config.autopurge.clone() };
+    config.autopurge =
+        Autopurge { interval_s: purge_interval(reader)?, ..config.autopurge.clone() };
     classes::check_file_keys(reader)
 }
 
@@ -309,32 +375,42 @@ fn read_properties(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), C
 
 fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
     config.max_cnxns = reader.count("maxCnxns", config.max_cnxns);
-    config.sessionless_timeout_ms = reader.at_least("nio.sessionlessCnxnTimeout", config.sessionless_timeout_ms, 1);
+    config.sessionless_timeout_ms =
+        reader.at_least("nio.sessionlessCnxnTimeout", config.sessionless_timeout_ms, 1);
     config.client_tcp_keep_alive = reader.bool("clientTcpKeepAlive", config.client_tcp_keep_alive);
     config.read_only_mode = reader.bool("readonlymode.enabled", false);
     let list = reader.text("4lw.commands.whitelist").unwrap_or_default();
     config.words = WordList::parse(list, config.read_only_mode);
-    config.global_outstanding_limit = reader.count("globalOutstandingLimit", config.global_outstanding_limit);
-    config.jute_max_buffer = reader.at_least("jute.maxbuffer", config.jute_max_buffer, JUTE_BUFFER_MIN);
+    config.global_outstanding_limit =
+        reader.count("globalOutstandingLimit", config.global_outstanding_limit);
+    config.jute_max_buffer =
+        reader.at_least("jute.maxbuffer", config.jute_max_buffer, JUTE_BUFFER_MIN);
     let extra = reader.at_least("jute.maxbuffer.extrasize", config.jute_max_buffer.max(1024), 1024);
     config.jute_extra_bytes = extra;
-    config.large_request_max_bytes = reader.at_least("largeRequestMaxBytes", config.large_request_max_bytes, 1);
-    config.large_request_threshold = reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
+    config.large_request_max_bytes =
+        reader.at_least("largeRequestMaxBytes", config.large_request_max_bytes, 1);
+    config.large_request_threshold =
+        reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
 }
 
 fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     config.data_dir_autocreate = reader.bool("datadir.autocreate", true);
     let quorum = &mut config.quorum;
     quorum.snap_count = u64::from(reader.at_least("snapCount", quorum.snap_count as u32, 2));
-    quorum.snap_size_bytes = reader.kib("snapSizeLimitInKb", (quorum.snap_size_bytes >> 10) as i64).unwrap_or(0);
+    quorum.snap_size_bytes =
+        reader.kib("snapSizeLimitInKb", (quorum.snap_size_bytes >> 10) as i64).unwrap_or(0);
     quorum.close_session_txn = reader.bool("closeSessionTxn.enabled", quorum.close_session_txn);
-    config.pre_alloc_bytes =
-        reader.kib("preAllocSize", 64 << 10).unwrap_or(PRE_ALLOC_BYTES_MIN).max(PRE_ALLOC_BYTES_MIN);
+    config.pre_alloc_bytes = reader
+        .kib("preAllocSize", 64 << 10)
+        .unwrap_or(PRE_ALLOC_BYTES_MIN)
+        .max(PRE_ALLOC_BYTES_MIN);
     config.txn_log_size_limit_bytes = reader.kib("txnLogSizeLimitInKb", -1);
     config.force_sync =
-        read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed") != "no";
+        read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed")
+            != "no";
     config.log_mode = read_log_mode(reader)?;
-    config.fsync_warning_ms = u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
+    config.fsync_warning_ms =
+        u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
     config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
     config.digest_enabled = reader.bool("digest.enabled", true);
@@ -352,9 +428,12 @@ fn read_log_mode(reader: &mut Reader<'_>) -> Result<LogMode, ConfigError> {
     })
 }
 
-/// `-Dfsync.warningthresholdms` without the prefix is Apache's older spelling, read when the other is not given.
+/// `-Dfsync.warningthresholdms` without the prefix is Apache's older spelling, read when the other
+/// is not given.
 fn fsync_default(reader: &Reader<'_>) -> i64 {
-    let older = reader.system_property(FSYNC_WARNING).and_then(|given| super::values::decode_long(&given.value));
+    let older = reader
+        .system_property(FSYNC_WARNING)
+        .and_then(|given| super::values::decode_long(&given.value));
     older.unwrap_or(1000)
 }
 
@@ -383,33 +462,45 @@ fn read_word<'a>(reader: &mut Reader<'a>, name: &str, word: &str, otherwise: &st
 
 fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
     let quorum = &mut config.quorum;
-    let at_least_one = |reader: &mut Reader<'_>, key, default: i64| i64::from(reader.at_least(key, default as u32, 1));
+    let at_least_one = |reader: &mut Reader<'_>, key, default: i64| {
+        i64::from(reader.at_least(key, default as u32, 1))
+    };
     quorum.extended_types = reader.bool("extendedTypesEnabled", quorum.extended_types);
     quorum.container_check_interval_ms =
         at_least_one(reader, "znode.container.checkIntervalMs", quorum.container_check_interval_ms);
     quorum.container_max_per_minute =
         at_least_one(reader, "znode.container.maxPerMinute", quorum.container_max_per_minute);
-    let never_used_ms = reader.long("znode.container.maxNeverUsedIntervalMs", quorum.container_max_never_used_ms);
+    let never_used_ms =
+        reader.long("znode.container.maxNeverUsedIntervalMs", quorum.container_max_never_used_ms);
     quorum.container_max_never_used_ms = never_used_ms.max(0);
     quorum.enforce_quota = reader.bool("enforceQuota", quorum.enforce_quota);
 }
 
 fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
-    config.skip_acl = read_word(reader, "skipACL", "yes", "only the word yes turns it on; ACLs are checked") == "yes";
+    config.skip_acl =
+        read_word(reader, "skipACL", "yes", "only the word yes turns it on; ACLs are checked")
+            == "yes";
     config.super_digest = reader.text("DigestAuthenticationProvider.superDigest").map(Secret::new);
     config.digest_scheme_enabled = reader.bool("DigestAuthenticationProvider.enabled", true);
     if let Some(name) = reader.text("DigestAuthenticationProvider.digestAlg") {
-        config.digest_algorithm =
-            DigestAlgorithm::from_name(name).ok_or_else(|| ConfigError::DigestAlgorithm { name: name.to_owned() })?;
+        config.digest_algorithm = DigestAlgorithm::from_name(name)
+            .ok_or_else(|| ConfigError::DigestAlgorithm { name: name.to_owned() })?;
     }
     config.required_auth_schemes = required_schemes(reader, config.digest_scheme_enabled)?;
     Ok(())
 }
 
-fn required_schemes(reader: &mut Reader<'_>, digest_enabled: bool) -> Result<BTreeSet<String>, ConfigError> {
+fn required_schemes(
+    reader: &mut Reader<'_>,
+    digest_enabled: bool,
+) -> Result<BTreeSet<String>, ConfigError> {
     if reader.bool("sessionRequireClientSASLAuth", false) {
         if let Some(given) = reader.given("sessionRequireClientSASLAuth") {
-            reader.warn(given, "SASL is not in this version, so every client is turned away (-124); take the key out");
+            reader.warn(
+                given,
+                "SASL is not in this version, so every client is turned away \
+                                (-124); take the key out",
+            );
         }
         return Ok(BTreeSet::from(["sasl".to_owned()]));
     }
@@ -417,7 +508,8 @@ fn required_schemes(reader: &mut Reader<'_>, digest_enabled: bool) -> Result<BTr
         return Ok(BTreeSet::new());
     }
     let key = "enforce.auth.schemes";
-    let known = "one or more of ip and digest between commas, and enabled (SASL and TLS are not in this version)";
+    let known = "one or more of ip and digest between commas, and enabled (SASL and TLS are not \
+                 in this version)";
     let list = reader.text(key).unwrap_or_default();
     let schemes: BTreeSet<String> = list.split(',').map(|scheme| trim(scheme).to_owned()).collect();
     let available = |scheme: &String| scheme == "ip" || (scheme == "digest" && digest_enabled);
@@ -435,7 +527,11 @@ fn read_cores(reader: &mut Reader<'_>) -> Result<CoreSettings, ConfigError> {
         "unpinned" => PlacementPolicy::Unpinned,
         other => {
             let known = "auto, shared, dedicated or unpinned";
-            return Err(ConfigError::UnknownWord { key: "ringkeeper.placement", value: other.to_owned(), known });
+            return Err(ConfigError::UnknownWord {
+                key: "ringkeeper.placement",
+                value: other.to_owned(),
+                known,
+            });
         }
     };
     let list = reader.text("ringkeeper.cores").unwrap_or_default();
@@ -449,10 +545,17 @@ fn read_cores(reader: &mut Reader<'_>) -> Result<CoreSettings, ConfigError> {
         Some((_, Some(shards @ 0..=SHARDS_MAX))) => u32::try_from(shards).unwrap_or(0),
         Some((_, Some(value))) => {
             let range = "0 (chosen by the cores there are) to 255";
-            return Err(ConfigError::OutOfRange { key: "ringkeeper.shards", value: i64::from(value), range });
+            return Err(ConfigError::OutOfRange {
+                key: "ringkeeper.shards",
+                value: i64::from(value),
+                range,
+            });
         }
         Some((text, None)) => {
-            return Err(ConfigError::NotANumber { key: "ringkeeper.shards".to_owned(), value: text.to_owned() });
+            return Err(ConfigError::NotANumber {
+                key: "ringkeeper.shards".to_owned(),
+                value: text.to_owned(),
+            });
         }
     };
     Ok(CoreSettings { shards, cores, placement })

@@ -1,6 +1,6 @@
-//! The configuration of a server: Apache's zoo.cfg, `-D` properties and arguments, taken as Apache takes them, turned
-//! into plain settings. Nothing here opens a socket, makes a directory or logs; files come through a function that is
-//! passed in.
+//! The configuration of a server: Apache's zoo.cfg, `-D` properties and arguments, taken as Apache
+//! takes them, turned into plain settings. Nothing here opens a socket, makes a directory or logs;
+//! files come through a function that is passed in.
 //!
 //! | file | holds |
 //! |---|---|
@@ -14,8 +14,9 @@
 //! | [`settings`] | the result, one field per setting |
 //! | [`load`] | the way from the first to the last |
 //!
-//! A key is never passed over in silence: whatever does nothing, is misspelt or is not built yet becomes a [`Notice`],
-//! and what would make a server behave unsafely otherwise becomes a [`ConfigError`].
+//! A key is never passed over in silence: whatever does nothing, is misspelt or is not built yet
+//! becomes a [`Notice`], and what would make a server behave unsafely otherwise becomes a
+//! [`ConfigError`].
 
 mod classes;
 pub mod ensemble;

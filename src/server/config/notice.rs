@@ -1,5 +1,6 @@
-//! What a start has to say about the configuration: every key that does not do what it seems to, by name, and what to
-//! write in its place. Values are never shown, since a misplaced key may hold a password.
+//! What a start has to say about the configuration: every key that does not do what it seems to, by
+//! name, and what to write in its place. Values are never shown, since a misplaced key may hold a
+//! password.
 
 use std::fmt;
 
@@ -66,14 +67,17 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The known key that `name` is most likely meant to be, if any is near: case, dots, dashes and underscores count for
-/// nothing, and up to one letter in four may be wrong, missing or swapped.
+/// The known key that `name` is most likely meant to be, if any is near: case, dots, dashes and
+/// underscores count for nothing, and up to one letter in four may be wrong, missing or swapped.
 pub fn nearest_key(name: &str) -> Option<&'static str> {
     let wanted = letters(name);
     let allowed = (wanted.len() / 4).clamp(1, 3);
     let candidates = KEYS.iter().filter(|key| !key.is_family());
     let measured = candidates.map(|key| (distance(&wanted, &letters(key.name)), key.name));
-    measured.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+    measured
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 fn letters(name: &str) -> Vec<char> {
@@ -131,6 +135,9 @@ mod tests {
     #[test]
     fn a_notice_says_where_what_and_why() {
         let notice = Notice::warn(Origin::File(7), "ticktime", "not a key; did you mean tickTime?");
-        assert_eq!(notice.to_string(), "configuration line 7: ticktime: not a key; did you mean tickTime?");
+        assert_eq!(
+            notice.to_string(),
+            "configuration line 7: ticktime: not a key; did you mean tickTime?"
+        );
     }
 }

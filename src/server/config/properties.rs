@@ -1,9 +1,10 @@
-//! Java's properties format, as `java.util.Properties.load(InputStream)` reads it. Bytes in, entries out; it opens
-//! nothing.
+//! Java's properties format, as `java.util.Properties.load(InputStream)` reads it. Bytes in,
+//! entries out; it opens nothing.
 //!
-//! Bytes are ISO-8859-1. A logical line is a key, a separator (`=`, `:`, or white space) and a value; a line that ends
-//! in an odd number of backslashes goes on in the next one; `#` and `!` begin a comment line. Characters are kept as
-//! UTF-16 units until the end, since `\uXXXX` names such units and two of them may form one character.
+//! Bytes are ISO-8859-1. A logical line is a key, a separator (`=`, `:`, or white space) and a
+//! value; a line that ends in an odd number of backslashes goes on in the next one; `#` and `!`
+//! begin a comment line. Characters are kept as UTF-16 units until the end, since `\uXXXX` names
+//! such units and two of them may form one character.
 
 use std::fmt;
 
@@ -27,7 +28,11 @@ pub struct MalformedEscape {
 
 impl fmt::Display for MalformedEscape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: \\u needs four hexadecimal digits; write a plain backslash as \\\\", self.line)
+        write!(
+            f,
+            "line {}: \\u needs four hexadecimal digits; write a plain backslash as \\\\",
+            self.line
+        )
     }
 }
 
@@ -56,7 +61,8 @@ struct LogicalLines<'a> {
 }
 
 impl<'a> LogicalLines<'a> {
-    /// The next line that is neither blank nor a comment, continuations joined, and the number it began on.
+    /// The next line that is neither blank nor a comment, continuations joined, and the number it
+    /// began on.
     fn next_line(&mut self) -> Option<(Vec<u8>, u32)> {
         let mut text = Vec::new();
         let mut begun = self.line;
@@ -166,7 +172,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String)> {
-        let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).expect("ISO-8859-1 text")).collect();
+        let bytes: Vec<u8> =
+            text.chars().map(|c| u8::try_from(u32::from(c)).expect("ISO-8859-1 text")).collect();
         parse(&bytes).expect("well formed").into_iter().map(|e| (e.key, e.value)).collect()
     }
 
@@ -203,7 +210,8 @@ mod tests {
             ("a=1\na=2", &[("a", "1"), ("a", "2")]),
         ];
         for (text, wanted) in table {
-            let wanted: Vec<_> = wanted.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let wanted: Vec<_> =
+                wanted.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
             assert_eq!(read(text), wanted, "{text:?}");
         }
     }

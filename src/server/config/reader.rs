@@ -1,5 +1,5 @@
-//! Typed access to settings. A directly parsed key that does not parse refuses the start; a property that does not
-//! parse falls back to its default, as Apache's do, but says so.
+//! Typed access to settings. A directly parsed key that does not parse refuses the start; a
+//! property that does not parse falls back to its default, as Apache's do, but says so.
 
 use std::fmt::Display;
 
@@ -112,7 +112,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// zoo.cfg's reader takes decimals only, a property is decoded: `010` is ten in one and eight in the other.
+/// zoo.cfg's reader takes decimals only, a property is decoded: `010` is ten in one and eight in
+/// the other.
 fn number(name: &str, given: &Given) -> Option<i64> {
     let direct = keys::find(name).is_some_and(|key| key.source == Source::File);
     if direct { parse_long(&given.value) } else { decode_long(&given.value) }

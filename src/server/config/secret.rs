@@ -1,10 +1,12 @@
 //! A value that must not reach a log, a four-letter word or an error message.
 //!
-//! It has neither `Debug` nor `Display` of what it holds; whoever compares or hashes it asks for it by name.
+//! It has neither `Debug` nor `Display` of what it holds; whoever compares or hashes it asks for it
+//! by name.
 
 use std::fmt;
 
-/// A password or digest from the configuration. Empty values are kept as they are: Apache keeps them too.
+/// A password or digest from the configuration. Empty values are kept as they are: Apache keeps
+/// them too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -1,8 +1,9 @@
-//! Where settings come from and which one wins: `-D` properties first, zoo.cfg over them, as in a JVM that parses
-//! zoo.cfg.
+//! Where settings come from and which one wins: `-D` properties first, zoo.cfg over them, as in a
+//! JVM that parses zoo.cfg.
 //!
-//! A key that zoo.cfg's reader does not know itself becomes the system property `zookeeper.KEY`. Sorting entries by
-//! that rule also finds the keys that do nothing where they stand; each gets a notice here.
+//! A key that zoo.cfg's reader does not know itself becomes the system property `zookeeper.KEY`.
+//! Sorting entries by that rule also finds the keys that do nothing where they stand; each gets a
+//! notice here.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ impl Sources {
         self.file.iter().filter_map(|(name, given)| Some((name.as_str(), given, keys::find(name)?)))
     }
 
-    /// Every known property that was given where it works, by its name without `zookeeper.`, with its row.
+    /// Every known property that was given where it works, by its name without `zookeeper.`, with
+    /// its row.
     pub fn property_keys(&self) -> impl Iterator<Item = (&str, &Given, &'static Key)> {
         self.system.iter().filter_map(|(property, given)| {
             let name = property.strip_prefix("zookeeper.").unwrap_or(property);
@@ -89,13 +91,16 @@ impl Sources {
             notices.push(text);
         }
         let own = flag.property.starts_with("ringkeeper.");
-        let property = if own { format!("zookeeper.{}", flag.property) } else { flag.property.clone() };
+        let property =
+            if own { format!("zookeeper.{}", flag.property) } else { flag.property.clone() };
         let written = format!("-D{}", flag.property);
-        self.system.insert(property, Given { value: flag.value.clone(), origin: flag.origin, written });
+        self.system
+            .insert(property, Given { value: flag.value.clone(), origin: flag.origin, written });
     }
 
     fn take_entry(&mut self, key: &str, value: &str, line: u32) {
-        let given = Given { value: value.to_owned(), origin: Origin::File(line), written: key.to_owned() };
+        let given =
+            Given { value: value.to_owned(), origin: Origin::File(line), written: key.to_owned() };
         let direct = keys::find(key).is_some_and(|row| row.source == Source::File);
         if direct {
             self.file.insert(key.to_owned(), given);
@@ -112,14 +117,20 @@ impl Sources {
         }
     }
 
-    /// Copies each documented-but-unread name to the key it means, unless that one is given as well.
+    /// Copies each documented-but-unread name to the key it means, unless that one is given as
+    /// well.
     fn follow_aliases(&mut self, notices: &mut Vec<Notice>) {
         for key in keys::KEYS {
             let Standing::Alias(real) = key.standing else { continue };
-            let Some(given) = self.system.get(&format!("zookeeper.{}", key.name)).cloned() else { continue };
+            let Some(given) = self.system.get(&format!("zookeeper.{}", key.name)).cloned() else {
+                continue;
+            };
             let both = self.system.contains_key(&format!("zookeeper.{real}"));
             let text = if both {
-                format!("Apache does not read this name, and {real} is given too, which counts; take this one out")
+                format!(
+                    "Apache does not read this name, and {real} is given too, which counts; take \
+                     this one out"
+                )
             } else {
                 format!("Apache does not read this name; it is taken as {real}, write that instead")
             };
@@ -144,10 +155,15 @@ impl Flag {
     /// Reads what follows `-D`. Nothing before the `=` is no flag.
     pub fn parse(text: &str, origin: Origin) -> Option<Self> {
         let (property, value) = text.split_once('=').unwrap_or((text, ""));
-        (!property.is_empty()).then(|| Self { property: property.to_owned(), value: value.to_owned(), origin })
+        (!property.is_empty()).then(|| Self {
+            property: property.to_owned(),
+            value: value.to_owned(),
+            origin,
+        })
     }
 
-    /// The `-D` flags of `SERVER_JVMFLAGS` or `JVMFLAGS`, which a shell splits at white space; other flags are a JVM's.
+    /// The `-D` flags of `SERVER_JVMFLAGS` or `JVMFLAGS`, which a shell splits at white space;
+    /// other flags are a JVM's.
     pub fn parse_environment(variable: &str) -> Vec<Self> {
         let words = variable.split_whitespace().filter_map(|word| word.strip_prefix("-D"));
         words.filter_map(|text| Self::parse(text, Origin::Environment)).collect()
@@ -168,16 +184,22 @@ fn flag_trouble(flag: &Flag) -> Option<Notice> {
             Some(Source::Property) => {
                 warn(format!("does nothing without the prefix; write -Dzookeeper.{property}=..."))
             }
-            Some(Source::File) => warn(format!("read from the configuration file only; write {property}=... there")),
-            None => {
-                Some(Notice::info(flag.origin, &written, "no setting of the server; a JVM would pass over it as well"))
+            Some(Source::File) => {
+                warn(format!("read from the configuration file only; write {property}=... there"))
             }
+            None => Some(Notice::info(
+                flag.origin,
+                &written,
+                "no setting of the server; a JVM would pass over it as well",
+            )),
         };
     };
     match keys::find(name).map(|key| key.source) {
         Some(Source::Property | Source::Own) => None,
         Some(Source::Jvm) => warn(format!("does nothing with the prefix; write -D{name}=...")),
-        Some(Source::File) => warn(format!("read from the configuration file only; write {name}=... there")),
+        Some(Source::File) => {
+            warn(format!("read from the configuration file only; write {name}=... there"))
+        }
         None => warn(unknown(name)),
     }
 }
@@ -185,16 +207,20 @@ fn flag_trouble(flag: &Flag) -> Option<Notice> {
 fn entry_trouble(key: &str) -> Option<String> {
     if let Some(name) = key.strip_prefix("zookeeper.") {
         return Some(match keys::find(name) {
-            Some(_) => format!("does nothing with the prefix zookeeper. in this file; write {name}=..."),
+            Some(_) => {
+                format!("does nothing with the prefix zookeeper. in this file; write {name}=...")
+            }
             None => unknown(name),
         });
     }
     match keys::find(key) {
         None => Some(unknown(key)),
-        Some(row) if row.source == Source::Jvm && row.standing == Standing::Used => {
-            Some(format!("does nothing in this file; write -D{key}=... on the command line or in SERVER_JVMFLAGS"))
+        Some(row) if row.source == Source::Jvm && row.standing == Standing::Used => Some(format!(
+            "does nothing in this file; write -D{key}=... on the command line or in SERVER_JVMFLAGS"
+        )),
+        Some(row) if row.source == Source::Jvm => {
+            Some("does nothing in this file; take it out".to_owned())
         }
-        Some(row) if row.source == Source::Jvm => Some("does nothing in this file; take it out".to_owned()),
         Some(_) => None,
     }
 }

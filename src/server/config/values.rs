@@ -1,4 +1,5 @@
-//! How Java turns a property's text into a number or a truth value; each function follows one method of the JDK.
+//! How Java turns a property's text into a number or a truth value; each function follows one
+//! method of the JDK.
 
 /// `Integer.parseInt`: decimal, one optional sign.
 pub fn parse_int(text: &str) -> Option<i32> {
@@ -10,7 +11,8 @@ pub fn parse_long(text: &str) -> Option<i64> {
     plain_decimal(text).then(|| text.parse().ok()).flatten()
 }
 
-/// `Long.decode`, which `Long.getLong` uses: also `0x`, `0X` and `#` for hexadecimal, a leading `0` for octal.
+/// `Long.decode`, which `Long.getLong` uses: also `0x`, `0X` and `#` for hexadecimal, a leading `0`
+/// for octal.
 pub fn decode_long(text: &str) -> Option<i64> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -64,7 +66,9 @@ mod tests {
 
     #[test]
     fn parse_int_is_decimal_only() {
-        for (text, wanted) in [("0", 0), ("-7", -7), ("+7", 7), ("010", 10), ("2147483647", i32::MAX)] {
+        for (text, wanted) in
+            [("0", 0), ("-7", -7), ("+7", 7), ("010", 10), ("2147483647", i32::MAX)]
+        {
             assert_eq!(parse_int(text), Some(wanted), "{text}");
         }
         for text in ["", "-", "+-1", "0x10", " 1", "1 ", "1.0", "2147483648", "1_000"] {
@@ -74,8 +78,16 @@ mod tests {
 
     #[test]
     fn decode_knows_hexadecimal_and_octal() {
-        let table =
-            [("0", 0), ("10", 10), ("0x10", 16), ("0XfF", 255), ("#1f", 31), ("010", 8), ("-0x10", -16), ("+5", 5)];
+        let table = [
+            ("0", 0),
+            ("10", 10),
+            ("0x10", 16),
+            ("0XfF", 255),
+            ("#1f", 31),
+            ("010", 8),
+            ("-0x10", -16),
+            ("+5", 5),
+        ];
         for (text, wanted) in table {
             assert_eq!(decode_long(text), Some(wanted), "{text}");
         }

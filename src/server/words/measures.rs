@@ -1,12 +1,14 @@
-//! Every measure of the server: its name, what kind it is, and where its value stands. The word mntr prints it; so can
-//! any exporter.
+//! Every measure of the server: its name, what kind it is, and where its value stands. The word
+//! mntr prints it; so can any exporter.
 //!
-//! The names are Apache's, in the order in which a fresh standalone 3.9.5 prints them: that of its hash tables, the same at
-//! every start, and exporters that diff the text rely on it. `golden/mntr-3.9.5-fresh.txt` is the whole answer as it was
-//! recorded from a fresh standalone 3.9.5 (empty data directory, one connection that sent `mntr`, 2 s ticks), and a test
-//! compares. How a figure of several shards becomes one is told by `ShardReport::merge`.
+//! The names are Apache's, in the order in which a fresh standalone 3.9.5 prints them: that of its
+//! hash tables, the same at every start, and exporters that diff the text rely on it.
+//! `golden/mntr-3.9.5-fresh.txt` is the whole answer as it was recorded from a fresh standalone
+//! 3.9.5 (empty data directory, one connection that sent `mntr`, 2 s ticks), and a test compares.
+//! How a figure of several shards becomes one is told by `ShardReport::merge`.
 //!
-//! A new measure takes a field in [`super::report::MonitorReport`], which the server fills, and its row here.
+//! A new measure takes a field in [`super::report::MonitorReport`], which the server fills, and its
+//! row here.
 
 use super::report::{Reports, Summary, once, spread};
 use super::text::average;

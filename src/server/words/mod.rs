@@ -1,9 +1,10 @@
-//! The 18 four-letter words: pure text from plain reports, byte for byte as ZooKeeper 3.9.5 prints it, since existing
-//! exporters, scripts and clients parse it. The golden texts of the tests were recorded from a running 3.9.5.
+//! The 18 four-letter words: pure text from plain reports, byte for byte as ZooKeeper 3.9.5 prints
+//! it, since existing exporters, scripts and clients parse it. The golden texts of the tests were
+//! recorded from a running 3.9.5.
 //!
-//! The frontend recognises a word by the first four bytes of a connection and `stmk` by eight more; the server checks
-//! the whitelist, gathers what [`Word::needs`] asks for, changes state for `srst`, `crst` and `stmk`, and sends
-//! [`answer`].
+//! The frontend recognises a word by the first four bytes of a connection and `stmk` by eight more;
+//! the server checks the whitelist, gathers what [`Word::needs`] asks for, changes state for
+//! `srst`, `crst` and `stmk`, and sends [`answer`].
 
 /// Appends formatted text; writing to a `String` cannot fail.
 macro_rules! part {
@@ -72,7 +73,8 @@ pub enum Word {
     Wchs,
 }
 
-/// What the server has to gather before a word can be answered; whatever is false may stay at its default.
+/// What the server has to gather before a word can be answered; whatever is false may stay at its
+/// default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// [`Reports::server`].
@@ -83,7 +85,8 @@ pub struct Needs {
     pub sizes: bool,
     /// [`Reports::connections`]: every shard is asked.
     pub connections: bool,
-    /// [`Reports::sessions`], [`Reports::ephemerals`] and [`Reports::connection_expiry`]: every shard is asked.
+    /// [`Reports::sessions`], [`Reports::ephemerals`] and [`Reports::connection_expiry`]: every
+    /// shard is asked.
     pub sessions: bool,
     /// [`Reports::watches`]: every shard is asked; large.
     pub watches: bool,
@@ -152,8 +155,8 @@ impl Word {
     }
 }
 
-/// The whole answer; the connection is closed after it. `srst`, `crst` and `stmk` only say that it was done: the caller
-/// does it, and `stmk` answers the mask it finds in [`Reports::trace_mask`].
+/// The whole answer; the connection is closed after it. `srst`, `crst` and `stmk` only say that it
+/// was done: the caller does it, and `stmk` answers the mask it finds in [`Reports::trace_mask`].
 pub fn answer(word: Word, reports: &Reports) -> Vec<u8> {
     if !reports.serving && !word.works_when_not_serving() {
         return not_serving(word).into_bytes();

@@ -1,14 +1,18 @@
-//! The reports that the words are made of: plain values, gathered by the server before it asks for an answer.
+//! The reports that the words are made of: plain values, gathered by the server before it asks for
+//! an answer.
 //!
-//! Times are milliseconds; session ids and zxids are the signed numbers of the wire and print as 16-digit two's
-//! complement.
+//! Times are milliseconds; session ids and zxids are the signed numbers of the wire and print as
+//! 16-digit two's complement.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::frontend::{CloseCounts, ConnectionReport, Latency, LatencySpread, Traffic, WatchReport};
+use crate::frontend::{
+    CloseCounts, ConnectionReport, Latency, LatencySpread, Traffic, WatchReport,
+};
 
-/// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at its default.
+/// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at
+/// its default.
 #[derive(Debug, Clone, Default)]
 pub struct Reports {
     /// Whether requests are being served; when not, most words say so instead.
@@ -125,7 +129,8 @@ pub struct Summary {
 
 impl Summary {
     /// Before the first point.
-    pub const NONE: Self = Self { count: 0, sum: 0, min: 0, max: 0, p50: 0, p95: 0, p99: 0, p999: 0 };
+    pub const NONE: Self =
+        Self { count: 0, sum: 0, min: 0, max: 0, p50: 0, p95: 0, p99: 0, p999: 0 };
 
     /// Adds a point to a series whose quantiles are not shown.
     pub fn add(&mut self, value: u64) {

@@ -56,7 +56,8 @@ pub fn conf(reports: &Reports, out: &mut String) {
     line!(out, "serverId={}", conf.server_id);
 }
 
-/// `envi`: Apache's keys in Apache's order; what belongs to a JVM is `<NA>`, as Java prints what it does not know.
+/// `envi`: Apache's keys in Apache's order; what belongs to a JVM is `<NA>`, as Java prints what it
+/// does not know.
 pub fn envi(reports: &Reports, out: &mut String) {
     let process = &reports.process;
     line!(out, "Environment:");
@@ -120,9 +121,15 @@ fn counts(reports: &Reports, out: &mut String) {
     }
 }
 
-/// A connection's line without its end. One without a session, like the one that asks, is not being read.
+/// A connection's line without its end. One without a session, like the one that asks, is not being
+/// read.
 fn brief(connection: &ConnectionReport, out: &mut String) {
-    part!(out, " {}[{}]", address(connection.peer), u8::from(connection.session != SessionId::NONE));
+    part!(
+        out,
+        " {}[{}]",
+        address(connection.peer),
+        u8::from(connection.session != SessionId::NONE)
+    );
     part!(out, "(queued={},recved={}", connection.queued, connection.received);
     part!(out, ",sent={}", connection.sent);
 }

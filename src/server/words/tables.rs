@@ -1,4 +1,5 @@
-//! The words that list tables: dump (sessions, ephemerals, connections) and wchs, wchc, wchp (data watches).
+//! The words that list tables: dump (sessions, ephemerals, connections) and wchs, wchc, wchp (data
+//! watches).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -43,7 +44,8 @@ pub fn dump(reports: &Reports, out: &mut String) {
 
 /// `wchs`: how many.
 pub fn wchs(watches: &WatchReport, out: &mut String) {
-    let sessions: BTreeSet<SessionId> = watches.iter().flat_map(|(_, sessions)| sessions).copied().collect();
+    let sessions: BTreeSet<SessionId> =
+        watches.iter().flat_map(|(_, sessions)| sessions).copied().collect();
     let paths: BTreeSet<&str> = watches.iter().map(|(path, _)| &**path).collect();
     let total: usize = watches.iter().map(|(_, sessions)| sessions.len()).sum();
     line!(out, "{} connections watching {} paths", sessions.len(), paths.len());
@@ -65,7 +67,8 @@ pub fn wchc(watches: &WatchReport, out: &mut String) {
     line!(out);
 }
 
-/// `wchp`: sessions by path, then an empty line. A path that several shards watch stands there once.
+/// `wchp`: sessions by path, then an empty line. A path that several shards watch stands there
+/// once.
 pub fn wchp(watches: &WatchReport, out: &mut String) {
     let mut by_path: BTreeMap<&str, Vec<SessionId>> = BTreeMap::new();
     for (path, sessions) in watches {

@@ -1,4 +1,5 @@
-//! Every word against the text that a running 3.9.5 sent for the same state; only the version line is our own.
+//! Every word against the text that a running 3.9.5 sent for the same state; only the version line
+//! is our own.
 
 use crate::codes::OpCode;
 use crate::frontend::{ConnectionReport, Latency, ReplySizes};
@@ -58,21 +59,26 @@ fn fresh() -> Reports {
 
 /// The state that the `busy` texts were recorded in: two clients and the asking connection.
 fn busy() -> Reports {
-    let session = |connection, id, last_op: &'static str, times: (i64, i64), xid, zxid, max| ConnectionReport {
-        session: SessionId(id),
-        last_op,
-        established_ms: times.0,
-        timeout_ms: 30_000,
-        last_xid: xid,
-        last_zxid: zxid,
-        last_reply_ms: times.1,
-        latency: Latency { count: 4, sum: 1, max, ..Latency::default() },
-        ..connection
+    let session = |connection, id, last_op: &'static str, times: (i64, i64), xid, zxid, max| {
+        ConnectionReport {
+            session: SessionId(id),
+            last_op,
+            established_ms: times.0,
+            timeout_ms: 30_000,
+            last_xid: xid,
+            last_zxid: zxid,
+            last_reply_ms: times.1,
+            latency: Latency { count: 4, sum: 1, max, ..Latency::default() },
+            ..connection
+        }
     };
     let (getd, addw) = (OpCode::GET_DATA.short_name(), OpCode::ADD_WATCH.short_name());
-    let getd = session(connection(50_026, 2, 2), B8, getd, (1_795_327_833_104, 5_198_807), 1, 0x4f8, 0);
-    let addw = session(connection(50_022, 6, 6), B7, addw, (1_795_327_833_100, 5_198_806), 5, 0x4f7, 1);
-    let server = ServerReport { connections: 3, last_zxid: 0x4f8, node_count: 112, ..fresh().server };
+    let getd =
+        session(connection(50_026, 2, 2), B8, getd, (1_795_327_833_104, 5_198_807), 1, 0x4f8, 0);
+    let addw =
+        session(connection(50_022, 6, 6), B7, addw, (1_795_327_833_100, 5_198_806), 5, 0x4f7, 1);
+    let server =
+        ServerReport { connections: 3, last_zxid: 0x4f8, node_count: 112, ..fresh().server };
     Reports {
         server,
         connections: vec![getd, connection(50_054, 1, 0), addw],
@@ -87,13 +93,22 @@ fn busy() -> Reports {
         ephemerals: vec![(B7, vec!["/e1b".into(), "/e1".into()])],
         connection_expiry: vec![
             ConnExpiry { at_ms: 1_795_327_834_000, connections: vec![] },
-            ConnExpiry { at_ms: 1_795_327_844_000, connections: vec![(([127, 0, 0, 1], 50_064).into(), 0)] },
+            ConnExpiry {
+                at_ms: 1_795_327_844_000,
+                connections: vec![(([127, 0, 0, 1], 50_064).into(), 0)],
+            },
             ConnExpiry {
                 at_ms: 1_795_327_864_000,
-                connections: vec![(([127, 0, 0, 1], 50_026).into(), B8), (([127, 0, 0, 1], 50_022).into(), B7)],
+                connections: vec![
+                    (([127, 0, 0, 1], 50_026).into(), B8),
+                    (([127, 0, 0, 1], 50_022).into(), B7),
+                ],
             },
         ],
-        watches: vec![("/x".into(), vec![SessionId(B7)]), ("/".into(), vec![SessionId(B8), SessionId(B7)])],
+        watches: vec![
+            ("/x".into(), vec![SessionId(B7)]),
+            ("/".into(), vec![SessionId(B8), SessionId(B7)]),
+        ],
         digests: vec![(0x80, 32_879_439_738), (0x100, 67_321_709_722), (0x180, -5)],
         ..fresh()
     }
@@ -107,18 +122,21 @@ fn text(word: Word, reports: &Reports) -> String {
 fn conf() {
     let wanted = "clientPort=16181\nsecureClientPort=-1\ndataDir=/DATA/version-2\ndataDirSize=478\n\
                   dataLogDir=/DATA/version-2\ndataLogSize=478\ntickTime=2000\nmaxClientCnxns=0\n\
-                  minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n";
+                  minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=-1\n\
+                  serverId=0\n";
     assert_eq!(text(Word::Conf, &fresh()), wanted);
 }
 
 #[test]
 fn cons() {
     assert_eq!(text(Word::Cons, &fresh()), " /127.0.0.1:52616[0](queued=0,recved=1,sent=0)\n\n");
-    let wanted = " /127.0.0.1:50026[1](queued=0,recved=2,sent=2,sid=0x1000049453101b8,lop=GETD,est=1795327833104,\
-                  to=30000,lcxid=0x1,lzxid=0x4f8,lresp=5198807,llat=0,minlat=0,avglat=0,maxlat=0)\n \
+    let wanted = " /127.0.0.1:50026[1](queued=0,recved=2,sent=2,sid=0x1000049453101b8,lop=GETD,\
+                  est=1795327833104,to=30000,lcxid=0x1,lzxid=0x4f8,lresp=5198807,llat=0,minlat=0,\
+                  avglat=0,maxlat=0)\n \
                   /127.0.0.1:50054[0](queued=0,recved=1,sent=0)\n \
-                  /127.0.0.1:50022[1](queued=0,recved=6,sent=6,sid=0x1000049453101b7,lop=ADDW,est=1795327833100,\
-                  to=30000,lcxid=0x5,lzxid=0x4f7,lresp=5198806,llat=0,minlat=0,avglat=0,maxlat=1)\n\n";
+                  /127.0.0.1:50022[1](queued=0,recved=6,sent=6,sid=0x1000049453101b7,lop=ADDW,\
+                  est=1795327833100,to=30000,lcxid=0x5,lzxid=0x4f7,lresp=5198806,llat=0,minlat=0,\
+                  avglat=0,maxlat=1)\n\n";
     assert_eq!(text(Word::Cons, &busy()), wanted);
     assert_eq!(wanted.len(), 398);
 }
@@ -129,26 +147,31 @@ fn cons_of_a_connection_that_was_reset_has_no_cxid() {
     let session = &mut reports.connections[0];
     (session.last_xid, session.last_zxid, session.last_op) = (-1, -1, "NA");
     let cons = text(Word::Cons, &reports);
-    assert!(cons.contains(",lop=NA,est=1795327833104,to=30000,lzxid=0xffffffffffffffff,lresp="), "{cons}");
+    assert!(
+        cons.contains(",lop=NA,est=1795327833104,to=30000,lzxid=0xffffffffffffffff,lresp="),
+        "{cons}"
+    );
 }
 
 #[test]
 fn dump() {
     let mut fresh = fresh();
     fresh.connection_expiry[0].connections[0].0.set_port(52_642);
-    let wanted = "SessionTracker dump:\nSession Sets (0)/(0):\nephemeral nodes dump:\nSessions with Ephemerals (0):\n\
-                  Connections dump:\nConnections Sets (1)/(1):\n1 expire at Sun Nov 22 05:55:04 UTC 2026:\n\
-                  \tip: /127.0.0.1:52642 sessionId: 0x0\n";
+    let wanted = "SessionTracker dump:\nSession Sets (0)/(0):\nephemeral nodes dump:\nSessions \
+                  with Ephemerals (0):\nConnections dump:\nConnections Sets (1)/(1):\n1 expire at \
+                  Sun Nov 22 05:55:04 UTC 2026:\n\tip: /127.0.0.1:52642 sessionId: 0x0\n";
     assert_eq!(text(Word::Dump, &fresh), wanted);
     assert_eq!(wanted.len(), 218);
-    let wanted = "SessionTracker dump:\nSession Sets (3)/(3):\n0 expire at Sun Nov 22 06:10:36 UTC 2026:\n\
-                  2 expire at Sun Nov 22 06:11:04 UTC 2026:\n\t0x1000049453101b8\n\t0x1000049453101b7\n\
-                  1 expire at Thu Dec 17 02:35:22 UTC 2026:\n\t0x100004945310001\nephemeral nodes dump:\n\
-                  Sessions with Ephemerals (1):\n0x1000049453101b7:\n\t/e1b\n\t/e1\nConnections dump:\n\
-                  Connections Sets (3)/(3):\n0 expire at Sun Nov 22 06:10:34 UTC 2026:\n\
-                  1 expire at Sun Nov 22 06:10:44 UTC 2026:\n\tip: /127.0.0.1:50064 sessionId: 0x0\n\
-                  2 expire at Sun Nov 22 06:11:04 UTC 2026:\n\tip: /127.0.0.1:50026 sessionId: 0x1000049453101b8\n\
-                  \tip: /127.0.0.1:50022 sessionId: 0x1000049453101b7\n";
+    let wanted = "SessionTracker dump:\nSession Sets (3)/(3):\n0 expire at Sun Nov 22 06:10:36 \
+                  UTC 2026:\n2 expire at Sun Nov 22 06:11:04 UTC \
+                  2026:\n\t0x1000049453101b8\n\t0x1000049453101b7\n1 expire at Thu Dec 17 \
+                  02:35:22 UTC 2026:\n\t0x100004945310001\nephemeral nodes dump:\nSessions with \
+                  Ephemerals (1):\n0x1000049453101b7:\n\t/e1b\n\t/e1\nConnections \
+                  dump:\nConnections Sets (3)/(3):\n0 expire at Sun Nov 22 06:10:34 UTC 2026:\n1 \
+                  expire at Sun Nov 22 06:10:44 UTC 2026:\n\tip: /127.0.0.1:50064 sessionId: \
+                  0x0\n2 expire at Sun Nov 22 06:11:04 UTC 2026:\n\tip: /127.0.0.1:50026 \
+                  sessionId: 0x1000049453101b8\n\tip: /127.0.0.1:50022 sessionId: \
+                  0x1000049453101b7\n";
     assert_eq!(text(Word::Dump, &busy()), wanted);
     assert_eq!(wanted.len(), 617);
 }
@@ -156,25 +179,38 @@ fn dump() {
 #[test]
 fn srvr_and_stat() {
     let version = version::full();
-    let counts = "Latency min/avg/max: 0/0.0/0\nReceived: 1\nSent: 1\nConnections: 1\nOutstanding: 0\nZxid: 0x0\n\
-                  Mode: standalone\nNode count: 5\n";
+    let counts = "Latency min/avg/max: 0/0.0/0\nReceived: 1\nSent: 1\nConnections: \
+                  1\nOutstanding: 0\nZxid: 0x0\nMode: standalone\nNode count: 5\n";
     let fresh = fresh();
     assert_eq!(text(Word::Srvr, &fresh), format!("Zookeeper version: {version}\n{counts}"));
     let clients = "Clients:\n /127.0.0.1:52616[0](queued=0,recved=1,sent=0)\n\n";
-    assert_eq!(text(Word::Stat, &fresh), format!("Zookeeper version: {version}\n{clients}{counts}"));
-    assert!(text(Word::Srvr, &busy()).ends_with("Zxid: 0x4f8\nMode: standalone\nNode count: 112\n"));
-    assert!(text(Word::Stat, &busy()).contains("\n /127.0.0.1:50026[1](queued=0,recved=2,sent=2)\n"));
+    assert_eq!(
+        text(Word::Stat, &fresh),
+        format!("Zookeeper version: {version}\n{clients}{counts}")
+    );
+    assert!(
+        text(Word::Srvr, &busy()).ends_with("Zxid: 0x4f8\nMode: standalone\nNode count: 112\n")
+    );
+    assert!(
+        text(Word::Stat, &busy()).contains("\n /127.0.0.1:50026[1](queued=0,recved=2,sent=2)\n")
+    );
 }
 
 #[test]
 fn srvr_of_other_roles() {
     let mut reports = fresh();
     reports.server.mode = Mode::ReadOnly;
-    assert!(text(Word::Srvr, &reports).contains("\nREAD-ONLY mode; serving only read-only clients\nLatency"));
+    assert!(
+        text(Word::Srvr, &reports)
+            .contains("\nREAD-ONLY mode; serving only read-only clients\nLatency")
+    );
     assert!(text(Word::Srvr, &reports).contains("\nMode: read-only\n"));
     reports.server.mode = Mode::Leader;
     reports.server.proposal_sizes = Some(ProposalSizes { last: 32, min: -1, max: 36 });
-    assert!(text(Word::Srvr, &reports).ends_with("Node count: 5\nProposal sizes last/min/max: 32/-1/36\n"));
+    assert!(
+        text(Word::Srvr, &reports)
+            .ends_with("Node count: 5\nProposal sizes last/min/max: 32/-1/36\n")
+    );
 }
 
 #[test]
@@ -183,7 +219,10 @@ fn watches() {
     assert_eq!(text(Word::Wchc, &fresh()), "\n");
     assert_eq!(text(Word::Wchp, &fresh()), "\n");
     assert_eq!(text(Word::Wchs, &busy()), "2 connections watching 2 paths\nTotal watches:3\n");
-    assert_eq!(text(Word::Wchc, &busy()), "0x1000049453101b7\n\t/x\n\t/\n0x1000049453101b8\n\t/\n\n");
+    assert_eq!(
+        text(Word::Wchc, &busy()),
+        "0x1000049453101b7\n\t/x\n\t/\n0x1000049453101b8\n\t/\n\n"
+    );
     let by_path = "/\n\t0x1000049453101b8\n\t0x1000049453101b7\n/x\n\t0x1000049453101b7\n\n";
     assert_eq!(text(Word::Wchp, &busy()), by_path);
     assert_eq!((text(Word::Wchc, &busy()).len(), by_path.len()), (47, 63));
@@ -211,12 +250,20 @@ fn short_words() {
 #[test]
 fn envi_has_apaches_keys_in_apaches_order() {
     let mut reports = fresh();
-    reports.process = ProcessReport { os_name: "Linux".into(), memory_max_mib: 7, ..ProcessReport::default() };
+    reports.process =
+        ProcessReport { os_name: "Linux".into(), memory_max_mib: 7, ..ProcessReport::default() };
     let envi = text(Word::Envi, &reports);
-    assert!(envi.starts_with(&format!("Environment:\nzookeeper.version={}\nhost.name=<NA>\n", version::full())));
-    let keys: Vec<_> = envi.lines().skip(1).filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
+    assert!(envi.starts_with(&format!(
+        "Environment:\nzookeeper.version={}\nhost.name=<NA>\n",
+        version::full()
+    )));
+    let keys: Vec<_> =
+        envi.lines().skip(1).filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
     assert_eq!(keys, ENVI_KEYS);
-    assert!(envi.contains("\nos.name=Linux\n") && envi.ends_with("\nos.memory.max=7MB\nos.memory.total=0MB\n"));
+    assert!(
+        envi.contains("\nos.name=Linux\n")
+            && envi.ends_with("\nos.memory.max=7MB\nos.memory.total=0MB\n")
+    );
 }
 
 #[test]
@@ -244,9 +291,11 @@ fn mntr_shows_what_is_measured() {
     let points = Summary { count: 3, sum: 10, min: 1, max: 7, p50: 2, p95: 7, p99: 7, p999: 7 };
     reports.server.latency_ms = points;
     let monitor = &mut reports.monitor;
-    (monitor.ephemerals, monitor.watches, monitor.global_sessions, monitor.auth_failed) = (2, 3, 4, 5);
+    (monitor.ephemerals, monitor.watches, monitor.global_sessions, monitor.auth_failed) =
+        (2, 3, 4, 5);
     monitor.traffic.reply_sizes = ReplySizes { last: 20, min: 16, max: 90 };
-    (monitor.traffic.event_bytes, monitor.traffic.reply_bytes, monitor.connections_refused) = (6, 7, 8);
+    (monitor.traffic.event_bytes, monitor.traffic.reply_bytes, monitor.connections_refused) =
+        (6, 7, 8);
     monitor.flushes = points;
     monitor.snapshots.times.add(12);
     monitor.recovered_records = 9;
@@ -280,7 +329,8 @@ fn mntr_shows_what_is_measured() {
 
 #[test]
 fn every_measure_has_one_row_of_its_kind() {
-    let names: std::collections::BTreeSet<_> = MEASURES.iter().map(|measure| measure.name).collect();
+    let names: std::collections::BTreeSet<_> =
+        MEASURES.iter().map(|measure| measure.name).collect();
     assert_eq!(names.len(), MEASURES.len());
     for measure in &MEASURES {
         let value = (measure.value)(&busy());

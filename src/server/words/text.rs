@@ -1,4 +1,5 @@
-//! Java's spelling of numbers, dates and addresses, byte for byte as `PrintWriter` would print them.
+//! Java's spelling of numbers, dates and addresses, byte for byte as `PrintWriter` would print
+//! them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,15 +12,16 @@ pub fn average(summary: &Summary) -> f64 {
     }
     let mean = summary.sum as f64 / summary.count as f64;
     let scaled = mean * 10_000.0;
-    // What the multiplication lost; it decides whether a fraction of exactly one half really is one.
+    // What the multiplication lost; it decides whether a fraction of exactly one half really is
+    // one.
     let lost = mean.mul_add(10_000.0, -scaled);
     let below_half = scaled.fract() == 0.5 && lost < 0.0;
     let rounded = if below_half { scaled.floor() } else { (scaled + 0.5).floor() };
     rounded / 10_000.0
 }
 
-/// `Double.toString` of a number that is not negative: at least one decimal; from 10^7 on and below 10^-3 with an
-/// exponent.
+/// `Double.toString` of a number that is not negative: at least one decimal; from 10^7 on and below
+/// 10^-3 with an exponent.
 pub fn double(value: f64) -> String {
     if value == 0.0 || (1e-3..1e7).contains(&value) {
         return format!("{value:?}");
@@ -42,7 +44,8 @@ pub fn date(wall_ms: i64) -> String {
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
-/// ISO 8601 with milliseconds after a comma, as log4j and logback print it, in UTC: `2026-11-26 01:02:03,456`.
+/// ISO 8601 with milliseconds after a comma, as log4j and logback print it, in UTC:
+/// `2026-11-26 01:02:03,456`.
 pub fn timestamp(wall_ms: i64) -> String {
     let (seconds, ms) = (wall_ms.div_euclid(1000), wall_ms.rem_euclid(1000));
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -51,28 +54,33 @@ pub fn timestamp(wall_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{ms:03}")
 }
 
-/// `InetSocketAddress.toString`: `/127.0.0.1:2181`, `/[0:0:0:0:0:0:0:1]:2181`; a mapped IPv4 address as what it maps.
+/// `InetSocketAddress.toString`: `/127.0.0.1:2181`, `/[0:0:0:0:0:0:0:1]:2181`; a mapped IPv4
+/// address as what it maps.
 pub fn address(address: SocketAddr) -> String {
     let port = address.port();
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => format!("/{ip}:{port}"),
         IpAddr::V6(ip) => {
-            let groups: Vec<String> = ip.segments().iter().map(|group| format!("{group:x}")).collect();
+            let groups: Vec<String> =
+                ip.segments().iter().map(|group| format!("{group:x}")).collect();
             format!("/[{}]:{port}", groups.join(":"))
         }
     }
 }
 
-/// A path as it may stand on a line of its own: control characters, which no znode has but a watch may, are escaped.
+/// A path as it may stand on a line of its own: control characters, which no znode has but a watch
+/// may, are escaped.
 pub fn one_line(path: &str) -> String {
     if !path.chars().any(char::is_control) {
         return path.to_owned();
     }
-    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escaped =
+        |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     path.chars().map(escaped).collect()
 }
 
-/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, after Howard Hinnant's `civil_from_days`.
+/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, after Howard Hinnant's
+/// `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -87,7 +95,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
 mod tests {

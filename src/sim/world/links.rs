@@ -53,7 +53,8 @@ impl World {
         }
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let len = if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let len =
+                if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
             let (part, left) = rest.split_at(len);
             let delay = 1 + self.rng.below(self.swarm.link_delay);
             let at = (self.now_us + delay).max(self.links[link].to_client_us);
@@ -67,7 +68,8 @@ impl World {
     fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let len = if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let len =
+                if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
             let (part, left) = rest.split_at(len);
             let delay = 1 + self.rng.below(self.swarm.link_delay);
             let at = (self.now_us + delay).max(self.links[link].to_server_us);
@@ -110,7 +112,10 @@ impl World {
         match self.clients[client].on_bytes(&bytes) {
             Told::Nothing => {}
             Told::Connected => {
-                self.trace.say(format_args!("client {client} has session {:x}", self.clients[client].session));
+                self.trace.say(format_args!(
+                    "client {client} has session {:x}",
+                    self.clients[client].session
+                ));
                 let greetings = self.clients[client].greet();
                 self.ask(client, greetings);
             }
@@ -125,15 +130,19 @@ impl World {
     /// The client at the other end, if it still uses this connection.
     fn client_of(&self, link: usize) -> Option<usize> {
         match self.links[link].peer {
-            Peer::Client(client) => Some(client).filter(|client| self.in_use[*client] == Some(link)),
+            Peer::Client(client) => {
+                Some(client).filter(|client| self.in_use[*client] == Some(link))
+            }
             Peer::Hostile(_) => None,
         }
     }
 
-    /// Whether the server may end a connection for this reason. A client that still uses it has done everything right.
+    /// Whether the server may end a connection for this reason. A client that still uses it has
+    /// done everything right.
     fn judge_close(&self, link: usize, why: CloseReason) -> Checked {
         let Some(client) = self.client_of(link) else { return Ok(()) };
-        let (session, age_us) = (self.clients[client].session, self.now_us - self.links[link].since_us);
+        let (session, age_us) =
+            (self.clients[client].session, self.now_us - self.links[link].since_us);
         let may = match why {
             CloseReason::SessionEnded => self.check.may_end(session),
             // Only while something is so slow that no session can be made.
@@ -149,9 +158,9 @@ impl World {
 
     /// Whether the server still holds an earlier connection of the client.
     fn has_older_link(&self, link: usize, client: usize) -> bool {
-        self.links[..link]
-            .iter()
-            .any(|older| !older.server_gone && matches!(older.peer, Peer::Client(owner) if owner == client))
+        self.links[..link].iter().any(|older| {
+            !older.server_gone && matches!(older.peer, Peer::Client(owner) if owner == client)
+        })
     }
 
     /// The server has closed its end.
@@ -209,7 +218,8 @@ impl World {
         match self.rng.below(1000) {
             draw if draw < cut => self.hang_up(client),
             draw if draw < cut + silence => {
-                let until = now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
+                let until =
+                    now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
                 self.trace.say(format_args!("client {client} falls silent until {until}"));
                 self.clients[client].silent_until_ms = until;
             }
@@ -319,7 +329,9 @@ impl Link {
     fn note_frames(&mut self, bytes: &[u8], now_us: u64, check: &mut Check) {
         self.partial.extend_from_slice(bytes);
         let mut at = 0;
-        while let Some(len) = self.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {
+        while let Some(len) =
+            self.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize)
+        {
             if self.partial.len() - at < 4 + len {
                 break;
             }
@@ -335,5 +347,6 @@ impl Link {
     }
 }
 
-/// Where the session's id stands in a connect answer: behind the length, the protocol version and the timeout.
+/// Where the session's id stands in a connect answer: behind the length, the protocol version and
+/// the timeout.
 const SESSION_OFFSET: usize = 12;

@@ -1,8 +1,9 @@
-//! The world: virtual time, the events in it, the clients and their connections, the faults; one server in the middle.
+//! The world: virtual time, the events in it, the clients and their connections, the faults; one
+//! server in the middle.
 //!
-//! Everything that happens is an event at a time; ties go by the order in which they were made. An event runs to its end before
-//! the next one, so a crash falls between any two of them and never inside one; that is where machines and disks can
-//! be told apart from outside.
+//! Everything that happens is an event at a time; ties go by the order in which they were made. An
+//! event runs to its end before the next one, so a crash falls between any two of them and never
+//! inside one; that is where machines and disks can be told apart from outside.
 
 mod links;
 
@@ -146,8 +147,11 @@ impl World {
     }
 
     fn schedule_faults(&mut self) {
-        let (full, jump, attack) = (self.swarm.full_every, self.swarm.jump_every, self.swarm.hostile_every);
-        for (every, event) in [(full, Event::Full(true)), (jump, Event::Jump), (attack, Event::Attack)] {
+        let (full, jump, attack) =
+            (self.swarm.full_every, self.swarm.jump_every, self.swarm.hostile_every);
+        for (every, event) in
+            [(full, Event::Full(true)), (jump, Event::Jump), (attack, Event::Attack)]
+        {
             if every > 0 {
                 let at = self.rng.between(every / 2, every);
                 self.after(at, event);
@@ -177,14 +181,20 @@ impl World {
             Event::ToClient(link, bytes) => return self.reach_client(link, bytes),
             Event::EndAtServer(link) => self.end_at_server(link),
             Event::EndAtClient(link) => self.end_at_client(link),
-            Event::Core(generation, core) if generation == self.generation => return self.core_turn(core, false),
+            Event::Core(generation, core) if generation == self.generation => {
+                return self.core_turn(core, false);
+            }
             Event::Tick(generation, core) if generation == self.generation => {
                 let every = self.swarm.tick_ms as u64 * 1000 / 8;
                 self.after(every, Event::Tick(generation, core));
                 return self.core_turn(core, true);
             }
-            Event::FlushStep(generation) if generation == self.generation => return self.flush_step(),
-            Event::SnapStep(generation) if generation == self.generation => return self.snap_step(),
+            Event::FlushStep(generation) if generation == self.generation => {
+                return self.flush_step();
+            }
+            Event::SnapStep(generation) if generation == self.generation => {
+                return self.snap_step();
+            }
             Event::Crash(generation) if generation == self.generation => return self.crash(false),
             Event::Start => return self.start(),
             Event::Full(full) => self.fill_disk(full),
@@ -214,7 +224,9 @@ impl World {
         }
         match &self.node {
             Some(node) => self.check.compare(&node.tree),
-            None => Err(Property::Recovery.broken(format_args!("the server is not up in calm times"))),
+            None => {
+                Err(Property::Recovery.broken(format_args!("the server is not up in calm times")))
+            }
         }
     }
 
@@ -224,7 +236,8 @@ impl World {
         if self.node.is_some() {
             return Ok(());
         }
-        let interrupted = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
+        let interrupted =
+            !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
         self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
         self.damage_maybe();
         let read_fails = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.read_fails);
@@ -251,12 +264,19 @@ impl World {
                 return Ok(());
             }
             Start::Refused(error) => {
-                return Err(Property::Recovery.broken(format_args!("the server refuses to start: {error}")));
+                return Err(
+                    Property::Recovery.broken(format_args!("the server refuses to start: {error}"))
+                );
             }
         };
         self.trace.say(format_args!("up at {}", tree.last_zxid()));
         let mismatches = report.digest_mismatches;
-        hold!(mismatches == 0, Recovery, "{mismatches} digests are not the tree's at {:?}", report.first_mismatch);
+        hold!(
+            mismatches == 0,
+            Recovery,
+            "{mismatches} digests are not the tree's at {:?}",
+            report.first_mismatch
+        );
         let orphans = report.orphans_removed;
         hold!(orphans == 0, Recovery, "{orphans} ephemerals of no session");
         let now = self.now();
@@ -265,9 +285,14 @@ impl World {
             tree.set_last_zxid(crate::zxid::Zxid(tree.last_zxid().0 - 1));
         }
         let direct = self.swarm.direct_log;
-        let store = Store::new(self.defect, direct, tree.last_zxid(), u64::from(self.generation) * 1_000_000);
+        let stamp = u64::from(self.generation) * 1_000_000;
+        let store = Store::new(self.defect, direct, tree.last_zxid(), stamp);
         let seed = self.rng.next();
-        let mut node = Node::new(&self.swarm, tree, store, self.defect, now, seed);
+        self.serve(Node::new(&self.swarm, tree, store, self.defect, now, seed), now)
+    }
+
+    /// Opens the log of a recovered server and schedules its ticks and its next crash.
+    fn serve(&mut self, mut node: Node, now: Now) -> Checked {
         let (opened, out) = self.with_turn(|turn| node.open_log(turn));
         self.node = Some(node);
         if let Err(error) = opened {
@@ -314,11 +339,18 @@ impl World {
         if !surely && !self.rng.chance(self.swarm.power) {
             return self.trace.say(format_args!("the server is killed"));
         }
-        let all = [Survivors::None, Survivors::All, Survivors::Prefix, Survivors::Suffix, Survivors::Random];
+        let all = [
+            Survivors::None,
+            Survivors::All,
+            Survivors::Prefix,
+            Survivors::Suffix,
+            Survivors::Random,
+        ];
         let survivors = *self.rng.pick(&all);
         self.trace.say(format_args!("the power goes, {survivors:?} of what was not flushed stays"));
         self.disk.cut_power(survivors, &mut self.rng);
-        // Names that come back take up space again; a file system has a block left for the tail of a file that is there.
+        // Names that come back take up space again; a file system has a block left for the tail of
+        // a file that is there.
         let used = self.disk.used() + BLOCK_BYTES;
         self.disk.set_capacity(self.disk.capacity().max(used));
     }
@@ -360,7 +392,11 @@ impl World {
         }
         // A request that waits behind a write, or for others, is heard of again when it is served.
         let flush_ms = if self.swarm.slow_flush > 0 { 3 * SLOW_FLUSH_US as i64 / 1000 } else { 0 };
-        let queue_ms = if self.swarm.outstanding_max < 1000 { 5 * self.swarm.tick_ms } else { self.swarm.tick_ms };
+        let queue_ms = if self.swarm.outstanding_max < 1000 {
+            5 * self.swarm.tick_ms
+        } else {
+            self.swarm.tick_ms
+        };
         let queue_ms = queue_ms + self.swarm.patience_us() as i64 / 1000;
         self.check.on_quorum_turn(mono_ms, 3 * self.swarm.tick_ms + stall_ms + flush_ms + queue_ms)
     }
@@ -407,7 +443,11 @@ impl World {
 
     fn next_flush_step(&mut self) {
         let slow = !self.calm && self.rng.chance(self.swarm.slow_flush);
-        let delay = if slow { self.rng.below(SLOW_FLUSH_US) } else { self.rng.below(self.swarm.flush_delay) };
+        let delay = if slow {
+            self.rng.below(SLOW_FLUSH_US)
+        } else {
+            self.rng.below(self.swarm.flush_delay)
+        };
         if slow {
             self.check.slow_until(self.now_us + delay);
         }
@@ -428,7 +468,9 @@ impl World {
         match more {
             Ok(true) => self.next_flush_step(),
             Ok(false) => {}
-            Err(error) => return Err(Property::Shell.broken(format_args!("a flush step answers {error:?}"))),
+            Err(error) => {
+                return Err(Property::Shell.broken(format_args!("a flush step answers {error:?}")));
+            }
         }
         if failed {
             // The process ends by itself, some turns later.
@@ -459,13 +501,14 @@ impl World {
         }
     }
 
-    /// One byte of a file that was flushed may have changed while the server was down. Not of the last groups of the newest log:
-    /// that they were flushed is only said by what comes after them.
+    /// One byte of a file that was flushed may have changed while the server was down. Not of the
+    /// last groups of the newest log: that they were flushed is only said by what comes after them.
     fn damage_maybe(&mut self) {
         if self.calm || self.crashes == 0 || !self.rng.chance(self.swarm.damage) {
             return;
         }
-        let names: Vec<String> = self.disk.list().into_iter().filter(|name| is_data(name)).collect();
+        let names: Vec<String> =
+            self.disk.list().into_iter().filter(|name| is_data(name)).collect();
         if names.is_empty() {
             return;
         }
@@ -491,7 +534,8 @@ impl World {
         let used = DISK_BYTES - self.disk.room().min(DISK_BYTES);
         let spare = BLOCK_BYTES + self.rng.index(SEGMENT_BYTES);
         self.disk.set_capacity(if full { used + spare } else { DISK_BYTES });
-        self.trace.say(format_args!("the disk is {}", if full { "nearly full" } else { "empty enough" }));
+        self.trace
+            .say(format_args!("the disk is {}", if full { "nearly full" } else { "empty enough" }));
         let every = if full { 100_000 + self.swarm.full_every / 3 } else { self.swarm.full_every };
         let at = self.rng.between(every / 2, every);
         self.after(at, Event::Full(!full));

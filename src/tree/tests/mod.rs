@@ -1,4 +1,5 @@
-//! The tree against what was measured on Apache 3.9.5, rule by rule, and (in `model`) against a simple model.
+//! The tree against what was measured on Apache 3.9.5, rule by rule, and (in `model`) against a
+//! simple model.
 
 mod model;
 
@@ -37,7 +38,10 @@ impl Driven {
         let mut events = Vec::new();
         self.tree.apply(&header, txn, Some(&mut events));
         assert!(events.iter().all(|event| event.zxid == header.zxid));
-        events.into_iter().map(|event| (event.kind, event.path.into(), event.acl.is_some())).collect()
+        events
+            .into_iter()
+            .map(|event| (event.kind, event.path.into(), event.acl.is_some()))
+            .collect()
     }
 
     /// Applies a create of an open persistent node, as the leader would have prepared it.
@@ -57,7 +61,14 @@ impl Driven {
 fn create(path: &str, kind: CreateKind) -> Txn {
     let with_stat = matches!(kind, CreateKind::Container | CreateKind::Ttl { .. });
     let data = Some("data".into());
-    Txn::Create(CreateTxn { path: path.into(), data, acl: vec![Acl::open()], kind, with_stat, parent_cversion: -1 })
+    Txn::Create(CreateTxn {
+        path: path.into(),
+        data,
+        acl: vec![Acl::open()],
+        kind,
+        with_stat,
+        parent_cversion: -1,
+    })
 }
 
 fn delete(path: &str) -> Txn {
@@ -81,12 +92,18 @@ fn a_fresh_tree_is_as_observed() {
     assert_eq!(tree.digest(), of("/") + of("/zookeeper"));
     assert_eq!(tree.digest(), 1_371_985_504);
     let root = tree.get("/").unwrap();
-    assert_eq!((root.stat().cversion, root.stat().num_children, root.data()), (-1, 1, Some(&b""[..])));
+    assert_eq!(
+        (root.stat().cversion, root.stat().num_children, root.data()),
+        (-1, 1, Some(&b""[..]))
+    );
     let zookeeper = tree.get("/zookeeper").unwrap();
     assert_eq!(zookeeper.stat().cversion, -2);
     assert_eq!(zookeeper.children().collect::<Vec<_>>(), ["config", "quota"]);
     let config = tree.get(CONFIG_PATH).unwrap();
-    assert_eq!((config.stat().aversion, config.data(), config.is_open()), (-1, Some(&b""[..]), false));
+    assert_eq!(
+        (config.stat().aversion, config.data(), config.is_open()),
+        (-1, Some(&b""[..]), false)
+    );
     assert_eq!(config.acl()[0].perms, 1);
     assert_eq!(tree.get("").unwrap().path(), "");
     for absent in ["zookeeper", "/zookeeper/", "//", "/x", "/zookeeper/config/x"] {
@@ -99,19 +116,31 @@ fn create_sets_parent_and_child_stats() {
     let mut driven = Driven::new();
     driven.create("/a");
     let stat = driven.stat("/a");
-    let expected = Stat { czxid: 1, mzxid: 1, pzxid: 1, ctime: 1001, mtime: 1001, data_length: 4, ..Stat::default() };
+    let expected = Stat {
+        czxid: 1,
+        mzxid: 1,
+        pzxid: 1,
+        ctime: 1001,
+        mtime: 1001,
+        data_length: 4,
+        ..Stat::default()
+    };
     assert_eq!(stat, expected);
     driven.create("/a/b");
     driven.create("/a/c");
     driven.apply(&delete("/a/b"));
     let stat = driven.stat("/a");
     assert_eq!((stat.cversion, stat.num_children, stat.pzxid, stat.mzxid), (3, 1, 4, 1));
-    let mut set_acl = |version| driven.apply(&Txn::SetAcl { path: "/a".into(), acl: private(), version });
+    let mut set_acl =
+        |version| driven.apply(&Txn::SetAcl { path: "/a".into(), acl: private(), version });
     let TxnResult::Stat(stat) = set_acl(1).result else { panic!("setACL answers a Stat") };
     assert_eq!((stat.aversion, stat.mzxid, stat.pzxid), (1, 1, 4));
     let applied = driven.apply(&set_data("/a", None, 1));
     let TxnResult::Stat(stat) = applied.result else { panic!("setData answers a Stat") };
-    assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.data_length, stat.pzxid), (1, 6, 1006, 0, 4));
+    assert_eq!(
+        (stat.version, stat.mzxid, stat.mtime, stat.data_length, stat.pzxid),
+        (1, 6, 1006, 0, 4)
+    );
     assert_eq!(driven.tree.get("/a").unwrap().data(), None);
     assert_eq!(driven.tree.last_zxid(), Zxid(6));
 }
@@ -129,10 +158,15 @@ fn results_are_enough_for_a_reply() {
         set_data("/a/b", Some("x"), 1),
         delete("/a/b"),
     ]);
-    let TxnResult::Multi(results) = driven.apply(&multi).result else { panic!("a multi answers a list") };
+    let TxnResult::Multi(results) = driven.apply(&multi).result else {
+        panic!("a multi answers a list")
+    };
     assert_eq!(results[0], (OpCode::CREATE, ErrorCode::OK, TxnResult::Path("/a/b".into())));
     assert_eq!(results[1], (OpCode::CHECK, ErrorCode::OK, TxnResult::None));
-    assert!(matches!(results[2], (OpCode::SET_DATA, ErrorCode::OK, TxnResult::Stat(Stat { version: 1, .. }))));
+    assert!(matches!(
+        results[2],
+        (OpCode::SET_DATA, ErrorCode::OK, TxnResult::Stat(Stat { version: 1, .. }))
+    ));
     assert_eq!(results[3], (OpCode::DELETE, ErrorCode::OK, TxnResult::None));
 }
 
@@ -147,15 +181,20 @@ fn a_failed_multi_applies_nothing() {
         create("/b", CreateKind::Persistent),
     ]);
     let applied = driven.apply(&multi);
-    let expected =
-        [ErrorCode::OK, ErrorCode::NO_NODE, ErrorCode::RUNTIME_INCONSISTENCY, ErrorCode::RUNTIME_INCONSISTENCY];
+    let expected = [
+        ErrorCode::OK,
+        ErrorCode::NO_NODE,
+        ErrorCode::RUNTIME_INCONSISTENCY,
+        ErrorCode::RUNTIME_INCONSISTENCY,
+    ];
     let expected = expected.map(|err| (OpCode::ERROR, err, TxnResult::None)).to_vec();
     assert_eq!(applied, Applied { err: ErrorCode::NO_NODE, result: TxnResult::Multi(expected) });
     assert_eq!((driven.tree.digest(), driven.tree.node_count()), (digest, 5));
     assert_eq!(driven.tree.last_zxid(), Zxid(1), "its zxid is used up");
 }
 
-/// ZOOKEEPER-1269, -3891: what a replay over a fuzzy snapshot finds done already still raises the parent's numbers.
+/// ZOOKEEPER-1269, -3891: what a replay over a fuzzy snapshot finds done already still raises the
+/// parent's numbers.
 #[test]
 fn replayed_creates_and_deletes_raise_the_parent() {
     let mut driven = Driven::new();
@@ -223,9 +262,15 @@ fn events_come_in_apaches_order_with_the_acl_that_filters_them() {
     let Txn::Create(made) = create("/a", CreateKind::Persistent) else { unreachable!() };
     let made = Txn::Create(CreateTxn { acl: private(), ..made });
     let events = driven.events(&made);
-    assert_eq!(events, [(NodeCreated, "/a".into(), true), (NodeChildrenChanged, "/".into(), false)]);
+    assert_eq!(
+        events,
+        [(NodeCreated, "/a".into(), true), (NodeChildrenChanged, "/".into(), false)]
+    );
     let events = driven.events(&create("/a/b", CreateKind::Persistent));
-    assert_eq!(events, [(NodeCreated, "/a/b".into(), false), (NodeChildrenChanged, "/a".into(), true)]);
+    assert_eq!(
+        events,
+        [(NodeCreated, "/a/b".into(), false), (NodeChildrenChanged, "/a".into(), true)]
+    );
     assert_eq!(driven.events(&set_data("/a", None, 1)), [(NodeDataChanged, "/a".into(), true)]);
     assert_eq!(driven.events(&set_data("/", None, 1)), [(NodeDataChanged, "/".into(), false)]);
     assert_eq!(driven.events(&Txn::SetAcl { path: "/a".into(), acl: private(), version: 1 }), []);
@@ -301,7 +346,11 @@ fn quota_statistics_follow_what_is_below() {
     let mut driven = Driven::new();
     driven.create("/q");
     driven.create("/q/a");
-    for path in ["/zookeeper/quota/q", "/zookeeper/quota/q/zookeeper_limits", "/zookeeper/quota/q/zookeeper_stats"] {
+    for path in [
+        "/zookeeper/quota/q",
+        "/zookeeper/quota/q/zookeeper_limits",
+        "/zookeeper/quota/q/zookeeper_stats",
+    ] {
         driven.create(path);
     }
     const STATS: &str = "/zookeeper/quota/q/zookeeper_stats";
@@ -353,10 +402,15 @@ fn quotas_are_counted_in_pieces() {
             driven.create(&format!("/other{at}"));
             at = (at + 1).min(14);
         }
-        let below: Vec<_> = paths(&driven.tree).into_iter().filter(|path| path.starts_with("/q")).collect();
+        let below: Vec<_> =
+            paths(&driven.tree).into_iter().filter(|path| path.starts_with("/q")).collect();
         let data = |path: &String| driven.tree.get(path).unwrap().data().map_or(0, <[u8]>::len);
         let bytes: usize = below.iter().map(data).sum();
-        assert_eq!(driven.text(STATS), format!("count={},bytes={bytes}", below.len()), "by {piece}");
+        assert_eq!(
+            driven.text(STATS),
+            format!("count={},bytes={bytes}", below.len()),
+            "by {piece}"
+        );
         driven.create("/q/last");
         assert!(driven.text(STATS).starts_with(&format!("count={},", below.len() + 1)));
     }
@@ -369,12 +423,15 @@ fn all_children_numbers() {
         driven.create(path);
     }
     let count = |path| driven.tree.count_descendants(path);
-    assert_eq!((count("/a"), count("/a/b"), count("/ab"), count("/none")), (Some(2), Some(1), Some(0), None));
+    assert_eq!(
+        (count("/a"), count("/a/b"), count("/ab"), count("/none")),
+        (Some(2), Some(1), Some(0), None)
+    );
     assert_eq!((count("/"), count("")), (Some(7), Some(8)));
 }
 
-/// Beginning copies nothing, a slice copies no more than it may, and what changes meanwhile, before or
-/// after the point that the copying has reached, is copied as it was.
+/// Beginning copies nothing, a slice copies no more than it may, and what changes meanwhile, before
+/// or after the point that the copying has reached, is copied as it was.
 #[test]
 fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
     const SESSIONS: i64 = 1000;
@@ -383,7 +440,8 @@ fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
     let mut zxid = 0;
     let mut apply = |tree: &mut Tree, session: i64, txn: Txn| {
         zxid += 1;
-        let header = TxnHeader { session: SessionId(session), cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
+        let header =
+            TxnHeader { session: SessionId(session), cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
         tree.apply(&header, &txn, None);
     };
     let acl = |at: i64| vec![Acl { perms: 31, id: Id::new("digest", &format!("user{at}:x")) }];
@@ -391,11 +449,13 @@ fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
         apply(&mut tree, 2 * at, Txn::CreateSession { timeout_ms: at as i32 });
         let (path, kind) = (format!("/{at}"), CreateKind::Persistent);
         let acl = acl(at);
-        let create = CreateTxn { path, data: None, acl, kind, with_stat: false, parent_cversion: -1 };
+        let create =
+            CreateTxn { path, data: None, acl, kind, with_stat: false, parent_cversion: -1 };
         apply(&mut tree, 0, Txn::Create(create));
     }
     let sessions: Vec<_> = tree.sessions().collect();
-    let lists: Vec<_> = tree.acls.iter().map(|(index, list)| (i64::from(index), list.clone())).collect();
+    let lists: Vec<_> =
+        tree.acls.iter().map(|(index, list)| (i64::from(index), list.clone())).collect();
     let mut head = tree.begin_snapshot();
     assert_eq!((head.sessions.len(), head.acls.len()), (0, 0));
     let (mut slices, mut at) = (0, 0);
@@ -457,21 +517,37 @@ fn size(tree: &Tree, path: &str) -> u64 {
 
 /// Paths of every sort, the system's and impossible ones among them.
 fn odd_path() -> impl Strategy<Value = String> {
-    let name =
-        prop::sample::select(vec!["a", "zookeeper", "quota", "zookeeper_limits", "zookeeper_stats", "", ".", "é"]);
+    let name = prop::sample::select(vec![
+        "a",
+        "zookeeper",
+        "quota",
+        "zookeeper_limits",
+        "zookeeper_stats",
+        "",
+        ".",
+        "é",
+    ]);
     (any::<bool>(), prop::collection::vec(name, 0..6))
         .prop_map(|(rooted, names)| format!("{}{}", if rooted { "/" } else { "" }, names.join("/")))
 }
 
 fn odd_txn() -> impl Strategy<Value = Txn> {
-    let data = prop::sample::select(vec![None, Some("count=1,bytes=x"), Some("count=9223372036854775807,bytes=1")]);
+    let data = prop::sample::select(vec![
+        None,
+        Some("count=1,bytes=x"),
+        Some("count=9223372036854775807,bytes=1"),
+    ]);
     prop_oneof![
         4 => odd_path().prop_map(|path| create(&path, CreateKind::Persistent)),
-        1 => (odd_path(), any::<i64>()).prop_map(|(path, ttl_ms)| create(&path, CreateKind::Ttl { ttl_ms })),
+        1 => (odd_path(), any::<i64>())
+            .prop_map(|(path, ttl_ms)| create(&path, CreateKind::Ttl { ttl_ms })),
         2 => odd_path().prop_map(|path| delete(&path)),
-        2 => (odd_path(), data, any::<i32>()).prop_map(|(path, data, version)| set_data(&path, data, version)),
-        1 => (odd_path(), any::<i32>()).prop_map(|(path, version)| Txn::SetAcl { path, acl: private(), version }),
-        1 => prop::collection::vec(odd_path(), 0..3).prop_map(|paths| Txn::CloseSession { paths: Some(paths) }),
+        2 => (odd_path(), data, any::<i32>())
+            .prop_map(|(path, data, version)| set_data(&path, data, version)),
+        1 => (odd_path(), any::<i32>())
+            .prop_map(|(path, version)| Txn::SetAcl { path, acl: private(), version }),
+        1 => prop::collection::vec(odd_path(), 0..3)
+            .prop_map(|paths| Txn::CloseSession { paths: Some(paths) }),
     ]
 }
 
@@ -498,7 +574,9 @@ proptest! {
     }
 
     #[test]
-    fn no_snapshot_breaks_the_loader(nodes in prop::collection::vec((odd_path(), -2..4i64, any::<i64>()), 0..60)) {
+    fn no_snapshot_breaks_the_loader(
+        nodes in prop::collection::vec((odd_path(), -2..4i64, any::<i64>()), 0..60)
+    ) {
         let mut loader = Loader::new();
         loader.acl(1, &private());
         loader.acl(1, &[Acl::open()]);
@@ -517,9 +595,12 @@ proptest! {
             }
             pieces.extend(piece);
         }
-        pieces.iter().for_each(|(session, _, path)| assert!(tree.ephemerals_of(*session).contains(path)));
+        for (session, _, path) in &pieces {
+            assert!(tree.ephemerals_of(*session).contains(path));
+        }
         assert_eq!(pieces.len(), tree.ephemeral_count());
-        let owned: usize = tree.ephemeral_owners().into_iter().map(|owner| tree.ephemerals_of(owner).len()).sum();
+        let owners = tree.ephemeral_owners();
+        let owned: usize = owners.into_iter().map(|owner| tree.ephemerals_of(owner).len()).sum();
         assert_eq!(owned, tree.ephemeral_count());
     }
 }

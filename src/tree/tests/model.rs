@@ -1,5 +1,5 @@
-//! Random transactions against a map from path to node: results, statistics, children, digests, and snapshots that are
-//! taken in small batches meanwhile.
+//! Random transactions against a map from path to node: results, statistics, children, digests, and
+//! snapshots that are taken in small batches meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,9 @@ impl Model {
                 self.sessions.remove(&header.session);
                 let mut all = paths.clone().unwrap_or_default();
                 let own = |node: &ModelNode| node.stat.ephemeral_owner == header.session.0;
-                all.extend(self.nodes.iter().filter(|(_, node)| own(node)).map(|(path, _)| path.clone()));
+                all.extend(
+                    self.nodes.iter().filter(|(_, node)| own(node)).map(|(path, _)| path.clone()),
+                );
                 let gone_before: Vec<_> = paths.iter().flatten().cloned().collect();
                 for (at, path) in all.iter().enumerate() {
                     if at < gone_before.len() || self.nodes.contains_key(path) {
@@ -62,7 +64,9 @@ impl Model {
             Txn::Create(create) => return self.create(header, create),
             Txn::Delete { path } | Txn::DeleteContainer { path } => return self.delete(path, zxid),
             Txn::SetData(set) | Txn::Reconfig(set) => {
-                let Some(node) = self.nodes.get_mut(key(&set.path)) else { return ErrorCode::NO_NODE };
+                let Some(node) = self.nodes.get_mut(key(&set.path)) else {
+                    return ErrorCode::NO_NODE;
+                };
                 node.data = set.data.as_ref().map(|data| data.to_vec());
                 node.stat.mtime = header.time_ms;
                 node.stat.mzxid = zxid;
@@ -86,7 +90,11 @@ impl Model {
             _ => None,
         });
         if let Some(first) = errors.clone().next() {
-            return if first.is_ok() { errors.clone().find(|err| !err.is_ok()).unwrap_or(first) } else { first };
+            return if first.is_ok() {
+                errors.clone().find(|err| !err.is_ok()).unwrap_or(first)
+            } else {
+                first
+            };
         }
         let errs: Vec<_> = txns.iter().map(|txn| self.apply(header, txn)).collect();
         errs.into_iter().find(|err| !err.is_ok()).unwrap_or(ErrorCode::OK)
@@ -152,20 +160,34 @@ impl Model {
             children.sort_unstable();
             let below = format!("{path}/");
             let names = self.nodes.keys().filter_map(|other| other.strip_prefix(&below));
-            assert_eq!(children, names.filter(|name| !name.contains('/')).collect::<Vec<_>>(), "{path}");
+            assert_eq!(
+                children,
+                names.filter(|name| !name.contains('/')).collect::<Vec<_>>(),
+                "{path}"
+            );
             assert_eq!(node.num_children() as usize, children.len());
-            let below = self.nodes.keys().filter(|other| other.starts_with(&format!("{path}/"))).count();
+            let below =
+                self.nodes.keys().filter(|other| other.starts_with(&format!("{path}/"))).count();
             let roots = usize::from(path.is_empty());
             assert_eq!(tree.count_descendants(path), Some(below + roots), "{path}");
             digest = digest.wrapping_add(i64::from(node_digest(path, node.data(), &expected.stat)));
         }
         assert_eq!(tree.digest(), digest);
         assert_eq!(tree.node_count(), self.nodes.len() + 1);
-        assert_eq!(tree.data_size(), self.nodes.keys().map(|path| size(tree, path)).sum::<u64>() + 1);
-        assert!(tree.sessions().eq(self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))));
+        assert_eq!(
+            tree.data_size(),
+            self.nodes.keys().map(|path| size(tree, path)).sum::<u64>() + 1
+        );
+        assert!(
+            tree.sessions()
+                .eq(self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms)))
+        );
         for session in [SESSION, OTHER] {
             let own = self.nodes.iter().filter(|(_, node)| node.stat.ephemeral_owner == session.0);
-            assert_eq!(tree.ephemerals_of(session), own.map(|(path, _)| path.clone()).collect::<Vec<_>>());
+            assert_eq!(
+                tree.ephemerals_of(session),
+                own.map(|(path, _)| path.clone()).collect::<Vec<_>>()
+            );
         }
         let lists: std::collections::BTreeSet<_> = self
             .nodes
@@ -186,7 +208,8 @@ struct Taken {
 }
 
 impl Taken {
-    /// The next sessions and lists, or, once those are complete, nodes. True if it was the last batch.
+    /// The next sessions and lists, or, once those are complete, nodes. True if it was the last
+    /// batch.
     fn step(&mut self, tree: &mut Tree, max: usize) -> bool {
         if !self.is_head_whole {
             let before = self.head.sessions.len() + self.head.acls.len();
@@ -222,7 +245,10 @@ impl Taken {
         let mut digest = 0i64;
         for (path, data, acl_index, stat) in self.found {
             let parent = path.rsplit_once('/').map(|(parent, _)| parent);
-            assert!(parent.is_none_or(|parent| seen.contains_key(parent)), "{path} comes before its parent");
+            assert!(
+                parent.is_none_or(|parent| seen.contains_key(parent)),
+                "{path} comes before its parent"
+            );
             digest = digest.wrapping_add(i64::from(node_digest(&path, data.as_deref(), &stat)));
             let acl = if acl_index == -1 { vec![Acl::open()] } else { lists[&acl_index].to_vec() };
             assert_eq!(seen.insert(path, ModelNode { data, acl, stat }), None);
@@ -246,7 +272,12 @@ fn run(seed: u64, steps: Vec<Step>) {
             }
             Step::BeginSnapshot => {
                 let head = tree.begin_snapshot();
-                taken = Some(Taken { head, is_head_whole: false, then: model.clone(), found: Vec::new() });
+                taken = Some(Taken {
+                    head,
+                    is_head_whole: false,
+                    then: model.clone(),
+                    found: Vec::new(),
+                });
             }
             Step::BatchOnly(max_nodes) => {
                 let taken = taken.as_mut().filter(|taken| taken.is_head_whole);
@@ -312,7 +343,8 @@ fn any_single() -> impl Strategy<Value = Txn> {
         2 => (path_or_root, any_data(), 0..9).prop_map(|(path, data, version)| {
             Txn::SetData(SetDataTxn { path, data, version })
         }),
-        1 => (any_path(), any_acl(), 0..9).prop_map(|(path, acl, version)| Txn::SetAcl { path, acl, version }),
+        1 => (any_path(), any_acl(), 0..9)
+            .prop_map(|(path, acl, version)| Txn::SetAcl { path, acl, version }),
         1 => any_path().prop_map(|path| Txn::Check { path, version: 0 }),
     ]
 }
@@ -324,7 +356,8 @@ fn any_txn() -> impl Strategy<Value = Txn> {
         8 => any_single(),
         1 => error,
         2 => (1..99).prop_map(|timeout_ms| Txn::CreateSession { timeout_ms }),
-        1 => prop::option::of(prop::collection::vec(any_path(), 0..3)).prop_map(|paths| Txn::CloseSession { paths }),
+        1 => prop::option::of(prop::collection::vec(any_path(), 0..3))
+            .prop_map(|paths| Txn::CloseSession { paths }),
         1 => prop::collection::vec(in_multi, 0..5).prop_map(Txn::Multi),
     ]
 }

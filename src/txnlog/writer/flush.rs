@@ -1,4 +1,5 @@
-//! The steps of a flush: one at a time, from the oldest file that is not durable to the current one.
+//! The steps of a flush: one at a time, from the oldest file that is not durable to the current
+//! one.
 
 use super::spares::spare_name;
 use super::*;

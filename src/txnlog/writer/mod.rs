@@ -2,10 +2,10 @@
 //! certain to fit. It is one machine for both shells: `runtime` carries its effects out on files,
 //! `sim` on its disk.
 //!
-//! The log is a row of files of Apache's format that are zeroed in full and flushed before the first
-//! entry goes in. They never grow: when one is full or rolled, the next one takes over, which was
-//! made ahead of need. It has a name that Apache ignores ([`SPARE_PREFIX`]) until its first entry
-//! decides the right one.
+//! The log is a row of files of Apache's format that are zeroed in full and flushed before the
+//! first entry goes in. They never grow: when one is full or rolled, the next one takes over, which
+//! was made ahead of need. It has a name that Apache ignores ([`SPARE_PREFIX`]) until its first
+//! entry decides the right one.
 //!
 //! What a flush does, in this order and one step at a time:
 //!
@@ -15,18 +15,18 @@
 //!
 //! So of all files only the newest can end in a torn tail, nothing in a file is durable before its
 //! name is, and no file is ever flushed by two at once: the kernel reports a write error once per
-//! open file, so of two flushes one would hear "ok". A failed step ends the log for good. The kernel
-//! counts pages as clean after an error, so a second attempt would prove nothing.
+//! open file, so of two flushes one would hear "ok". A failed step ends the log for good. The
+//! kernel counts pages as clean after an error, so a second attempt would prove nothing.
 //!
 //! Entries get into a file in one of two ways ([`Appending`]). Stored, they go into the map or the
 //! page cache at once, and a flush syncs the file. Direct, they are staged here, and a flush writes
-//! the blocks that they make up past the page cache, durably. The last block is filled up with zeros
-//! and written again with the entries that follow. That puts nothing at risk: each of its sectors
-//! that is durable is written with the same bytes, and the one that the entries end in has more
-//! after them.
+//! the blocks that they make up past the page cache, durably. The last block is filled up with
+//! zeros and written again with the entries that follow. That puts nothing at risk: each of its
+//! sectors that is durable is written with the same bytes, and the one that the entries end in has
+//! more after them.
 //!
-//! A full disk: no file can be made, [`LogWriter::room`] shrinks to what is there, and the attempt is
-//! repeated every second.
+//! A full disk: no file can be made, [`LogWriter::room`] shrinks to what is there, and the attempt
+//! is repeated every second.
 //!
 //! | file | holds |
 //! |---|---|
@@ -45,8 +45,8 @@ use std::collections::VecDeque;
 use crate::zxid::Zxid;
 
 use super::{
-    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES, closing_mark, file_header,
-    file_name, first_entry, tail_mark,
+    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES,
+    closing_mark, file_header, file_name, first_entry, tail_mark,
 };
 
 use flush::Step;
@@ -196,8 +196,8 @@ pub struct LogWriter {
     events: VecDeque<LogEvent>,
 }
 
-/// A file with entries. Invariant: `header <= durable <= end <= bytes`, and where appends are direct
-/// `durable <= written <= end`.
+/// A file with entries. Invariant: `header <= durable <= end <= bytes`, and where appends are
+/// direct `durable <= written <= end`.
 #[derive(Debug)]
 struct OpenFile {
     file: FileId,
@@ -231,7 +231,10 @@ impl LogWriter {
     pub fn new(settings: WriterSettings, last: Zxid, first_file: u64) -> Self {
         let smallest = settings.segment_bytes_min();
         assert!(settings.segment_bytes_step.is_multiple_of(BLOCK_BYTES), "files are whole blocks");
-        assert!(settings.force_sync || settings.appending == Appending::Stored, "nothing is flushed");
+        assert!(
+            settings.force_sync || settings.appending == Appending::Stored,
+            "nothing is flushed"
+        );
         let mut writer = Self {
             settings,
             files: VecDeque::new(),
@@ -266,7 +269,11 @@ impl LogWriter {
         }
         let len = entries.len() as u64;
         let parts = self.split(&entries);
-        assert!(parts.is_some() || len > self.promised, "{len} of {} promised bytes", self.promised);
+        assert!(
+            parts.is_some() || len > self.promised,
+            "{len} of {} promised bytes",
+            self.promised
+        );
         let buffer = self.write_parts(entries, &parts.ok_or(NoRoom)?);
         self.promised = self.promised.saturating_sub(len);
         self.appended = last;
@@ -319,7 +326,10 @@ impl LogWriter {
             self.trim(&file);
         }
         for spare in std::mem::take(&mut self.spares) {
-            self.effects.push_back(LogEffect::Remove { file: spare.file, name: spares::spare_name(spare.file) });
+            self.effects.push_back(LogEffect::Remove {
+                file: spare.file,
+                name: spares::spare_name(spare.file),
+            });
         }
         self.promised = 0;
         self.failed = true;
@@ -473,7 +483,9 @@ impl LogWriter {
         }
         let files = self.files.iter().rev().skip(1);
         debug_assert!(files.clone().all(|file| file.end > FILE_HEADER_BYTES as u64), "empty file");
-        debug_assert!(self.spares.iter().all(|spare| spare.bytes >= self.settings.segment_bytes_min()));
+        debug_assert!(
+            self.spares.iter().all(|spare| spare.bytes >= self.settings.segment_bytes_min())
+        );
         debug_assert!(self.making.is_some() || self.coming.is_empty(), "a file is asked for");
     }
 }
@@ -492,7 +504,8 @@ impl OpenFile {
     }
 }
 
-/// What direct writes are a multiple of, in place and length: a page, which is enough for every disk.
+/// What direct writes are a multiple of, in place and length: a page, which is enough for every
+/// disk.
 pub const BLOCK_BYTES: u64 = 4096;
 /// Spare files are called so and a number; no reader of logs looks at them.
 pub const SPARE_PREFIX: &str = "ringkeeper.spare.";

@@ -9,8 +9,8 @@ use super::*;
 
 impl LogWriter {
     /// Bytes of entries that are certain to fit, of which the caller has encoded `pending` and not
-    /// yet appended. It holds however they are cut into entries, whether or not the log is rolled in
-    /// between, until it is used up or asked for again; and what is pending then stays promised.
+    /// yet appended. It holds however they are cut into entries, whether or not the log is rolled
+    /// in between, until it is used up or asked for again; and what is pending then stays promised.
     pub fn room(&mut self, pending: u64) -> u64 {
         self.check();
         let owed = pending.min(self.promised);
@@ -32,14 +32,17 @@ impl LogWriter {
     pub(super) fn guaranteed(&self) -> u64 {
         match self.spares.is_empty() {
             true => self.rest(),
-            false => self.rest().saturating_sub(self.settings.entry_bytes_max()) + self.spare_room(),
+            false => {
+                self.rest().saturating_sub(self.settings.entry_bytes_max()) + self.spare_room()
+            }
         }
     }
 
-    /// How many bytes of `entries` go into each file from the current one on; none where they do not
-    /// fit. The current file's part may be empty.
+    /// How many bytes of `entries` go into each file from the current one on; none where they do
+    /// not fit. The current file's part may be empty.
     pub(super) fn split(&self, entries: &[u8]) -> Option<Vec<usize>> {
-        let rolls = self.roll_wanted && !self.spares.is_empty() && self.spare_room() >= self.promised;
+        let rolls =
+            self.roll_wanted && !self.spares.is_empty() && self.spare_room() >= self.promised;
         let rest = if rolls { 0 } else { self.rest() };
         if entries.len() as u64 <= rest {
             return Some(vec![entries.len()]);

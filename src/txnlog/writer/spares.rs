@@ -76,9 +76,9 @@ impl LogWriter {
         self.effects.push_back(LogEffect::Make { file, name: spare_name(file), bytes, after_ms });
     }
 
-    /// Decides how much is to be ready after the file that is about to start. Where files are rolled
-    /// before they are full, at each snapshot, the next one is as large as the last has been used:
-    /// what is zeroed beyond that is cut again.
+    /// Decides how much is to be ready after the file that is about to start. Where files are
+    /// rolled before they are full, at each snapshot, the next one is as large as the last has been
+    /// used: what is zeroed beyond that is cut again.
     pub(super) fn plan_ahead(&mut self) {
         self.ahead = match self.files.back() {
             Some(last) if self.roll_wanted => self.settings.segment_bytes_like(last.end),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::txnlog::{ENTRY_HEADER_BYTES, ScanEnd, Scanner, append_entry, file_header, read_tail_mark, zxid_of_name};
+use crate::txnlog::{
+    ENTRY_HEADER_BYTES, ScanEnd, Scanner, append_entry, file_header, read_tail_mark, zxid_of_name,
+};
 
 /// A file as programs see it, and what of it is on the disk.
 #[derive(Debug, Default)]
@@ -96,7 +98,9 @@ impl World {
 
     /// The effect that the flush waits for.
     fn steps(&self) -> Vec<&LogEffect> {
-        let is_step = |effect: &&LogEffect| !matches!(effect, LogEffect::Make { .. } | LogEffect::Trim { .. });
+        let is_step = |effect: &&LogEffect| {
+            !matches!(effect, LogEffect::Make { .. } | LogEffect::Trim { .. })
+        };
         self.under_way.iter().filter(is_step).collect()
     }
 
@@ -198,7 +202,10 @@ impl World {
 
     /// The zxids that a reader finds after a power cut that takes all that was not flushed.
     fn survivors(&self) -> Vec<i64> {
-        let named = self.files.values().filter_map(|file| Some((zxid_of_name(&file.durable_name)?, &file.synced)));
+        let named = self
+            .files
+            .values()
+            .filter_map(|file| Some((zxid_of_name(&file.durable_name)?, &file.synced)));
         let files: BTreeMap<Zxid, &Vec<u8>> = named.collect();
         let mut zxids = Vec::new();
         for (first, bytes) in files {
@@ -280,8 +287,10 @@ impl World {
 
     /// Everything under way ends well, but for files that can only be made later.
     fn settle(&mut self) {
-        while let Some(at) =
-            self.under_way.iter().position(|effect| !matches!(effect, LogEffect::Make { after_ms: 1.., .. }))
+        while let Some(at) = self
+            .under_way
+            .iter()
+            .position(|effect| !matches!(effect, LogEffect::Make { after_ms: 1.., .. }))
         {
             self.complete(at, true);
         }
@@ -295,7 +304,11 @@ impl World {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.files.values().map(|file| file.name.as_str()).filter(|it| it.starts_with("log.")).collect()
+        self.files
+            .values()
+            .map(|file| file.name.as_str())
+            .filter(|it| it.starts_with("log."))
+            .collect()
     }
 }
 
@@ -318,7 +331,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(Op::Room),
         1 => Just(Op::Roll),
         3 => Just(Op::Flush),
-        8 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, is_well)| Op::Complete { which, is_well }),
+        8 => (any::<usize>(), prop::bool::weighted(0.8))
+            .prop_map(|(which, is_well)| Op::Complete { which, is_well }),
     ];
     prop::collection::vec(op, 1..200)
 }
@@ -333,7 +347,8 @@ fn run(world: &mut World, ops: Vec<Op>, may_fail: bool) {
             Op::Flush => world.flush(),
             Op::Complete { which, is_well } => {
                 let len = world.under_way.len().max(1);
-                let is_make = matches!(world.under_way.get(which % len), Some(LogEffect::Make { .. }));
+                let is_make =
+                    matches!(world.under_way.get(which % len), Some(LogEffect::Make { .. }));
                 world.complete(which, is_well || !(may_fail || is_make));
             }
         }
@@ -341,8 +356,8 @@ fn run(world: &mut World, ops: Vec<Op>, may_fail: bool) {
 }
 
 proptest! {
-    /// Expiry, rolls, a full disk, room asked for again while entries are encoded: what was promised
-    /// fits, what is called durable is, and marks claim nothing else.
+    /// Expiry, rolls, a full disk, room asked for again while entries are encoded: what was
+    /// promised fits, what is called durable is, and marks claim nothing else.
     #[test]
     fn what_is_promised_fits_and_what_is_durable_survives(ops in ops(), is_direct: bool) {
         let mut world = World::new(if is_direct { DIRECT } else { SETTINGS });
@@ -393,7 +408,8 @@ fn a_roll_waits_for_the_flush_of_the_old_file() {
     world.ask_room();
     world.encode(100);
     world.append();
-    // The flush under way is of the old file: nobody else flushes it, and the next flush begins there.
+    // The flush under way is of the old file: nobody else flushes it, and the next flush begins
+    // there.
     assert_eq!(world.steps(), [&sync]);
     let at = world.under_way.iter().position(|effect| *effect == sync);
     world.complete(at.expect("it is under way"), true);
@@ -425,9 +441,13 @@ fn the_steps_of_a_flush_over_two_files() {
     let mut world = flushing_two_files();
     let mut steps = Vec::new();
     while !world.under_way.is_empty() && world.writer.is_flushing() {
-        let at = world.under_way.iter().position(|it| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. }));
+        let at = world
+            .under_way
+            .iter()
+            .position(|it| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. }));
         let at = at.expect("the flush waits for something");
-        steps.push(format!("{:?}", world.under_way[at]).split([' ', '{']).next().map(str::to_owned));
+        steps
+            .push(format!("{:?}", world.under_way[at]).split([' ', '{']).next().map(str::to_owned));
         world.complete(at, true);
     }
     let steps: Vec<_> = steps.iter().flatten().collect();
@@ -450,7 +470,9 @@ fn a_full_disk_is_said_once_and_a_smaller_file_is_tried() {
     // 16 KiB, then 4, then none for a second.
     let mut tried = Vec::new();
     for _ in 0..4 {
-        let Some(LogEffect::Make { bytes, after_ms, .. }) = world.under_way.front() else { panic!() };
+        let Some(LogEffect::Make { bytes, after_ms, .. }) = world.under_way.front() else {
+            panic!()
+        };
         tried.push((*bytes, *after_ms));
         world.complete(0, false);
     }
@@ -509,7 +531,8 @@ fn direct_writes_are_whole_blocks_and_begin_with_the_last_one() {
     for _ in 0..60 {
         world.write(200);
         while world.writer.is_flushing() {
-            let is_step = |it: &LogEffect| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. });
+            let is_step =
+                |it: &LogEffect| !matches!(it, LogEffect::Make { .. } | LogEffect::Trim { .. });
             let at = world.under_way.iter().position(is_step).expect("the flush waits for it");
             if let LogEffect::Write { file, offset, blocks } = &world.under_way[at] {
                 let model = &world.files[file];

@@ -1,15 +1,18 @@
-//! Crash images: whatever subset of what was not flushed reaches the disk, nothing acknowledged is lost and the start succeeds.
+//! Crash images: whatever subset of what was not flushed reaches the disk, nothing acknowledged is
+//! lost and the start succeeds.
 //!
-//! The disk keeps flushed bytes and synced names apart from the rest. An image takes, of each sector, the content of any
-//! moment since the last flush, of the names any subset of the changes since the directory was synced. The log
-//! is written by the log machine, both with stores and with direct writes; snapshots and the purge are done as
-//! `runtime/snapshotter` and the purge do them, in their order.
+//! The disk keeps flushed bytes and synced names apart from the rest. An image takes, of each
+//! sector, the content of any moment since the last flush, of the names any subset of the changes
+//! since the directory was synced. The log is written by the log machine, both with stores and with
+//! direct writes; snapshots and the purge are done as `runtime/snapshotter` and the purge do them,
+//! in their order.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::txnlog::{
-    Appending, BLOCK_BYTES, FileId, LogDone, LogEffect, LogEvent, LogWriter, PendingFlush, SECTOR_BYTES, WriterSettings,
+    Appending, BLOCK_BYTES, FileId, LogDone, LogEffect, LogEvent, LogWriter, PendingFlush,
+    SECTOR_BYTES, WriterSettings,
 };
 
 /// The log in these scenarios: files of one block, which few entries fill.
@@ -137,7 +140,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
     }
 }
@@ -186,10 +190,19 @@ impl Server {
                 Err(error) => panic!("image {} of {before:?}: {error}", self.images),
             };
             let last = recovered.last_zxid;
-            assert!(last >= self.acknowledged, "{last} is all that is left of {}", self.acknowledged);
-            assert_eq!(Some(&recovered.tree.digest()), self.digests.get(&last), "the tree at {last}");
+            assert!(
+                last >= self.acknowledged,
+                "{last} is all that is left of {}",
+                self.acknowledged
+            );
+            assert_eq!(
+                Some(&recovered.tree.digest()),
+                self.digests.get(&last),
+                "the tree at {last}"
+            );
             assert_eq!(recovered.report.digest_mismatches, 0);
-            let again = recover(&mut image, &settings()).expect("what recovery leaves can be started from");
+            let again =
+                recover(&mut image, &settings()).expect("what recovery leaves can be started from");
             assert_eq!((again.last_zxid, again.report.cut), (last, None));
         }
     }
@@ -258,7 +271,8 @@ impl Server {
                 LogEffect::Trim { file, bytes, mark } => {
                     let number = self.files[&file];
                     self.disk.files[number].pending.push(Write::Truncate(bytes as usize));
-                    mark.into_iter().for_each(|mark| self.disk.write(number, bytes as usize, &mark));
+                    mark.into_iter()
+                        .for_each(|mark| self.disk.write(number, bytes as usize, &mark));
                     LogDone::Trimmed { file }
                 }
                 LogEffect::Remove { file, name } => {
@@ -290,8 +304,10 @@ impl Server {
     /// Removes what two whole snapshots have made superfluous.
     fn purge(&mut self) {
         let names: Vec<_> = self.disk.durable_names.keys().cloned().collect();
-        let (logs, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with("log."));
-        let snapshots: Vec<_> = others.into_iter().map(|name| SnapshotFile { name, verified: true }).collect();
+        let (logs, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.starts_with("log."));
+        let snapshots: Vec<_> =
+            others.into_iter().map(|name| SnapshotFile { name, verified: true }).collect();
         for (_, name) in superseded(&snapshots, &logs, 2) {
             self.disk.name(Naming::Remove(name));
             self.crash();
@@ -330,7 +346,8 @@ fn nothing_acknowledged_is_lost_in_any_crash_of_a_direct_log() {
     assert!(images > 5000, "only {images} images were looked at");
 }
 
-/// The model would see an order that loses data: a log that is acknowledged before its name is durable.
+/// The model would see an order that loses data: a log that is acknowledged before its name is
+/// durable.
 #[test]
 fn a_lost_directory_entry_is_seen() {
     let lost = (0..50).any(|seed| {

@@ -78,7 +78,11 @@ impl Storage for Files {
     }
 
     fn open(&mut self, dir: Dir, name: &str) -> Result<Readable, Infallible> {
-        let bad = self.bad.as_ref().filter(|(bad, _)| bad == name).map_or(usize::MAX, |(_, offset)| *offset);
+        let bad = self
+            .bad
+            .as_ref()
+            .filter(|(bad, _)| bad == name)
+            .map_or(usize::MAX, |(_, offset)| *offset);
         Ok(Readable { bytes: self.dir(dir)[name].clone(), bad })
     }
 

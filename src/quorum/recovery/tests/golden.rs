@@ -22,14 +22,18 @@ fn hex(value: &Value) -> i64 {
 
 fn check(name: &str, settings: RecoverySettings) -> RecoveryReport {
     let (mut files, oracle) = golden(name);
-    let recovered = recover(&mut files, &settings).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let recovered =
+        recover(&mut files, &settings).unwrap_or_else(|error| panic!("{name}: {error}"));
     let tree = &recovered.tree;
     assert_eq!(recovered.last_zxid.0, oracle["zxid"].as_i64().unwrap(), "{name}");
     assert_eq!(tree.digest(), hex(&oracle["tree_digest"]), "{name}: digest");
-    let mut sessions: Vec<_> = tree.sessions().map(|(id, timeout)| (id.0, i64::from(timeout))).collect();
+    let mut sessions: Vec<_> =
+        tree.sessions().map(|(id, timeout)| (id.0, i64::from(timeout))).collect();
     let expected = oracle["sessions"].as_array().unwrap();
-    let mut expected: Vec<_> =
-        expected.iter().map(|session| (hex(&session["id"]), session["timeout"].as_i64().unwrap())).collect();
+    let mut expected: Vec<_> = expected
+        .iter()
+        .map(|session| (hex(&session["id"]), session["timeout"].as_i64().unwrap()))
+        .collect();
     sessions.sort_unstable();
     expected.sort_unstable();
     assert_eq!(sessions, expected, "{name}: sessions");
@@ -37,12 +41,20 @@ fn check(name: &str, settings: RecoverySettings) -> RecoveryReport {
         let found = tree.get(path).unwrap_or_else(|| panic!("{name}: no node {path}"));
         let stat = &node["stat"];
         assert_eq!(found.stat().mzxid, stat["mzxid"].as_i64().unwrap(), "{name}: {path}");
-        assert_eq!(i64::from(found.stat().version), stat["version"].as_i64().unwrap(), "{name}: {path}");
+        assert_eq!(
+            i64::from(found.stat().version),
+            stat["version"].as_i64().unwrap(),
+            "{name}: {path}"
+        );
         assert_eq!(found.acl().len(), node["acl"].as_array().unwrap().len(), "{name}: {path}");
     }
     assert_eq!(recovered.report.digest_mismatches, 0, "{name}");
     // A second start, on what the first one has left, finds the same.
-    assert_eq!(recover(&mut files, &settings).unwrap().tree.digest(), tree.digest(), "{name}: second start");
+    assert_eq!(
+        recover(&mut files, &settings).unwrap().tree.digest(),
+        tree.digest(),
+        "{name}: second start"
+    );
     recovered.report
 }
 
@@ -90,10 +102,19 @@ fn every_torn_tail_of_an_apache_log_is_survived() {
                 assert!(recover(&mut torn, &settings()).is_err());
                 continue;
             }
-            let recovered = recover(&mut torn, &settings()).unwrap_or_else(|error| panic!("{cut} {fill:?}: {error}"));
-            assert_eq!(recovered.last_zxid, whole.unwrap_or(Zxid(0xf4)), "cut at {cut}, filled with {fill:?}");
+            let recovered = recover(&mut torn, &settings())
+                .unwrap_or_else(|error| panic!("{cut} {fill:?}: {error}"));
+            assert_eq!(
+                recovered.last_zxid,
+                whole.unwrap_or(Zxid(0xf4)),
+                "cut at {cut}, filled with {fill:?}"
+            );
             let again = recover(&mut torn, &settings()).unwrap();
-            assert_eq!((again.last_zxid, again.report.cut), (recovered.last_zxid, None), "cut at {cut}");
+            assert_eq!(
+                (again.last_zxid, again.report.cut),
+                (recovered.last_zxid, None),
+                "cut at {cut}"
+            );
         }
     }
 }

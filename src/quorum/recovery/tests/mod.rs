@@ -34,7 +34,13 @@ impl Writing {
         self.create(zxid, &format!("/n{}", zxid.0), CreateKind::Persistent, SessionId(7))
     }
 
-    pub(super) fn create(&mut self, zxid: Zxid, path: &str, kind: CreateKind, session: SessionId) -> Vec<u8> {
+    pub(super) fn create(
+        &mut self,
+        zxid: Zxid,
+        path: &str,
+        kind: CreateKind,
+        session: SessionId,
+    ) -> Vec<u8> {
         let txn = Txn::Create(CreateTxn {
             path: path.into(),
             data: Some(Bytes::from(vec![0x64; 60 + zxid.counter() as usize % 90])),
@@ -124,7 +130,8 @@ fn snapshot_and_logs_make_the_tree() {
     let report = recovered.report;
     assert_eq!((report.records, report.log_files, report.digest_mismatches), (10, 2, 0));
     assert_eq!((report.snapshot.as_deref(), report.cut), (Some("snapshot.0"), None));
-    // The padding is gone, the mark is there, and a second start finds the same and has nothing to do.
+    // The padding is gone, the mark is there, and a second start finds the same and has nothing to
+    // do.
     assert!(files.get("log.1").len() < 1024 && files.get("log.6").len() < 1024);
     files.settled.clear();
     assert_eq!(recover(&mut files, &settings()).unwrap().tree.digest(), tree.digest());
@@ -224,7 +231,9 @@ fn every_file_after_the_snapshot_is_written_anew_where_nothing_proves_it() {
     files.put(&name, bytes);
     let apache = |bytes: &mut Vec<u8>| bytes[8..16].fill(0);
     let mut ends = Vec::new();
-    for (first, is_ours, is_proven) in [(1, true, true), (4, false, false), (7, true, false), (10, true, false)] {
+    for (first, is_ours, is_proven) in
+        [(1, true, true), (4, false, false), (7, true, false), (10, true, false)]
+    {
         let entries: Vec<_> = (0..3).map(|_| writing.next()).collect();
         let end = 16 + entries.concat().len();
         let mut bytes = log_of(&entries);
@@ -241,7 +250,11 @@ fn every_file_after_the_snapshot_is_written_anew_where_nothing_proves_it() {
     }
     let recovered = recover(&mut files, &settings()).unwrap();
     assert_eq!(recovered.last_zxid, Zxid(12));
-    let anew: Vec<_> = files.settled.iter().map(|(name, settling)| (name.as_str(), settling.anew.clone())).collect();
+    let anew: Vec<_> = files
+        .settled
+        .iter()
+        .map(|(name, settling)| (name.as_str(), settling.anew.clone()))
+        .collect();
     let expected = [
         ("log.1", ends[0].0..ends[0].0),
         ("log.4", 0..ends[1].0),
@@ -300,7 +313,8 @@ fn a_record_inside_data_does_not_refuse_the_start_at_any_cut() {
             }
             bytes.resize(whole.len(), 0);
             torn.put("log.1", bytes);
-            let recovered = recover(&mut torn, &settings()).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+            let recovered = recover(&mut torn, &settings())
+                .unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
             assert_eq!(recovered.last_zxid, Zxid(2), "cut at {cut}");
         }
     }

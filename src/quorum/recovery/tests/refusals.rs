@@ -77,7 +77,10 @@ fn an_epoch_that_does_not_start_at_one() {
     let mut files = Files::default();
     let (name, bytes) = writing.snapshot();
     files.put(&name, bytes);
-    let entries = [writing.next(), writing.create(Zxid::new(2, 5), "/late", CreateKind::Persistent, SessionId(7))];
+    let entries = [
+        writing.next(),
+        writing.create(Zxid::new(2, 5), "/late", CreateKind::Persistent, SessionId(7)),
+    ];
     files.put("log.1", log_of(&entries));
     assert_says(&refusal(&files, &settings()), &["0x200000005", "0x1"]);
 }

@@ -9,9 +9,12 @@ const BASE: &str = "dataDir=/d\nclientPort=2181\n";
 fn load_files(files: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, ConfigError> {
     let read = |path: &Path| {
         let found = files.iter().find(|(name, _)| Path::new(name) == path);
-        found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        found
+            .map(|(_, text)| text.as_bytes().to_vec())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     };
-    let flags: Vec<Flag> = flags.iter().filter_map(|flag| Flag::parse(flag, Origin::CommandLine)).collect();
+    let flags: Vec<Flag> =
+        flags.iter().filter_map(|flag| Flag::parse(flag, Origin::CommandLine)).collect();
     load(&["zoo.cfg".to_owned()], &flags, &read)
 }
 
@@ -28,7 +31,11 @@ fn refusal(text: &str) -> ConfigError {
 }
 
 fn notices(text: &str, flags: &[&str]) -> Vec<String> {
-    loaded(text, flags).notices.iter().map(|notice| format!("{:?} {notice}", notice.level)).collect()
+    loaded(text, flags)
+        .notices
+        .iter()
+        .map(|notice| format!("{:?} {notice}", notice.level))
+        .collect()
 }
 
 fn arguments(arguments: &[&str]) -> Result<Loaded, ConfigError> {
@@ -42,7 +49,10 @@ fn without_arguments_it_listens_on_loopback() {
     assert_eq!((config.client_host.as_deref(), config.client_port), (Some("127.0.0.1"), 2181));
     assert_eq!(config.data_dir, Path::new("ringkeeper-data"));
     assert_eq!(config.data_log_dir, config.data_dir);
-    assert_eq!((config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms), (2000, 4000, 40_000));
+    assert_eq!(
+        (config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms),
+        (2000, 4000, 40_000)
+    );
     assert_eq!(config.max_client_cnxns, 60);
     assert_eq!(config.file, None);
 }
@@ -53,11 +63,23 @@ fn port_and_directory_as_zookeeper_server_main_takes_them() {
     assert_eq!((config.client_host, config.client_port, config.tick_ms), (None, 16181, 3000));
     assert_eq!((config.data_dir.as_path(), config.max_client_cnxns), (Path::new("/d"), 0));
     let config = arguments(&["16181", "/d", "2000", "100"]).expect("four arguments").config;
-    assert_eq!((config.tick_ms, config.max_session_timeout_ms, config.max_client_cnxns), (2000, 40_000, 100));
-    for bad in [&["x", "/d"][..], &["70000", "/d"], &["1", "/d", "0"], &["1", "/d", "y"], &["1", "/d", "1", "z"]] {
+    assert_eq!(
+        (config.tick_ms, config.max_session_timeout_ms, config.max_client_cnxns),
+        (2000, 40_000, 100)
+    );
+    for bad in [
+        &["x", "/d"][..],
+        &["70000", "/d"],
+        &["1", "/d", "0"],
+        &["1", "/d", "y"],
+        &["1", "/d", "1", "z"],
+    ] {
         assert!(arguments(bad).is_err(), "{bad:?}");
     }
-    assert!(matches!(arguments(&["1", "2", "3", "4", "5"]), Err(ConfigError::Usage { arguments: 5 })));
+    assert!(matches!(
+        arguments(&["1", "2", "3", "4", "5"]),
+        Err(ConfigError::Usage { arguments: 5 })
+    ));
 }
 
 #[test]
@@ -72,8 +94,9 @@ fn a_minimal_file_has_apaches_defaults() {
 
 #[test]
 fn apaches_sample_file_says_only_what_is_for_ensembles() {
-    let sample = "# The number of milliseconds of each tick\ntickTime=2000\ninitLimit=10\nsyncLimit=5\n\
-                  #maxClientCnxns=60\n#autopurge.snapRetainCount=3\n";
+    let sample = "# The number of milliseconds of each \
+                  tick\ntickTime=2000\ninitLimit=10\nsyncLimit=5\n#maxClientCnxns=60\n\
+                  #autopurge.snapRetainCount=3\n";
     assert_eq!(
         notices(sample, &[]),
         [
@@ -87,22 +110,29 @@ fn apaches_sample_file_says_only_what_is_for_ensembles() {
 #[test]
 fn values_reach_their_fields() {
     let config = config(
-        "dataLogDir = /l\nclientPortAddress: 10.0.0.1\ntickTime 500\nminSessionTimeout=700\nmaxSessionTimeout=90000\n\
-         maxClientCnxns=-1\nmaxCnxns=9\nclientPortListenBacklog=7\n4lw.commands.whitelist=stat, mntr ,\n\
-         snapCount=0x10\nsnapSizeLimitInKb=0\npreAllocSize=128\ntxnLogSizeLimitInKb=2\nforceSync=no\n\
-         fsync.warningthresholdms=20\nautopurge.snapRetainCount=5\nautopurge.purgeInterval=2\n\
-         snapshot.compression.method=GZ\nsnapshot.trust.empty=true\ndigest.enabled=false\n\
-         extendedTypesEnabled=TRUE\nenforceQuota=true\nskipACL=yes\nglobalOutstandingLimit=12\n\
-         DigestAuthenticationProvider.superDigest=super:xyz\njute.maxbuffer.extrasize=2048\n\
-         largeRequestThreshold=1000\nringkeeper.shards=3\nringkeeper.cores=0-2,5\n\
-         ringkeeper.placement=dedicated\nclientTcpKeepAlive=true\ncloseSessionTxn.enabled=false\n\
-         serializeLastProcessedZxid.enabled=false\ndatadir.autocreate=false\n",
+        "dataLogDir = /l\nclientPortAddress: 10.0.0.1\ntickTime \
+         500\nminSessionTimeout=700\nmaxSessionTimeout=90000\nmaxClientCnxns=-1\nmaxCnxns=9\n\
+         clientPortListenBacklog=7\n4lw.commands.whitelist=stat, \
+         mntr \
+         ,\nsnapCount=0x10\nsnapSizeLimitInKb=0\npreAllocSize=128\ntxnLogSizeLimitInKb=2\n\
+         forceSync=no\nfsync.warningthresholdms=20\nautopurge.snapRetainCount=5\n\
+         autopurge.purgeInterval=2\nsnapshot.compression.method=GZ\nsnapshot.trust.empty=true\n\
+         digest.enabled=false\nextendedTypesEnabled=TRUE\nenforceQuota=true\nskipACL=yes\n\
+         globalOutstandingLimit=12\nDigestAuthenticationProvider.superDigest=super:xyz\n\
+         jute.maxbuffer.extrasize=2048\nlargeRequestThreshold=1000\nringkeeper.shards=3\n\
+         ringkeeper.cores=0-2,5\nringkeeper.placement=dedicated\nclientTcpKeepAlive=true\n\
+         closeSessionTxn.enabled=false\nserializeLastProcessedZxid.enabled=false\n\
+         datadir.autocreate=false\n",
     );
     assert_eq!(config.data_log_dir, Path::new("/l"));
     assert_eq!(config.client_host.as_deref(), Some("10.0.0.1"));
-    assert_eq!((config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms), (500, 700, 90_000));
+    assert_eq!(
+        (config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms),
+        (500, 700, 90_000)
+    );
     assert_eq!((config.max_client_cnxns, config.max_cnxns, config.listen_backlog), (0, 9, Some(7)));
-    let words: Vec<_> = ["stat", "mntr", "srvr", "isro", "ruok"].map(|word| config.words.allows(word)).into();
+    let words: Vec<_> =
+        ["stat", "mntr", "srvr", "isro", "ruok"].map(|word| config.words.allows(word)).into();
     assert_eq!(words, [true, true, true, false, false]);
     assert_eq!((config.quorum.snap_count, config.quorum.snap_size_bytes), (16, 0));
     assert_eq!((config.pre_alloc_bytes, config.txn_log_size_limit_bytes), (128 * 1024, Some(2048)));
@@ -119,19 +149,31 @@ fn values_reach_their_fields() {
     assert_eq!(config.super_digest, Some(Secret::new("super:xyz")));
     assert_eq!((config.jute_max_buffer, config.jute_extra_bytes), (0xf_ffff, 2048));
     assert_eq!(config.large_request_threshold, Some(1000));
-    let cores = CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: PlacementPolicy::Dedicated };
+    let cores =
+        CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: PlacementPolicy::Dedicated };
     assert_eq!(config.cores, cores);
-    assert!(config.client_tcp_keep_alive && !config.quorum.close_session_txn && !config.serialize_last_processed_zxid);
+    assert!(
+        config.client_tcp_keep_alive
+            && !config.quorum.close_session_txn
+            && !config.serialize_last_processed_zxid
+    );
     assert!(!config.data_dir_autocreate);
 }
 
 #[test]
 fn the_file_overwrites_what_the_command_line_set() {
-    let flags =
-        ["zookeeper.snapCount=7", "zookeeper.maxCnxns=1", "jute.maxbuffer=4194304", "readonlymode.enabled=true"];
+    let flags = [
+        "zookeeper.snapCount=7",
+        "zookeeper.maxCnxns=1",
+        "jute.maxbuffer=4194304",
+        "readonlymode.enabled=true",
+    ];
     let loaded = loaded("snapCount=9\n", &flags);
     assert_eq!((loaded.config.quorum.snap_count, loaded.config.max_cnxns), (9, 1));
-    assert_eq!((loaded.config.jute_max_buffer, loaded.config.jute_extra_bytes), (4_194_304, 4_194_304));
+    assert_eq!(
+        (loaded.config.jute_max_buffer, loaded.config.jute_extra_bytes),
+        (4_194_304, 4_194_304)
+    );
     assert!(loaded.config.words.allows("isro"));
     assert_eq!(loaded.notices, []);
 }
@@ -144,115 +186,212 @@ fn a_leading_zero_is_octal_in_properties_only() {
 
 #[test]
 fn the_last_of_two_flags_counts() {
-    assert_eq!(loaded("", &["zookeeper.snapCount=7", "zookeeper.snapCount=8"]).config.quorum.snap_count, 8);
+    assert_eq!(
+        loaded("", &["zookeeper.snapCount=7", "zookeeper.snapCount=8"]).config.quorum.snap_count,
+        8
+    );
 }
 
 #[test]
 fn flags_of_the_environment_are_split_as_a_shell_does() {
-    let flags = Flag::parse_environment(" -Xmx1g -Dzookeeper.snapCount=5\t-Dx -XX:+UseG1GC -D=1 -cp /a ");
-    let names: Vec<_> = flags.iter().map(|flag| (flag.property.as_str(), flag.value.as_str())).collect();
+    let flags =
+        Flag::parse_environment(" -Xmx1g -Dzookeeper.snapCount=5\t-Dx -XX:+UseG1GC -D=1 -cp /a ");
+    let names: Vec<_> =
+        flags.iter().map(|flag| (flag.property.as_str(), flag.value.as_str())).collect();
     assert_eq!(names, [("zookeeper.snapCount", "5"), ("x", "")]);
 }
 
 #[test]
 fn refusals_name_the_matter_and_the_remedy() {
-    for (text, wanted) in [
+    refused(&[
         ("clientPort=1\n", "dataDir is not set"),
         ("dataDir=/d\n", "clientPort is not set"),
-        ("dataDir=/d\nsecureClientPort=2281\n", "only secureClientPort is set and TLS is not in this version"),
+        (
+            "dataDir=/d\nsecureClientPort=2281\n",
+            "only secureClientPort is set and TLS is not in this version",
+        ),
         ("dataDir=/d\nclientPortAddress=h\n", "clientPortAddress is set but clientPort is not"),
-        ("dataDir=/d\nclientPort=1\nsecureClientPortAddress=h\n", "secureClientPortAddress is set but"),
+        (
+            "dataDir=/d\nclientPort=1\nsecureClientPortAddress=h\n",
+            "secureClientPortAddress is set but",
+        ),
         ("dataDir=/d\nclientPort=70000\n", "clientPort is 70000; it must be 0 to 65535"),
         ("dataDir=/d\nclientPort=x\n", "clientPort must be a whole number, not \"x\""),
         ("dataDir=/d\nclientPort=0x10\n", "clientPort must be a whole number"),
         ("dataDir=/d\nclientPort=1\ntickTime=0\n", "tickTime is 0; it must be above 0"),
         ("dataDir=/d\nclientPort=1\ntickTime=\n", "tickTime must be a whole number"),
-        ("dataDir=/d\nclientPort=1\nminSessionTimeout=9\nmaxSessionTimeout=8\n", "minSessionTimeout (9 ms) must not"),
-        ("dataDir=/d\nclientPort=1\nsslQuorum=yes\n", "sslQuorum must be true or false, not \"yes\""),
-        ("dataDir=/d\nclientPort=1\nlocalSessionsEnabled=1\n", "localSessionsEnabled must be true or false"),
+        (
+            "dataDir=/d\nclientPort=1\nminSessionTimeout=9\nmaxSessionTimeout=8\n",
+            "minSessionTimeout (9 ms) must not",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nsslQuorum=yes\n",
+            "sslQuorum must be true or false, not \"yes\"",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nlocalSessionsEnabled=1\n",
+            "localSessionsEnabled must be true or false",
+        ),
+    ]);
+    assert!(matches!(arguments(&["nowhere.cfg"]), Err(ConfigError::Unreadable { .. })));
+}
+
+#[test]
+fn refusals_of_values_and_ensembles_name_the_matter_and_the_remedy() {
+    refused(&[
         ("dataDir=/d\nclientPort=1\nelectionAlg=1\n", "electionAlg is 1; it must be 3"),
-        ("dataDir=/d\nclientPort=1\npeerType=voter\n", "peerType is \"voter\"; it must be observer or participant"),
-        ("dataDir=/d\nclientPort=1\nquorum.auth.serverRequireSasl=true\n", "needs quorum.auth.enableSasl=true"),
+        (
+            "dataDir=/d\nclientPort=1\npeerType=voter\n",
+            "peerType is \"voter\"; it must be observer or participant",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nquorum.auth.serverRequireSasl=true\n",
+            "needs quorum.auth.enableSasl=true",
+        ),
         ("dataDir=/d\nclientPort=1\nserver.1=h\n", "server.1=h does not parse"),
         ("dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2\n", "names 2 voting servers"),
         (
             "dataDir=/d\nclientPort=1\nserver.1=a:1:2\nstandaloneEnabled=false\n",
             "standaloneEnabled=false makes one voter",
         ),
-        ("dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n", "observers need an ensemble"),
-        ("dataDir=/d\nclientPort=1\nmetricsProvider.className=a.B\n", "metricsProvider.className=a.B: a class of Java"),
+        (
+            "dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n",
+            "observers need an ensemble",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nmetricsProvider.className=a.B\n",
+            "metricsProvider.className=a.B: a class of Java",
+        ),
         ("dataDir=/d\nclientPort=1\nauthProvider.1=a.B\n", "authProvider.1=a.B: a class of Java"),
-        ("dataDir=/d\nclientPort=1\nDigestAuthenticationProvider.digestAlg=SHA-7\n", "digestAlg=SHA-7 is none of SHA1"),
-        ("dataDir=/d\nclientPort=1\nenforce.auth.enabled=true\n", "enforce.auth.schemes is \"\"; it must be"),
-        ("dataDir=/d\nclientPort=1\nautopurge.purgeInterval=x\n", "autopurge.purgeInterval must be a whole number"),
+        (
+            "dataDir=/d\nclientPort=1\nDigestAuthenticationProvider.digestAlg=SHA-7\n",
+            "digestAlg=SHA-7 is none of SHA1",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nenforce.auth.enabled=true\n",
+            "enforce.auth.schemes is \"\"; it must be",
+        ),
+        (
+            "dataDir=/d\nclientPort=1\nautopurge.purgeInterval=x\n",
+            "autopurge.purgeInterval must be a whole number",
+        ),
         ("dataDir=/d\nclientPort=1\nringkeeper.shards=999\n", "ringkeeper.shards is 999"),
         ("dataDir=/d\nclientPort=1\nringkeeper.cores=3-1\n", "ringkeeper.cores is \"3-1\""),
         ("dataDir=/d\nclientPort=1\nringkeeper.placement=x\n", "ringkeeper.placement is \"x\""),
         ("dataDir=/d\nclientPort=1\nringkeeper.log=x\n", "ringkeeper.log is \"x\""),
         ("dataDir=\\u12\n", "zoo.cfg: line 1: \\u needs four hexadecimal digits"),
-    ] {
+    ]);
+}
+
+fn refused(cases: &[(&str, &str)]) {
+    for (text, wanted) in cases {
         let refusal = refusal(text).to_string();
         assert!(refusal.contains(wanted), "{text:?}\n  gave {refusal}\n  wanted {wanted}");
     }
-    assert!(matches!(arguments(&["nowhere.cfg"]), Err(ConfigError::Unreadable { .. })));
 }
 
 #[test]
 fn keys_that_do_nothing_are_named_with_what_to_write() {
-    for (text, flags, wanted) in [
-        ("ticktime=1\n", &[][..], "configuration line 3: ticktime: no such key; did you mean tickTime?"),
-        ("quux=1\n", &[], "quux: no such key; it does nothing"),
-        ("zookeeper.snapCount=5\n", &[], "does nothing with the prefix zookeeper. in this file; write snapCount=..."),
-        ("jute.maxbuffer=5\n", &[], "does nothing in this file; write -Djute.maxbuffer=... on the command line"),
-        ("readonlymode.enabled=true\n", &[], "write -Dreadonlymode.enabled=..."),
-        ("znode.container.checkIntervalMs=5\n", &[], "write -Dznode.container.checkIntervalMs=..."),
+    for (text, wanted) in [
+        ("ticktime=1\n", "configuration line 3: ticktime: no such key; did you mean tickTime?"),
+        ("quux=1\n", "quux: no such key; it does nothing"),
+        (
+            "zookeeper.snapCount=5\n",
+            "does nothing with the prefix zookeeper. in this file; write snapCount=...",
+        ),
+        (
+            "jute.maxbuffer=5\n",
+            "does nothing in this file; write -Djute.maxbuffer=... on the command line",
+        ),
+        ("readonlymode.enabled=true\n", "write -Dreadonlymode.enabled=..."),
+        ("znode.container.checkIntervalMs=5\n", "write -Dznode.container.checkIntervalMs=..."),
         (
             "request_throttle_max_requests=5\n",
-            &[],
             "requests are not throttled in this version; globalOutstandingLimit",
         ),
-        ("throttled_op_wait_time=5\n", &[], "throttled_op_wait_time: requests are not throttled in this version"),
-        ("connection_throttle_tokens=5\n", &[], "new connections are not throttled in this version; maxCnxns"),
-        ("emulate353TTLNodes=true\n", &[], "emulate353TTLNodes: TTL nodes as 3.5.3 wrote them"),
-        ("maxBatchSize=5\n", &[], "maxBatchSize: has no effect: a group is flushed as soon as"),
-        ("commitLogCount=900\n", &[], "commitLogCount: counts in an ensemble only"),
-        ("db.autocreate=false\n", &[], "db.autocreate: counts in an ensemble only"),
-        ("snapCount=5\nsnapCount=6\n", &[], "configuration line 4: snapCount: given twice"),
-        ("secureClientPort=2281\n", &[], "secureClientPort: TLS is not in this version and its port stays closed"),
-        ("ssl.keyStore.password=p4ss\n", &[], "ssl.keyStore.password: TLS is not in this version"),
-        ("admin.enableServer=true\n", &[], "admin.enableServer: the HTTP admin server is not in this version"),
-        ("sasl.serverconfig=Server\n", &[], "sasl.serverconfig: SASL is not in this version"),
-        ("sessionRequireClientSASLAuth=true\n", &[], "so every client is turned away (-124)"),
-        ("nio.numWorkerThreads=5\n", &[], "nio.numWorkerThreads: has no effect: it sizes Java's NIO threads"),
-        ("clientCnxnSocket=x\n", &[], "clientCnxnSocket: only a client reads it"),
-        ("snapCount=many\n", &[], "snapCount: is not a whole number; the default 100000 is used"),
-        ("snapCount=1\n", &[], "snapCount: must be 2 or more; 2 is used"),
-        ("forceSync=false\n", &[], "forceSync: only the word no turns it off"),
-        ("skipACL=true\n", &[], "skipACL: only the word yes turns it on"),
-        ("enforceQuota=yes\n", &[], "enforceQuota: must be true or false; anything but true counts as false"),
-        ("snapshot.compression.method=zstd\n", &[], "must be gz, snappy or empty"),
-        ("autopurge.snapRetainCount=1\n", &[], "must be 3 or more; 3 is used"),
-        ("server.1=h:1:2\n", &[], "server.1: one server alone makes no ensemble"),
-        ("authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n", &[], "use digest"),
         (
-            "",
-            &["snapCount=5"],
-            "command line: -DsnapCount: does nothing without the prefix; write -Dzookeeper.snapCount=...",
+            "throttled_op_wait_time=5\n",
+            "throttled_op_wait_time: requests are not throttled in this version",
         ),
-        ("", &["zookeeper.snapCuont=5"], "-Dzookeeper.snapCuont: no such key; did you mean snapCount?"),
-        ("", &["zookeeper.tickTime=5"], "read from the configuration file only; write tickTime=... there"),
-        ("", &["clientPort=5"], "-DclientPort: read from the configuration file only"),
-        ("", &["zookeeper.jute.maxbuffer=5"], "does nothing with the prefix; write -Djute.maxbuffer=..."),
-        ("", &["my.own=5"], "-Dmy.own: no setting of the server"),
+        (
+            "connection_throttle_tokens=5\n",
+            "new connections are not throttled in this version; maxCnxns",
+        ),
+        ("emulate353TTLNodes=true\n", "emulate353TTLNodes: TTL nodes as 3.5.3 wrote them"),
+        ("maxBatchSize=5\n", "maxBatchSize: has no effect: a group is flushed as soon as"),
+        ("commitLogCount=900\n", "commitLogCount: counts in an ensemble only"),
+        ("db.autocreate=false\n", "db.autocreate: counts in an ensemble only"),
+        ("snapCount=5\nsnapCount=6\n", "configuration line 4: snapCount: given twice"),
     ] {
-        let notices = notices(text, flags);
-        assert!(
-            notices.iter().any(|notice| notice.contains(wanted)),
-            "{text:?} {flags:?}\n  gave {notices:#?}\n  wanted {wanted}"
-        );
-        assert!(notices.len() == 1, "{text:?} {flags:?}\n  gave {notices:#?}");
-        assert!(!notices[0].contains("p4ss"), "a secret in a notice");
+        one_notice(text, &[], wanted);
     }
+}
+
+#[test]
+fn keys_and_values_of_other_parts_are_named_with_what_to_write() {
+    for (text, wanted) in [
+        (
+            "secureClientPort=2281\n",
+            "secureClientPort: TLS is not in this version and its port stays closed",
+        ),
+        ("ssl.keyStore.password=p4ss\n", "ssl.keyStore.password: TLS is not in this version"),
+        (
+            "admin.enableServer=true\n",
+            "admin.enableServer: the HTTP admin server is not in this version",
+        ),
+        ("sasl.serverconfig=Server\n", "sasl.serverconfig: SASL is not in this version"),
+        ("sessionRequireClientSASLAuth=true\n", "so every client is turned away (-124)"),
+        (
+            "nio.numWorkerThreads=5\n",
+            "nio.numWorkerThreads: has no effect: it sizes Java's NIO threads",
+        ),
+        ("clientCnxnSocket=x\n", "clientCnxnSocket: only a client reads it"),
+        ("snapCount=many\n", "snapCount: is not a whole number; the default 100000 is used"),
+        ("snapCount=1\n", "snapCount: must be 2 or more; 2 is used"),
+        ("forceSync=false\n", "forceSync: only the word no turns it off"),
+        ("skipACL=true\n", "skipACL: only the word yes turns it on"),
+        (
+            "enforceQuota=yes\n",
+            "enforceQuota: must be true or false; anything but true counts as false",
+        ),
+        ("snapshot.compression.method=zstd\n", "must be gz, snappy or empty"),
+        ("autopurge.snapRetainCount=1\n", "must be 3 or more; 3 is used"),
+        ("server.1=h:1:2\n", "server.1: one server alone makes no ensemble"),
+        (
+            "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n",
+            "use digest",
+        ),
+    ] {
+        one_notice(text, &[], wanted);
+    }
+}
+
+#[test]
+fn flags_that_do_nothing_are_named_with_what_to_write() {
+    for (flag, wanted) in [
+        (
+            "snapCount=5",
+            "command line: -DsnapCount: does nothing without the prefix; write \
+             -Dzookeeper.snapCount=...",
+        ),
+        ("zookeeper.snapCuont=5", "-Dzookeeper.snapCuont: no such key; did you mean snapCount?"),
+        ("zookeeper.tickTime=5", "read from the configuration file only; write tickTime=... there"),
+        ("clientPort=5", "-DclientPort: read from the configuration file only"),
+        ("zookeeper.jute.maxbuffer=5", "does nothing with the prefix; write -Djute.maxbuffer=..."),
+        ("my.own=5", "-Dmy.own: no setting of the server"),
+    ] {
+        one_notice("", &[flag], wanted);
+    }
+}
+
+fn one_notice(text: &str, flags: &[&str], wanted: &str) {
+    let notices = notices(text, flags);
+    assert!(
+        notices.iter().any(|notice| notice.contains(wanted)),
+        "{text:?} {flags:?}\n  gave {notices:#?}\n  wanted {wanted}"
+    );
+    assert!(notices.len() == 1, "{text:?} {flags:?}\n  gave {notices:#?}");
+    assert!(!notices[0].contains("p4ss"), "a secret in a notice");
 }
 
 #[test]
@@ -279,12 +418,16 @@ fn a_key_not_built_yet_is_a_warning_and_a_harmless_one_is_not() {
 #[test]
 fn documented_names_are_taken_as_the_ones_that_are_read() {
     let named = |text: &str| notices(text, &[]).join("\n");
-    for text in ["requestThrottleLimit=5\n", "requestThrottleLimit=5\nrequest_throttle_max_requests=7\n"] {
+    for text in
+        ["requestThrottleLimit=5\n", "requestThrottleLimit=5\nrequest_throttle_max_requests=7\n"]
+    {
         let named = named(text);
         assert!(named.contains("requestThrottleLimit: Apache does not read this name"), "{named}");
         assert!(named.contains("requests are not throttled in this version"), "{named}");
     }
-    assert!(named("requestThrottleLimit=5\n").contains("it is taken as request_throttle_max_requests"));
+    assert!(
+        named("requestThrottleLimit=5\n").contains("it is taken as request_throttle_max_requests")
+    );
 }
 
 #[test]
@@ -295,7 +438,8 @@ fn fsync_warning_is_read_with_and_without_the_prefix() {
     assert_eq!(loaded("", &["fsync.warningthresholdms=5"]).notices, []);
 }
 
-/// What Apache's container image writes: no clientPort, one server line with the client address, a myid.
+/// What Apache's container image writes: no clientPort, one server line with the client address, a
+/// myid.
 #[test]
 fn the_client_address_may_stand_in_the_own_server_line() {
     let cfg = "dataDir=/d\nstandaloneEnabled=true\nserver.1=localhost:2888:3888;2181\n";
@@ -315,7 +459,10 @@ fn a_dynamic_file_holds_servers_and_nothing_else() {
     let cfg = format!("{BASE}dynamicConfigFile=/dyn\n");
     let with = |dynamic: &str| load_files(&[("zoo.cfg", &cfg), ("/dyn", dynamic)], &[]);
     assert!(with("server.1=h:1:2:participant;2181\n").is_ok());
-    assert!(matches!(with("server.1=h:1:2\nserver.2=i:1:2\n"), Err(ConfigError::Ensemble { voters: 2, .. })));
+    assert!(matches!(
+        with("server.1=h:1:2\nserver.2=i:1:2\n"),
+        Err(ConfigError::Ensemble { voters: 2, .. })
+    ));
     assert!(matches!(with("server.1=h:1:2\nversion=5\n"), Err(ConfigError::NotDynamic { .. })));
     assert!(matches!(load_files(&[("zoo.cfg", &cfg)], &[]), Err(ConfigError::Unreadable { .. })));
     let beside = format!("{cfg}server.1=h:1:2\n");
@@ -335,15 +482,21 @@ fn directories_are_warned_about_with_what_they_became() {
     ] {
         for key in ["dataDir", "dataLogDir"] {
             let notices = notices(&format!("{key}={written}\n"), &[]);
-            let about = |notice: &&String| notice.contains(&format!("{key}: ")) && !notice.contains("given twice");
+            let about = |notice: &&String| {
+                notice.contains(&format!("{key}: ")) && !notice.contains("given twice")
+            };
             let notice = notices.iter().find(about).expect("a notice");
             let became = here.join(became).display().to_string();
-            assert!(notice.starts_with("Warn") && notice.contains(why) && notice.ends_with(&became), "{notice}");
+            assert!(
+                notice.starts_with("Warn") && notice.contains(why) && notice.ends_with(&became),
+                "{notice}"
+            );
         }
     }
     assert_eq!(notices("dataDir=/var/zk\n", &[]).len(), 1, "only that dataDir is given twice");
     let loaded = arguments(&["2181", "zk"]).expect("a port and a directory");
-    let said = loaded.notices.iter().map(ToString::to_string).find(|notice| notice.contains("relative"));
+    let said =
+        loaded.notices.iter().map(ToString::to_string).find(|notice| notice.contains("relative"));
     assert!(said.expect("a notice").ends_with(&here.join("zk").display().to_string()));
 }
 
@@ -356,13 +509,16 @@ fn a_byte_order_mark_is_named() {
         };
         load(&["zoo.cfg".to_owned()], &[], &read)
     };
-    for bytes in [&b"\xef\xbb\xbfdataDir=/d\nclientPort=1\n"[..], b"\xff\xfed\0a\0", b"\xfe\xff\0d\0a"] {
+    for bytes in
+        [&b"\xef\xbb\xbfdataDir=/d\nclientPort=1\n"[..], b"\xff\xfed\0a\0", b"\xfe\xff\0d\0a"]
+    {
         let refused = load(bytes).expect_err("the first key is lost").to_string();
         assert!(refused.contains("byte order mark") && refused.contains("zoo.cfg"), "{refused}");
     }
-    for bytes in
-        [&b"\xef\xbb\xbf# The sample\ndataDir=/d\nclientPort=1\n"[..], b"\xef\xbb\xbf\ndataDir=/d\nclientPort=1\n"]
-    {
+    for bytes in [
+        &b"\xef\xbb\xbf# The sample\ndataDir=/d\nclientPort=1\n"[..],
+        b"\xef\xbb\xbf\ndataDir=/d\nclientPort=1\n",
+    ] {
         let loaded = load(bytes).expect("Apache starts with it");
         assert_eq!(loaded.notices.len(), 1, "{:?}", loaded.notices);
         assert!(loaded.notices[0].to_string().contains("byte order mark"), "{}", loaded.notices[0]);
@@ -397,7 +553,11 @@ fn purge_intervals_are_hours_unless_they_say_otherwise() {
         ("1d", Some(86_400)),
         ("1500ms", Some(2)),
     ] {
-        assert_eq!(config(&format!("autopurge.purgeInterval={text}\n")).autopurge.interval_s, wanted, "{text}");
+        assert_eq!(
+            config(&format!("autopurge.purgeInterval={text}\n")).autopurge.interval_s,
+            wanted,
+            "{text}"
+        );
     }
 }
 
@@ -412,7 +572,8 @@ fn session_timeouts_that_are_unset_follow_the_tick() {
 #[test]
 fn required_schemes() {
     assert!(config("").required_auth_schemes.is_empty());
-    let schemes = config("enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n").required_auth_schemes;
+    let schemes = config("enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n")
+        .required_auth_schemes;
     assert_eq!(schemes.into_iter().collect::<Vec<_>>(), ["digest", "ip"]);
     let sasl = config("sessionRequireClientSASLAuth=true\n").required_auth_schemes;
     assert_eq!(sasl.into_iter().collect::<Vec<_>>(), ["sasl"]);
@@ -424,7 +585,8 @@ fn debug_of_a_configuration_shows_no_secret() {
     assert!(!format!("{config:?}").contains("s3cret"));
 }
 
-/// What kazoo's test harness starts its servers with; it must start, with everything that is missing named once.
+/// What kazoo's test harness starts its servers with; it must start, with everything that is
+/// missing named once.
 #[test]
 fn kazoos_harness_starts_and_its_unsupported_keys_are_named() {
     let text = "secureClientPort=2281\nmaxClientCnxns=0\nadmin.serverPort=8080\n\
@@ -465,7 +627,9 @@ fn no_bytes_make_it_panic() {
     for _ in 0..3000 {
         let mut bytes = b"dataDir=/d\nclientPort=1\n".to_vec();
         for _ in 0..40 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let pick = (seed >> 33) as usize;
             bytes.extend_from_slice(FRAGMENTS[pick % FRAGMENTS.len()]);
         }
