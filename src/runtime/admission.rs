@@ -7,9 +7,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::handoff::ShardId;
+
+use super::sync::{Mutex, MutexGuard};
 
 /// The count of live connections. Touched when a connection comes and goes, never in between.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ impl Admission {
         if is_full(live.total, self.total_max) || is_full(count, self.per_address_max) {
             live.refused += 1;
             return None;
+        }
+        if misordered!(CountedApart) {
+            drop(live);
+            live = self.live();
         }
         let shards = (0..).map(ShardId).zip(&live.by_shard);
         let (shard, _) = shards.min_by_key(|(shard, count)| (**count, *shard != here))?;

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
+use crate::frontend::Hold;
 use crate::zxid::Now;
 
 use super::quorum_core::QuorumCore;
 use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
 use super::turn_times::{Part, TurnTimes, TurnWatch};
-use super::{SharedTree, clock};
+use super::{SharedTree, clock, sync};
 
 /// Where an executor runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Workload {
     pub shard: Option<Shard>,
     /// Written while the tree is held for reading, read by the quorum core while it holds the tree
     /// for writing.
-    pub watching: Option<Arc<AtomicBool>>,
+    pub watching: Option<Arc<sync::AtomicBool>>,
     pub core: Option<QuorumCore>,
     pub tree: SharedTree,
     /// Set when the server is to stop; the executor ends once nothing is in flight.
@@ -191,29 +192,27 @@ impl Executor {
             handled += 1;
             !handled.is_multiple_of(EVENTS_PER_CLOCK) || began.elapsed() < HOLD_TIME
         };
-        let tree = load.tree.read();
-        if let Some(mut hold) = shard.drain(&tree, now) {
-            shard.drain_controls(ring, &mut hold, now)?;
+        let Workload { core, tree, watching, .. } = load;
+        under_hold(tree, shard, watching.as_deref(), now, |shard, hold| {
+            shard.drain_controls(ring, hold, now)?;
             while !hold.is_half_used()
                 && in_time()
                 && let Some(event) = ring.next_event()
             {
                 times.completions += 1;
-                let event = match &mut load.core {
+                let event = match core {
                     Some(core) => core.on_event(event),
                     None => Some(event),
                 };
                 if let Some(event) = event {
-                    shard.on_event(event, ring, &mut hold, now)?;
+                    shard.on_event(event, ring, hold, now)?;
                 }
             }
-            shard.serve_waiting(&mut hold, in_time);
+            shard.serve_waiting(hold, in_time);
             times.work += hold.work();
-        }
-        if let Some(watching) = &load.watching {
-            watching.store(shard.watching(), Ordering::Release);
-        }
-        drop(tree);
+            Ok::<_, RingError>(())
+        })
+        .unwrap_or(Ok(()))?;
         Ok(shard.run_effects(ring, now)?)
     }
 
@@ -242,6 +241,29 @@ impl Executor {
             && self.load.shard.as_ref().is_none_or(Shard::drained)
             && self.load.core.as_ref().is_none_or(QuorumCore::idle)
     }
+}
+
+/// Takes the tree for reading, empties the shard's queue and lets `serve` use what that yields; not
+/// if there is more in the queue than one turn takes. What the shard watches is said before the
+/// tree is given back: the next batch finds it.
+pub(super) fn under_hold<R>(
+    tree: &SharedTree,
+    shard: &mut Shard,
+    watching: Option<&sync::AtomicBool>,
+    now: Now,
+    serve: impl FnOnce(&mut Shard, &mut Hold<'_>) -> R,
+) -> Option<R> {
+    let mut tree = Some(tree.read());
+    let hold = shard.drain(tree.as_ref()?, now);
+    let served = hold.map(|mut hold| serve(shard, &mut hold));
+    if misordered!(WatchingSaidLate) {
+        tree = None;
+    }
+    if let Some(watching) = watching {
+        watching.store(shard.watching(), Ordering::Release);
+    }
+    drop(tree);
+    served
 }
 
 /// How often deadlines are looked at, in milliseconds.

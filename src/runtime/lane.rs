@@ -2,9 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crossbeam::queue::ArrayQueue;
-
 use super::ring::Waker;
+use super::sync::ArrayQueue;
 
 /// Wakes one executor, once its ring is known.
 #[derive(Default)]

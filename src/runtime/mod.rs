@@ -6,6 +6,21 @@
 //! or both on a small machine. Between executors run the bounded lock-free [`lane`]s; the tree is
 //! shared in place, written by the quorum core and read by the shards.
 
+/// Whether a mistake of order is planted, by its name in `sync::Misorder`: `if misordered!(Name)`.
+/// Only a build for loom's tests has any; in every other the question is the constant `false`.
+#[cfg(not(feature = "loom"))]
+macro_rules! misordered {
+    ($name:ident) => {
+        false
+    };
+}
+#[cfg(feature = "loom")]
+macro_rules! misordered {
+    ($name:ident) => {
+        $crate::runtime::sync::Misorder::$name.is_planted()
+    };
+}
+
 pub mod admission;
 pub mod clock;
 pub mod core_work;
@@ -14,19 +29,22 @@ pub mod executor;
 pub mod intake;
 pub mod lane;
 pub mod log;
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests;
 pub mod mapping;
 pub mod quorum_core;
 pub mod ring;
 pub mod shard;
 pub mod snapshotter;
 pub mod sockets;
+pub mod sync;
 mod turn_times;
 
 use std::sync::{Arc, PoisonError};
 
-use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
-
 use crate::tree::Tree;
+
+use sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 /// The one tree: read in place by every shard, a batch at a time, and written by the quorum core, a
 /// batch at a time.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
@@ -23,6 +23,7 @@ use super::intake::Intake;
 use super::lane::Lane;
 use super::log::{Log, LogEvent};
 use super::ring::{Event, Pages, Ring, RingError};
+use super::sync::AtomicBool;
 
 /// How the core reaches one shard.
 #[derive(Clone)]
@@ -291,22 +292,12 @@ impl QuorumCore {
     }
 
     /// Applies what is durable, a piece at a time, until the time for which readers may be kept out
-    /// is over. Events and replies are in every shard's lane before the tree shows the changes.
+    /// is over.
     fn commit(&mut self) {
-        let shared = self.tree.clone();
-        let mut tree = shared.write();
+        let Self { quorum, tree, shards, watching, backlog, .. } = self;
         let began = Instant::now();
-        for (watching, shard) in self.watching.iter_mut().zip(&self.shards) {
-            *watching = shard.watching.load(Ordering::Acquire);
-        }
-        while self.quorum.has_committable() && self.lanes_have_room() && began.elapsed() < HOLD_MAX
-        {
-            let mut budget = Budget::new(COMMIT_UNITS);
-            let (shards, backlog) = (&self.shards, &mut self.backlog);
-            let mut hand_over = |shard, message| push(shards, backlog, shard, message);
-            self.quorum.commit(&mut tree, &mut budget, &self.watching, &mut hand_over);
-            self.work.commit_units += COMMIT_UNITS - budget.left();
-        }
+        let in_time = || began.elapsed() < HOLD_MAX;
+        self.work.commit_units += commit(quorum, tree, shards, watching, backlog, in_time);
     }
 
     fn run_effects(&mut self, ring: &mut Ring) -> Result<(), RingError> {
@@ -347,10 +338,6 @@ impl QuorumCore {
         }
     }
 
-    fn lanes_have_room(&self) -> bool {
-        self.backlog.is_empty() && self.shards.iter().all(|shard| shard.from_quorum.room() > 0)
-    }
-
     fn push_backlog(&mut self) {
         while let Some((shard, message)) = self.backlog.pop_front() {
             if let Err(message) = self.shards[usize::from(shard.0)].from_quorum.push(message) {
@@ -367,6 +354,39 @@ impl QuorumCore {
             shard.from_quorum.wake();
         }
     }
+}
+
+/// Applies what is durable, a piece at a time, with all readers kept out. Events and replies are in
+/// every shard's lane before the tree shows the changes. Returns the units of work done.
+pub(super) fn commit(
+    quorum: &mut Quorum,
+    tree: &SharedTree,
+    shards: &[ShardLink],
+    watching: &mut [bool],
+    backlog: &mut VecDeque<(ShardId, ToShard)>,
+    mut in_time: impl FnMut() -> bool,
+) -> u64 {
+    let mut tree = tree.write();
+    for (watching, shard) in watching.iter_mut().zip(shards) {
+        *watching = shard.watching.load(Ordering::Acquire);
+    }
+    let (mut done, mut late) = (0, Vec::new());
+    while quorum.has_committable() && lanes_have_room(shards, backlog) && in_time() {
+        let mut budget = Budget::new(COMMIT_UNITS);
+        let mut hand_over = |shard, message| match misordered!(ShowThenHandOver) {
+            true => late.push((shard, message)),
+            false => push(shards, backlog, shard, message),
+        };
+        quorum.commit(&mut tree, &mut budget, watching, &mut hand_over);
+        done += COMMIT_UNITS - budget.left();
+    }
+    drop(tree);
+    late.into_iter().for_each(|(shard, message)| push(shards, backlog, shard, message));
+    done
+}
+
+fn lanes_have_room(shards: &[ShardLink], backlog: &VecDeque<(ShardId, ToShard)>) -> bool {
+    backlog.is_empty() && shards.iter().all(|shard| shard.from_quorum.room() > 0)
 }
 
 fn push(

@@ -131,6 +131,12 @@ impl Shard {
         (0..ACCEPTS).try_for_each(|nth| self.accept(accept_token(nth), ring))
     }
 
+    /// The machine itself, for tests that have no sockets.
+    #[cfg(all(test, feature = "loom"))]
+    pub(super) fn frontend(&mut self) -> &mut Frontend {
+        &mut self.frontend
+    }
+
     /// Whether the frontend waits for watch events at all.
     pub fn watching(&self) -> bool {
         self.frontend.is_watching()

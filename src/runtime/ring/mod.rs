@@ -156,13 +156,10 @@ impl Ring {
     /// noticed after this call.
     pub fn turn(&mut self, wait: Wait) -> Result<(), RingError> {
         let sleeps = wait != Wait::Poll && self.batch.is_empty();
-        let result = match wait {
-            Wait::Poll => self.enter(0, &SubmitArgs::new()),
-            _ if sleeps && !self.spin.window.is_zero() => self.spin_and_sleep(wait),
-            _ => self.sleep(sleeps, wait),
-        };
-        self.waker.unpark();
-        result
+        if sleeps && !self.spin.window.is_zero() {
+            return self.spin_and_sleep(wait);
+        }
+        self.sleep(sleeps, wait)
     }
 
     /// The next completion, or `None` when this turn's are used up.
@@ -212,16 +209,14 @@ impl Ring {
 
     /// Submits, and sleeps if that is wanted and nobody has woken the loop since its last turn.
     fn sleep(&mut self, wanted: bool, wait: Wait) -> Result<(), RingError> {
-        if !wanted || !self.waker.park() {
-            return self.enter(0, &SubmitArgs::new());
-        }
-        match wait {
-            Wait::For(time) => {
+        let Self { uring, no_iowait, waker, .. } = self;
+        waker.sleep(wanted, |sleeps| match wait {
+            Wait::For(time) if sleeps => {
                 let timespec = Timespec::from(time);
-                self.enter(1, &SubmitArgs::new().timespec(&timespec))
+                enter(uring, *no_iowait, 1, &SubmitArgs::new().timespec(&timespec))
             }
-            _ => self.enter(1, &SubmitArgs::new()),
-        }
+            _ => enter(uring, *no_iowait, usize::from(sleeps), &SubmitArgs::new()),
+        })
     }
 
     /// Submits, looks out for completions while they are likely to come soon, and sleeps if none
@@ -230,13 +225,14 @@ impl Ring {
     fn spin_and_sleep(&mut self, wait: Wait) -> Result<(), RingError> {
         self.enter(0, &SubmitArgs::new())?;
         if !self.uring.completion().is_empty() {
+            self.waker.unpark();
             return Ok(());
         }
         let idle_since = Instant::now();
         while self.spin.pays && idle_since.elapsed() < self.spin.window {
             // The kernel says so when it has work that our asking for completions would do.
             if self.uring.submission().taskrun() || self.waker.notified() {
-                return self.enter(0, &SubmitArgs::new());
+                return self.sleep(false, wait);
             }
             std::hint::spin_loop();
         }
@@ -272,20 +268,30 @@ impl Ring {
     }
 
     fn enter(&mut self, want: usize, args: &SubmitArgs<'_, '_>) -> Result<(), RingError> {
-        let queued = self.uring.submission().len() as u32;
-        let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | self.no_iowait;
-        let submitter = self.uring.submitter();
-        // SAFETY: the arguments live across the call, and the flags say what they are.
-        let entered = unsafe { submitter.enter(queued, want as u32, flags.bits(), Some(args)) };
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // Time is over; a signal came; completions must be consumed before more can be
-                // submitted.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(RingError::Enter(error)),
-            },
-        }
+        enter(&mut self.uring, self.no_iowait, want, args)
+    }
+}
+
+/// Submits what is queued and waits for so many completions.
+fn enter(
+    uring: &mut IoUring,
+    no_iowait: EnterFlags,
+    want: usize,
+    args: &SubmitArgs<'_, '_>,
+) -> Result<(), RingError> {
+    let queued = uring.submission().len() as u32;
+    let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | no_iowait;
+    let submitter = uring.submitter();
+    // SAFETY: the arguments live across the call, and the flags say what they are.
+    let entered = unsafe { submitter.enter(queued, want as u32, flags.bits(), Some(args)) };
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            // Time is over; a signal came; completions must be consumed before more can be
+            // submitted.
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(RingError::Enter(error)),
+        },
     }
 }
 
