@@ -148,6 +148,30 @@ fn little_locked_memory_is_raised() {
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
 
+/// The limit of threads is reached after the start: the kernel has none of its own for the flush,
+/// which is no failure of the disk.
+#[test]
+fn a_flush_needs_no_thread_of_the_kernel() {
+    for mode in ["mapped", "direct"] {
+        let home = tempfile::tempdir().unwrap();
+        let line = format!("ringkeeper.log={mode}");
+        let mut server = Server::spawn_limited("true", home.path(), free_port(), &[&line]);
+        server.wait_until_it_answers();
+        server.allow_no_more_threads();
+        let mut client = RawClient::connect(server.address, 40_000);
+        for nth in 0..20 {
+            assert_eq!(client.create(&format!("/t{nth}"), b"", 0).err, 0, "{}", server.log());
+        }
+        // A direct write needs none.
+        if mode == "mapped" {
+            server.wait_for_log("the kernel has no thread of its own to flush");
+            assert!(server.log().contains("ulimit -u"), "{}", server.log());
+        }
+        server.kill_and_restart();
+        assert_eq!(RawClient::connect(server.address, 40_000).get("/t19"), Ok(vec![]));
+    }
+}
+
 /// Log files keep below the limit; a snapshot that cannot is given up with the reason.
 #[test]
 fn short_files_are_enough() {

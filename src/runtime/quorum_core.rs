@@ -21,7 +21,7 @@ use super::SharedTree;
 use super::core_work::CoreWork;
 use super::intake::Intake;
 use super::lane::Lane;
-use super::log::{Log, LogEvent};
+use super::log::{Log, LogError, LogEvent};
 use super::ring::{Event, Pages, Ring, RingError};
 use super::sync::AtomicBool;
 
@@ -177,9 +177,9 @@ impl QuorumCore {
         self.poll_log();
     }
 
-    /// The flush in flight has ended. After a failure nothing is acknowledged any more, and nothing
-    /// is tried again: the kernel marks the pages clean, so a second flush would lie.
-    fn on_flushed(&mut self, result: io::Result<Durable<Zxid>>) {
+    /// The flush in flight has ended. After a failure nothing more is acknowledged, and nothing is
+    /// tried again: the kernel marks the pages clean, so a second flush would lie.
+    fn on_flushed(&mut self, result: Result<Durable<Zxid>, LogError>) {
         if let Some(began) = self.flushing.take() {
             let took = began.elapsed();
             self.flushes.record(took.as_micros() as u64);
@@ -192,10 +192,7 @@ impl QuorumCore {
         }
         match result {
             Ok(durable) => self.quorum.on_flushed(durable),
-            Err(err) => {
-                let text = format!("the transaction log has failed: {err}");
-                self.fail(io::Error::new(err.kind(), text));
-            }
+            Err(err) => self.fail(io::Error::other(err)),
         }
     }
 

@@ -195,6 +195,17 @@ impl Server {
             .expect("kill is on every machine");
     }
 
+    /// Lowers the limit of threads of a process that [`Self::spawn_limited`] has started.
+    pub fn allow_no_more_threads(&self) {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--nproc=1:1", "--pid", &self.pid().to_string()]);
+        if rustix::process::geteuid().is_root() {
+            // Root's rights may end before the processes of others.
+            prlimit.uid(NOBODY).gid(NOBODY);
+        }
+        assert!(prlimit.status().expect("prlimit is on every machine").success());
+    }
+
     /// Waits until the server has printed `text`.
     pub fn wait_for_log(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);

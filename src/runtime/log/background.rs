@@ -1,5 +1,6 @@
-//! The thread behind the log: makes spare files, names and cuts files, moves the mapped window. It
-//! carries out one job after the other, but makes files piece by piece in between.
+//! The log's background thread: makes spare files, names and cuts files, moves the mapped window,
+//! and looks whether the file in use is still in its place. It carries out one job after the other,
+//! but makes files piece by piece in between.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +14,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::txnlog::{FileId, TAIL_MARK_BYTES};
 
+use super::flush::ToFlush;
+use super::place::Place;
 use super::segment::{Preparation, Segment};
 use super::way::WayKind;
 
@@ -41,6 +44,11 @@ pub(super) enum Job {
     },
     Prefault(Arc<Segment>, Range<u64>),
     Release(Arc<Segment>, Range<u64>),
+    /// The ring could not do it.
+    Flush {
+        segment: Arc<Segment>,
+        flush: ToFlush,
+    },
     #[cfg(test)]
     Panic,
 }
@@ -59,6 +67,12 @@ pub(super) enum Completion {
     DirSynced {
         result: io::Result<()>,
     },
+    Flushed {
+        flush: ToFlush,
+        result: io::Result<()>,
+    },
+    /// A start would not find the file in use. Said once.
+    Lost(io::Error),
 }
 
 /// The thread's state.
@@ -71,6 +85,9 @@ pub(super) struct Background {
     /// The appending thread is running out of room: no pauses while zeroing.
     urgent: Arc<AtomicBool>,
     making: Option<Making>,
+    /// Of the file that was named last, until it is lost; and when to look again.
+    place: Option<Place>,
+    look_at: Instant,
     // Dropped after the sender above, so that whoever is woken finds the channel closed.
     last: WakeAtEnd,
 }
@@ -102,13 +119,20 @@ impl Background {
         urgent: Arc<AtomicBool>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { dir, kind, jobs, completions, urgent, making: None, last: WakeAtEnd(wake) }
+        let (making, place, look_at) = (None, None, Instant::now());
+        Self { dir, kind, jobs, completions, urgent, making, place, look_at, last: WakeAtEnd(wake) }
     }
 
     /// Works until the log is dropped.
     pub(super) fn run(mut self) {
         loop {
-            let job = match self.make_step() {
+            self.check_place();
+            let pause = match (self.make_step(), self.place.is_some()) {
+                (Some(pause), _) => Some(pause.min(LOOK_EVERY)),
+                (None, true) => Some(LOOK_EVERY),
+                (None, false) => None,
+            };
+            let job = match pause {
                 None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(pause) => self.jobs.recv_timeout(pause),
             };
@@ -131,7 +155,7 @@ impl Background {
                 self.making = Some(Making { file, path, bytes, at, begun: None });
             }
             Job::Rename { file, from, to } => {
-                let result = std::fs::rename(self.dir.join(from), self.dir.join(to));
+                let result = self.rename(&from, &to);
                 self.report(Completion::Renamed { file, result });
             }
             Job::SyncDir => {
@@ -151,8 +175,32 @@ impl Background {
             }
             Job::Prefault(segment, range) => warn(segment.prefault(range)),
             Job::Release(segment, range) => warn(segment.release(range)),
+            Job::Flush { segment, flush } => {
+                let result = flush.run(&segment);
+                self.report(Completion::Flushed { flush, result });
+            }
             #[cfg(test)]
             Job::Panic => panic!("a test of panics"),
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let to = self.dir.join(to);
+        std::fs::rename(self.dir.join(from), &to)?;
+        self.place = Some(Place::of(to)?);
+        Ok(())
+    }
+
+    /// Looks from time to time whether the file in use is still where a start looks for it.
+    fn check_place(&mut self) {
+        let now = Instant::now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        if let Some(Err(lost)) = self.place.as_ref().map(Place::check) {
+            self.place = None;
+            self.report(Completion::Lost(lost));
         }
     }
 
@@ -217,5 +265,7 @@ fn warn(result: io::Result<()>) {
     }
 }
 
+/// How often the place of the file in use is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest rest between two pieces: zeroing takes at most half of the disk's time.
 const PAUSE_MAX: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The log cannot be opened.
+/// The log cannot be opened, or has failed.
 #[derive(Debug)]
 pub struct LogError {
     what: &'static str,
@@ -100,6 +100,7 @@ impl Cause {
             Some(libc::EROFS) => Self::ReadOnly,
             Some(libc::EACCES | libc::EPERM) => Self::Permission,
             Some(libc::EIO) => Self::Device,
+            None if error.kind() == io::ErrorKind::NotFound => Self::DirectoryGone,
             _ => Self::Other,
         }
     }

@@ -11,11 +11,15 @@
 //! |---|---|
 //! | `segment` | one file |
 //! | `way` | how entries get into files |
+//! | `flush` | an operation that makes entries durable |
+//! | `place` | whether the files are still where a start looks for them, and can be written |
 //! | `background` | the thread |
 //! | `error` | what a person is told |
 
 mod background;
 mod error;
+mod flush;
+mod place;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,7 @@ use crate::zxid::Zxid;
 use super::ring::{Pages, Ring, RingError, Token};
 
 use background::{Background, Completion, Job};
+use flush::{ToFlush, is_canceled};
 use segment::{Segment, WINDOW_BYTES};
 
 pub use error::{LogError, NoSpare};
@@ -101,8 +106,8 @@ impl LogConfig {
 pub enum LogEvent {
     /// The flush has ended.
     Durable(Durable<Zxid>),
-    /// The log has failed: nothing may be acknowledged any more.
-    Failed(io::Error),
+    /// The log has failed: nothing more may be acknowledged.
+    Failed(LogError),
     /// [`Log::room`] has grown.
     Room,
     /// No file can be made: said once until one can be made again.
@@ -116,12 +121,14 @@ pub struct Log {
     writer: LogWriter,
     /// The files that entries go to or wait in; a handful.
     files: Vec<OpenSegment>,
-    /// What the ring is to do next, then the file that it is at: one operation at a time.
+    /// The operation that the ring gets next, and the one that it has. Invariant: at most one of
+    /// the two is there.
     to_flush: Option<ToFlush>,
-    flushing: Option<FileId>,
-    /// The blocks that are being written, and aligned memory for the next ones.
-    writing: Vec<u8>,
+    flushing: Option<ToFlush>,
+    /// Aligned memory for the next write.
     pages: Option<Pages>,
+    /// Whether it was said that the kernel has no thread for flushes.
+    canceled_said: bool,
     /// Why the log has failed, until it is said; why no file could be made.
     failure: Option<io::Error>,
     no_spare: Option<io::Error>,
@@ -131,12 +138,6 @@ pub struct Log {
     completions: Receiver<Completion>,
     urgent: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// An operation for the ring.
-enum ToFlush {
-    Sync { file: FileId },
-    Write { file: FileId, offset: u64, blocks: Vec<u8> },
 }
 
 /// A file with the window of it that is kept mapped. Invariant: `released <= prefaulted`.
@@ -181,8 +182,8 @@ impl Log {
             files: Vec::new(),
             to_flush: None,
             flushing: None,
-            writing: Vec::new(),
             pages: None,
+            canceled_said: false,
             failure: None,
             no_spare: None,
             buffers: Vec::new(),
@@ -249,14 +250,13 @@ impl Log {
     /// Gives the ring what is to be flushed.
     pub fn submit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         let Some(flush) = self.to_flush.take() else { return Ok(()) };
-        let file = flush.file();
-        assert!(self.flushing.replace(file).is_none(), "one operation at a time");
-        let fd = self.segment(file).as_raw_fd();
+        assert!(self.flushing.is_none(), "one operation at a time");
+        let fd = self.segment(flush.file()).as_raw_fd();
         // SAFETY: the file stays open until the operation has ended: the machine has it cut, which
         // is what closes it, only after that.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        match flush {
-            ToFlush::Sync { .. } => ring.sync(FLUSH, fd),
+        match &flush {
+            ToFlush::Sync { .. } => ring.sync(FLUSH, fd)?,
             ToFlush::Write { offset, blocks, .. } => {
                 let len = blocks.len();
                 let pages = self.pages.take().filter(|pages| pages.len() >= len);
@@ -264,41 +264,79 @@ impl Log {
                     match pages.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok) {
                         Ok(pages) => pages,
                         Err(error) => {
-                            self.on_written(None, Err(error));
+                            self.flushed(flush, Err(error));
                             return Ok(());
                         }
                     };
-                pages[..len].copy_from_slice(&blocks);
-                self.writing = blocks;
+                pages[..len].copy_from_slice(blocks);
                 let bytes = u32::try_from(len).expect("a group is far below 4 GiB");
-                ring.write(FLUSH, fd, pages, bytes, offset, true)
+                ring.write(FLUSH, fd, pages, bytes, *offset, true)?;
             }
         }
+        self.flushing = Some(flush);
+        Ok(())
     }
 
     /// The sync that the ring was given has ended so. [`Log::submit`] must follow: it may be the
     /// turn of the next file.
     pub fn on_synced(&mut self, result: io::Result<()>) {
-        if let Some(file) = self.flushing.take() {
-            self.done(result, |result| LogDone::Synced { file, result });
+        if let Some(flush) = self.flushing.take() {
+            assert!(matches!(flush, ToFlush::Sync { .. }), "the ring was given a sync");
+            self.on_flush_ended(flush, result);
         }
     }
 
     /// The write that the ring was given has ended: so many bytes are on the disk. [`Log::submit`]
     /// must follow.
     pub fn on_written(&mut self, pages: Option<Pages>, written: io::Result<usize>) {
-        let Some(file) = self.flushing.take() else { return };
+        let Some(flush) = self.flushing.take() else { return };
         self.pages = pages.filter(|pages| pages.len() <= PAGES_BYTES_MAX);
-        let blocks = std::mem::take(&mut self.writing);
+        let ToFlush::Write { blocks, .. } = &flush else { panic!("the ring was given a write") };
+        let wanted = blocks.len();
         let result = match written {
-            Ok(bytes) if bytes == blocks.len() => Ok(()),
+            Ok(bytes) if bytes == wanted => Ok(()),
             // The rest met an error that the kernel did not get to say.
-            Ok(bytes) => {
-                Err(io::Error::other(format!("{bytes} of {} bytes were written", blocks.len())))
-            }
+            Ok(bytes) => Err(io::Error::other(format!("{bytes} of {wanted} bytes were written"))),
             Err(error) => Err(error),
         };
-        self.done(result, |result| LogDone::Written { file, blocks, result });
+        self.on_flush_ended(flush, result);
+    }
+
+    /// An operation of the ring has ended. What was not even begun, because the kernel could start
+    /// no thread for it, is done by the thread that is there.
+    fn on_flush_ended(&mut self, flush: ToFlush, result: io::Result<()>) {
+        if !is_canceled(&result) {
+            return self.flushed(flush, result);
+        }
+        if !std::mem::replace(&mut self.canceled_said, true) {
+            log::warn!(
+                "the kernel has no thread of its own to flush the transaction log with (io_uring: \
+                 operation canceled), so {THREAD} does it, more slowly; to raise the limit of \
+                 threads: ulimit -u 4096 (systemd: LimitNPROC=4096 and TasksMax=4096, docker: \
+                 --pids-limit 4096)"
+            );
+        }
+        let open = self.files.iter().find(|open| open.file == flush.file());
+        let segment = open.expect("the machine names files that are there").segment.clone();
+        self.send(Job::Flush { segment, flush });
+    }
+
+    /// An operation has ended, whoever did it.
+    fn flushed(&mut self, flush: ToFlush, result: io::Result<()>) {
+        let segment = self.segment(flush.file());
+        let result = match self.way.is_local {
+            true => result.and_then(|()| segment.check_writable()),
+            // The other machine refuses by itself, and would have to be asked each time.
+            false => result,
+        };
+        match flush {
+            ToFlush::Sync { file } => {
+                self.done(result, |result| LogDone::Synced { file, result });
+            }
+            ToFlush::Write { file, blocks, .. } => {
+                self.done(result, |result| LogDone::Written { file, blocks, result });
+            }
+        }
     }
 
     /// The next thing that happened.
@@ -312,9 +350,9 @@ impl Log {
                 LogEvent::NoSpare(NoSpare::new(&self.config.dir, error))
             }
             txnlog::LogEvent::Failed => {
-                LogEvent::Failed(self.failure.take().unwrap_or_else(|| {
-                    io::Error::other("an earlier flush of the transaction log failed")
-                }))
+                let error = self.failure.take();
+                let error = error.unwrap_or_else(|| io::Error::other("an earlier flush failed"));
+                LogEvent::Failed(LogError::new(FAILED, &self.config.dir, error))
             }
         })
     }
@@ -368,22 +406,8 @@ impl Log {
     }
 
     fn flush_now(&mut self, flush: ToFlush) {
-        match flush {
-            ToFlush::Sync { file } => {
-                let result = self.segment(file).sync();
-                self.done(result, |result| LogDone::Synced { file, result });
-            }
-            ToFlush::Write { file, offset, blocks } => {
-                let result = self.write_now(file, offset, &blocks);
-                self.done(result, |result| LogDone::Written { file, blocks, result });
-            }
-        }
-    }
-
-    fn write_now(&self, file: FileId, offset: u64, blocks: &[u8]) -> io::Result<()> {
-        let mut pages = Pages::zeroed(blocks.len())?;
-        pages[..blocks.len()].copy_from_slice(blocks);
-        self.segment(file).write_durably(offset, &pages[..blocks.len()])
+        let result = flush.run(self.segment(flush.file()));
+        self.flushed(flush, result);
     }
 
     /// Carries out what the machine asks for, but for flushes, which wait for the ring.
@@ -421,8 +445,7 @@ impl Log {
         let stored = open.segment.store(offset, &bytes);
         let jobs = open.move_window(end);
         if let Err(error) = stored {
-            self.failure.get_or_insert(error);
-            self.writer.on_failed();
+            self.on_lost(error);
         }
         jobs.into_iter().flatten().for_each(|job| self.send(job));
         if self.buffers.len() < BUFFERS_MAX {
@@ -497,15 +520,22 @@ impl Log {
             Completion::DirSynced { result } => {
                 self.done(result, |result| LogDone::DirSynced { result });
             }
+            Completion::Flushed { flush, result } => self.flushed(flush, result),
+            Completion::Lost(error) => self.on_lost(error),
         }
         self.run_effects();
     }
 
-    /// The thread has ended although the log has not: it has panicked, and nothing can be made or
-    /// named any more.
+    /// The thread has ended although the log has not: it has panicked, and nothing more can be made
+    /// or named.
     fn on_thread_lost(&mut self) {
-        let lost = io::Error::other(format!("the server's thread {THREAD} has ended unexpectedly"));
-        self.failure.get_or_insert(lost);
+        let text = format!("the server's thread {THREAD} has ended unexpectedly");
+        self.on_lost(io::Error::other(text));
+    }
+
+    /// Nothing more can be carried out, for this reason.
+    fn on_lost(&mut self, error: io::Error) {
+        self.failure.get_or_insert(error);
         self.writer.on_failed();
     }
 
@@ -516,14 +546,6 @@ impl Log {
             && thread.join().is_err()
         {
             log::error!("the server's thread {THREAD} has panicked");
-        }
-    }
-}
-
-impl ToFlush {
-    fn file(&self) -> FileId {
-        match self {
-            Self::Sync { file } | Self::Write { file, .. } => *file,
         }
     }
 }
@@ -567,6 +589,8 @@ fn remove_spares(config: &LogConfig) -> Result<(), LogError> {
     Ok(())
 }
 
+/// What is said first of a log that has failed.
+const FAILED: &str = "the transaction log has failed";
 /// The background thread's name.
 const THREAD: &str = "log-files";
 /// The ring's name of the flush: there is at most one in flight.

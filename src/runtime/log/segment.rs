@@ -19,6 +19,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::txnlog::{BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header};
 
+use super::place::check_writable;
 use super::way::{Block, WayKind};
 
 /// A log file with its header in place.
@@ -86,6 +87,11 @@ impl Segment {
     /// Waits until everything stored so far is on disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    /// An error where its file system has become read-only, which a flush need not notice.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        check_writable(&self.file)
     }
 
     /// Writes whole blocks, and waits until they are on disk.

@@ -38,6 +38,8 @@ pub struct Way {
     pub(super) kind: WayKind,
     asked: LogMode,
     because: Option<String>,
+    /// Whether the files are on this machine.
+    pub(super) is_local: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Way {
             },
             LogMode::Mapped => map_or_cache(dir),
         };
-        Self { kind, asked, because }
+        Self { kind, asked, because, is_local: !is_remote(file_system_of(dir)) }
     }
 }
 
@@ -84,8 +86,7 @@ impl fmt::Display for Way {
 }
 
 fn map_or_cache(dir: &Path) -> (WayKind, Option<String>) {
-    let file_system = rustix::fs::statfs(dir).map_or(0, |it| it.f_type as u64);
-    let because = match stores_may_fail(file_system) {
+    let because = match stores_may_fail(file_system_of(dir)) {
         Some(why) => Some(why),
         None if shares_extents(dir) => Some("it copies on write where files share blocks"),
         None => None,
@@ -99,13 +100,23 @@ fn map_or_cache(dir: &Path) -> (WayKind, Option<String>) {
     }
 }
 
+/// The kernel's number of the file system of `dir`; 0 where it does not tell.
+fn file_system_of(dir: &Path) -> u64 {
+    rustix::fs::statfs(dir).map_or(0, |it| it.f_type as u64)
+}
+
+/// Whether it is on another machine or in a process.
+fn is_remote(file_system: u64) -> bool {
+    matches!(file_system, NFS | SMB | SMB2 | CEPH | FUSE | NINE_P)
+}
+
 /// Why a store into a map can fail although each block of the file has been written; none where it
 /// is known that it cannot.
 fn stores_may_fail(file_system: u64) -> Option<&'static str> {
     match file_system {
         EXT4 | XFS | TMPFS => None,
         BTRFS | ZFS | BCACHEFS | F2FS => Some("it copies on write"),
-        NFS | SMB | SMB2 | CEPH | FUSE | NINE_P => Some("it is on another machine or in a process"),
+        _ if is_remote(file_system) => Some("it is on another machine or in a process"),
         _ => Some("it is not known here"),
     }
 }
