@@ -120,6 +120,8 @@ pub enum ToShard {
     Commit(CommitBatch),
     /// The answer to [`ToQuorum::Renew`].
     Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },
+    /// The answer to [`ToQuorum::CreateSession`] where too many wait for room in the log already.
+    NotOpened { origin: Origin },
 }
 
 /// One batch of committed transactions, as one shard sees it.

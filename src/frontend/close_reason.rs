@@ -27,6 +27,8 @@ pub enum CloseReason {
     PasswordLimit,
     /// No session was made in time.
     NoSession,
+    /// Too many new sessions wait for room in the log.
+    NoRoom,
     /// Its session has ended: closed by its client, or expired.
     SessionEnded,
     /// Its session goes on with another connection.
@@ -43,7 +45,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::FrameLength,
         Self::Unimplemented,
@@ -55,6 +57,7 @@ impl CloseReason {
         Self::WrongPassword,
         Self::PasswordLimit,
         Self::NoSession,
+        Self::NoRoom,
         Self::SessionEnded,
         Self::SessionMoved,
         Self::SlowReader,
@@ -79,6 +82,7 @@ impl CloseReason {
             Self::WrongPassword => "wrong_password",
             Self::PasswordLimit => "password_limit",
             Self::NoSession => "no_session",
+            Self::NoRoom => "no_room",
             Self::SessionEnded => "session_ended",
             Self::SessionMoved => "session_moved",
             Self::SlowReader => "slow_reader",
@@ -103,6 +107,7 @@ impl fmt::Display for CloseReason {
             Self::WrongPassword => "the password is not the session's",
             Self::PasswordLimit => "too many wrong passwords from its address",
             Self::NoSession => "it made no session in time",
+            Self::NoRoom => "too many new sessions wait for room in the log",
             Self::SessionEnded => "its session has ended",
             Self::SessionMoved => "its session goes on with another connection",
             Self::SlowReader => "its client does not read",

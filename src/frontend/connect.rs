@@ -148,6 +148,13 @@ impl Frontend {
         self.shard.close(connection, CloseReason::SessionEnded);
     }
 
+    /// There is no room for the session that was asked for: its client goes elsewhere.
+    pub(super) fn on_not_opened(&mut self, origin: Origin) {
+        if let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) {
+            self.shard.close(connection, CloseReason::NoRoom);
+        }
+    }
+
     /// The session has ended: so does its connection, after the replies that are already written.
     pub(super) fn on_session_closed(&mut self, session: SessionId) -> Work {
         let Some(conn) = self.shard.sessions.remove(&session) else { return LOOKUP };

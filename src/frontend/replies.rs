@@ -28,6 +28,7 @@ impl Frontend {
             ToShard::Renewed { origin, session, timeout_ms, valid } => {
                 self.on_renewed(origin, session, timeout_ms, valid, now);
             }
+            ToShard::NotOpened { origin } => self.on_not_opened(origin),
         }
     }
 
@@ -138,6 +139,6 @@ fn write_reply(writer: &mut Writer<'_>, reply: &Reply) {
 fn message_zxid(message: &ToShard) -> crate::zxid::Zxid {
     match message {
         ToShard::Commit(commit) => commit.zxid,
-        ToShard::Renewed { .. } => crate::zxid::Zxid::ZERO,
+        ToShard::Renewed { .. } | ToShard::NotOpened { .. } => crate::zxid::Zxid::ZERO,
     }
 }

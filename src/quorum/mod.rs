@@ -386,9 +386,11 @@ impl Quorum {
             self.open(origin, session, timeout_ms, now);
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
+        } else {
+            // An answer all the same: its shard counts what it has asked for.
+            let answer = ToShard::NotOpened { origin };
+            self.effects.push_back(Effect::ToShard(origin.shard, answer));
         }
-        // Beyond that it is forgotten: the shard hangs up on a connection that stays without a
-        // session.
     }
 
     fn open(&mut self, origin: Origin, session: SessionId, timeout_ms: i32, now: Now) {
@@ -483,7 +485,7 @@ impl Quorum {
     }
 }
 
-/// New sessions that wait for room in the log.
+/// New sessions that wait for room in the log; one more is refused.
 const WAITING_MAX: usize = 10_000;
 /// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
 /// sessions that end at once go as fast as the disk, and other requests between them.

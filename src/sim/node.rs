@@ -655,6 +655,7 @@ fn bend(defect: Option<Defect>, message: &mut ToShard, rng: &mut Rng) {
             *valid |= defect == Some(Defect::RenewUnknownSession);
             return;
         }
+        ToShard::NotOpened { .. } => return,
         ToShard::Commit(commit) => commit,
     };
     let items = &mut commit.items;

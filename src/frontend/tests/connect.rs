@@ -89,6 +89,31 @@ fn a_wrong_password_is_refused_and_the_living_connection_left_alone() {
 }
 
 #[test]
+fn a_session_for_which_there_is_no_room_is_refused_and_counts_no_more() {
+    let mut world = World::new();
+    world.commits_at_once = false;
+    let [conn, gone] = [(); 2].map(|()| {
+        let conn = world.accept();
+        world.send(conn, &connect_request(0, 5000, 0, &[0; 16], Some(false)));
+        conn
+    });
+    world.front.on_closed(gone);
+    assert_eq!(world.front.report().outstanding, 2);
+    for asked in std::mem::take(&mut world.queue) {
+        let ToQuorum::CreateSession { origin, .. } = asked else {
+            panic!("a session is asked for")
+        };
+        world.deliver(vec![ToShard::NotOpened { origin }]);
+    }
+    world.pump();
+    assert!(world.is_closed(conn) && world.got(conn).is_empty());
+    assert_eq!(
+        (world.front.report().outstanding, &world.reasons[..]),
+        (0, &[CloseReason::NoRoom][..])
+    );
+}
+
+#[test]
 fn an_unknown_session_is_refused() {
     let mut world = World::new();
     let conn = world.accept();

@@ -128,6 +128,26 @@ fn a_full_log_refuses_writes_and_makes_sessions_wait() {
     assert!(matches!(items[2], BatchItem::SessionClosed { .. }));
 }
 
+/// Every question about a session is answered, however many wait: who asks counts them.
+#[test]
+fn new_sessions_beyond_those_that_wait_for_room_are_refused() {
+    let mut world = World::new();
+    world.quorum.on_log_room(1000);
+    let beyond = 7;
+    (0..WAITING_MAX + beyond).for_each(|nth| world.open(0x1000 + nth as i64));
+    world.poll();
+    let refused = |(_, message): &&(ShardId, ToShard)| matches!(message, ToShard::NotOpened { .. });
+    assert_eq!(world.told.iter().filter(refused).count(), beyond);
+    assert_eq!(world.quorum.report().waiting_for_room, WAITING_MAX);
+    world.quorum.on_log_room(u64::MAX);
+    while world.quorum.report().waiting_for_room > 0 {
+        world.work(u64::MAX);
+        world.settle();
+    }
+    let is_opened = |item: &&BatchItem| matches!(item, BatchItem::SessionOpened { .. });
+    assert_eq!(world.items().iter().filter(is_opened).count(), WAITING_MAX);
+}
+
 /// Room is used up by what is appended, the shell need not say so each time.
 #[test]
 fn room_shrinks_with_each_entry() {
@@ -233,7 +253,7 @@ fn an_expired_session_is_told_to_its_own_shard() {
         ToShard::Commit(commit) => {
             matches!(commit.items.last(), Some(BatchItem::SessionClosed { .. }))
         }
-        ToShard::Renewed { .. } => false,
+        ToShard::Renewed { .. } | ToShard::NotOpened { .. } => false,
     };
     assert!(world.told.iter().any(|(shard, message)| *shard == owner && says_so(message)));
 }
