@@ -50,7 +50,7 @@ use crate::zxid::{Now, SessionId, Zxid};
 use commit::Announcing;
 use outstanding::Outstanding;
 use pipeline::{Answer, Pipeline, Proposal};
-use prepare::{Closing, Prepare, Refusal};
+use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
 use sessions::Sessions;
 use sweep::Sweep;
 
@@ -139,6 +139,8 @@ pub struct Quorum {
     pipeline: Pipeline,
     sessions: Sessions,
     sweep: Sweep,
+    /// A multi that takes more than one call. Nothing else is proposed meanwhile.
+    preparing: Option<Box<Preparing>>,
     /// The operations that must not be refused while the log is full.
     waiting: VecDeque<Waiting>,
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
@@ -159,6 +161,15 @@ pub struct Quorum {
     reaping: bool,
 }
 
+/// A multi whose preparation is under way.
+#[derive(Debug)]
+struct Preparing {
+    /// With the zxid that it gets.
+    header: TxnHeader,
+    request: Request,
+    slices: MultiSlices,
+}
+
 /// A request on which the session depends.
 #[derive(Debug)]
 enum Waiting {
@@ -177,6 +188,7 @@ impl Quorum {
             pipeline: Pipeline::new(&config, last_zxid, seed),
             sessions: Sessions::new(tree, config.tick_ms, now),
             sweep: Sweep::new(&config, now),
+            preparing: None,
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
             last_zxid,
@@ -191,13 +203,18 @@ impl Quorum {
         }
     }
 
-    /// A message of a shard. A write becomes a proposal here and now.
-    pub fn on_message(&mut self, message: ToQuorum, tree: &Tree, now: Now) {
+    /// A message of a shard. A write becomes a proposal here and now, but for a long multi: that is
+    /// begun, and [`Self::work`] goes on with it. To be called only while nothing
+    /// [`Self::is_preparing`], or the rest of it is done first, however long it is. Returns the
+    /// units of work that it was.
+    pub fn on_message(&mut self, message: ToQuorum, tree: &Tree, now: Now) -> u64 {
         if self.pipeline.has_failed() {
-            return;
+            return 0;
         }
+        self.go_on_preparing(tree, &mut Budget::new(u64::MAX));
+        let mut budget = Budget::new(u64::MAX);
         match message {
-            ToQuorum::Request(request) => self.on_request(request, tree, now),
+            ToQuorum::Request(request) => self.on_request(request, tree, now, &mut budget),
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
                 self.open_or_wait(origin, session, timeout_ms, now);
             }
@@ -210,6 +227,13 @@ impl Quorum {
                 self.effects.push_back(Effect::ToShard(origin.shard, answer));
             }
         }
+        budget.spend(1);
+        u64::MAX - budget.left()
+    }
+
+    /// Whether a long multi is being prepared: [`Self::work`] is wanted, and no message.
+    pub fn is_preparing(&self) -> bool {
+        self.preparing.is_some()
     }
 
     /// A shard reports the sessions that it has heard of. To be called before [`Self::on_tick`] for
@@ -231,6 +255,11 @@ impl Quorum {
 
     /// Whether [`Self::work`] has something to do.
     pub fn has_work(&self) -> bool {
+        self.is_preparing() || self.has_due_work()
+    }
+
+    /// Whether time has made something due.
+    fn has_due_work(&self) -> bool {
         let own_may_come =
             !self.pipeline.has_failed() && self.pipeline.len() < OWN_WORK_OUTSTANDING_MAX;
         let can_end_waiting = !self.waiting.is_empty() && self.has_room(CLOSE_BYTES_MIN);
@@ -239,11 +268,12 @@ impl Quorum {
         own_may_come && (can_end_waiting || self.sessions.has_due() || can_sweep)
     }
 
-    /// Does what time has made due, until the budget is spent: what waited for room goes on,
-    /// sessions expire, containers and TTL nodes go. Where much is outstanding it waits for the
-    /// commits.
+    /// Goes on with a long multi, then does what time has made due, until the budget is spent: what
+    /// waited for room goes on, sessions expire, containers and TTL nodes go. Where much is
+    /// outstanding it waits for the commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
-        while !budget.is_spent() && self.has_work() {
+        self.go_on_preparing(tree, budget);
+        while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
             if self.has_room(CLOSE_BYTES_MIN)
                 && let Some(waiting) = self.waiting.pop_front()
@@ -308,6 +338,7 @@ impl Quorum {
     /// A flush has failed: this role is over, nothing that is not committed will ever be answered.
     pub fn on_flush_failed(&mut self) {
         self.pipeline.fail();
+        self.preparing = None;
         self.effects.retain(|effect| matches!(effect, Effect::ToShard(..)));
     }
 
@@ -334,8 +365,8 @@ impl Quorum {
         self.pipeline.recycle(bytes);
     }
 
-    fn on_request(&mut self, request: Request, tree: &Tree, now: Now) {
-        let Request { origin, session, op, record, auth } = request;
+    fn on_request(&mut self, request: Request, tree: &Tree, now: Now, budget: &mut Budget) {
+        let Request { origin, session, op, ref record, ref auth } = request;
         if !self.sessions.touch(session, now.mono_ms) {
             // The session ended before this came: the connection is on its way out.
             let reply = reply::refused(origin, op, self.last_zxid, ErrorCode::SESSION_EXPIRED);
@@ -344,20 +375,54 @@ impl Quorum {
                 .answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
         }
         match op {
-            OpCode::SYNC => return self.sync(origin, &record),
+            OpCode::SYNC => return self.sync(origin, record),
             OpCode::CLOSE_SESSION => {
-                // A request is taken whatever it costs: what it does is no part of a budget.
-                return self.close_or_wait(session, Some(origin), tree, now, &mut Budget::new(0));
+                return self.close_or_wait(session, Some(origin), tree, now, budget);
             }
-            _ if !self.has_room(self.bytes_needed(&record, &auth)) => {
+            _ if !self.has_room(self.bytes_needed(record, auth)) => {
                 return self.refuse(origin, op, ErrorCode::SYSTEM_ERROR);
             }
             _ => {}
         }
         let header = self.header(session, origin.xid, now);
+        if op == OpCode::MULTI {
+            let slices = MultiSlices::new();
+            self.preparing = Some(Box::new(Preparing { header, request, slices }));
+            let mut at_once = Budget::new(MULTI_UNITS_AT_ONCE);
+            self.go_on_preparing(tree, &mut at_once);
+            return budget.spend(MULTI_UNITS_AT_ONCE - at_once.left());
+        }
         let mut prepare =
-            Prepare::new(&self.config, tree, &mut self.outstanding, header, &auth, &self.verdicts);
-        let txn = match prepare.request(op, &record) {
+            Prepare::new(&self.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
+        let prepared = prepare.request(op, record);
+        budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
+        self.decide(header, origin, op, prepared);
+    }
+
+    /// Goes on with the multi at hand, if there is one.
+    fn go_on_preparing(&mut self, tree: &Tree, budget: &mut Budget) {
+        let Some(mut preparing) = self.preparing.take() else { return };
+        let Preparing { header, request, slices } = &mut *preparing;
+        let (auth, record) = (&request.auth, &request.record);
+        if !self.has_room(self.bytes_needed(record, auth)) {
+            self.outstanding.roll_back(tree);
+            self.outstanding.see_again(tree);
+            return self.refuse(request.origin, OpCode::MULTI, ErrorCode::SYSTEM_ERROR);
+        }
+        let mut prepare =
+            Prepare::new(&self.config, tree, &mut self.outstanding, *header, auth, &self.verdicts);
+        match prepare.multi(slices, record, budget) {
+            None => self.preparing = Some(preparing),
+            Some(prepared) => {
+                self.outstanding.see_again(tree);
+                self.decide(*header, request.origin, OpCode::MULTI, prepared);
+            }
+        }
+    }
+
+    /// What has been prepared is proposed or refused.
+    fn decide(&mut self, header: TxnHeader, origin: Origin, op: OpCode, prepared: Prepared) {
+        let txn = match prepared {
             Ok(txn) => txn,
             Err(Refusal::Failed(err)) => Txn::Error(err),
             Err(Refusal::Unlogged(err)) => return self.refuse(origin, op, err),
@@ -490,6 +555,10 @@ const WAITING_MAX: usize = 10_000;
 /// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
 /// sessions that end at once go as fast as the disk, and other requests between them.
 const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
+/// Units of a multi's preparation that are done when it comes; what is left of it is sliced.
+const MULTI_UNITS_AT_ONCE: u64 = 128;
+/// Bytes of a record that are digested and copied in about the time of one unit.
+const RECORD_BYTES_PER_UNIT: u64 = 1 << 10;
 /// With so much room a session can be closed: its list of ephemerals is cut to what there is.
 const CLOSE_BYTES_MIN: usize = 64 << 10;
 /// The bytes of an entry beside its record, counted generously.

@@ -183,9 +183,11 @@ impl Outstanding {
         self.blind
     }
 
-    /// The tree has removed all that had departed: the digest is known again.
+    /// The tree has removed all that had departed: the digest is known again. Not while a multi is
+    /// prepared, which may be undone: this is to be called after it.
     pub(super) fn see_again(&mut self, tree: &Tree) {
-        if !self.blind || tree.is_reaping() || !self.departing.is_empty() {
+        let in_multi = self.undo.is_some();
+        if !self.blind || in_multi || tree.is_reaping() || !self.departing.is_empty() {
             return;
         }
         self.blind = false;
@@ -263,15 +265,16 @@ impl Outstanding {
         self.undo = None;
     }
 
-    /// The multi failed: everything since [`Self::begin_multi`] is undone, last first.
-    pub(super) fn roll_back(&mut self) {
+    /// The multi failed: everything since [`Self::begin_multi`] is undone, last first. What `tree`
+    /// shows by now needs no record any more.
+    pub(super) fn roll_back(&mut self, tree: &Tree) {
         let Some(undo) = self.undo.take() else { return };
         if mutant!(MultiNotRolledBack) {
             return;
         }
         self.digest = undo.digest;
         for (path, record) in undo.records.into_iter().rev() {
-            let undone = match record {
+            let undone = match record.filter(|record| record.zxid > tree.last_zxid()) {
                 Some(record) => {
                     self.owners.enter(&record);
                     self.by_path.insert(path, record)

@@ -34,7 +34,7 @@ impl Quorum {
         QuorumStats {
             proposed: self.last_zxid,
             durable: self.pipeline.durable(),
-            outstanding: self.pipeline.len(),
+            outstanding: self.pipeline.len() + usize::from(self.is_preparing()),
             outstanding_nodes: self.outstanding.len(),
             sessions: self.sessions.len(),
             waiting_for_room: self.waiting.len(),

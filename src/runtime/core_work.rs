@@ -13,7 +13,8 @@ pub struct CoreWork {
     pub touch_reports: usize,
     /// Requests prepared.
     pub requests: usize,
-    /// Units of work that time had made due: sessions that expired, containers looked at.
+    /// Units of work on long multis, and of what time had made due: sessions that expired,
+    /// containers looked at.
     pub due_units: u64,
     /// Units of work of commits, all under one hold of the tree.
     pub commit_units: u64,
@@ -23,7 +24,7 @@ impl fmt::Display for CoreWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}{} requests prepared, {} units committed, {} units of expiry and sweep, \
+            "{}{} requests prepared, {} units committed, {} units of multis, expiry and sweep, \
              {} reports of touches, {} inspections",
             if self.ticked { "a tick, " } else { "" },
             self.requests,

@@ -2,8 +2,9 @@
 //! them.
 //!
 //! Each shard in turn may take its quantum of bytes, and so on round by round, until a budget is
-//! spent. The next step goes on with the shard after the last one served: one that sends the
-//! largest requests, or the most, gets no more than its share.
+//! spent. How long it takes is looked at after each [`UNITS_PER_LOOK`] of work. The next step goes
+//! on with the shard after the last one served: one that sends the largest requests, or the most,
+//! gets no more than its share.
 
 use crate::handoff::ToQuorum;
 
@@ -23,14 +24,15 @@ impl Intake {
         Self { next: 0, credits: vec![0; shards] }
     }
 
-    /// Gives messages to `take` until `bytes` are taken, every lane is empty or `is_over` says so;
-    /// it is asked after each shard's turn. Returns how many there were.
+    /// Gives messages to `take`, which returns the units of work that each was, until `bytes` are
+    /// taken, every lane is empty or `is_over` says so. That is asked after each shard's turn, and
+    /// within a turn whenever enough work has been done. Returns how many messages there were.
     pub fn run<'a>(
         &mut self,
         lane: impl Fn(usize) -> &'a Lane<ToQuorum>,
         mut bytes: u64,
         mut is_over: impl FnMut() -> bool,
-        mut take: impl FnMut(ToQuorum),
+        mut take: impl FnMut(ToQuorum) -> u64,
     ) -> usize {
         let (shards, mut taken, mut empty) = (self.credits.len(), 0, 0);
         while bytes > 0 && empty < shards {
@@ -38,7 +40,7 @@ impl Intake {
             self.next = (at + 1) % shards;
             let credit = &mut self.credits[at];
             *credit = (*credit + QUANTUM_BYTES).min(QUANTUM_BYTES);
-            let mut is_empty = false;
+            let (mut is_empty, mut units) = (false, 0);
             while *credit > 0 && bytes > 0 {
                 let Some(message) = lane(at).pop() else {
                     is_empty = true;
@@ -49,7 +51,10 @@ impl Intake {
                 *credit -= cost as i64;
                 bytes = bytes.saturating_sub(cost);
                 taken += 1;
-                take(message);
+                units += take(message);
+                if units >= UNITS_PER_LOOK {
+                    break;
+                }
             }
             empty = if is_empty { empty + 1 } else { 0 };
             if is_over() {
@@ -69,6 +74,8 @@ fn cost(message: &ToQuorum) -> u64 {
     record as u64 + REQUEST_BYTES_BESIDE
 }
 
+/// Units of work, of about a microsecond, between two looks at the clock.
+pub const UNITS_PER_LOOK: u64 = 64;
 /// The bytes that a shard may take before it is the next one's turn.
 const QUANTUM_BYTES: i64 = 32 << 10;
 /// The bytes that a request takes in the log beside its record, generously.
@@ -110,7 +117,10 @@ mod tests {
                 |at| &lanes[at],
                 bytes,
                 || false,
-                |message| taken[shard_of(&message)] += cost(&message),
+                |message| {
+                    taken[shard_of(&message)] += cost(&message);
+                    1
+                },
             );
         }
         taken
@@ -148,13 +158,30 @@ mod tests {
         assert!(intake.credits.iter().all(|credit| *credit <= QUANTUM_BYTES));
     }
 
+    /// Requests that are much work each, as the end of a session with many ephemerals is.
+    #[test]
+    fn the_clock_is_looked_at_after_heavy_requests() {
+        let lanes = lanes(&[100]);
+        let mut looks = 0;
+        let is_over = || {
+            looks += 1;
+            looks == 3
+        };
+        let taken = Intake::new(1).run(|at| &lanes[at], u64::MAX, is_over, |_| 2000);
+        assert_eq!(taken, 3);
+    }
+
     #[test]
     fn time_ends_a_step_after_one_shards_turn() {
         let lanes = lanes(&[100, 100]);
         let mut from = Vec::new();
         let mut intake = Intake::new(2);
         for _ in 0..2 {
-            intake.run(|at| &lanes[at], u64::MAX, || true, |message| from.push(shard_of(&message)));
+            let mut take = |message| {
+                from.push(shard_of(&message));
+                1
+            };
+            intake.run(|at| &lanes[at], u64::MAX, || true, &mut take);
         }
         from.dedup();
         assert_eq!(from, [0, 1]);

@@ -1,6 +1,7 @@
 //! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the
 //! mapped log, flushes one group at a time and applies what is durable to the tree.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
 use super::core_work::CoreWork;
-use super::intake::Intake;
+use super::intake::{Intake, UNITS_PER_LOOK};
 use super::lane::Lane;
 use super::log::{Log, LogError, LogEvent};
 use super::ring::{Event, Pages, Ring, RingError};
@@ -218,8 +219,7 @@ impl QuorumCore {
         self.ask_room();
         self.take_touches();
         if !self.stalled {
-            self.take_requests(now);
-            self.do_due_work(now);
+            self.prepare(now);
         }
         self.run_effects(ring)?;
         if self.quorum.has_committable() {
@@ -266,29 +266,47 @@ impl QuorumCore {
         self.shards.iter().any(|shard| !shard.touches.is_empty())
     }
 
-    /// Takes requests until the time of a step is over, and no more than what certainly fits the
-    /// log: what is left waits for its next segment.
-    fn take_requests(&mut self, now: Now) {
+    /// Prepares what there is until the time for it is over: a long multi goes on, other requests
+    /// follow it, and then what time has made due.
+    fn prepare(&mut self, now: Now) {
+        let began = Instant::now();
+        let is_over = || began.elapsed() >= PREPARE_MAX;
+        while self.quorum.is_preparing() && !is_over() {
+            self.do_due_work(PREPARE_UNITS, now);
+        }
+        if !self.quorum.is_preparing() {
+            self.take_requests(is_over, now);
+        }
+        if self.quorum.has_work() && !self.quorum.is_preparing() {
+            self.do_due_work(DUE_UNITS_PER_STEP, now);
+        }
+    }
+
+    /// Takes requests until `is_over`, and no more than what certainly fits the log: what is left
+    /// waits for its next segment.
+    fn take_requests(&mut self, is_over: impl Fn() -> bool, now: Now) {
         if self.shards.iter().all(|shard| shard.to_quorum.is_empty()) {
             return;
         }
-        let began = Instant::now();
         let tree = self.tree.read();
         let room = if self.log.is_full() { u64::MAX } else { self.room / 2 };
         let (shards, quorum) = (&self.shards, &mut self.quorum);
         let lane = |at: usize| &*shards[at].to_quorum;
-        let is_over = || began.elapsed() >= PREPARE_MAX;
-        self.work.requests +=
-            self.intake.run(lane, room, is_over, |message| quorum.on_message(message, &tree, now));
+        let is_preparing = Cell::new(false);
+        let is_over = || is_preparing.get() || is_over();
+        self.work.requests += self.intake.run(lane, room, is_over, |message| {
+            let units = quorum.on_message(message, &tree, now);
+            is_preparing.set(quorum.is_preparing());
+            // Nothing may be taken before it is prepared.
+            if is_preparing.get() { UNITS_PER_LOOK } else { units }
+        });
     }
 
-    /// Expiry and the sweep, a little at a time.
-    fn do_due_work(&mut self, now: Now) {
-        if self.quorum.has_work() {
-            let mut budget = Budget::new(DUE_UNITS_PER_STEP);
-            self.quorum.work(&self.tree.read(), now, &mut budget);
-            self.work.due_units += DUE_UNITS_PER_STEP - budget.left();
-        }
+    /// Preparation, expiry and the sweep, a little at a time.
+    fn do_due_work(&mut self, units: u64, now: Now) {
+        let mut budget = Budget::new(units);
+        self.quorum.work(&self.tree.read(), now, &mut budget);
+        self.work.due_units += units - budget.left();
     }
 
     /// Applies what is durable, a piece at a time, until the time for which readers may be kept out
@@ -405,6 +423,8 @@ fn push(
 /// With less room than for so many of the longest records, and a disk that is not full, requests
 /// wait.
 const ROOM_RECORDS_LOW: u64 = 2;
+/// Units of a long multi's preparation between two looks at the clock.
+const PREPARE_UNITS: u64 = 128;
 /// How long requests are prepared in one step.
 const PREPARE_MAX: Duration = Duration::from_millis(1);
 /// How long readers are kept out in one step.

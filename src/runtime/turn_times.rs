@@ -138,8 +138,8 @@ mod tests {
         assert_eq!(turn.to_string(), without_core);
         turn.core_work = Some(CoreWork { requests: 9, ticked: true, ..CoreWork::default() });
         let expected = "5000 us: clients 2000 us (7 completions, 300 units), quorum core 2000 us \
-                        (a tick, 9 requests prepared, 0 units committed, 0 units of expiry and \
-                        sweep, 0 reports of touches, 0 inspections), sends 1000 us";
+                        (a tick, 9 requests prepared, 0 units committed, 0 units of multis, expiry \
+                        and sweep, 0 reports of touches, 0 inspections), sends 1000 us";
         assert_eq!(turn.to_string(), expected);
     }
 

@@ -387,6 +387,9 @@ impl Node {
         self.first_shard = (self.first_shard + 1) % count;
         for index in (0..count).map(|nth| (self.first_shard + nth) % count) {
             for _ in 0..self.requests_per_turn {
+                if self.quorum.is_preparing() {
+                    break;
+                }
                 let Some(message) = self.shards[index].to_quorum.pop() else { break };
                 self.quorum.on_message(message, &self.tree, now);
                 taken += 1;

@@ -10,6 +10,7 @@ mod multi;
 mod session;
 mod set;
 
+pub(super) use multi::MultiSlices;
 pub(super) use session::Closing;
 
 use std::cell::RefCell;
@@ -78,8 +79,8 @@ impl<'a> Prepare<'a> {
         Self { config, tree, outstanding, header, auth, verdicts, bytes_left }
     }
 
-    /// A client's write; that its session lives has been checked. On an error the overlay is as it
-    /// was before.
+    /// A client's write, but for a multi; that its session lives has been checked. On an error the
+    /// overlay is as it was before.
     pub(super) fn request(&mut self, op: OpCode, record: &Bytes) -> Prepared {
         let reader = &mut Reader::new(record);
         match op {
@@ -89,7 +90,6 @@ impl<'a> Prepare<'a> {
             OpCode::DELETE => self.delete(&DeleteRequest::read(reader)?),
             OpCode::SET_DATA => self.set_data(&SetDataRequest::read(reader)?, record),
             OpCode::SET_ACL => self.set_acl(&SetAclRequest::read(reader)?),
-            OpCode::MULTI => self.multi(record),
             OpCode::RECONFIG => Err(self.reconfig(reader)?.into()),
             _ => Err(Refusal::Unlogged(ErrorCode::UNIMPLEMENTED)),
         }

@@ -1,4 +1,7 @@
 //! multi: all or nothing, under one zxid.
+//!
+//! A long one is prepared in slices. Between two of them readers are served and earlier proposals
+//! are committed, and nothing else is prepared: what the multi has seen stays as it is.
 
 use bytes::Bytes;
 
@@ -6,35 +9,118 @@ use super::{Prepare, Prepared, Refusal};
 use crate::codes::{ErrorCode, OpCode};
 use crate::jute::Reader;
 use crate::proto::{CreateRequest, MultiOp, read_multi};
+use crate::quorum::Budget;
 use crate::txn::Txn;
 
+/// How far a multi is prepared.
+#[derive(Debug)]
+pub(in super::super) struct MultiSlices {
+    stage: Stage,
+    /// The offset in the record at which to go on.
+    at: usize,
+    /// Operations decoded so far. Once all have been, it is their number.
+    ops: usize,
+    /// Whether they are those of a multiRead.
+    reads: bool,
+    /// Whether one of them names no path.
+    lacks_path: bool,
+    /// See [`Prepare`]; kept between two slices.
+    bytes_left: usize,
+    /// What has been prepared. Invariant: at most `ops`, and none while decoding.
+    txns: Vec<Txn>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// All of it must decode before any of it counts.
+    Decode,
+    Prepare,
+}
+
+impl MultiSlices {
+    /// Nothing is done yet.
+    pub(in super::super) fn new() -> Self {
+        Self {
+            stage: Stage::Decode,
+            at: 0,
+            ops: 0,
+            reads: false,
+            lacks_path: false,
+            bytes_left: 0,
+            txns: Vec::new(),
+        }
+    }
+}
+
 impl Prepare<'_> {
+    /// Goes on until it is prepared or the budget is spent: then it returns `None`, and nothing
+    /// else may be prepared before the next call.
+    ///
     /// Later operations see what earlier ones change. When one fails the multi is logged all the
     /// same: what stands before the failure as it was prepared, the failure with its code, the rest
     /// with RUNTIME_INCONSISTENCY.
-    pub(super) fn multi(&mut self, record: &Bytes) -> Prepared {
-        let ops = decode(record)?;
-        self.outstanding.begin_multi();
-        let mut txns = Vec::with_capacity(ops.len());
-        for (at, op) in ops.iter().enumerate() {
-            match self.one(op, record) {
-                Ok(txn) => txns.push(txn),
+    pub(in super::super) fn multi(
+        &mut self,
+        slices: &mut MultiSlices,
+        record: &Bytes,
+        budget: &mut Budget,
+    ) -> Option<Prepared> {
+        if slices.stage == Stage::Decode {
+            match decode(slices, record, budget) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(refusal) => return Some(Err(refusal)),
+            }
+            (slices.stage, slices.at, slices.bytes_left) = (Stage::Prepare, 0, self.bytes_left);
+            slices.txns.reserve_exact(slices.ops);
+            self.outstanding.begin_multi();
+        }
+        self.bytes_left = slices.bytes_left;
+        let prepared = self.slice(slices, record, budget);
+        slices.bytes_left = self.bytes_left;
+        match &prepared {
+            None => {}
+            Some(Ok(Txn::Multi(txns))) if !matches!(txns.last(), Some(Txn::Error(_))) => {
+                self.outstanding.keep_multi();
+            }
+            Some(_) => self.outstanding.roll_back(self.tree),
+        }
+        prepared
+    }
+
+    /// Prepares some of the operations. The overlay keeps what they change, whatever comes of it.
+    fn slice(
+        &mut self,
+        slices: &mut MultiSlices,
+        record: &Bytes,
+        budget: &mut Budget,
+    ) -> Option<Prepared> {
+        let mut reader = Reader::new(record.get(slices.at..).unwrap_or_default());
+        while slices.txns.len() < slices.ops {
+            if budget.is_spent() {
+                slices.at = record.len() - reader.rest().len();
+                return None;
+            }
+            // It has decoded before.
+            let undecodable = Refusal::Failed(ErrorCode::MARSHALLING_ERROR);
+            let op = match next(&mut reader) {
+                Ok(Some(op)) => op,
+                Ok(None) => return Some(Err(undecodable)),
+                Err(refusal) => return Some(Err(refusal)),
+            };
+            budget.spend(1 + op_bytes(&op) as u64 / UNIT_BYTES);
+            match self.one(&op, record) {
+                Ok(txn) => slices.txns.push(txn),
                 Err(Refusal::Failed(err)) if err != ErrorCode::MARSHALLING_ERROR => {
-                    self.outstanding.roll_back();
+                    let mut txns = std::mem::take(&mut slices.txns);
                     txns.push(Txn::Error(err));
-                    txns.extend(
-                        ops[at + 1..].iter().map(|_| Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY)),
-                    );
-                    return Ok(Txn::Multi(txns));
+                    txns.resize_with(slices.ops, || Txn::Error(ErrorCode::RUNTIME_INCONSISTENCY));
+                    return Some(Ok(Txn::Multi(txns)));
                 }
-                Err(whole) => {
-                    self.outstanding.roll_back();
-                    return Err(whole);
-                }
+                Err(whole) => return Some(Err(whole)),
             }
         }
-        self.outstanding.keep_multi();
-        Ok(Txn::Multi(txns))
+        Some(Ok(Txn::Multi(std::mem::take(&mut slices.txns))))
     }
 
     fn one(&mut self, op: &MultiOp<'_>, record: &Bytes) -> Prepared {
@@ -50,30 +136,60 @@ impl Prepare<'_> {
     }
 }
 
-/// The whole list. Whatever is wrong with it fails the request as a whole and uses up a zxid; a
-/// null ACL list, which Apache's reader stumbles over, does not.
-fn decode(record: &Bytes) -> Result<Vec<MultiOp<'_>>, Refusal> {
+/// Reads on through the list, and keeps nothing of it; true at its end. Whatever is wrong with it
+/// fails the request as a whole and uses up a zxid; a null ACL list, which Apache's reader stumbles
+/// over, does not.
+fn decode(slices: &mut MultiSlices, record: &Bytes, budget: &mut Budget) -> Result<bool, Refusal> {
     let undecodable = Refusal::Failed(ErrorCode::MARSHALLING_ERROR);
-    let reader = &mut Reader::new(record);
-    let mut ops = Vec::new();
-    while let Some(op) = read_multi(reader).map_err(|_| undecodable)? {
-        let op = match op {
-            MultiOp::Create(op, request) => create_op(op, request)?,
-            op => op,
-        };
-        if ops.first().is_some_and(|first: &MultiOp<'_>| first.is_read() != op.is_read()) {
-            return Err(undecodable);
+    let mut reader = Reader::new(record.get(slices.at..).unwrap_or_default());
+    while !budget.is_spent() {
+        for _ in 0..DECODED_PER_UNIT {
+            let Some(op) = next(&mut reader)? else {
+                return if slices.lacks_path { Err(undecodable) } else { Ok(true) };
+            };
+            if slices.ops == 0 {
+                slices.reads = op.is_read();
+            } else if slices.reads != op.is_read() {
+                return Err(undecodable);
+            }
+            slices.lacks_path |= !has_path(&op);
+            slices.ops += 1;
         }
-        ops.push(op);
+        budget.spend(1);
     }
-    let has_path = |op: &MultiOp<'_>| match op {
+    slices.at = record.len() - reader.rest().len();
+    Ok(false)
+}
+
+/// The next operation, `None` at the end of the list.
+fn next<'a>(reader: &mut Reader<'a>) -> Result<Option<MultiOp<'a>>, Refusal> {
+    let undecodable = Refusal::Failed(ErrorCode::MARSHALLING_ERROR);
+    Ok(match read_multi(reader).map_err(|_| undecodable)? {
+        Some(MultiOp::Create(op, request)) => Some(create_op(op, request)?),
+        other => other,
+    })
+}
+
+fn has_path(op: &MultiOp<'_>) -> bool {
+    match op {
         MultiOp::Create(_, request) => request.path.is_some(),
         MultiOp::Delete(request) => request.path.is_some(),
         MultiOp::SetData(request) => request.path.is_some(),
         MultiOp::Check(request) => request.path.is_some(),
         MultiOp::GetData(_) | MultiOp::GetChildren(_) => false,
-    };
-    if ops.iter().all(has_path) { Ok(ops) } else { Err(undecodable) }
+    }
+}
+
+/// Bytes that it takes time to digest, and list entries that it takes time to judge, as bytes.
+fn op_bytes(op: &MultiOp<'_>) -> usize {
+    match op {
+        MultiOp::Create(_, request) => {
+            let entries = request.acl.as_ref().map_or(0, Vec::len);
+            request.data.map_or(0, <[u8]>::len) + entries * ENTRY_BYTES
+        }
+        MultiOp::SetData(request) => request.data.map_or(0, <[u8]>::len),
+        _ => 0,
+    }
 }
 
 /// Which create it is: inside a multi the flags can make another op of it (`Op.create`).
@@ -92,3 +208,10 @@ fn create_op(op: OpCode, request: CreateRequest<'_>) -> Result<MultiOp<'_>, Refu
     };
     Ok(MultiOp::Create(op, request))
 }
+
+/// Operations that are decoded in the time of one unit of work.
+const DECODED_PER_UNIT: usize = 8;
+/// Bytes that are digested and copied in the time of one unit.
+const UNIT_BYTES: u64 = 1 << 10;
+/// An entry of an ACL is as much work as so many bytes.
+const ENTRY_BYTES: usize = 64;

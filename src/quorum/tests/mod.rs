@@ -136,6 +136,9 @@ impl World {
     /// Runs until nothing is left to do.
     fn settle(&mut self) {
         loop {
+            if self.quorum.is_preparing() {
+                self.work(u64::MAX);
+            }
             self.poll();
             self.flush();
             if !self.quorum.has_committable() {

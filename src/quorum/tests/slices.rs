@@ -202,3 +202,104 @@ fn requests_go_on_beside_a_departure() {
     assert_eq!(world.tree.get("/p").unwrap().data(), Some(&b"again"[..]));
     assert_eq!((world.tree.node_count(), world.tree.is_reaping()), (7, false));
 }
+
+/// So many setData of one multi, each of another node below /wide, which are there already.
+fn wide_multi(world: &mut World, nodes: usize) -> Vec<u8> {
+    assert_eq!(world.create("/wide"), 0);
+    for node in 0..nodes {
+        world.submit(OpCode::CREATE, create(Some(&format!("/wide/{node}")), b"", 0));
+    }
+    world.settle();
+    world.told.clear();
+    let set = |node| (5, set_data(Some(&format!("/wide/{node}")), Some(b"new"), 0));
+    multi(&(0..nodes).map(set).collect::<Vec<_>>())
+}
+
+/// A long multi is prepared a few operations at a time. Earlier proposals are committed meanwhile,
+/// nothing of it is seen, and it is logged and applied as one.
+#[test]
+fn a_long_multi_is_prepared_in_slices() {
+    let mut world = World::new();
+    let nodes = 5000;
+    let request = wide_multi(&mut world, nodes);
+    let before = world.submit(OpCode::SET_DATA, set_data(Some("/wide/4990"), Some(b"before"), 0));
+    world.poll();
+    let failing = world.submit(OpCode::MULTI, request.clone());
+    let mut calls = 0;
+    while world.quorum.is_preparing() {
+        world.work(100);
+        calls += 1;
+        if calls == 20 {
+            world.flush();
+            world.commit(100);
+            assert_eq!(world.replies().len(), 1, "what came before it is committed");
+            assert_eq!(world.tree.get("/wide/4990").unwrap().data(), Some(&b"before"[..]));
+        }
+    }
+    assert!(calls >= nodes / 100, "{calls} calls");
+    // An operation near the end fails by its version: what was prepared is undone.
+    world.settle();
+    let reply = world.replies().remove(0);
+    assert_eq!((reply.xid, reply.err, before), (failing, ErrorCode::OK, failing - 1));
+    assert_eq!(world.tree.get("/wide/7").unwrap().data(), Some(&b""[..]));
+    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/wide/4990"), Some(b""), 1)), (0, true));
+    assert_eq!(world.quorum.report().outstanding_nodes, 0);
+}
+
+/// What the multi has replaced in the overlay, and was committed meanwhile, does not come back
+/// when it fails in the end.
+#[test]
+fn a_long_multi_that_fails_late_leaves_nothing() {
+    let mut world = World::new();
+    let nodes = 3000;
+    let mut ops: Vec<_> = (0..nodes).map(|_| (5, set_data(Some("/n"), Some(b"x"), -1))).collect();
+    ops.push((2, delete(Some("/nobody"), -1)));
+    assert_eq!(world.create("/n"), 0);
+    world.submit(OpCode::SET_DATA, set_data(Some("/n"), Some(b"before"), 0));
+    world.poll();
+    world.submit(OpCode::MULTI, multi(&ops));
+    for _ in 0..10 {
+        world.work(100);
+    }
+    assert!(world.quorum.is_preparing());
+    world.flush();
+    world.commit(u64::MAX);
+    world.settle();
+    world.told.clear();
+    assert_eq!(world.quorum.report().outstanding_nodes, 0, "nothing is left in the overlay");
+    assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
+    assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/n"), Some(b"after"), 1)), (0, true));
+}
+
+/// The room that a long multi found at its beginning may be gone in the end: it is refused then.
+#[test]
+fn a_long_multi_finds_the_log_full_on_its_way() {
+    let mut world = World::new();
+    let request = wide_multi(&mut world, 3000);
+    let (zxid, xid) = (world.quorum.last_zxid, world.submit(OpCode::MULTI, request));
+    world.work(500);
+    assert!(world.quorum.is_preparing());
+    world.quorum.on_log_room(1000);
+    world.settle();
+    let reply = world.replies().remove(0);
+    assert_eq!((reply.xid, reply.err, reply.zxid), (xid, ErrorCode::SYSTEM_ERROR, zxid));
+    assert_eq!(world.quorum.report().outstanding_nodes, 0);
+    world.quorum.on_log_room(u64::MAX);
+    assert_eq!(world.create("/after"), 0);
+}
+
+/// Requests say how much work they were, so that the shell can end its step between two of them.
+#[test]
+fn a_close_says_how_much_work_it_was() {
+    let mut world = World::new();
+    for node in 0..500 {
+        world.submit(OpCode::CREATE, create(Some(&format!("/e{node}")), b"", 1));
+    }
+    // Something of its own is outstanding, so that it does not depart.
+    let origin = world.origin();
+    let (session, op) = (world.session, OpCode::CLOSE_SESSION);
+    let (record, auth) = (Bytes::new(), world.auth.clone());
+    let close = ToQuorum::Request(Request { origin, session, op, record, auth });
+    let units = world.quorum.on_message(close, &world.tree, world.now);
+    assert!((500..600).contains(&units), "{units} units");
+}
