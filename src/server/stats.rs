@@ -2,6 +2,7 @@
 //! it asks every core for its part and blocks none.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, unbounded};
@@ -204,17 +205,20 @@ impl StatsCollector {
         SessionReport { buckets: buckets.collect() }
     }
 
-    /// The tree is held for a thousand paths at a time: the writer waits for no more than that.
+    /// The tree is held for some hundred paths at a time: the writer waits for no more than that.
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
         let mut all: Vec<(SessionId, u32, String)> = Vec::new();
         loop {
             let last = all.last().map(|(session, node, _)| (*session, *node));
-            let before = all.len();
-            // The writer waits for one piece at most.
-            all.extend(self.tree.read().ephemerals_after(last, NODES_PER_HOLD));
-            if all.len() == before {
+            let began = Instant::now();
+            let piece: Vec<_> = self.tree.read().ephemerals_after(last, NODES_PER_HOLD).collect();
+            if piece.is_empty() {
                 break;
             }
+            all.extend(piece);
+            // The writer waits for one piece at most: without a rest this thread would have the
+            // tree again before the writer has woken.
+            thread::sleep(began.elapsed());
         }
         let by_session =
             all.chunk_by(|(session, ..), (next, ..)| session == next).map(|ephemerals| {
@@ -315,6 +319,6 @@ const PATHS_PER_ANSWER: u32 = 1000;
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.
 const SESSIONS_PER_ANSWER: usize = 2000;
 /// Nodes that are read under one hold of the tree.
-const NODES_PER_HOLD: usize = 1000;
+const NODES_PER_HOLD: usize = 256;
 /// How long a core may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
