@@ -36,6 +36,18 @@ pub const AUTH_BYTES_MAX: usize = 64 << 10;
 /// clients.
 pub const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 
+/// Bytes of requests in process above which a connection's next write waits; one request may exceed
+/// it. A multi counts [`MULTI_WEIGHT`] times. So whoever writes beside waits for no more of another
+/// client's work than this.
+pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 1 << 20;
+/// The same for all connections of a shard together.
+pub const SHARD_OUTSTANDING_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a request counts beside its record.
+pub const REQUEST_BYTES_BESIDE: usize = 256;
+/// A byte of a multi is as much work as so many of another request: it may be thousands of
+/// operations.
+pub const MULTI_WEIGHT: usize = 8;
+
 /// How long a connection may live without a session (B2); bytes do not extend it.
 pub const SESSIONLESS_MS_MAX: i64 = 20_000;
 
@@ -66,6 +78,14 @@ pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 const _: () = assert!(
     FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX,
     "a full-size reply must fit the out budget"
+);
+const _: () = assert!(
+    OUTSTANDING_REQUESTS_MAX * 4 * REQUEST_BYTES_BESIDE <= CONNECTION_OUTSTANDING_BYTES_MAX,
+    "one connection alone may use up the outstanding limit with small requests"
+);
+const _: () = assert!(
+    CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES_MAX,
+    "one connection does not use up what its shard has"
 );
 const _: () = assert!(
     RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8,

@@ -66,7 +66,7 @@ impl ConnContext<'_> {
         };
         self.conn.phase = Phase::Connecting;
         self.may_hand_over -= 1;
-        let pending = Pending { since_ms: self.now.mono_ms, large_bytes: 0 };
+        let pending = Pending::new(OpCode::CREATE_SESSION, 0, 0, self.now);
         self.shard.count_pending(self.conn, pending);
         self.shard.effects.push_back(Effect::ToQuorum(ask));
         Served::Done

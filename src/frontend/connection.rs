@@ -9,6 +9,7 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::ConnId;
 use crate::jute::Writer;
 use crate::jute::data::Id;
+use crate::limits;
 use crate::proto::begin_reply;
 use crate::zxid::{Now, SessionId};
 
@@ -43,6 +44,8 @@ pub(super) enum Wait {
     Reader,
     /// For the quorum core, which has enough to do (`globalOutstandingLimit`).
     Core,
+    /// For the quorum core to have less of this very connection.
+    Share,
     /// For its next turn: it has had its quantum of work, and others wait.
     Turn,
 }
@@ -95,6 +98,19 @@ pub(super) struct Pending {
     pub(super) since_ms: i64,
     /// Its size if it counts as large, else 0.
     pub(super) large_bytes: u32,
+    /// The bytes that it counts while it is in process: see
+    /// [`crate::limits::CONNECTION_OUTSTANDING_BYTES_MAX`].
+    pub(super) bytes: u32,
+}
+
+impl Pending {
+    /// A request with a record of so many bytes.
+    pub(super) fn new(op: OpCode, record_bytes: usize, large_bytes: u32, now: Now) -> Self {
+        let weight = if op == OpCode::MULTI { limits::MULTI_WEIGHT } else { 1 };
+        let bytes = record_bytes.saturating_mul(weight) + limits::REQUEST_BYTES_BESIDE;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { since_ms: now.mono_ms, large_bytes, bytes }
+    }
 }
 
 /// What one connection has done so far (`cons`).
@@ -146,8 +162,11 @@ pub(super) struct Connection {
     pub(super) owed: u32,
     /// What the quorum core has of this connection, oldest first.
     ///
-    /// Invariant: all of them are counted in the shard's `outstanding` and `large_bytes`.
+    /// Invariant: all of them are counted in the shard's `outstanding`, `outstanding_bytes` and
+    /// `large_bytes`.
     pub(super) pending: VecDeque<Pending>,
+    /// The bytes that they count. Invariant: the sum over `pending`.
+    pub(super) pending_bytes: usize,
     /// Ids proven, its `ip` among them.
     pub(super) auth: Arc<[Id]>,
     /// Monotonic milliseconds of the last complete request.
@@ -181,6 +200,7 @@ impl Connection {
             unsent: Unsent::default(),
             owed: 0,
             pending: VecDeque::new(),
+            pending_bytes: 0,
             auth,
             touched_ms: now.mono_ms,
             slow_since_ms: now.mono_ms,
@@ -194,6 +214,12 @@ impl Connection {
         debug_assert!(self.hold <= hold, "holds are numbered in order");
         self.hold = hold;
         self.spent = 0;
+    }
+
+    /// Whether the quorum core has as much of it as it may have.
+    #[inline]
+    pub(super) fn has_its_share(&self) -> bool {
+        self.pending_bytes >= limits::CONNECTION_OUTSTANDING_BYTES_MAX
     }
 
     /// Whether nothing that it sends matters any more.

@@ -127,7 +127,7 @@ impl ConnContext<'_> {
             Some(Wait::Core) => self.shard.wait_for_core(self.conn),
             Some(Wait::Reader) => self.shard.watch_slow_reader(self.conn, self.now),
             Some(Wait::Turn) => self.shard.make_ready(self.conn),
-            Some(Wait::Order) | None => {}
+            Some(Wait::Order | Wait::Share) | None => {}
         }
         let held = self.conn.input.len();
         if waiting && held > INPUT_BYTES_HELD_MAX && !self.conn.paused {

@@ -11,7 +11,7 @@ use crate::zxid::Now;
 
 use super::Frontend;
 use super::close_reason::CloseReason;
-use super::connection::Phase;
+use super::connection::{Phase, Wait};
 use super::fanout::{FANOUTS_MAX, Fanout, TOLD_AT_ONCE_MAX};
 use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work, bytes_work};
 
@@ -114,7 +114,9 @@ impl Frontend {
             shard.close(connection, CloseReason::SessionEnded);
         } else if is_drained {
             shard.close(connection, CloseReason::Stopping);
-        } else if connection.pending.is_empty() && connection.wait.is_some() {
+        } else if connection.pending.is_empty() && connection.wait.is_some()
+            || connection.wait == Some(Wait::Share) && !connection.has_its_share()
+        {
             shard.make_ready(connection);
         }
         REQUEST + owed + bytes_work(written) + if was_announced { 0 } else { ANNOUNCEMENT }

@@ -63,6 +63,8 @@ impl ConnContext<'_> {
             Some(Wait::Reader)
         } else if for_quorum && (self.may_hand_over == 0 || self.shard.core_is_full()) {
             Some(Wait::Core)
+        } else if for_quorum && self.conn.has_its_share() {
+            Some(Wait::Share)
         } else {
             None
         }
@@ -97,7 +99,7 @@ impl ConnContext<'_> {
         let is_large =
             self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
         let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
-        let pending = Pending { since_ms: self.now.mono_ms, large_bytes };
+        let pending = Pending::new(header.op, reader.rest().len(), large_bytes, self.now);
         self.shard.count_pending(self.conn, pending);
         let request = Request {
             origin: Origin { shard: self.shard.id, conn: self.conn.id, xid: header.xid },

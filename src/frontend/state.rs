@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use crate::acl;
 use crate::handoff::{BatchItem, ConnId, ShardId};
 use crate::jute::data::Id;
+use crate::limits;
 use crate::watch::WatchTable;
 use crate::zxid::{Now, SessionId};
 
@@ -52,11 +53,12 @@ pub(super) struct ShardState {
     /// The same of connections that are gone.
     pub(super) touched_closed: Vec<(SessionId, i64)>,
     pub(super) touches_reported_ms: i64,
-    /// Requests and sessions that the quorum core has been asked for and has not answered, and the
-    /// bytes of the large ones among them.
+    /// Requests and sessions that the quorum core has been asked for and has not answered, the
+    /// bytes that they count, and those of the large ones among them.
     ///
     /// Invariant: they are the `pending` of all connections, and `forgotten`.
     pub(super) outstanding: usize,
+    pub(super) outstanding_bytes: usize,
     pub(super) large_bytes: usize,
     /// What the quorum core has of connections that are gone, oldest first. None is empty.
     pub(super) forgotten: HashMap<ConnId, VecDeque<Pending>, FixedState>,
@@ -104,6 +106,7 @@ impl ShardState {
             touched_closed: Vec::new(),
             touches_reported_ms: 0,
             outstanding: 0,
+            outstanding_bytes: 0,
             large_bytes: 0,
             forgotten: HashMap::with_hasher(FixedState::with_seed(seed)),
             stats: Stats::default(),
@@ -202,6 +205,7 @@ impl ShardState {
         conn.owed = 0;
         self.watches.remove_connection(conn.id.slot);
         let pending = std::mem::take(&mut conn.pending);
+        conn.pending_bytes = 0;
         if !pending.is_empty() {
             self.forgotten.insert(conn.id, pending);
         }
@@ -216,6 +220,8 @@ impl ShardState {
     /// Counts a request that goes to the quorum core.
     pub(super) fn count_pending(&mut self, conn: &mut Connection, pending: Pending) {
         self.outstanding += 1;
+        self.outstanding_bytes += pending.bytes as usize;
+        conn.pending_bytes += pending.bytes as usize;
         self.large_bytes += pending.large_bytes as usize;
         conn.pending.push_back(pending);
     }
@@ -223,6 +229,8 @@ impl ShardState {
     /// The quorum core has answered the oldest request of an open connection.
     pub(super) fn take_pending(&mut self, conn: &mut Connection) -> Option<Pending> {
         let pending = conn.pending.pop_front()?;
+        let left = conn.pending_bytes.checked_sub(pending.bytes as usize);
+        conn.pending_bytes = left.expect("every request answered was counted");
         self.uncount(pending);
         Some(pending)
     }
@@ -245,6 +253,8 @@ impl ShardState {
     fn uncount(&mut self, pending: Pending) {
         let outstanding = self.outstanding.checked_sub(1);
         self.outstanding = outstanding.expect("every request answered was counted");
+        let bytes = self.outstanding_bytes.checked_sub(pending.bytes as usize);
+        self.outstanding_bytes = bytes.expect("every request answered was counted");
         let large_bytes = self.large_bytes.checked_sub(pending.large_bytes as usize);
         self.large_bytes = large_bytes.expect("every large request answered was counted");
     }
@@ -272,8 +282,12 @@ impl ShardState {
         self.throttled.push(conn);
     }
 
-    /// Requests that the quorum core may still be given.
+    /// Requests that the quorum core may still be given. Whatever their number may be, their bytes
+    /// have a bound.
     pub(super) fn core_room(&self) -> usize {
+        if self.outstanding_bytes >= limits::SHARD_OUTSTANDING_BYTES_MAX {
+            return 0;
+        }
         match self.config.outstanding_max {
             0 => usize::MAX,
             max => (max / usize::from(self.config.shards.max(1)))

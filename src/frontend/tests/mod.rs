@@ -167,6 +167,14 @@ impl World {
         let (count, large) = pending
             .fold((0, 0), |(count, large), one| (count + 1, large + one.large_bytes as usize));
         assert_eq!((shard.outstanding, shard.large_bytes), (count, large));
+        let bytes = |pending: &VecDeque<super::connection::Pending>| {
+            pending.iter().map(|one| one.bytes as usize).sum::<usize>()
+        };
+        let open: usize = self.front.connections.iter().map(|conn| bytes(&conn.pending)).sum();
+        let forgotten: usize = shard.forgotten.values().map(bytes).sum();
+        assert_eq!(shard.outstanding_bytes, open + forgotten);
+        let connections = self.front.connections.iter();
+        connections.for_each(|conn| assert_eq!(conn.pending_bytes, bytes(&conn.pending)));
         assert!(shard.forgotten.values().all(|pending| !pending.is_empty()));
     }
 
@@ -194,6 +202,19 @@ impl World {
         let bytes = std::mem::take(self.front.output(conn));
         self.front.on_sent(conn, bytes.len());
         self.sent.entry(conn.slot).or_default().extend(bytes);
+    }
+
+    /// Refuses the oldest queued request.
+    fn answer_oldest(&mut self) {
+        let Some(ToQuorum::Request(asked)) = self.queue.pop_front() else { panic!("a request") };
+        let Request { origin, op, .. } = asked;
+        let (zxid, err) = (self.tree.last_zxid(), ErrorCode::NO_NODE);
+        let (conn, xid, body, close) = (origin.conn, origin.xid, ReplyBody::Empty, false);
+        let reply = Reply { conn, xid, op, zxid, err, body, close };
+        let items = vec![BatchItem::Reply(reply)];
+        self.deliver(vec![ToShard::Commit(CommitBatch { zxid, items })]);
+        self.serve_all();
+        self.pump();
     }
 
     /// Commits up to `max` queued messages as one batch.

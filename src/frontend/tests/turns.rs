@@ -95,6 +95,56 @@ fn who_waits_for_the_quorum_core_gets_its_part_of_the_room() {
     assert!(world.got(late).iter().any(|got| got.xid == 8));
 }
 
+/// However small its requests are in number, a client has so many bytes with the quorum core and no
+/// more; a multi counts for the operations that may be in it.
+#[test]
+fn one_client_has_no_more_than_its_share_of_bytes_with_the_quorum_core() {
+    let share = crate::limits::CONNECTION_OUTSTANDING_BYTES_MAX;
+    let large = |xid| request(xid, OpCode::SET_DATA, &set_data("/n", &vec![7; share / 4]));
+    let multi = |xid| request(xid, OpCode::MULTI, &vec![7; share / 8]);
+    for (each, may_have) in [(&large as &dyn Fn(i32) -> Vec<u8>, 4), (&multi, 1)] {
+        let mut world = World::new();
+        let [greedy, good] = [(); 2].map(|()| world.connect());
+        world.create(greedy, "/n");
+        world.commits_at_once = false;
+        (0..10).for_each(|xid| world.send(greedy, &each(xid)));
+        assert_eq!(world.queue.len(), may_have);
+        assert!(!world.front.has_work(), "it waits for an answer");
+        world.send(good, &request(99, OpCode::SET_DATA, &set_data("/n", b"good")));
+        assert!(is_of(world.queue.back().unwrap(), good), "it need not wait");
+        // One answer, and the next one goes.
+        world.answer_oldest();
+        assert_eq!(world.queue.len(), may_have + 1);
+        while !world.queue.is_empty() {
+            world.answer_oldest();
+        }
+        let xids: Vec<i32> = world.got(greedy).iter().map(|got| got.xid).collect();
+        assert_eq!(xids, (0..10).collect::<Vec<_>>());
+    }
+}
+
+/// `globalOutstandingLimit=0` counts no requests; their bytes have a bound all the same.
+#[test]
+fn without_a_limit_of_requests_there_is_one_of_bytes() {
+    let config = FrontendConfig { outstanding_max: 0, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let greedy: Vec<ConnId> = (0..100).map(|_| world.connect()).collect();
+    world.create(greedy[0], "/n");
+    world.commits_at_once = false;
+    let record = set_data("/n", &[7; 200_000]);
+    for xid in 0..10 {
+        greedy.iter().for_each(|conn| world.send(*conn, &request(xid, OpCode::SET_DATA, &record)));
+    }
+    let taken = world.queue.len() * record.len();
+    let bound = crate::limits::SHARD_OUTSTANDING_BYTES_MAX;
+    assert!((bound - record.len()..bound + record.len()).contains(&taken), "{taken} bytes");
+    assert!(!world.front.has_work());
+    while !world.queue.is_empty() {
+        world.answer_oldest();
+    }
+    assert!(greedy.iter().all(|conn| world.got(*conn).len() == 10));
+}
+
 fn is_of(message: &ToQuorum, conn: ConnId) -> bool {
     matches!(message, ToQuorum::Request(request) if request.origin.conn == conn)
 }
