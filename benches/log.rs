@@ -17,7 +17,7 @@ fn payload(zxid: i64) -> Vec<u8> {
 }
 
 fn open(dir: &tempfile::TempDir) -> Log {
-    Log::open(LogConfig::new(dir.path().to_owned()), Zxid::ZERO, Arc::new(|| ()))
+    Log::open(dir.path().to_owned(), LogConfig::default(), Zxid::ZERO, Arc::new(|| ()))
         .expect("a temporary directory can be used")
 }
 

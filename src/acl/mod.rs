@@ -7,11 +7,13 @@ mod algorithm;
 mod ids;
 mod ip;
 mod proven;
+mod secret;
 mod verdicts;
 
 pub use algorithm::DigestAlgorithm;
 pub use ids::{add_id, digest_id, masked};
 pub use ip::ip_id;
+pub use secret::Secret;
 pub use verdicts::Verdicts;
 
 use proven::Proven;
@@ -33,9 +35,8 @@ pub struct AclConfig {
     pub digest: bool,
     /// `DigestAuthenticationProvider.digestAlg`.
     pub digest_algorithm: DigestAlgorithm,
-    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`. Never log
-    /// it.
-    pub super_digest: Option<Box<str>>,
+    /// `DigestAuthenticationProvider.superDigest`, `user:base64(hash(user:password))`.
+    pub super_digest: Option<Secret>,
 }
 
 impl Default for AclConfig {
@@ -82,7 +83,7 @@ impl AclConfig {
             Err(_) => Cow::Owned(decode_utf8_like_java(data)),
         };
         let id = self.digest_algorithm.id(text.as_bytes());
-        let is_super = self.super_digest.as_deref() == Some(&*id.id);
+        let is_super = self.super_digest.as_ref().map(Secret::expose) == Some(&*id.id);
         is_super.then(|| Id::new("super", "")).into_iter().chain([id]).collect()
     }
 

@@ -126,7 +126,8 @@ fn get_acl_masks_without_admin() {
 #[test]
 fn adding_ids() {
     let root = digest_id(b"root:secret").id;
-    let config = AclConfig { super_digest: Some(root.clone()), ..AclConfig::default() };
+    let config =
+        AclConfig { super_digest: Some(Secret::new(root.clone())), ..AclConfig::default() };
     let proven = config.authenticate(Some("digest"), Some(b"root:secret")).unwrap();
     assert_eq!(proven, [Id::new("super", ""), Id::new("digest", &root)]);
     assert_eq!(config.authenticate(Some("digest"), Some(b"")).unwrap().len(), 1);

@@ -74,20 +74,21 @@ pub use latency::{Latency, LatencySpread};
 pub use report::{ConnectionReport, ReplySizes, ShardReport, Traffic, WatchReport};
 use state::ShardState;
 
-/// What one shard must know of the configuration.
-#[derive(Clone, Debug)]
+/// The part of the configuration that one shard needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendConfig {
     /// How many shards there are; sessions are theirs by id.
     pub shards: u16,
     /// `tickTime` in milliseconds: touches are reported four times in one.
     pub tick_ms: i64,
-    /// `minSessionTimeout` in milliseconds.
+    /// `minSessionTimeout` in milliseconds. Default twice the tick.
     pub session_timeout_ms_min: i32,
-    /// `maxSessionTimeout` in milliseconds.
+    /// `maxSessionTimeout` in milliseconds, not below the minimum. Default twenty ticks.
     pub session_timeout_ms_max: i32,
-    /// `jute.maxbuffer`.
+    /// `jute.maxbuffer`: the longest frame that a client may send, in bytes.
     pub frame_bytes_max: usize,
-    /// `globalOutstandingLimit`, for all shards together; 0 is no limit.
+    /// `globalOutstandingLimit`: requests in process above which connections are not read, for all
+    /// shards together; 0 is no limit.
     pub outstanding_max: usize,
     /// `zookeeper.largeRequestThreshold`: larger requests count as large; `None` is none.
     pub large_request_bytes: Option<usize>,
@@ -96,7 +97,8 @@ pub struct FrontendConfig {
     pub large_request_bytes_max: usize,
     /// Queued reply bytes above which a connection's requests wait (B21).
     pub out_bytes_max: usize,
-    /// How long a connection may live without a session, in milliseconds (B2).
+    /// Twice `nio.sessionlessCnxnTimeout`: how long a connection may live without a session, in
+    /// milliseconds (B2).
     pub sessionless_ms_max: i64,
     /// Ids that one connection may prove (B18).
     pub auth_ids_max: usize,
@@ -106,7 +108,9 @@ pub struct FrontendConfig {
     pub watches_per_connection_max: usize,
     /// Watches of one shard (B19); 0 is no limit.
     pub watches_max: usize,
-    /// `enforce.auth.enabled` with its `enforce.auth.schemes`: one of these must have been proven.
+    /// `enforce.auth.enabled` with its `enforce.auth.schemes`, or `sessionRequireClientSASLAuth`: a
+    /// session must have proven one of these before anything else is answered; `None` asks for
+    /// nothing. Without SASL, `sasl` in it shuts every client out.
     pub enforce_auth: Option<Vec<Box<str>>>,
     pub acl: AclConfig,
 }

@@ -62,24 +62,25 @@ pub use report::QuorumStats;
 pub struct QuorumConfig {
     /// `tickTime`: sessions expire at multiples of it.
     pub tick_ms: i64,
-    /// `snapCount`: a snapshot is due after half of it and a random half.
+    /// `snapCount`, at least 2: a snapshot is due after half of it and a random half.
     pub snap_count: u64,
     /// `snapSizeLimitInKb` in bytes, likewise; 0 is no limit.
     pub snap_size_bytes: u64,
     /// `txnLogSizeLimitInKb` in bytes: a log file longer than this is followed by a new one; 0 is
     /// no limit.
     pub log_file_bytes_max: u64,
-    /// The longest transaction that may be logged.
+    /// `jute.maxbuffer` and `jute.maxbuffer.extrasize` together: the longest transaction that may be
+    /// logged, in bytes.
     pub record_bytes_max: usize,
     /// `zookeeper.extendedTypesEnabled`: TTL nodes.
     pub extended_types: bool,
     /// `zookeeper.enforceQuota`.
     pub enforce_quota: bool,
-    /// `zookeeper.digest.enabled`.
+    /// `zookeeper.digest.enabled`: a digest of the tree goes with each transaction.
     pub digest: bool,
-    /// `zookeeper.closeSessionTxn.enabled`.
+    /// `zookeeper.closeSessionTxn.enabled`: the end of a session names the nodes that go with it.
     pub close_session_txn: bool,
-    /// `reconfigEnabled`.
+    /// `reconfigEnabled`: decides between the answers to reconfig, which is refused in any case.
     pub reconfig: bool,
     /// `znode.container.checkIntervalMs`.
     pub container_check_interval_ms: i64,

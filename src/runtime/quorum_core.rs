@@ -450,11 +450,11 @@ mod tests {
 
     /// A core with one shard, over a log in `dir`.
     fn core(dir: &tempfile::TempDir, now: Now) -> (QuorumCore, ShardLink) {
-        core_over(LogConfig::new(dir.path().to_owned()), now)
+        core_over(dir, LogConfig::default(), now)
     }
 
-    fn core_over(config: LogConfig, now: Now) -> (QuorumCore, ShardLink) {
-        let log = Log::open(config, Zxid::ZERO, Arc::new(|| {})).unwrap();
+    fn core_over(dir: &tempfile::TempDir, config: LogConfig, now: Now) -> (QuorumCore, ShardLink) {
+        let log = Log::open(dir.path().to_owned(), config, Zxid::ZERO, Arc::new(|| {})).unwrap();
         let tree = Tree::new();
         let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, now);
         let link = ShardLink {
@@ -507,8 +507,7 @@ mod tests {
 
     fn three_thousand_sessions(mode: LogMode) {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
-        let (mut core, link) =
-            core_over(LogConfig { mode, ..LogConfig::new(dir.path().to_owned()) }, now);
+        let (mut core, link) = core_over(&dir, LogConfig { mode, ..LogConfig::default() }, now);
         let asked = 3000;
         for nth in 0..asked {
             assert!(link.to_quorum.push(open(nth as i64)).is_ok());

@@ -1,4 +1,4 @@
-//! Snapshots behind the server's back: the tree as it was at one moment, while it goes on changing.
+//! Snapshots in the background: the tree as it was at one moment, while it goes on changing.
 //!
 //! The tree is held for reading a batch at a time, about [`HOLD_TARGET`] long, then the batch is
 //! sealed, packed and written with nothing held. Between batches the thread rests, so that it takes
@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,25 +27,22 @@ use crate::zxid::Zxid;
 use super::SharedTree;
 
 /// What snapshots are like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotterConfig {
-    /// The `version-2` directory of dataDir.
-    pub dir: PathBuf,
-    /// `snapshot.compression.method`.
+    /// `snapshot.compression.method`. Default none.
     pub codec: Codec,
-    /// `digest.enabled`: write the trailer with the tree's digest.
+    /// `digest.enabled`: write the trailer with the tree's digest. Default true.
     pub digest: bool,
-    /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid.
+    /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid, 3.9's. Default
+    /// true.
     pub last_zxid: bool,
     /// How fast snapshots are written at most, before compression.
     pub bytes_per_second: u64,
 }
 
-impl SnapshotterConfig {
-    /// Defaults for snapshots in `dir`.
-    pub fn new(dir: PathBuf) -> Self {
+impl Default for SnapshotterConfig {
+    fn default() -> Self {
         Self {
-            dir,
             codec: Codec::Plain,
             digest: true,
             last_zxid: true,
@@ -107,18 +104,19 @@ pub struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Starts it. `done` hears of each snapshot, on the snapshotter's thread; a purge may be done
-    /// there.
+    /// Starts it for snapshots in `dir`, the `version-2` directory of dataDir. `done` hears of each
+    /// snapshot, on the snapshotter's thread; a purge may be done there.
     pub fn start(
+        dir: PathBuf,
         config: SnapshotterConfig,
         tree: SharedTree,
         done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
     ) -> io::Result<Self> {
-        remove_leftover(&config);
+        remove_leftover(&dir);
         let (requests, queue) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
-            .spawn(move || run(&config, &tree, &queue, done))?;
+            .spawn(move || run(&dir, &config, &tree, &queue, done))?;
         Ok(Self { requests, thread })
     }
 
@@ -138,8 +136,8 @@ impl Snapshotter {
 }
 
 /// A crash in the middle of a snapshot leaves its file, which nobody reads and which takes up room.
-fn remove_leftover(config: &SnapshotterConfig) {
-    let path = config.dir.join(TEMPORARY);
+fn remove_leftover(dir: &Path) {
+    let path = dir.join(TEMPORARY);
     match std::fs::remove_file(&path) {
         Ok(()) => log::info!("{}: removed, a crash had interrupted it", path.display()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -150,36 +148,36 @@ fn remove_leftover(config: &SnapshotterConfig) {
 /// Takes a snapshot on this thread and waits until it is durable. `hurry` leaves out the rests: for
 /// the first snapshot of a new server, which must be there before anything is acknowledged.
 pub fn take_snapshot(
+    dir: &Path,
     config: &SnapshotterConfig,
     tree: &SharedTree,
     hurry: bool,
 ) -> Result<Taken, SnapshotFailure> {
-    let config = config.clone();
-    let failed = config.clone();
-    let tree = tree.clone();
+    let (dir, config, tree) = (dir.to_owned(), config.clone(), tree.clone());
     let builder =
         LocalExecutorBuilder::new(Placement::Unbound).name("snapshot").io_memory(IO_MEMORY_BYTES);
     let executor = builder.ring_depth(RING_DEPTH).make();
     let executor =
-        executor.map_err(|error| failed.failure("no executor for the snapshot", error.into()))?;
+        executor.map_err(|error| failure(&dir, "no executor for the snapshot", error.into()))?;
     executor.run(async move {
-        let result = Job::new(&config, &tree, hurry).run().await;
+        let result = Job::new(&dir, &config, &tree, hurry).run().await;
         if result.is_err() {
             // The reason is in the result; what cannot be removed is overwritten by the next one.
-            let _ = std::fs::remove_file(config.dir.join(TEMPORARY));
+            let _ = std::fs::remove_file(dir.join(TEMPORARY));
         }
         result
     })
 }
 
 fn run(
+    dir: &Path,
     config: &SnapshotterConfig,
     tree: &SharedTree,
     queue: &Receiver<()>,
     mut done: impl FnMut(Result<Taken, SnapshotFailure>),
 ) {
     while queue.recv().is_ok() {
-        done(take_snapshot(config, tree, false));
+        done(take_snapshot(dir, config, tree, false));
         // What was asked for meanwhile is younger than the tree that was just written only by a
         // little.
         while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
@@ -188,6 +186,7 @@ fn run(
 
 /// One snapshot being taken; gives the tree's walk up when it is dropped.
 struct Job<'a> {
+    dir: &'a Path,
     config: &'a SnapshotterConfig,
     tree: &'a SharedTree,
     hurry: bool,
@@ -197,8 +196,14 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(config: &'a SnapshotterConfig, tree: &'a SharedTree, hurry: bool) -> Self {
-        Self { config, tree, hurry, batch_nodes: BATCH_NODES_FIRST, longest_hold: Duration::ZERO }
+    fn new(
+        dir: &'a Path,
+        config: &'a SnapshotterConfig,
+        tree: &'a SharedTree,
+        hurry: bool,
+    ) -> Self {
+        let (batch_nodes, longest_hold) = (BATCH_NODES_FIRST, Duration::ZERO);
+        Self { dir, config, tree, hurry, batch_nodes, longest_hold }
     }
 
     async fn run(mut self) -> Result<Taken, SnapshotFailure> {
@@ -220,18 +225,18 @@ impl<'a> Job<'a> {
             slice = Instant::now();
         }
         let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
-        let path = self.config.dir.join(TEMPORARY);
-        let failed = |error| self.config.failure("the snapshot cannot be written", error);
+        let path = self.dir.join(TEMPORARY);
+        let failed = |error| failure(self.dir, "the snapshot cannot be written", error);
         let mut file = AlignedFile::create(&path).await.map_err(failed)?;
         self.write(&mut file, &head).await?;
         let bytes = file
             .finish()
             .await
-            .map_err(|error| self.config.failure("the snapshot cannot be flushed", error))?;
-        let named = std::fs::rename(&path, self.config.dir.join(&name));
-        let durable = named.and_then(|()| std::fs::File::open(&self.config.dir)?.sync_all());
+            .map_err(|error| failure(self.dir, "the snapshot cannot be flushed", error))?;
+        let named = std::fs::rename(&path, self.dir.join(&name));
+        let durable = named.and_then(|()| std::fs::File::open(&self.dir)?.sync_all());
         durable
-            .map_err(|error| self.config.failure("the snapshot cannot be given its name", error))?;
+            .map_err(|error| failure(self.dir, "the snapshot cannot be given its name", error))?;
         Ok(Taken {
             name,
             zxid: head.zxid,
@@ -246,8 +251,8 @@ impl<'a> Job<'a> {
         file: &mut AlignedFile,
         head: &SnapshotHead,
     ) -> Result<(), SnapshotFailure> {
-        let config = self.config;
-        let failed = |error| config.failure("the snapshot cannot be written", error);
+        let (dir, config) = (self.dir, self.config);
+        let failed = |error| failure(dir, "the snapshot cannot be written", error);
         let mut writer = Writer::new();
         let mut encoder = Encoder::new(config.codec);
         let (mut plain, mut packed) = (Vec::new(), Vec::new());
@@ -389,17 +394,15 @@ impl AlignedFile {
     }
 }
 
-impl SnapshotterConfig {
-    fn failure(&self, what: &'static str, error: io::Error) -> SnapshotFailure {
-        SnapshotFailure { what, path: self.dir.clone(), error }
-    }
+fn failure(dir: &Path, what: &'static str, error: io::Error) -> SnapshotFailure {
+    SnapshotFailure { what, path: dir.to_owned(), error }
 }
 
-/// How often, and how many times, a snapshot looks whether departed nodes are all removed. Beyond
-/// that it removes the rest itself, and everybody waits for it. Sessions and lists that are copied
-/// under one hold of the tree.
+/// Sessions and lists that are copied under one hold of the tree.
 const HEAD_SLICE: usize = 512;
+/// The pause between two looks whether departed nodes are all removed.
 const REAP_WAIT: Duration = Duration::from_millis(2);
+/// After so many looks a snapshot removes the rest itself, and everybody waits for it.
 const REAP_WAITS_MAX: usize = 5000;
 
 /// Apache looks at nothing but `snapshot.` and `log.`.
@@ -452,12 +455,13 @@ mod tests {
         let mut tree = Tree::new();
         (0..20_000).for_each(|n| create(&mut tree, &format!("/n{n}")));
         let shared = SharedTree::new(tree);
-        let config =
-            SnapshotterConfig { codec, ..SnapshotterConfig::new(data.snapshots().to_owned()) };
+        let config = SnapshotterConfig { codec, ..SnapshotterConfig::default() };
+        let snapshots = data.snapshots().to_owned();
         let (sender, results) = bounded(1);
-        let snapshotter =
-            Snapshotter::start(config, shared.clone(), move |taken| drop(sender.send(taken)))
-                .unwrap();
+        let snapshotter = Snapshotter::start(snapshots, config, shared.clone(), move |taken| {
+            drop(sender.send(taken))
+        })
+        .unwrap();
         let mut digests = std::collections::BTreeMap::new();
         snapshotter.requests().send(()).unwrap();
         let taken = loop {
@@ -499,7 +503,6 @@ mod tests {
 
     #[test]
     fn each_failure_says_what_mends_it() {
-        let config = SnapshotterConfig::new("/d".into());
         for (errno, part) in [
             (libc::ENOSPC, "Make room"),
             (libc::EDQUOT, "Make room"),
@@ -507,8 +510,9 @@ mod tests {
             (libc::ENFILE, "fs.file-max"),
             (libc::EROFS, "read-only"),
         ] {
-            let failure = config
-                .failure("the snapshot cannot be written", io::Error::from_raw_os_error(errno));
+            let dir = Path::new("/d");
+            let failure =
+                failure(dir, "the snapshot cannot be written", io::Error::from_raw_os_error(errno));
             assert!(failure.to_string().contains(part), "{failure}");
         }
     }
@@ -518,20 +522,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let left = dir.path().join(TEMPORARY);
         std::fs::write(&left, "half").unwrap();
-        let config = SnapshotterConfig::new(dir.path().to_owned());
-        Snapshotter::start(config, SharedTree::new(Tree::new()), drop).unwrap().stop();
+        let (at, config) = (dir.path().to_owned(), SnapshotterConfig::default());
+        Snapshotter::start(at, config, SharedTree::new(Tree::new()), drop).unwrap().stop();
         assert!(!left.exists());
     }
 
     #[test]
     fn a_directory_that_is_gone_is_a_failure_and_no_more() {
         let dir = tempfile::tempdir().unwrap();
-        let config = SnapshotterConfig::new(dir.path().join("gone"));
+        let config = SnapshotterConfig::default();
         let tree = SharedTree::new(Tree::new());
-        let failure = take_snapshot(&config, &tree, true).unwrap_err();
+        let failure = take_snapshot(&dir.path().join("gone"), &config, &tree, true).unwrap_err();
         assert!(failure.to_string().contains("gone"), "{failure}");
-        let config = SnapshotterConfig::new(dir.path().to_owned());
-        assert_eq!(take_snapshot(&config, &tree, true).unwrap().name, "snapshot.0");
+        assert_eq!(take_snapshot(dir.path(), &config, &tree, true).unwrap().name, "snapshot.0");
         let names: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(names, ["snapshot.0"]);

@@ -11,10 +11,9 @@ use log::{info, warn};
 
 use crate::runtime::SharedTree;
 use crate::runtime::datadir::DataDir;
-use crate::runtime::snapshotter::{SnapshotFailure, Snapshotter, SnapshotterConfig, Taken};
-use crate::snapshot::Codec;
+use crate::runtime::snapshotter::{SnapshotFailure, Snapshotter, Taken};
 
-use super::config::{Compression, Config};
+use super::config::Config;
 use super::panics::panic_if_asked;
 use super::words::report::SnapshotFigures;
 
@@ -37,7 +36,8 @@ impl Background {
                 log_snapshot(taken);
             }
         };
-        let snapshotter = Snapshotter::start(snapshotter_config(config, &data), tree, done)?;
+        let (dir, settings) = (data.snapshots().to_owned(), config.snapshots.clone());
+        let snapshotter = Snapshotter::start(dir, settings, tree, done)?;
         let data = Arc::new(Mutex::new(data));
         if let Some(interval_s) = config.autopurge.interval_s {
             start_purge(
@@ -79,20 +79,6 @@ impl SnapshotRecord {
             }
             Err(_) => figures.failed += 1,
         }
-    }
-}
-
-/// The way snapshots are to be written.
-pub fn snapshotter_config(config: &Config, data: &DataDir) -> SnapshotterConfig {
-    SnapshotterConfig {
-        codec: match config.snapshot_compression {
-            Compression::None => Codec::Plain,
-            Compression::Gzip => Codec::Gzip,
-            Compression::Snappy => Codec::Snappy,
-        },
-        digest: config.digest_enabled,
-        last_zxid: config.serialize_last_processed_zxid,
-        ..SnapshotterConfig::new(data.snapshots().to_owned())
     }
 }
 

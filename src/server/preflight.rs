@@ -11,12 +11,11 @@ use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recov
 use crate::runtime::SharedTree;
 use crate::runtime::datadir::DataDir;
 use crate::runtime::lane::WakeHandle;
-use crate::runtime::log::{Log, LogConfig};
+use crate::runtime::log::Log;
 use crate::runtime::ring;
 use crate::runtime::snapshotter::take_snapshot;
 use crate::zxid::Zxid;
 
-use super::background::snapshotter_config;
 use super::config::Config;
 use super::listen::{self, Listener};
 use super::panics::panic_if_asked;
@@ -74,7 +73,7 @@ pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup
     if report.snapshot.is_none() {
         // Logs without a snapshot are not started from: it must be there before anything is
         // acknowledged.
-        take_snapshot(&snapshotter_config(config, &data), &tree, true)
+        take_snapshot(data.snapshots(), &config.snapshots, &tree, true)
             .map_err(StartError::Snapshot)?;
     }
     data.take_initialize().map_err(StartError::DataDir)?;
@@ -92,7 +91,7 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
     let settings = RecoverySettings {
         trust_empty: config.snapshot_trust_empty,
         extended_types: config.quorum.extended_types,
-        check_digests: config.digest_enabled,
+        check_digests: config.quorum.digest,
         seed: unguessable(),
     };
     recover(data, &settings).map_err(StartError::Recovery)
@@ -104,14 +103,8 @@ fn open_log(
     last: Zxid,
     waker: Arc<WakeHandle>,
 ) -> Result<Log, StartError> {
-    let mut log_config = LogConfig {
-        segment_bytes: config.pre_alloc_bytes,
-        record_bytes_max: u64::from(config.jute_max_buffer) + u64::from(config.jute_extra_bytes),
-        force_sync: config.force_sync,
-        mode: config.log_mode,
-        ..LogConfig::new(data.logs().to_owned())
-    };
-    if !config.force_sync {
+    let mut log_config = config.log.clone();
+    if !log_config.force_sync {
         warn!(
             "forceSync=no: no write waits for the disk, and a power failure loses writes that \
              were acknowledged"
@@ -124,7 +117,8 @@ fn open_log(
         panic_if_asked();
         waker.wake();
     };
-    let log = Log::open(log_config, last, Arc::new(wake)).map_err(StartError::Log)?;
+    let log = Log::open(data.logs().to_owned(), log_config, last, Arc::new(wake))
+        .map_err(StartError::Log)?;
     info!("transaction log: {}", log.way());
     Ok(log)
 }

@@ -39,10 +39,10 @@ pub fn conf_report(config: &Config, bound_port: u16) -> ConfReport {
         client_port: bound_port,
         data_dir: version_directory(&config.data_dir),
         data_log_dir: version_directory(&config.data_log_dir),
-        tick_ms: config.tick_ms,
+        tick_ms: config.frontend.tick_ms,
         max_client_cnxns: config.max_client_cnxns,
-        min_session_timeout_ms: config.min_session_timeout_ms,
-        max_session_timeout_ms: config.max_session_timeout_ms,
+        min_session_timeout_ms: config.frontend.session_timeout_ms_min,
+        max_session_timeout_ms: config.frontend.session_timeout_ms_max,
         listen_backlog: config.listen_backlog,
         server_id: 0,
     }

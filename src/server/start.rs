@@ -9,7 +9,6 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
 use log::info;
 
-use crate::acl::AclConfig;
 use crate::frontend::{Frontend, FrontendConfig};
 use crate::handoff::{ShardId, ToQuorum, ToShard};
 use crate::limits;
@@ -47,19 +46,14 @@ pub fn start(
     let connections = resources::connections_max(placement.executors(), config.max_cnxns);
     let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
-    let quorum = Quorum::new(
-        quorum_config(&config, placement.shards.len()),
-        &tree.read(),
-        unguessable(),
-        now,
-    );
+    let shards = placement.shards.len() as u16;
+    let settings = QuorumConfig { shards, ..config.quorum.clone() };
+    let quorum = Quorum::new(settings, &tree.read(), unguessable(), now);
     let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
     let background = Background::start(&config, data, tree.clone());
     let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
-    let admission =
-        Admission::new(config.max_client_cnxns, connections, placement.shards.len() as u16);
-    let admission = Arc::new(admission);
+    let admission = Arc::new(Admission::new(config.max_client_cnxns, connections, shards));
     let stats = Arc::new(StatsCollector {
         config: config.clone(),
         port: listener.address.port(),
@@ -188,8 +182,8 @@ fn spawn_all(
             admission: for_shards.admission.clone(),
         };
         let id = ShardId(nth as u16);
-        let frontend =
-            Frontend::new(frontend_config(config, shard_count), id, first_session, unguessable());
+        let settings = FrontendConfig { shards: shard_count as u16, ..config.frontend.clone() };
+        let frontend = Frontend::new(settings, id, first_session, unguessable());
         let listener = for_shards
             .listener
             .try_clone()
@@ -234,47 +228,6 @@ fn log_serving(placement: &Placement, listener: &Listener) {
     let families =
         if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
     info!("clients: {address}{families}; nothing else is listened on");
-}
-
-/// The machine's own keys, and what it shares with others.
-fn quorum_config(config: &Config, shards: usize) -> QuorumConfig {
-    QuorumConfig {
-        tick_ms: i64::from(config.tick_ms),
-        log_file_bytes_max: config.txn_log_size_limit_bytes.unwrap_or(0),
-        record_bytes_max: (config.jute_max_buffer + config.jute_extra_bytes) as usize,
-        digest: config.digest_enabled,
-        acl: acl_config(config),
-        shards: shards as u16,
-        ..config.quorum.clone()
-    }
-}
-
-fn frontend_config(config: &Config, shards: usize) -> FrontendConfig {
-    let required = &config.required_auth_schemes;
-    FrontendConfig {
-        shards: shards as u16,
-        tick_ms: i64::from(config.tick_ms),
-        session_timeout_ms_min: config.min_session_timeout_ms,
-        session_timeout_ms_max: config.max_session_timeout_ms,
-        frame_bytes_max: config.jute_max_buffer as usize,
-        outstanding_max: config.global_outstanding_limit as usize,
-        large_request_bytes: config.large_request_threshold.map(|bytes| bytes as usize),
-        large_request_bytes_max: config.large_request_max_bytes as usize,
-        sessionless_ms_max: 2 * i64::from(config.sessionless_timeout_ms),
-        enforce_auth: (!required.is_empty())
-            .then(|| required.iter().map(|scheme| scheme.as_str().into()).collect()),
-        acl: acl_config(config),
-        ..FrontendConfig::default()
-    }
-}
-
-fn acl_config(config: &Config) -> AclConfig {
-    AclConfig {
-        skip: config.skip_acl,
-        digest: config.digest_scheme_enabled,
-        digest_algorithm: config.digest_algorithm,
-        super_digest: config.super_digest.as_ref().map(|secret| secret.expose().into()),
-    }
 }
 
 /// The top byte of the session ids of a standalone server, as Apache's.

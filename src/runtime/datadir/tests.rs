@@ -58,11 +58,11 @@ fn small_files_hold_one_number() {
 fn a_purge_keeps_what_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let mut data = DataDir::open(dir.path(), dir.path(), true).unwrap();
-    let config = SnapshotterConfig::new(data.snapshots().to_owned());
+    let config = SnapshotterConfig::default();
     for zxid in 1..=5 {
         let mut tree = Tree::new();
         tree.set_last_zxid(Zxid(zxid * 16));
-        take_snapshot(&config, &SharedTree::new(tree), true).unwrap();
+        take_snapshot(data.snapshots(), &config, &SharedTree::new(tree), true).unwrap();
     }
     let path = |name: &str| data.snapshots().join(name);
     let torn = std::fs::read(path("snapshot.50")).unwrap();

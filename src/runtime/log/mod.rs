@@ -27,7 +27,7 @@ mod way;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -53,33 +53,32 @@ pub use way::{LogMode, Way};
 use way::WayKind;
 
 /// The settings of a log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The `version-2` directory of dataLogDir.
-    pub dir: PathBuf,
-    /// `preAllocSize`, in bytes: how large a segment is.
+    /// `preAllocSize`, in bytes: how large a segment is. Default 64 MiB.
     pub segment_bytes: u64,
-    /// The longest record that will be appended, in bytes.
+    /// The longest record that will be appended, in bytes: `jute.maxbuffer` and
+    /// `jute.maxbuffer.extrasize` together.
     pub record_bytes_max: u64,
     /// `forceSync`: without it no flush waits for the disk, and a power failure loses acknowledged
-    /// writes.
+    /// writes. Default true; only the word `no` turns it off.
     pub force_sync: bool,
     /// `ringkeeper.log`: how groups get to the disk.
     pub mode: LogMode,
 }
 
-impl LogConfig {
-    /// Defaults for the log in `dir`.
-    pub fn new(dir: PathBuf) -> Self {
+impl Default for LogConfig {
+    fn default() -> Self {
         Self {
-            dir,
             segment_bytes: limits::LOG_PREALLOC_BYTES,
             record_bytes_max: limits::RECORD_BYTES_MAX as u64,
             force_sync: true,
             mode: LogMode::DEFAULT,
         }
     }
+}
 
+impl LogConfig {
     /// The smallest segment that a start can do with, in bytes.
     pub fn segment_bytes_min(&self) -> u64 {
         self.settings(WayKind::Mapped).segment_bytes_min()
@@ -116,6 +115,8 @@ pub enum LogEvent {
 
 /// The log of one server; owned by the thread that appends.
 pub struct Log {
+    /// The `version-2` directory of dataLogDir.
+    dir: PathBuf,
     config: LogConfig,
     way: Way,
     writer: LogWriter,
@@ -149,22 +150,23 @@ struct OpenSegment {
 }
 
 impl Log {
-    /// Opens the log in a directory that exists, and waits for its first, small segment. Files that
+    /// Opens the log in `dir`, which exists, and waits for its first, small segment. Files that
     /// are there stay as they are, but for spares that an earlier run has left. All up to `last` is
     /// in them. `wake` is called from the background thread when [`Log::poll`] has something. On a
     /// full disk the log opens without room.
     pub fn open(
+        dir: PathBuf,
         config: LogConfig,
         last: Zxid,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, LogError> {
-        remove_spares(&config)?;
+        remove_spares(&dir)?;
         let (jobs, job_queue) = unbounded();
         let (completion_queue, completions) = unbounded();
         let urgent = Arc::new(AtomicBool::new(true));
-        let way = Way::choose(&config.dir, config.mode, config.force_sync);
+        let way = Way::choose(&dir, config.mode, config.force_sync);
         let background = Background::new(
-            config.dir.clone(),
+            dir.clone(),
             way.kind,
             job_queue,
             completion_queue,
@@ -172,11 +174,11 @@ impl Log {
             wake,
         );
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
-        let thread = thread.map_err(|error| {
-            LogError::new("no thread can be started for the log", &config.dir, error)
-        })?;
+        let thread = thread
+            .map_err(|error| LogError::new("no thread can be started for the log", &dir, error))?;
         let mut log = Self {
             writer: LogWriter::new(config.settings(way.kind), last, 0),
+            dir,
             config,
             way,
             files: Vec::new(),
@@ -347,12 +349,12 @@ impl Log {
             txnlog::LogEvent::Room => LogEvent::Room,
             txnlog::LogEvent::NoSpare => {
                 let error = self.no_spare.take().unwrap_or_else(|| io::Error::other("no reason"));
-                LogEvent::NoSpare(NoSpare::new(&self.config.dir, error))
+                LogEvent::NoSpare(NoSpare::new(&self.dir, error))
             }
             txnlog::LogEvent::Failed => {
                 let error = self.failure.take();
                 let error = error.unwrap_or_else(|| io::Error::other("an earlier flush failed"));
-                LogEvent::Failed(LogError::new(FAILED, &self.config.dir, error))
+                LogEvent::Failed(LogError::new(FAILED, &self.dir, error))
             }
         })
     }
@@ -395,9 +397,9 @@ impl Log {
                     }
                 }
                 LogEffect::Remove { name, .. } => {
-                    std::fs::remove_file(self.config.dir.join(name))?;
+                    std::fs::remove_file(self.dir.join(name))?;
                 }
-                LogEffect::SyncDir => background::sync_dir(&self.config.dir)?,
+                LogEffect::SyncDir => background::sync_dir(&self.dir)?,
                 // The thread has ended, and everything is flushed.
                 _ => {}
             }
@@ -578,9 +580,9 @@ impl Drop for Log {
     }
 }
 
-fn remove_spares(config: &LogConfig) -> Result<(), LogError> {
-    let failed = |error| LogError::new("the log directory cannot be used", &config.dir, error);
-    for entry in std::fs::read_dir(&config.dir).map_err(failed)? {
+fn remove_spares(dir: &Path) -> Result<(), LogError> {
+    let failed = |error| LogError::new("the log directory cannot be used", dir, error);
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(SPARE_PREFIX) {
             std::fs::remove_file(entry.path()).map_err(failed)?;

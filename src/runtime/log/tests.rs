@@ -20,10 +20,9 @@ fn entry(zxid: i64, len: usize) -> Vec<u8> {
 }
 
 fn open(dir: &TempDir, change: impl FnOnce(&mut LogConfig)) -> Log {
-    let mut config = LogConfig::new(dir.path().to_owned());
-    config.segment_bytes = 8 << 20;
+    let mut config = LogConfig { segment_bytes: 8 << 20, ..LogConfig::default() };
     change(&mut config);
-    Log::open(config, Zxid::ZERO, Arc::new(|| ())).unwrap()
+    Log::open(dir.path().to_owned(), config, Zxid::ZERO, Arc::new(|| ())).unwrap()
 }
 
 /// All log files in order: their names' zxids, their entries' zxids, whether they end cleanly.
@@ -275,7 +274,7 @@ fn a_directory_that_is_moved_away_ends_the_log() {
     std::fs::create_dir(&dir).unwrap();
     let (woken, wakes) = unbounded();
     let wake = Arc::new(move || woken.send(()).unwrap_or_default());
-    let mut log = Log::open(LogConfig::new(dir.clone()), Zxid::ZERO, wake).unwrap();
+    let mut log = Log::open(dir.clone(), LogConfig::default(), Zxid::ZERO, wake).unwrap();
     append(&mut log, &entry(1, 40)).unwrap();
     log.flush_blocking().unwrap();
     std::fs::rename(&dir, home.path().join("away")).unwrap();
@@ -306,7 +305,7 @@ fn the_end_of_its_thread_ends_the_log_and_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let (woken, wakes) = unbounded();
     let wake = Arc::new(move || woken.send(()).unwrap());
-    let mut log = Log::open(LogConfig::new(dir.path().to_owned()), Zxid::ZERO, wake).unwrap();
+    let mut log = Log::open(dir.path().to_owned(), LogConfig::default(), Zxid::ZERO, wake).unwrap();
     append(&mut log, &entry(1, 40)).unwrap();
     log.send(Job::Panic);
     let failure = loop {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::acl::DigestAlgorithm;
+use crate::acl::{AclConfig, DigestAlgorithm, Secret};
 use crate::runtime::log::LogMode;
+use crate::snapshot::Codec;
 
 use super::classes;
 use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
@@ -15,8 +16,7 @@ use super::keys::Standing;
 use super::notice::{Notice, Origin};
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
-use super::secret::Secret;
-use super::settings::{Autopurge, Compression, Config, CoreSettings, PlacementPolicy, WordList};
+use super::settings::{Autopurge, Config, CoreSettings, PlacementPolicy, WordList};
 use super::sources::{FSYNC_WARNING, Flag, Sources};
 use super::values::{parse_int, parse_long};
 
@@ -327,11 +327,10 @@ fn read_file_keys(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Co
     }
     let min_ms = reader.int("minSessionTimeout", -1);
     let max_ms = reader.int("maxSessionTimeout", -1);
-    config.min_session_timeout_ms =
-        if min_ms == -1 { config.min_session_timeout_ms } else { min_ms };
-    config.max_session_timeout_ms =
-        if max_ms == -1 { config.max_session_timeout_ms } else { max_ms };
-    let (min_ms, max_ms) = (config.min_session_timeout_ms, config.max_session_timeout_ms);
+    let frontend = &mut config.frontend;
+    let min_ms = if min_ms == -1 { frontend.session_timeout_ms_min } else { min_ms };
+    let max_ms = if max_ms == -1 { frontend.session_timeout_ms_max } else { max_ms };
+    (frontend.session_timeout_ms_min, frontend.session_timeout_ms_max) = (min_ms, max_ms);
     if min_ms > max_ms {
         return Err(ConfigError::SessionTimeouts { min_ms, max_ms });
     }
@@ -375,22 +374,28 @@ fn read_properties(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), C
 
 fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
     config.max_cnxns = reader.count("maxCnxns", config.max_cnxns);
-    config.sessionless_timeout_ms =
-        reader.at_least("nio.sessionlessCnxnTimeout", config.sessionless_timeout_ms, 1);
     config.client_tcp_keep_alive = reader.bool("clientTcpKeepAlive", config.client_tcp_keep_alive);
     config.read_only_mode = reader.bool("readonlymode.enabled", false);
     let list = reader.text("4lw.commands.whitelist").unwrap_or_default();
     config.words = WordList::parse(list, config.read_only_mode);
-    config.global_outstanding_limit =
-        reader.count("globalOutstandingLimit", config.global_outstanding_limit);
-    config.jute_max_buffer =
-        reader.at_least("jute.maxbuffer", config.jute_max_buffer, JUTE_BUFFER_MIN);
-    let extra = reader.at_least("jute.maxbuffer.extrasize", config.jute_max_buffer.max(1024), 1024);
-    config.jute_extra_bytes = extra;
-    config.large_request_max_bytes =
-        reader.at_least("largeRequestMaxBytes", config.large_request_max_bytes, 1);
-    config.large_request_threshold =
-        reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
+    let frontend = &mut config.frontend;
+    let sessionless_ms = (frontend.sessionless_ms_max / 2) as u32;
+    let sessionless_ms = reader.at_least("nio.sessionlessCnxnTimeout", sessionless_ms, 1);
+    frontend.sessionless_ms_max = 2 * i64::from(sessionless_ms);
+    frontend.outstanding_max =
+        reader.count("globalOutstandingLimit", frontend.outstanding_max as u32) as usize;
+    let large_max = frontend.large_request_bytes_max as u32;
+    frontend.large_request_bytes_max =
+        reader.at_least("largeRequestMaxBytes", large_max, 1) as usize;
+    let large = reader.count_or_off("largeRequestThreshold").filter(|bytes| *bytes > 0);
+    frontend.large_request_bytes = large.map(|bytes| bytes as usize);
+    let frame_max = frontend.frame_bytes_max as u32;
+    let frame_max = reader.at_least("jute.maxbuffer", frame_max, JUTE_BUFFER_MIN);
+    frontend.frame_bytes_max = frame_max as usize;
+    let extra = reader.at_least("jute.maxbuffer.extrasize", frame_max.max(1024), 1024);
+    let record_max = u64::from(frame_max) + u64::from(extra);
+    config.quorum.record_bytes_max = record_max as usize;
+    config.log.record_bytes_max = record_max;
 }
 
 fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
@@ -400,27 +405,27 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     quorum.snap_size_bytes =
         reader.kib("snapSizeLimitInKb", (quorum.snap_size_bytes >> 10) as i64).unwrap_or(0);
     quorum.close_session_txn = reader.bool("closeSessionTxn.enabled", quorum.close_session_txn);
-    config.pre_alloc_bytes = reader
-        .kib("preAllocSize", 64 << 10)
-        .unwrap_or(PRE_ALLOC_BYTES_MIN)
-        .max(PRE_ALLOC_BYTES_MIN);
-    config.txn_log_size_limit_bytes = reader.kib("txnLogSizeLimitInKb", -1);
-    config.force_sync =
-        read_word(reader, "forceSync", "no", "only the word no turns it off; the log is flushed")
-            != "no";
-    config.log_mode = read_log_mode(reader)?;
+    quorum.log_file_bytes_max = reader.kib("txnLogSizeLimitInKb", -1).unwrap_or(0);
+    let log = &mut config.log;
+    let segment = reader.kib("preAllocSize", (log.segment_bytes >> 10) as i64).unwrap_or(0);
+    log.segment_bytes = segment.max(PRE_ALLOC_BYTES_MIN);
+    let otherwise = "only the word no turns it off; the log is flushed";
+    log.force_sync = read_word(reader, "forceSync", "no", otherwise) != "no";
+    log.mode = read_log_mode(reader, log.mode)?;
     config.fsync_warning_ms =
         u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
-    config.serialize_last_processed_zxid = reader.bool("serializeLastProcessedZxid.enabled", true);
-    config.digest_enabled = reader.bool("digest.enabled", true);
-    config.snapshot_compression = read_compression(reader);
+    let snapshots = &mut config.snapshots;
+    snapshots.codec = read_compression(reader);
+    snapshots.last_zxid = reader.bool("serializeLastProcessedZxid.enabled", snapshots.last_zxid);
+    let digest = reader.bool("digest.enabled", snapshots.digest);
+    (config.quorum.digest, config.snapshots.digest) = (digest, digest);
     Ok(())
 }
 
-fn read_log_mode(reader: &mut Reader<'_>) -> Result<LogMode, ConfigError> {
+fn read_log_mode(reader: &mut Reader<'_>, default: LogMode) -> Result<LogMode, ConfigError> {
     let key = "ringkeeper.log";
-    let Some(word) = reader.text(key) else { return Ok(LogMode::DEFAULT) };
+    let Some(word) = reader.text(key) else { return Ok(default) };
     let mode = [LogMode::Mapped, LogMode::Direct].into_iter().find(|mode| mode.word() == word);
     mode.ok_or_else(|| {
         let known = "mapped or direct";
@@ -437,15 +442,15 @@ fn fsync_default(reader: &Reader<'_>) -> i64 {
     older.unwrap_or(1000)
 }
 
-fn read_compression(reader: &mut Reader<'_>) -> Compression {
-    let Some(given) = reader.given("snapshot.compression.method") else { return Compression::None };
+fn read_compression(reader: &mut Reader<'_>) -> Codec {
+    let Some(given) = reader.given("snapshot.compression.method") else { return Codec::Plain };
     match given.value.to_ascii_lowercase().as_str() {
-        "" => Compression::None,
-        "gz" => Compression::Gzip,
-        "snappy" => Compression::Snappy,
+        "" => Codec::Plain,
+        "gz" => Codec::Gzip,
+        "snappy" => Codec::Snappy,
         _ => {
             reader.warn(given, "must be gz, snappy or empty; snapshots are written uncompressed");
-            Compression::None
+            Codec::Plain
         }
     }
 }
@@ -477,16 +482,23 @@ fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
 }
 
 fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), ConfigError> {
-    config.skip_acl =
-        read_word(reader, "skipACL", "yes", "only the word yes turns it on; ACLs are checked")
-            == "yes";
-    config.super_digest = reader.text("DigestAuthenticationProvider.superDigest").map(Secret::new);
-    config.digest_scheme_enabled = reader.bool("DigestAuthenticationProvider.enabled", true);
-    if let Some(name) = reader.text("DigestAuthenticationProvider.digestAlg") {
-        config.digest_algorithm = DigestAlgorithm::from_name(name)
-            .ok_or_else(|| ConfigError::DigestAlgorithm { name: name.to_owned() })?;
-    }
-    config.required_auth_schemes = required_schemes(reader, config.digest_scheme_enabled)?;
+    let otherwise = "only the word yes turns it on; ACLs are checked";
+    let default = AclConfig::default();
+    let acl = AclConfig {
+        skip: read_word(reader, "skipACL", "yes", otherwise) == "yes",
+        digest: reader.bool("DigestAuthenticationProvider.enabled", default.digest),
+        digest_algorithm: match reader.text("DigestAuthenticationProvider.digestAlg") {
+            None => default.digest_algorithm,
+            Some(name) => DigestAlgorithm::from_name(name)
+                .ok_or_else(|| ConfigError::DigestAlgorithm { name: name.to_owned() })?,
+        },
+        super_digest: reader.text("DigestAuthenticationProvider.superDigest").map(Secret::new),
+    };
+    let schemes = required_schemes(reader, acl.digest)?;
+    config.frontend.enforce_auth = (!schemes.is_empty())
+        .then(|| schemes.iter().map(|scheme| scheme.as_str().into()).collect());
+    config.quorum.acl = acl.clone();
+    config.frontend.acl = acl;
     Ok(())
 }
 

@@ -11,7 +11,7 @@
 //! | [`reader`] | typed access with Apache's fallbacks and refusals |
 //! | [`ensemble`] | server lines: one voter runs alone, more are refused |
 //! | [`classes`] | keys that name a Java class |
-//! | [`settings`] | the result, one field per setting |
+//! | [`settings`] | the result: each part's own settings, and the rest |
 //! | [`load`] | the way from the first to the last |
 //!
 //! A key is never passed over in silence: whatever does nothing, is misspelt or is not built yet
@@ -26,12 +26,11 @@ mod load;
 mod notice;
 pub mod properties;
 mod reader;
-mod secret;
 mod settings;
 mod sources;
 pub mod values;
 
 pub use load::{Loaded, load};
 pub use notice::{Level, Origin};
-pub use settings::{Compression, Config, PlacementPolicy, WordList};
+pub use settings::{Config, PlacementPolicy, WordList};
 pub use sources::Flag;

@@ -1,17 +1,22 @@
 //! The settings of a standalone server: one field per setting, in the unit its name says, checked
 //! and resolved.
 //!
+//! A setting of a part of the server stands in that part's own configuration, with its default;
+//! the rest stands here. The few that several parts need (the tick, ACLs, the digest, the longest
+//! record) are read once and written into each. At the start each part is given its own, and only
+//! what the machine decides is added: how many shards there are, and the directories.
+//!
 //! Field docs name the key; where it can be read from is in [`super::keys`]. Plain data: it opens,
 //! binds and allocates nothing.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::secret::Secret;
-use crate::acl::DigestAlgorithm;
+use crate::frontend::FrontendConfig;
 use crate::limits;
 use crate::quorum::QuorumConfig;
-use crate::runtime::log::LogMode;
+use crate::runtime::log::LogConfig;
+use crate::runtime::snapshotter::SnapshotterConfig;
 
 /// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds
 /// Apache's defaults.
@@ -34,22 +39,12 @@ pub struct Config {
     pub data_log_dir: PathBuf,
     /// `datadir.autocreate`: make missing directories. Default true.
     pub data_dir_autocreate: bool,
-    /// `tickTime`, ms, above 0: the length of a session-expiry bucket. Default 3000, or 2000
-    /// without a configuration file.
-    pub tick_ms: i32,
-    /// `minSessionTimeout`, ms. Default twice the tick.
-    pub min_session_timeout_ms: i32,
-    /// `maxSessionTimeout`, ms, not below the minimum. Default twenty ticks.
-    pub max_session_timeout_ms: i32,
     /// `maxClientCnxns`: connections from one address; 0 is no limit. Default 60; 0 when started as
     /// `port datadir`.
     pub max_client_cnxns: u32,
     /// `maxCnxns`: connections in all; 0 is as many as the limit of open files leaves room for.
     /// Default 0.
     pub max_cnxns: u32,
-    /// `nio.sessionlessCnxnTimeout`, ms: how long a connection may stay without a session. Default
-    /// 10000.
-    pub sessionless_timeout_ms: u32,
     /// `clientTcpKeepAlive`. Default false.
     pub client_tcp_keep_alive: bool,
     /// `4lw.commands.whitelist`: the four-letter words that are answered. Always `srvr`; `*` is
@@ -58,60 +53,20 @@ pub struct Config {
     /// `readonlymode.enabled`: on a standalone server it only allows the word `isro`. Default
     /// false.
     pub read_only_mode: bool,
-    /// `globalOutstandingLimit`: requests being processed before connections are no longer read.
-    /// Default 1000.
-    pub global_outstanding_limit: u32,
-    /// `jute.maxbuffer`, bytes: the longest frame a client may send. Default 1048575.
-    pub jute_max_buffer: u32,
-    /// `jute.maxbuffer.extrasize`, bytes, at least 1024: how much longer a buffer inside a record
-    /// may be than a frame. Default as long as `jute.maxbuffer`.
-    pub jute_extra_bytes: u32,
-    /// `largeRequestMaxBytes`: bytes of large requests in flight together. Default 104857600.
-    pub large_request_max_bytes: u32,
-    /// `largeRequestThreshold`, bytes: from where on a request is large; `None` is off. Default off
-    /// (-1).
-    pub large_request_threshold: Option<u32>,
-    /// `preAllocSize`, KiB in the file, here bytes: steps in which a log grows. Default 64 MiB.
-    pub pre_alloc_bytes: u64,
-    /// `txnLogSizeLimitInKb`, here bytes: a log is closed above this size; `None` is never. Default
-    /// never (-1).
-    pub txn_log_size_limit_bytes: Option<u64>,
-    /// `forceSync`: flush the log before a write is acknowledged. Default true; only the word `no`
-    /// turns it off.
-    pub force_sync: bool,
-    /// `ringkeeper.log`: how groups of log entries get to the disk.
-    pub log_mode: LogMode,
     /// `fsync.warningthresholdms`: a flush that takes longer is reported. Default 1000.
     pub fsync_warning_ms: u64,
-    /// `snapshot.compression.method`. Default none.
-    pub snapshot_compression: Compression,
     /// `snapshot.trust.empty`: start from logs alone when no snapshot is there. Default false.
     pub snapshot_trust_empty: bool,
-    /// `serializeLastProcessedZxid.enabled`: append the zxid to a snapshot (3.9's trailer). Default
-    /// true.
-    pub serialize_last_processed_zxid: bool,
-    /// `digest.enabled`: keep and write the tree's digest. Default true.
-    pub digest_enabled: bool,
     /// `autopurge.*`.
     pub autopurge: Autopurge,
-    /// What the quorum machine runs by: `snapCount` (at least 2), `snapSizeLimitInKb`,
-    /// `closeSessionTxn.enabled`, `extendedTypesEnabled`, `enforceQuota`, `reconfigEnabled`,
-    /// `znode.container.*`. Each has its default there. What other parts need as well (tick,
-    /// limits, digest, ACL, shards) stands in this struct and is put in at the start.
+    /// What the quorum machine runs by.
     pub quorum: QuorumConfig,
-    /// `skipACL`: check no ACL at all. Default false; only the word `yes` turns it on.
-    pub skip_acl: bool,
-    /// `DigestAuthenticationProvider.superDigest`: `super:<hash>` that may do everything. Default
-    /// none.
-    pub super_digest: Option<Secret>,
-    /// `DigestAuthenticationProvider.digestAlg`: the hash of that scheme. Default SHA-1.
-    pub digest_algorithm: DigestAlgorithm,
-    /// `DigestAuthenticationProvider.enabled`: know the scheme digest. Default true.
-    pub digest_scheme_enabled: bool,
-    /// `sessionRequireClientSASLAuth` and `enforce.auth.*`: schemes of which a session must have
-    /// proven one before anything else is answered; empty is off. Without SASL, `sasl` in it shuts
-    /// every client out.
-    pub required_auth_schemes: BTreeSet<String>,
+    /// What each shard's frontend runs by.
+    pub frontend: FrontendConfig,
+    /// The way the transaction log is written.
+    pub log: LogConfig,
+    /// The way snapshots are written.
+    pub snapshots: SnapshotterConfig,
     /// Ringkeeper's own.
     pub cores: CoreSettings,
 }
@@ -148,17 +103,6 @@ impl WordList {
             Self::Some(words) => words.contains(word),
         }
     }
-}
-
-/// The compression of snapshots; also decides the file name's ending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// `gz`.
-    Gzip,
-    /// `snappy`.
-    Snappy,
 }
 
 /// `autopurge.*`.
@@ -201,6 +145,7 @@ pub enum PlacementPolicy {
 impl Config {
     /// Apache's defaults for a data directory and a port; session timeouts follow the tick.
     pub fn with_defaults(data_dir: PathBuf, client_port: u16, tick_ms: i32) -> Self {
+        let ticks = |count: i64| tick_ms.saturating_mul(count as i32);
         Self {
             file: None,
             client_port,
@@ -209,38 +154,23 @@ impl Config {
             data_log_dir: data_dir.clone(),
             data_dir,
             data_dir_autocreate: true,
-            tick_ms,
-            min_session_timeout_ms: tick_ms
-                .saturating_mul(limits::SESSION_TIMEOUT_TICKS_MIN as i32),
-            max_session_timeout_ms: tick_ms
-                .saturating_mul(limits::SESSION_TIMEOUT_TICKS_MAX as i32),
             max_client_cnxns: limits::CONNECTIONS_PER_ADDRESS_MAX,
             max_cnxns: 0,
-            sessionless_timeout_ms: 10_000,
             client_tcp_keep_alive: false,
             words: WordList::parse("", false),
             read_only_mode: false,
-            global_outstanding_limit: limits::OUTSTANDING_REQUESTS_MAX as u32,
-            jute_max_buffer: limits::FRAME_BYTES_MAX as u32,
-            jute_extra_bytes: (limits::RECORD_BYTES_MAX - limits::FRAME_BYTES_MAX) as u32,
-            large_request_max_bytes: 100 * 1024 * 1024,
-            large_request_threshold: None,
-            pre_alloc_bytes: limits::LOG_PREALLOC_BYTES,
-            txn_log_size_limit_bytes: None,
-            force_sync: true,
-            log_mode: LogMode::DEFAULT,
             fsync_warning_ms: 1000,
-            snapshot_compression: Compression::None,
             snapshot_trust_empty: false,
-            serialize_last_processed_zxid: true,
-            digest_enabled: true,
             autopurge: Autopurge { retain: 3, interval_s: None },
-            quorum: QuorumConfig::default(),
-            skip_acl: false,
-            super_digest: None,
-            digest_algorithm: DigestAlgorithm::Sha1,
-            digest_scheme_enabled: true,
-            required_auth_schemes: BTreeSet::new(),
+            quorum: QuorumConfig { tick_ms: i64::from(tick_ms), ..QuorumConfig::default() },
+            frontend: FrontendConfig {
+                tick_ms: i64::from(tick_ms),
+                session_timeout_ms_min: ticks(limits::SESSION_TIMEOUT_TICKS_MIN),
+                session_timeout_ms_max: ticks(limits::SESSION_TIMEOUT_TICKS_MAX),
+                ..FrontendConfig::default()
+            },
+            log: LogConfig::default(),
+            snapshots: SnapshotterConfig::default(),
             cores: CoreSettings { shards: 0, cores: Vec::new(), placement: PlacementPolicy::Auto },
         }
     }

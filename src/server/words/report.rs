@@ -151,7 +151,7 @@ pub struct ConfReport {
     /// Absolute, with `version-2`.
     pub data_log_dir: PathBuf,
     /// Length of a tick.
-    pub tick_ms: i32,
+    pub tick_ms: i64,
     /// Connections per address; 0 is no limit.
     pub max_client_cnxns: u32,
     /// Shortest session timeout.

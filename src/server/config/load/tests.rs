@@ -38,6 +38,13 @@ fn notices(text: &str, flags: &[&str]) -> Vec<String> {
         .collect()
 }
 
+/// The tick, and the shortest and the longest timeout of a session, in milliseconds.
+fn ticks_of(config: &Config) -> (i64, i32, i32) {
+    assert_eq!(config.quorum.tick_ms, config.frontend.tick_ms);
+    let frontend = &config.frontend;
+    (frontend.tick_ms, frontend.session_timeout_ms_min, frontend.session_timeout_ms_max)
+}
+
 fn arguments(arguments: &[&str]) -> Result<Loaded, ConfigError> {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     load(&arguments, &[], &|_| Err(io::Error::from(io::ErrorKind::NotFound)))
@@ -49,10 +56,7 @@ fn without_arguments_it_listens_on_loopback() {
     assert_eq!((config.client_host.as_deref(), config.client_port), (Some("127.0.0.1"), 2181));
     assert_eq!(config.data_dir, Path::new("ringkeeper-data"));
     assert_eq!(config.data_log_dir, config.data_dir);
-    assert_eq!(
-        (config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms),
-        (2000, 4000, 40_000)
-    );
+    assert_eq!(ticks_of(&config), (2000, 4000, 40_000));
     assert_eq!(config.max_client_cnxns, 60);
     assert_eq!(config.file, None);
 }
@@ -60,13 +64,13 @@ fn without_arguments_it_listens_on_loopback() {
 #[test]
 fn port_and_directory_as_zookeeper_server_main_takes_them() {
     let config = arguments(&["16181", "/d"]).expect("two arguments").config;
-    assert_eq!((config.client_host, config.client_port, config.tick_ms), (None, 16181, 3000));
+    assert_eq!(
+        (config.client_host, config.client_port, config.quorum.tick_ms),
+        (None, 16181, 3000)
+    );
     assert_eq!((config.data_dir.as_path(), config.max_client_cnxns), (Path::new("/d"), 0));
     let config = arguments(&["16181", "/d", "2000", "100"]).expect("four arguments").config;
-    assert_eq!(
-        (config.tick_ms, config.max_session_timeout_ms, config.max_client_cnxns),
-        (2000, 40_000, 100)
-    );
+    assert_eq!((ticks_of(&config), config.max_client_cnxns), ((2000, 4000, 40_000), 100));
     for bad in [
         &["x", "/d"][..],
         &["70000", "/d"],
@@ -89,7 +93,7 @@ fn a_minimal_file_has_apaches_defaults() {
     let loaded = loaded("", &[]);
     assert_eq!(loaded.config, wanted);
     assert_eq!(loaded.notices, []);
-    assert_eq!((wanted.min_session_timeout_ms, wanted.max_session_timeout_ms), (6000, 60_000));
+    assert_eq!(ticks_of(&wanted), (3000, 6000, 60_000));
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn apaches_sample_file_says_only_what_is_for_ensembles() {
             "Info configuration line 6: syncLimit: counts in an ensemble only",
         ]
     );
-    assert_eq!(config(sample).tick_ms, 2000);
+    assert_eq!(ticks_of(&config(sample)).0, 2000);
 }
 
 #[test]
@@ -126,36 +130,37 @@ fn values_reach_their_fields() {
     );
     assert_eq!(config.data_log_dir, Path::new("/l"));
     assert_eq!(config.client_host.as_deref(), Some("10.0.0.1"));
-    assert_eq!(
-        (config.tick_ms, config.min_session_timeout_ms, config.max_session_timeout_ms),
-        (500, 700, 90_000)
-    );
+    assert_eq!(ticks_of(&config), (500, 700, 90_000));
     assert_eq!((config.max_client_cnxns, config.max_cnxns, config.listen_backlog), (0, 9, Some(7)));
     let words: Vec<_> =
         ["stat", "mntr", "srvr", "isro", "ruok"].map(|word| config.words.allows(word)).into();
     assert_eq!(words, [true, true, true, false, false]);
     assert_eq!((config.quorum.snap_count, config.quorum.snap_size_bytes), (16, 0));
-    assert_eq!((config.pre_alloc_bytes, config.txn_log_size_limit_bytes), (128 * 1024, Some(2048)));
-    assert_eq!((config.force_sync, config.fsync_warning_ms), (false, 20));
+    assert_eq!((config.log.segment_bytes, config.quorum.log_file_bytes_max), (128 * 1024, 2048));
+    assert_eq!((config.log.force_sync, config.fsync_warning_ms), (false, 20));
     assert_eq!(config.autopurge, Autopurge { retain: 5, interval_s: Some(7200) });
-    assert_eq!(config.snapshot_compression, Compression::Gzip);
+    assert_eq!(config.snapshots.codec, Codec::Gzip);
     assert!(
         config.snapshot_trust_empty
-            && !config.digest_enabled
+            && !config.quorum.digest
+            && !config.snapshots.digest
             && config.quorum.extended_types
             && config.quorum.enforce_quota
     );
-    assert_eq!((config.skip_acl, config.global_outstanding_limit), (true, 12));
-    assert_eq!(config.super_digest, Some(Secret::new("super:xyz")));
-    assert_eq!((config.jute_max_buffer, config.jute_extra_bytes), (0xf_ffff, 2048));
-    assert_eq!(config.large_request_threshold, Some(1000));
+    assert_eq!((config.frontend.acl.skip, config.frontend.outstanding_max), (true, 12));
+    assert_eq!(config.frontend.acl.super_digest, Some(Secret::new("super:xyz")));
+    assert_eq!(config.quorum.acl, config.frontend.acl);
+    assert_eq!(config.frontend.frame_bytes_max, 0xf_ffff);
+    assert_eq!(config.quorum.record_bytes_max, 0xf_ffff + 2048);
+    assert_eq!(config.log.record_bytes_max, 0xf_ffff + 2048);
+    assert_eq!(config.frontend.large_request_bytes, Some(1000));
     let cores =
         CoreSettings { shards: 3, cores: vec![0, 1, 2, 5], placement: PlacementPolicy::Dedicated };
     assert_eq!(config.cores, cores);
     assert!(
         config.client_tcp_keep_alive
             && !config.quorum.close_session_txn
-            && !config.serialize_last_processed_zxid
+            && !config.snapshots.last_zxid
     );
     assert!(!config.data_dir_autocreate);
 }
@@ -171,8 +176,8 @@ fn the_file_overwrites_what_the_command_line_set() {
     let loaded = loaded("snapCount=9\n", &flags);
     assert_eq!((loaded.config.quorum.snap_count, loaded.config.max_cnxns), (9, 1));
     assert_eq!(
-        (loaded.config.jute_max_buffer, loaded.config.jute_extra_bytes),
-        (4_194_304, 4_194_304)
+        (loaded.config.frontend.frame_bytes_max, loaded.config.log.record_bytes_max),
+        (4_194_304, 8_388_608)
     );
     assert!(loaded.config.words.allows("isro"));
     assert_eq!(loaded.notices, []);
@@ -564,19 +569,19 @@ fn purge_intervals_are_hours_unless_they_say_otherwise() {
 #[test]
 fn session_timeouts_that_are_unset_follow_the_tick() {
     let config = config("tickTime=100\nminSessionTimeout=-1\n");
-    assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (200, 2000));
+    assert_eq!(ticks_of(&config), (100, 200, 2000));
     let huge = self::config("tickTime=2000000000\n");
-    assert_eq!((huge.min_session_timeout_ms, huge.max_session_timeout_ms), (i32::MAX, i32::MAX));
+    assert_eq!(ticks_of(&huge), (2_000_000_000, i32::MAX, i32::MAX));
 }
 
 #[test]
 fn required_schemes() {
-    assert!(config("").required_auth_schemes.is_empty());
-    let schemes = config("enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n")
-        .required_auth_schemes;
-    assert_eq!(schemes.into_iter().collect::<Vec<_>>(), ["digest", "ip"]);
-    let sasl = config("sessionRequireClientSASLAuth=true\n").required_auth_schemes;
-    assert_eq!(sasl.into_iter().collect::<Vec<_>>(), ["sasl"]);
+    let required = |text: &str| config(text).frontend.enforce_auth;
+    let schemes = |names: &[&str]| Some(names.iter().map(|name| Box::from(*name)).collect());
+    assert_eq!(required(""), None);
+    let text = "enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n";
+    assert_eq!(required(text), schemes(&["digest", "ip"]));
+    assert_eq!(required("sessionRequireClientSASLAuth=true\n"), schemes(&["sasl"]));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// A password or digest from the configuration. Empty values are kept as they are: Apache keeps
+/// A digest from the configuration. Empty values are kept as they are: Apache keeps
 /// them too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
