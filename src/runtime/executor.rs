@@ -187,16 +187,20 @@ impl Executor {
             shard.on_tick(ring, now)?;
         }
         let began = Instant::now();
-        let mut handled = 0u32;
-        let mut in_time = || {
+        let (mut handled, mut looked_at) = (0u32, 0);
+        let mut in_time = |work: u32| {
             handled += 1;
-            !handled.is_multiple_of(EVENTS_PER_CLOCK) || began.elapsed() < HOLD_TIME
+            if work - looked_at < WORK_PER_CLOCK && !handled.is_multiple_of(EVENTS_PER_CLOCK) {
+                return true;
+            }
+            looked_at = work;
+            began.elapsed() < HOLD_TIME
         };
         let Workload { core, tree, watching, .. } = load;
         under_hold(tree, shard, watching.as_deref(), now, |shard, hold| {
             shard.drain_controls(ring, hold, now)?;
             while !hold.is_half_used()
-                && in_time()
+                && in_time(hold.work())
                 && let Some(event) = ring.next_event()
             {
                 times.completions += 1;
@@ -271,8 +275,10 @@ const TICK_MS: i64 = 100;
 
 /// How long the tree is held at most, but for the end of the request at hand.
 const HOLD_TIME: Duration = Duration::from_millis(1);
-/// Completions and turns between two looks at the clock.
+/// Completions and turns of connections between two looks at the clock.
 const EVENTS_PER_CLOCK: u32 = 8;
+/// Units of work of the frontend between two looks at the clock, if they come first: about 50 us.
+const WORK_PER_CLOCK: u32 = 2500;
 
 /// glommio's registered memory: its files are not used on these threads.
 const IO_MEMORY_BYTES: usize = 64 << 10;

@@ -215,9 +215,9 @@ impl Shard {
     }
 
     /// Goes on with waiting requests until there are none, the hold's work is done, or `in_time`
-    /// says that its time is over.
-    pub fn serve_waiting(&mut self, hold: &mut Hold<'_>, mut in_time: impl FnMut() -> bool) {
-        while in_time() && self.frontend.serve_next(hold) {}
+    /// says that its time is over; it is told the units of work done so far.
+    pub fn serve_waiting(&mut self, hold: &mut Hold<'_>, mut in_time: impl FnMut(u32) -> bool) {
+        while in_time(hold.work()) && self.frontend.serve_next(hold) {}
     }
 
     /// Takes in the rare messages, some in each turn.

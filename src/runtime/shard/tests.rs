@@ -66,7 +66,7 @@ impl World {
     fn feed(&mut self, event: Event) {
         let mut hold = self.shard.drain(&self.tree, self.now).unwrap();
         self.shard.on_event(event, &mut self.ring, &mut hold, self.now).unwrap();
-        self.shard.serve_waiting(&mut hold, || true);
+        self.shard.serve_waiting(&mut hold, |_| true);
     }
 
     fn settle(&mut self) {
