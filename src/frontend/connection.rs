@@ -158,8 +158,6 @@ pub(super) struct Connection {
     pub(super) out: Vec<u8>,
     /// Bytes to send, those that the shell has fetched included.
     pub(super) unsent: Unsent,
-    /// Events that are on their way to it and not written yet: see `fanout`.
-    pub(super) owed: u32,
     /// What the quorum core has of this connection, oldest first.
     ///
     /// Invariant: all of them are counted in the shard's `outstanding`, `outstanding_bytes` and
@@ -198,7 +196,6 @@ impl Connection {
             long: None,
             out: Vec::new(),
             unsent: Unsent::default(),
-            owed: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
             auth,

@@ -6,69 +6,60 @@
 
 use std::sync::Arc;
 
-use crate::handoff::{ConnId, Event};
-
-use super::connection::Connections;
+use crate::handoff::Event;
 
 /// An event on its way to many connections.
-///
-/// Invariants: `conns` is in the order of slots; those before `next` are done; each open connection
-/// among the others that is not done is owed this event.
 #[derive(Debug)]
 pub(super) struct Fanout {
     pub(super) event: Arc<Event>,
     pub(super) frame: Vec<u8>,
-    conns: Vec<ConnId>,
-    done: Vec<bool>,
+    /// The path that those who are told must settle with: see `WatchTable::settle`.
+    pub(super) path: Option<u32>,
+    /// A bit for each slot: whether its connection is owed the event.
+    owed: Vec<u64>,
+    /// Invariant: no bit is set in `owed` before this word.
     next: usize,
 }
 
 impl Fanout {
-    /// An event for the connections with these slots, which are owed it from now on.
-    pub(super) fn new(
-        event: &Arc<Event>,
-        frame: &[u8],
-        slots: &mut [u32],
-        connections: &mut Connections,
-    ) -> Self {
-        slots.sort_unstable();
-        let mut conns = Vec::with_capacity(slots.len());
+    /// An event for the connections in these slots, which are owed it from now on.
+    pub(super) fn new(event: &Arc<Event>, frame: &[u8], path: Option<u32>, slots: &[u32]) -> Self {
+        let words = slots.iter().max().map_or(0, |last| *last as usize / WORD_BITS + 1);
+        let mut owed = vec![0; words];
         for slot in slots {
-            if let Some(connection) = connections.at(*slot) {
-                connection.owed += 1;
-                conns.push(connection.id);
-            }
+            owed[*slot as usize / WORD_BITS] |= bit(*slot);
         }
-        let done = vec![false; conns.len()];
-        Self { event: event.clone(), frame: frame.to_vec(), conns, done, next: 0 }
+        Self { event: event.clone(), frame: frame.to_vec(), path, owed, next: 0 }
     }
 
-    /// The next connection that is to be told; `None` at the end.
-    pub(super) fn next(&mut self) -> Option<ConnId> {
-        while self.next < self.conns.len() {
-            let at = self.next;
-            self.next += 1;
-            if !self.done[at] {
-                return Some(self.conns[at]);
+    /// The slot of the next connection that is to be told, which is owed the event no more; `None`
+    /// at the end.
+    pub(super) fn next(&mut self) -> Option<u32> {
+        while let Some(word) = self.owed.get_mut(self.next) {
+            if *word != 0 {
+                let lowest = word.trailing_zeros();
+                *word &= *word - 1;
+                return Some((self.next * WORD_BITS) as u32 + lowest);
             }
+            self.next += 1;
         }
         None
     }
 
-    /// Marks the connection as told; false if it is not owed this event.
-    pub(super) fn take(&mut self, conn: ConnId) -> bool {
-        let Some(at) = self.position(conn).filter(|at| *at >= self.next) else { return false };
-        self.done[at] = true;
-        true
-    }
-
-    /// Where the connection stands, if it is still owed the event.
-    fn position(&self, conn: ConnId) -> Option<usize> {
-        let at = self.conns.binary_search_by_key(&conn.slot, |other| other.slot).ok()?;
-        (self.conns[at] == conn && !self.done[at]).then_some(at)
+    /// Whether the connection in the slot was owed the event; it is not any more.
+    pub(super) fn take(&mut self, slot: u32) -> bool {
+        let Some(word) = self.owed.get_mut(slot as usize / WORD_BITS) else { return false };
+        let is_owed = *word & bit(slot) != 0;
+        *word &= !bit(slot);
+        is_owed
     }
 }
 
+fn bit(slot: u32) -> u64 {
+    1 << (slot as usize % WORD_BITS)
+}
+
+const WORD_BITS: usize = u64::BITS as usize;
 /// Watchers of one event up to which all of them are told at once.
 pub(super) const TOLD_AT_ONCE_MAX: usize = 64;
 /// Events on their way to many at a time; the next ones wait in the queue from the quorum core.

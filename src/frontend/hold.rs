@@ -52,7 +52,7 @@ pub(super) const HOLD_WORK: Work = 50_000;
 /// What is done for one connection before the next one has its turn.
 pub(super) const QUANTUM: Work = HOLD_WORK / 4;
 /// What is done to empty the queue from the quorum core before the shell is asked to come again.
-pub(super) const DRAIN_WORK: Work = 2 * HOLD_WORK;
+pub(super) const DRAIN_WORK: Work = HOLD_WORK;
 /// What is done in each turn to tell many connections of an event.
 pub(super) const FANOUT_WORK: Work = HOLD_WORK / 3;
 /// A request decoded, or an answer of the quorum core passed on.

@@ -202,19 +202,27 @@ impl Frontend {
         loop {
             self.act_on_batch(now, &mut left);
             if left == 0 {
-                self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
+                self.do_part_of_the_rest(now);
                 return None;
             }
             let Some(message) = next() else { break };
             self.on_message(message, tree, now);
         }
-        self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
+        self.do_part_of_the_rest(now);
         assert!(
             self.shard.batch.is_none(),
             "a hold is given out when everything has been taken in"
         );
         self.shard.holds += 1;
         Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
+    }
+
+    /// What may be done bit by bit has a part in each turn: events for many, what a tick has found
+    /// due, watches of connections that are gone.
+    fn do_part_of_the_rest(&mut self, now: Now) {
+        self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
+        self.go_on_ticking(now);
+        self.shard.watches.remove_gone(GONE_WATCHES_PER_TURN);
     }
 
     /// A client has sent something.
@@ -255,6 +263,8 @@ impl Frontend {
         self.shard.batch.is_some()
             || !self.shard.ready.is_empty()
             || !self.shard.fanouts.is_empty()
+            || self.shard.watches.has_gone()
+            || self.shard.due.is_any()
             || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
@@ -400,6 +410,9 @@ fn is_for_quorum(op: OpCode) -> bool {
     )
 }
 
+/// Watches of connections that are gone which are removed in one turn: about a quarter of a
+/// millisecond.
+const GONE_WATCHES_PER_TURN: usize = 1000;
 /// Capacity that an empty output may keep.
 const OUT_BYTES_KEPT: usize = 64 << 10;
 

@@ -60,19 +60,22 @@ impl Frontend {
     fn on_event(&mut self, event: &Arc<Event>) -> Work {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         let mut told = std::mem::take(&mut shard.told);
-        shard.watches.trigger(event.kind, &event.path, |slot| told.push(slot));
+        let path = shard.watches.trigger(event.kind, &event.path, |slot| told.push(slot));
         let mut work = LOOKUP;
         if !told.is_empty() {
             let mut frame = std::mem::take(&mut shard.event);
             frame.clear();
             write_event(&mut Writer::new(&mut frame), event.zxid, event.kind, &event.path);
             if told.len() > TOLD_AT_ONCE_MAX {
-                shard.fanouts.push_back(Fanout::new(event, &frame, &mut told, connections));
-                work += LOOKUP.saturating_mul(told.len() as Work);
+                shard.fanouts.push_back(Fanout::new(event, &frame, path, &told));
+                work += told.len() as Work;
             } else {
                 for slot in &told {
                     let Some(connection) = connections.at(*slot) else { continue };
                     work += shard.catch_up(connection) + LOOKUP;
+                    if let Some(path) = path {
+                        shard.watches.settle(*slot, path);
+                    }
                     work += shard.tell(connection, event, &frame);
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::watch::Counts;
+use crate::watch::{Counts, ListCursor};
 use crate::zxid::SessionId;
 
 use super::Frontend;
@@ -19,8 +19,6 @@ pub(super) struct Stats {
     pub(super) events: u64,
     pub(super) latency: Latency,
     pub(super) auth_failed: u64,
-    pub(super) sessionless_expired: u64,
-    pub(super) slow_readers_closed: u64,
     pub(super) large_requests_rejected: u64,
     pub(super) closed: CloseCounts,
     pub(super) traffic: Traffic,
@@ -119,8 +117,6 @@ pub struct ShardReport {
     /// Of all requests since the last reset.
     pub latency: Latency,
     pub auth_failed: u64,
-    pub sessionless_expired: u64,
-    pub slow_readers_closed: u64,
     pub large_requests_rejected: u64,
     /// Connections closed since the last reset, by reason.
     pub closed: CloseCounts,
@@ -138,8 +134,6 @@ impl ShardReport {
         self.events += other.events;
         self.latency.merge(&other.latency);
         self.auth_failed += other.auth_failed;
-        self.sessionless_expired += other.sessionless_expired;
-        self.slow_readers_closed += other.slow_readers_closed;
         self.large_requests_rejected += other.large_requests_rejected;
         self.closed.merge(&other.closed);
         self.traffic.merge(&other.traffic);
@@ -186,8 +180,6 @@ impl Frontend {
             events: stats.events,
             latency: stats.latency,
             auth_failed: stats.auth_failed,
-            sessionless_expired: stats.sessionless_expired,
-            slow_readers_closed: stats.slow_readers_closed,
             large_requests_rejected: stats.large_requests_rejected,
             closed: stats.closed,
             traffic: stats.traffic,
@@ -220,9 +212,14 @@ impl Frontend {
         (open.map(report).collect(), next)
     }
 
-    /// A piece of the data table by path (`wchp`; turned around, `wchc`): up to `max` paths from
-    /// the one numbered `from` on; and where to go on, `None` at the end.
-    pub fn watch_report(&mut self, from: u32, max: u32) -> (WatchReport, Option<u32>) {
+    /// A piece of the data table by path (`wchp`; turned around, `wchc`): up to `max` paths and
+    /// watches together from `from` on; and where to go on, `None` at the end. A path that very
+    /// many watch stands in several pieces.
+    pub fn watch_report(
+        &mut self,
+        from: ListCursor,
+        max: usize,
+    ) -> (WatchReport, Option<ListCursor>) {
         let (by_path, next) = self.shard.watches.by_path(from, max);
         let mut session_of = |slot| {
             self.connections.at(slot).map_or(SessionId::NONE, |connection| connection.session)

@@ -21,6 +21,7 @@ use super::connection::{Connection, Connections, ListMark, Pending, Phase};
 use super::fanout::Fanout;
 use super::password_limiter::PasswordLimiter;
 use super::report::Stats;
+use super::tick::Due;
 use super::{Effect, FrontendConfig};
 
 /// What the connections of a shard share.
@@ -53,6 +54,8 @@ pub(super) struct ShardState {
     /// The same of connections that are gone.
     pub(super) touched_closed: Vec<(SessionId, i64)>,
     pub(super) touches_reported_ms: i64,
+    /// What the last tick has found due and is still to be done.
+    pub(super) due: Due,
     /// Requests and sessions that the quorum core has been asked for and has not answered, the
     /// bytes that they count, and those of the large ones among them.
     ///
@@ -105,6 +108,7 @@ impl ShardState {
             touched: ConnList::new(ListMark::Touched),
             touched_closed: Vec::new(),
             touches_reported_ms: 0,
+            due: Due::default(),
             outstanding: 0,
             outstanding_bytes: 0,
             large_bytes: 0,
@@ -202,7 +206,7 @@ impl ShardState {
         conn.wait = None;
         conn.input.clear();
         conn.long = None;
-        conn.owed = 0;
+        self.owe_nothing(conn.id.slot);
         self.watches.remove_connection(conn.id.slot);
         let pending = std::mem::take(&mut conn.pending);
         conn.pending_bytes = 0;
@@ -327,7 +331,6 @@ impl ShardState {
     /// Ends a connection whose client would not read its output anyway.
     pub(super) fn cut_off(&mut self, conn: &mut Connection) {
         conn.out = Vec::new();
-        self.stats.slow_readers_closed += 1;
         self.close(conn, CloseReason::SlowReader);
     }
 }

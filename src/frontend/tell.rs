@@ -16,11 +16,10 @@ impl ShardState {
         while *left > 0 {
             let Some(mut fanout) = self.fanouts.pop_front() else { return };
             while *left > 0
-                && let Some(conn) = fanout.next()
+                && let Some(slot) = fanout.next()
             {
-                let connection = connections.get(conn);
-                let work =
-                    connection.map_or(LOOKUP, |conn| self.pay(conn, &fanout.event, &fanout.frame));
+                let connection = connections.at(slot);
+                let work = connection.map_or(LOOKUP, |conn| self.pay(conn, &fanout));
                 *left = left.saturating_sub(work);
             }
             if *left == 0 {
@@ -33,28 +32,36 @@ impl ShardState {
     /// written.
     #[inline]
     pub(super) fn catch_up(&mut self, conn: &mut Connection) -> Work {
-        if conn.owed == 0 { 0 } else { self.catch_up_slowly(conn) }
+        if self.fanouts.is_empty() { 0 } else { self.catch_up_slowly(conn) }
     }
 
     fn catch_up_slowly(&mut self, conn: &mut Connection) -> Work {
         let mut work = 0;
         let mut fanouts: VecDeque<Fanout> = std::mem::take(&mut self.fanouts);
         for fanout in &mut fanouts {
-            if fanout.take(conn.id) {
-                work += self.pay(conn, &fanout.event, &fanout.frame);
+            if fanout.take(conn.id.slot) {
+                work += self.pay(conn, fanout);
             }
         }
         self.fanouts = fanouts;
-        assert!(conn.owed == 0, "every event that a connection is owed is on its way");
         work
     }
 
-    fn pay(&mut self, conn: &mut Connection, event: &Event, frame: &[u8]) -> Work {
+    fn pay(&mut self, conn: &mut Connection, fanout: &Fanout) -> Work {
         if conn.phase == Phase::Closed {
             return LOOKUP;
         }
-        conn.owed = conn.owed.checked_sub(1).expect("only what is owed is paid");
-        self.tell(conn, event, frame)
+        if let Some(path) = fanout.path {
+            self.watches.settle(conn.id.slot, path);
+        }
+        LOOKUP + self.tell(conn, &fanout.event, &fanout.frame)
+    }
+
+    /// A connection that has gone is owed nothing, nor is the next one in its slot.
+    pub(super) fn owe_nothing(&mut self, slot: u32) {
+        for fanout in &mut self.fanouts {
+            fanout.take(slot);
+        }
     }
 
     /// Writes an event to a connection that watches for it, if it may see it.

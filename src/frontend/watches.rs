@@ -128,7 +128,8 @@ impl ConnContext<'_> {
                 None => {}
                 Some(path) => act(self, long.part % ACT, &path)?,
             }
-            self.spend(if acts { 2 * LOOKUP } else { 1 });
+            // A node is looked up and a watch set, both where nobody has been lately.
+            self.spend(if acts { 4 * LOOKUP } else { 1 });
         }
         long.cursor = Some(lists.record.len() - reader.rest().len());
         Ok(false)

@@ -9,7 +9,7 @@ use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::codes::VERSION_2;
-use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
+use crate::frontend::{CloseReason, ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
 use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats};
 use crate::runtime::admission::Admission;
@@ -167,7 +167,7 @@ impl StatsCollector {
             max_files: process::max_files(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             auth_failed: shards.auth_failed,
-            sessionless_expired: shards.sessionless_expired,
+            sessionless_expired: shards.closed.of(CloseReason::NoSession),
             large_requests_rejected: shards.large_requests_rejected,
             connections_refused: self.admission.refused(),
             closed: shards.closed,
@@ -239,14 +239,17 @@ impl StatsCollector {
     }
 
     fn watches(&self) -> WatchReport {
-        self.in_pieces(|frontend, from| frontend.watch_report(from, PATHS_PER_ANSWER))
+        self.in_pieces(|frontend, from| frontend.watch_report(from, WATCHES_PER_ANSWER))
     }
 
     /// Asks one shard after the other for a list, piece by piece: it does nothing else during one.
-    fn in_pieces<T: Send + 'static>(&self, look: fn(&mut Frontend, u32) -> Piece<T>) -> Vec<T> {
+    fn in_pieces<T: Send + 'static, C: Default + Send + 'static>(
+        &self,
+        look: fn(&mut Frontend, C) -> Piece<T, C>,
+    ) -> Vec<T> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            let mut from = Some(0);
+            let mut from = Some(C::default());
             while let Some(at) = from.take() {
                 let (sender, answer) = unbounded();
                 let ask = move |frontend: &mut Frontend, _| drop(sender.send(look(frontend, at)));
@@ -310,12 +313,12 @@ fn latency(of: &Latency) -> Summary {
 }
 
 /// A piece of a list, and where to go on.
-type Piece<T> = (Vec<T>, Option<u32>);
+type Piece<T, C> = (Vec<T>, Option<C>);
 
 /// Connections in one answer of a shard, which does nothing else meanwhile.
 const CONNECTIONS_PER_ANSWER: u32 = 1000;
-/// Watched paths in one answer of a shard.
-const PATHS_PER_ANSWER: u32 = 1000;
+/// Watched paths, and watches of them, in one answer of a shard.
+const WATCHES_PER_ANSWER: usize = 2000;
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.
 const SESSIONS_PER_ANSWER: usize = 2000;
 /// Nodes that are read under one hold of the tree.

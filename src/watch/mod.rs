@@ -14,15 +14,21 @@
 //!
 //! A distinct path with one watch costs about 80 bytes, name included; a further watch on the same
 //! path about 15.
+//!
+//! What concerns very many watches is done in parts, so that no call takes long: the watches of a
+//! connection that has gone are out of sight at once and removed later
+//! ([`WatchTable::remove_gone`]), and who has heard of an event that many waited for forgets its
+//! watch later ([`WatchTable::settle`]).
 
 mod paths;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use crate::codes::EventType;
-use paths::{HASHER, Paths};
+use paths::{HASHER, Paths, Watchers};
 
 /// A set of ways in which one connection watches one path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,11 +95,29 @@ pub struct WatchTable {
     hasher: FixedState,
     /// Path numbers by the hash of the path.
     index: HashTable<u32>,
-    /// The numbers of the paths that each connection watches, by its slot.
-    connections: Vec<HashTable<u32>>,
+    /// Who watches anything, by number. Paths name watchers by these numbers and not by slots: a
+    /// slot is used again while the watches of the connection that had it before are still being
+    /// removed.
+    watchers: Vec<Watching>,
+    /// The number of the connection in each slot; [`NOBODY`] if it has never watched anything.
+    numbers: Vec<u32>,
+    /// Numbers without a connection and without watches.
+    free: Vec<u32>,
+    /// Numbers whose connections are gone, with the paths that are still to be removed of each.
+    gone: VecDeque<(u32, Vec<u32>)>,
     counts: Counts,
     /// Kept for its capacity: the connections that the event at hand concerns.
     told: Vec<u32>,
+}
+
+/// One connection, as the table knows it.
+#[derive(Debug)]
+struct Watching {
+    /// Its slot; [`NOBODY`] once it is gone.
+    slot: u32,
+    /// The numbers of the paths that it watches, and of those that have fired and that it has not
+    /// settled yet.
+    paths: HashTable<u32>,
 }
 
 /// Numbers of watches, each a pair of path and connection.
@@ -116,8 +140,15 @@ impl Counts {
     }
 }
 
-/// Watched paths, each with the connections that watch it.
+/// Watched paths, each with the slots of the connections that watch it.
 pub type WatchersByPath = Vec<(Box<str>, Vec<u32>)>;
+
+/// Where a list by path goes on: a path, and one of its watchers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListCursor {
+    path: u32,
+    watcher: u32,
+}
 
 impl Default for WatchTable {
     fn default() -> Self {
@@ -138,7 +169,10 @@ impl WatchTable {
             hasher: FixedState::with_seed(seed),
             paths: Paths::default(),
             index: HashTable::new(),
-            connections: Vec::new(),
+            watchers: Vec::new(),
+            numbers: Vec::new(),
+            free: Vec::new(),
+            gone: VecDeque::new(),
             counts: Counts::default(),
             told: Vec::new(),
         }
@@ -146,52 +180,102 @@ impl WatchTable {
 
     /// Sets a watch; one that is there already stays as it is.
     pub fn add(&mut self, path: &str, connection: u32, modes: Modes) {
-        debug_assert!(connection < CONNECTIONS_MAX, "a connection's slot fits beside its modes");
+        debug_assert!(connection < CONNECTIONS_MAX, "a connection's number fits beside its modes");
+        let number = self.number(connection);
         let id = self.find(path).unwrap_or_else(|| self.insert(path));
         let watchers = self.paths.watchers(id);
-        let old = watchers.modes(connection);
+        let old = watchers.modes(number);
         let new = old.with(modes);
-        watchers.put(connection, new);
+        watchers.put(number, new);
         self.count(old, new);
         if old == Modes::NONE {
-            self.remember(connection, id);
+            let paths = &mut self.watchers[number as usize].paths;
+            paths.insert_unique(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
         }
     }
 
     /// Whether the connection watches exactly this path in any of `modes`.
     pub fn contains(&self, path: &str, connection: u32, modes: Modes) -> bool {
-        self.find(path).is_some_and(|id| self.paths.get(id).watchers.modes(connection).meets(modes))
+        let Some(number) = self.known(connection) else { return false };
+        self.find(path).is_some_and(|id| self.paths.get(id).watchers.modes(number).meets(modes))
     }
 
     /// Takes `modes` from what the connection watches at exactly this path; false if none of them
     /// was there.
     pub fn remove(&mut self, path: &str, connection: u32, modes: Modes) -> bool {
+        let Some(number) = self.known(connection) else { return false };
         let Some(id) = self.find(path) else { return false };
         let watchers = self.paths.watchers(id);
-        let old = watchers.modes(connection);
+        let old = watchers.modes(number);
         if !old.meets(modes) {
             return false;
         }
         let new = old.without(modes);
-        watchers.put(connection, new);
+        watchers.put(number, new);
         self.count(old, new);
         if new == Modes::NONE {
-            forget(&mut self.connections, connection, id);
+            forget(&mut self.watchers, number, id);
             self.drop_path_if_unwatched(id);
         }
         true
     }
 
-    /// Takes everything that the connection watches.
-    pub fn remove_connection(&mut self, connection: u32) {
+    /// Takes everything that the connection watches: at once out of sight, and out of memory at
+    /// once if it is not very much. Returns how many paths were removed.
+    pub fn remove_connection(&mut self, connection: u32) -> usize {
         if mutant!(WatchesOutliveConnection) {
+            return 0;
+        }
+        self.let_go(connection);
+        if self.gone.len() == 1 { self.remove_gone(REMOVED_AT_ONCE_MAX) } else { 0 }
+    }
+
+    /// From here on nobody hears of the connection's watches.
+    fn let_go(&mut self, connection: u32) {
+        let Some(number) = self.known(connection) else { return };
+        self.numbers[connection as usize] = NOBODY;
+        let watching = &mut self.watchers[number as usize];
+        watching.slot = NOBODY;
+        let paths = std::mem::take(&mut watching.paths);
+        self.gone.push_back((number, paths.into_iter().collect()));
+    }
+
+    /// Whether [`Self::remove_gone`] has something to do.
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Removes up to `max` of the watches of connections that are gone. Returns how many it has
+    /// removed.
+    pub fn remove_gone(&mut self, max: usize) -> usize {
+        let mut removed = 0;
+        while let Some((number, mut paths)) = self.gone.pop_front() {
+            while removed < max
+                && let Some(id) = paths.pop()
+            {
+                removed += 1;
+                self.remove_at(number, id);
+            }
+            if paths.is_empty() {
+                self.free.push(number);
+            } else {
+                self.gone.push_front((number, paths));
+                break;
+            }
+        }
+        removed
+    }
+
+    /// Takes one who is gone from the watchers of a path. It may have fired, and even be another
+    /// path by now: then it is not there.
+    fn remove_at(&mut self, number: u32, id: u32) {
+        if id >= self.paths.end() {
             return;
         }
-        let Some(ids) = self.connections.get_mut(connection as usize) else { return };
-        for id in std::mem::take(ids) {
-            let watchers = self.paths.watchers(id);
-            let old = watchers.modes(connection);
-            watchers.put(connection, Modes::NONE);
+        let watchers = self.paths.watchers(id);
+        let old = watchers.modes(number);
+        if old != Modes::NONE {
+            watchers.put(number, Modes::NONE);
             self.count(old, Modes::NONE);
             self.drop_path_if_unwatched(id);
         }
@@ -202,9 +286,17 @@ impl WatchTable {
     ///
     /// A deleted node ends the one-shot watches of both tables; a change of children concerns no
     /// recursive watch.
-    pub fn trigger(&mut self, kind: EventType, path: &str, mut fire: impl FnMut(u32)) {
+    ///
+    /// If it returns a path's number, each of the connections must settle with it before it sets or
+    /// removes a watch: see [`Self::settle`].
+    pub fn trigger(
+        &mut self,
+        kind: EventType,
+        path: &str,
+        mut fire: impl FnMut(u32),
+    ) -> Option<u32> {
         if self.index.is_empty() {
-            return;
+            return None;
         }
         let (wanted, spent) = match kind {
             EventType::NodeCreated | EventType::NodeDataChanged => (Modes::DATA_TABLE, Modes::DATA),
@@ -216,62 +308,94 @@ impl WatchTable {
             return self.fire_at(path, wanted, spent, &mut fire);
         }
         let mut told = std::mem::take(&mut self.told);
-        self.fire_at(path, wanted, spent, &mut |connection| told.push(connection));
+        let unsettled = self.fire_at(path, wanted, spent, &mut |slot| told.push(slot));
         for ancestor in ancestors(path) {
             if let Some(id) = self.find(ancestor) {
-                let recursive = self
-                    .paths
-                    .get(id)
-                    .watchers
-                    .iter()
-                    .filter(|(_, modes)| modes.meets(Modes::RECURSIVE));
-                told.extend(recursive.map(|(connection, _)| connection));
+                let watchers = self.paths.get(id).watchers.iter();
+                let recursive = watchers.filter(|(_, modes)| modes.meets(Modes::RECURSIVE));
+                told.extend(recursive.filter_map(|(number, _)| slot_of(&self.watchers, number)));
             }
         }
         told.sort_unstable();
         told.dedup();
         told.drain(..).for_each(fire);
         self.told = told;
+        unsettled
     }
 
-    /// Distinct paths that the connection watches.
+    /// A connection has been told of an event for which many waited: it forgets the path with this
+    /// number, unless it still watches it.
+    pub fn settle(&mut self, connection: u32, path: u32) {
+        let Some(number) = self.known(connection) else { return };
+        let watches =
+            path < self.paths.end() && self.paths.get(path).watchers.modes(number) != Modes::NONE;
+        if !watches {
+            forget(&mut self.watchers, number, path);
+        }
+    }
+
+    /// Distinct paths that the connection watches, and has settled with.
     pub fn watches_of(&self, connection: u32) -> usize {
-        self.connections.get(connection as usize).map_or(0, HashTable::len)
+        self.known(connection).map_or(0, |number| self.watchers[number as usize].paths.len())
     }
 
-    /// The number of watches, by table.
+    /// The number of watches, by table. Those of connections that are gone count until they are
+    /// removed.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// A piece of the data table: the watched paths with up to `max` numbers from `from` on, each
-    /// with its connections, in order; and where to go on, `None` at the end.
-    pub fn by_path(&self, from: u32, max: u32) -> (WatchersByPath, Option<u32>) {
-        let mut all = Vec::new();
-        for entry in self.paths.range(from, max) {
-            let watching =
-                entry.watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE));
-            let mut connections: Vec<u32> = watching.map(|(connection, _)| connection).collect();
+    /// A piece of the data table: up to `max` paths and watchers together from `from` on, each path
+    /// with some of its connections, in order; and where to go on, `None` at the end. A path that
+    /// very many watch stands in several pieces.
+    pub fn by_path(&self, from: ListCursor, max: usize) -> (WatchersByPath, Option<ListCursor>) {
+        let (mut all, mut left, mut at) = (Vec::new(), max.max(1), from);
+        while left > 0 && at.path < self.paths.end() {
+            let entry = self.paths.get(at.path);
+            let (connections, next) = self.listed(&entry.watchers, at.watcher, left);
+            left = left.saturating_sub(1 + connections.len());
             if !connections.is_empty() {
-                connections.sort_unstable();
                 all.push((entry.path.clone(), connections));
             }
+            at = match next {
+                Some(watcher) => ListCursor { watcher, ..at },
+                None => ListCursor { path: at.path + 1, watcher: 0 },
+            };
         }
         all.sort_unstable();
-        let next = from.saturating_add(max);
-        (all, Some(next).filter(|next| *next < self.paths.end()))
+        (all, Some(at).filter(|at| at.path < self.paths.end()))
+    }
+
+    /// The slots of up to `max` watchers of the data table, those with the lowest numbers from
+    /// `from` on; and the number at which to go on.
+    fn listed(&self, watchers: &Watchers, from: u32, max: usize) -> (Vec<u32>, Option<u32>) {
+        let listed = watchers.iter().filter(|(_, modes)| modes.meets(Modes::DATA_TABLE));
+        let mut numbers: Vec<u32> =
+            listed.map(|(number, _)| number).filter(|number| *number >= from).collect();
+        let mut next = None;
+        if numbers.len() > max {
+            let (_, first_left, _) = numbers.select_nth_unstable(max);
+            next = Some(*first_left);
+            numbers.truncate(max);
+        }
+        let slots = numbers.into_iter().filter_map(|number| slot_of(&self.watchers, number));
+        let mut slots: Vec<u32> = slots.collect();
+        slots.sort_unstable();
+        (slots, next)
     }
 
     /// Bytes that the table takes up on the heap, spare room included; watchers of paths that have
     /// several are estimated.
     pub fn heap_bytes(&self) -> usize {
-        let reverse: usize = self.connections.iter().map(HashTable::allocation_size).sum();
-        let pairs: usize = self.connections.iter().map(HashTable::len).sum();
+        let tables = || self.watchers.iter().map(|watching| &watching.paths);
+        let reverse: usize = tables().map(HashTable::allocation_size).sum();
+        let pairs: usize = tables().map(HashTable::len).sum();
         self.paths.heap_bytes()
             + self.index.allocation_size()
             + reverse
-            + self.connections.capacity() * size_of::<HashTable<u32>>()
-            + (pairs - self.index.len()) * SHARED_WATCH_BYTES
+            + self.watchers.capacity() * size_of::<Watching>()
+            + (self.numbers.capacity() + self.free.capacity()) * size_of::<u32>()
+            + pairs.saturating_sub(self.index.len()) * SHARED_WATCH_BYTES
     }
 
     fn find(&self, path: &str) -> Option<u32> {
@@ -287,30 +411,57 @@ impl WatchTable {
         id
     }
 
-    fn remember(&mut self, connection: u32, id: u32) {
-        let slot = connection as usize;
-        if slot >= self.connections.len() {
-            self.connections.resize_with(slot + 1, HashTable::new);
-        }
-        self.connections[slot].insert_unique(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
+    /// The number of a connection that has one.
+    fn known(&self, connection: u32) -> Option<u32> {
+        self.numbers.get(connection as usize).copied().filter(|number| *number != NOBODY)
     }
 
-    fn fire_at(&mut self, path: &str, wanted: Modes, spent: Modes, fire: &mut impl FnMut(u32)) {
-        let Some(id) = self.find(path) else { return };
-        let (counts, connections) = (&mut self.counts, &mut self.connections);
-        self.paths.watchers(id).retain(|connection, old| {
+    /// The number of a connection, a new one if it has none.
+    fn number(&mut self, connection: u32) -> u32 {
+        let slot = connection as usize;
+        if slot >= self.numbers.len() {
+            self.numbers.resize(slot + 1, NOBODY);
+        }
+        if self.numbers[slot] == NOBODY {
+            let number = self.free.pop().unwrap_or_else(|| {
+                self.watchers.push(Watching { slot: NOBODY, paths: HashTable::new() });
+                (self.watchers.len() - 1) as u32
+            });
+            debug_assert!(self.watchers[number as usize].paths.is_empty(), "a free number is free");
+            self.watchers[number as usize].slot = connection;
+            self.numbers[slot] = number;
+        }
+        self.numbers[slot]
+    }
+
+    /// Returns the path's number if its watchers have to settle with it.
+    fn fire_at(
+        &mut self,
+        path: &str,
+        wanted: Modes,
+        spent: Modes,
+        fire: &mut impl FnMut(u32),
+    ) -> Option<u32> {
+        let id = self.find(path)?;
+        let (counts, all) = (&mut self.counts, &mut self.watchers);
+        let watchers = self.paths.watchers(id);
+        let settles_later = watchers.len() > SETTLED_AT_ONCE_MAX;
+        watchers.retain(|number, old| {
             if !old.meets(wanted) {
                 return old;
             }
-            fire(connection);
+            if let Some(slot) = slot_of(all, number) {
+                fire(slot);
+            }
             let new = old.without(spent);
             counts.change(old, new);
-            if new == Modes::NONE {
-                forget(connections, connection, id);
+            if new == Modes::NONE && !settles_later {
+                forget(all, number, id);
             }
             new
         });
         self.drop_path_if_unwatched(id);
+        settles_later.then_some(id)
     }
 
     fn drop_path_if_unwatched(&mut self, id: u32) {
@@ -352,14 +503,19 @@ impl Counts {
     }
 }
 
-fn forget(connections: &mut [HashTable<u32>], connection: u32, id: u32) {
-    let Some(ids) = connections.get_mut(connection as usize) else { return };
-    if let Ok(entry) = ids.find_entry(HASHER.hash_one(id), |other| *other == id) {
+fn forget(watchers: &mut [Watching], number: u32, id: u32) {
+    let Some(Watching { paths, .. }) = watchers.get_mut(number as usize) else { return };
+    if let Ok(entry) = paths.find_entry(HASHER.hash_one(id), |other| *other == id) {
         entry.remove();
     }
-    if ids.capacity() > SPARE_MIN && ids.len() < ids.capacity() / SPARE_FACTOR {
-        ids.shrink_to(2 * ids.len(), |id| HASHER.hash_one(id));
+    if paths.capacity() > SPARE_MIN && paths.len() < paths.capacity() / SPARE_FACTOR {
+        paths.shrink_to(2 * paths.len(), |id| HASHER.hash_one(id));
     }
+}
+
+/// The slot of a watcher, if its connection is still there.
+fn slot_of(watchers: &[Watching], number: u32) -> Option<u32> {
+    watchers.get(number as usize).map(|watching| watching.slot).filter(|slot| *slot != NOBODY)
 }
 
 /// The paths above `path`, nearest first, "/" last.
@@ -375,6 +531,12 @@ fn parent(path: &str) -> Option<&str> {
     }
 }
 
+/// No number, or no slot.
+const NOBODY: u32 = u32::MAX;
+/// Watches of a connection that has gone up to which they are removed with it.
+const REMOVED_AT_ONCE_MAX: usize = 64;
+/// Watchers of a path up to which they forget it when it fires. The tests settle with fewer.
+const SETTLED_AT_ONCE_MAX: usize = if cfg!(test) { 2 } else { 64 };
 /// Connections that fit beside four mode bits.
 pub const CONNECTIONS_MAX: u32 = 1 << 28;
 /// The memory of one more watcher of a path in a hash table that is two thirds full.

@@ -59,12 +59,6 @@ impl Paths {
         self.free.push(id);
     }
 
-    /// The paths with up to `max` numbers from `from` on that are watched, by number.
-    pub(super) fn range(&self, from: u32, max: u32) -> impl Iterator<Item = &WatchedPath> {
-        let numbers = from..self.end().min(from.saturating_add(max));
-        numbers.map(|id| self.get(id)).filter(|entry| !entry.watchers.is_empty())
-    }
-
     /// All numbers are below this.
     pub(super) fn end(&self) -> u32 {
         self.chunks.last().map_or(0, |last| ((self.chunks.len() - 1) * CHUNK + last.len()) as u32)
@@ -92,6 +86,14 @@ impl Watchers {
             Self::None => true,
             Self::One(_) => false,
             Self::Many(all) => all.is_empty(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(all) => all.len(),
         }
     }
 

@@ -97,7 +97,7 @@ fn b2_a_connection_without_a_session_has_20_seconds_however_it_drips() {
     assert!(!world.is_closed(conn));
     world.tick(1);
     assert!(world.is_closed(conn) && world.got(conn).is_empty());
-    assert_eq!(world.front.report().sessionless_expired, 1);
+    assert_eq!(world.front.report().closed.of(CloseReason::NoSession), 1);
 }
 
 #[test]
@@ -185,7 +185,10 @@ fn b7_invalid_utf_8_is_replaced_and_names_no_node() {
     with_witness(|world, conn| {
         let bad = [&3i32.to_be_bytes()[..], b"/\xff\xfe", &[1]].concat();
         assert_eq!(world.err(conn, OpCode::EXISTS, &bad), -101);
-        assert_eq!(world.front.watch_report(0, 99).0[0].0, "/\u{fffd}\u{fffd}".into());
+        assert_eq!(
+            world.front.watch_report(Default::default(), 99).0[0].0,
+            "/\u{fffd}\u{fffd}".into()
+        );
     });
 }
 

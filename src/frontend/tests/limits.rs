@@ -134,7 +134,7 @@ fn b21_a_client_that_reads_nothing_for_a_session_timeout_is_closed() {
     }
     world.tick(1000);
     assert!(world.is_closed(conn));
-    assert_eq!(world.front.report().slow_readers_closed, 1);
+    assert_eq!(world.front.report().closed.of(CloseReason::SlowReader), 1);
     assert_eq!(world.front.output(conn).capacity(), 0, "its output is gone");
 }
 

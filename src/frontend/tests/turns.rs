@@ -2,6 +2,7 @@
 
 use super::super::hold::{HOLD_WORK, QUANTUM, REQUEST};
 use super::*;
+use crate::watch::{ListCursor, Modes};
 
 /// So many requests in one piece, with xids from 0.
 fn many(requests: i32, op: OpCode, record: &[u8]) -> Vec<u8> {
@@ -439,10 +440,10 @@ fn reports_are_taken_in_pieces() {
         sessions.extend(piece.into_iter().map(|report| report.session));
         from = next;
     }
-    from = Some(0);
+    let mut from = Some(ListCursor::default());
     while let Some(at) = from {
         let (piece, next) = world.front.watch_report(at, 3);
-        assert!(piece.len() <= 3);
+        assert!(piece.len() <= 2, "a path and its watch count");
         paths.extend(piece.into_iter().map(|(path, _)| path));
         from = next;
     }
@@ -463,4 +464,143 @@ fn long_lists_of_who_may_read_count_as_work() {
     let served = world.got(conn);
     assert!(served.iter().all(|got| got.err == ErrorCode::NO_AUTH.0));
     assert!(served.len() <= 10, "{} lists judged in one turn", served.len());
+}
+
+/// So many watches of one connection, set without requests.
+fn watch_many(world: &mut World, conn: ConnId, watches: usize) {
+    for nth in 0..watches {
+        world.front.shard.watches.add(&format!("/w{nth}"), conn.slot, Modes::DATA);
+    }
+}
+
+/// The watches of a connection that ends are removed a part at a time, and nobody hears of them
+/// meanwhile: not even the next connection in its slot.
+#[test]
+fn a_connection_with_very_many_watches_ends_in_parts() {
+    let mut world = World::new();
+    let (greedy, good) = (world.connect(), world.connect());
+    let watches = 50_000;
+    watch_many(&mut world, greedy, watches);
+    let removed = |world: &World| watches - world.front.report().watches.data;
+    world.front.on_closed(greedy);
+    assert!(removed(&world) <= 64, "{} at once", removed(&world));
+    let next = ConnId { slot: greedy.slot, generation: 8 };
+    world.front.on_accept(next, "10.0.0.1:4000".parse().unwrap(), world.now);
+    world.front.shard.watches.add("/w7", next.slot, Modes::DATA);
+    let event = |path: &str| {
+        let (zxid, kind) = (world.tree.last_zxid(), EventType::NodeDataChanged);
+        BatchItem::Event(Event { zxid, kind, path: path.into(), acl: None }.into())
+    };
+    let items = vec![event("/w7"), event("/w8")];
+    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: world.tree.last_zxid(), items }));
+    let (mut turns, mut before) = (0, removed(&world));
+    while world.front.has_work() || batch.is_some() {
+        let mut hold = world.front.drain(&world.tree, world.now, || batch.take()).unwrap();
+        while world.front.serve_next(&mut hold) {}
+        assert!(is_served_at_once(&mut world, good));
+        assert!(removed(&world) - before <= 3000, "{} in one turn", removed(&world) - before);
+        before = removed(&world);
+        turns += 1;
+    }
+    world.pump();
+    let got: Vec<_> = world.got(next).iter().map(|got| got.event().2).collect();
+    assert_eq!(got, ["/w7"], "it hears of its own watch alone");
+    assert!(turns > 10, "{turns} turns");
+    assert_eq!(world.front.report().watches, Default::default());
+}
+
+/// Whoever hears late of an event may set its watch again at once, and others may come and go.
+#[test]
+fn watchers_of_one_node_may_watch_again_and_go_before_all_have_heard() {
+    let mut world = World::new();
+    let writer = world.connect();
+    world.create(writer, "/w");
+    let watchers: Vec<ConnId> = (0..1_000).map(|_| world.connect()).collect();
+    for conn in &watchers {
+        world.ask(*conn, OpCode::GET_DATA, &path_watch("/w", true));
+    }
+    world.commits_at_once = false;
+    world.send(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"new")));
+    let Some(ToQuorum::Request(asked)) = world.queue.pop_front() else { panic!("it is a request") };
+    let mut items = Vec::new();
+    world.commit_request(asked, &mut items);
+    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: world.tree.last_zxid(), items }));
+    let (again, other, gone) = (watchers[990], watchers[991], watchers[992]);
+    let mut hold = world.front.drain(&world.tree, world.now, || batch.take()).unwrap();
+    world.front.on_bytes(again, &request(2, OpCode::GET_DATA, &path_watch("/w", true)), &mut hold);
+    world.front.on_bytes(other, &request(2, OpCode::EXISTS, &path_watch("/x", true)), &mut hold);
+    world.front.on_closed(gone);
+    assert!(world.front.has_work(), "many have not heard of it");
+    world.serve_all();
+    world.pump();
+    let xids = |got: Vec<Got>| got.iter().map(|got| got.xid).collect::<Vec<_>>();
+    for conn in &watchers {
+        let told = xids(world.got(*conn));
+        let expected: &[i32] = match conn {
+            conn if [again, other].contains(conn) => &[-1, 2],
+            conn if *conn == gone => &[],
+            _ => &[-1],
+        };
+        assert_eq!(told, expected);
+    }
+    assert_eq!(world.front.report().watches.data, 2);
+    let watched: Vec<usize> = [again, other, watchers[0]]
+        .map(|conn| world.front.shard.watches.watches_of(conn.slot))
+        .into();
+    assert_eq!(watched, [1, 1, 0]);
+}
+
+/// A node that very many watch is listed in pieces.
+#[test]
+fn the_watchers_of_one_node_are_listed_in_pieces() {
+    let mut world = World::new();
+    let conns: Vec<ConnId> = (0..500).map(|_| world.connect()).collect();
+    conns.iter().for_each(|conn| world.front.shard.watches.add("/w", conn.slot, Modes::DATA));
+    world.front.on_closed(conns[77]);
+    let (mut sessions, mut from, mut pieces) = (Vec::new(), Some(ListCursor::default()), 0);
+    while let Some(at) = from {
+        let (piece, next) = world.front.watch_report(at, 50);
+        assert!(piece.iter().map(|(_, sessions)| sessions.len()).sum::<usize>() <= 50);
+        sessions.extend(piece.into_iter().flat_map(|(_, sessions)| sessions));
+        from = next;
+        pieces += 1;
+    }
+    assert!(pieces >= 10, "{pieces} pieces");
+    sessions.sort_unstable();
+    let expected = (0..500).filter(|nth| *nth != 77).map(|nth| SessionId(FIRST_SESSION + nth));
+    assert_eq!(sessions, expected.collect::<Vec<_>>());
+}
+
+/// Ten thousand connections that are due at the same tick are looked after a part at a time.
+#[test]
+fn what_a_tick_finds_due_is_done_in_parts() {
+    let mut world = World::new();
+    let sessions: Vec<ConnId> = (0..5_000).map(|_| world.connect()).collect();
+    let silent: Vec<ConnId> = (0..3_000).map(|_| world.accept()).collect();
+    world.touches.clear();
+    world.now.mono_ms += 30_000;
+    for conn in &sessions {
+        let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+        world.front.on_bytes(*conn, &request(1, OpCode::PING, &[]), &mut hold);
+    }
+    world.pump();
+    world.front.on_tick(world.now);
+    let mut turns = 0;
+    loop {
+        let (closed, touches) = (world.closed.len(), world.touches.len());
+        while let Some(effect) = world.front.poll() {
+            world.execute(effect);
+        }
+        let (closed, touches) = (world.closed.len() - closed, world.touches.len() - touches);
+        assert!(closed <= 256 && touches <= 4096, "{closed} closed, {touches} touches");
+        if !world.front.has_work() {
+            break;
+        }
+        world.turn();
+        turns += 1;
+    }
+    assert!(turns >= 10, "{turns} turns");
+    assert!(silent.iter().all(|conn| world.is_closed(*conn)));
+    let touched: std::collections::BTreeSet<_> = world.touches.iter().map(|(id, _)| *id).collect();
+    assert!(sessions.iter().all(|conn| touched.contains(&world.session(*conn))));
 }

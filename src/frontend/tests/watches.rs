@@ -248,7 +248,7 @@ fn reports_name_sessions_by_path() {
     world.ask(one, OpCode::EXISTS, &path_watch("/x", true));
     world.ask(one, OpCode::GET_CHILDREN, &path_watch("/", true));
     let sessions = vec![world.session(one), world.session(two)];
-    assert_eq!(world.front.watch_report(0, 99).0, [("/x".into(), sessions)]);
+    assert_eq!(world.front.watch_report(Default::default(), 99).0, [("/x".into(), sessions)]);
     let watches = world.front.report().watches;
     assert_eq!((watches.data, watches.child), (2, 2));
 }

@@ -67,8 +67,8 @@ pub fn wchc(watches: &WatchReport, out: &mut String) {
     line!(out);
 }
 
-/// `wchp`: sessions by path, then an empty line. A path that several shards watch stands there
-/// once.
+/// `wchp`: sessions by path, then an empty line. A path that several shards watch, or very many
+/// sessions, stands there once.
 pub fn wchp(watches: &WatchReport, out: &mut String) {
     let mut by_path: BTreeMap<&str, Vec<SessionId>> = BTreeMap::new();
     for (path, sessions) in watches {
