@@ -101,7 +101,7 @@ impl Quorum {
         watching: Option<&[bool]>,
     ) -> u64 {
         let nodes_before = tree.node_count();
-        let Proposal { header, txn, digest, answer, names_all_paths, .. } = proposal;
+        let Proposal { header, mut txn, digest, answer, names_all_paths, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
         let applied = tree.apply(&header, &txn, events);
         let mut units = weight(&txn) + nodes_before.abs_diff(tree.node_count()) as u64;
@@ -109,7 +109,6 @@ impl Quorum {
             self.digest_mismatches += 1;
             log::error!("digest mismatch at zxid {}: the tree is not what was logged", header.zxid);
         }
-        self.outstanding.applied(tree, header.zxid, &txn, names_all_paths);
         if let Some(watching) = watching {
             units += self.push_events(watching);
         }
@@ -124,6 +123,9 @@ impl Quorum {
                     BatchItem::SessionOpened { origin, session: header.session, timeout_ms };
                 self.push(origin.shard, header.zxid, opened);
             }
+        }
+        if !self.forgetting.takes(header.zxid, &mut txn) {
+            self.outstanding.applied(tree, header.zxid, &txn, names_all_paths);
         }
         if matches!(txn, Txn::CloseSession { .. }) {
             self.session_closed(&header);

@@ -12,6 +12,7 @@
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
 //! | `commit` | apply, events, answers |
+//! | `forgetting` | long multis on their way out of the overlay |
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
@@ -20,6 +21,7 @@
 
 mod budget;
 mod commit;
+mod forgetting;
 mod outstanding;
 mod pipeline;
 mod prepare;
@@ -48,6 +50,7 @@ use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::Announcing;
+use forgetting::Forgetting;
 use outstanding::Outstanding;
 use pipeline::{Answer, Pipeline, Proposal};
 use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
@@ -142,6 +145,8 @@ pub struct Quorum {
     sweep: Sweep,
     /// A multi that takes more than one call. Nothing else is proposed meanwhile.
     preparing: Option<Box<Preparing>>,
+    /// Long multis that are applied and not yet out of the overlay.
+    forgetting: Forgetting,
     /// The operations that must not be refused while the log is full.
     waiting: VecDeque<Waiting>,
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
@@ -190,6 +195,7 @@ impl Quorum {
             sessions: Sessions::new(tree, config.tick_ms, now),
             sweep: Sweep::new(&config, now),
             preparing: None,
+            forgetting: Forgetting::default(),
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
             last_zxid,
@@ -256,7 +262,7 @@ impl Quorum {
 
     /// Whether [`Self::work`] has something to do.
     pub fn has_work(&self) -> bool {
-        self.is_preparing() || self.has_due_work()
+        self.is_preparing() || self.forgetting.has_work() || self.has_due_work()
     }
 
     /// Whether time has made something due.
@@ -269,11 +275,17 @@ impl Quorum {
         own_may_come && (can_end_waiting || self.sessions.has_due() || can_sweep)
     }
 
-    /// Goes on with a long multi, then does what time has made due, until the budget is spent: what
-    /// waited for room goes on, sessions expire, containers and TTL nodes go. Where much is
-    /// outstanding it waits for the commits.
+    /// Goes on with a long multi, clears up after others, then does what time has made due, until
+    /// the budget is spent: what waited for room goes on, sessions expire, containers and TTL nodes
+    /// go. Where much is outstanding it waits for the commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
+        // As much is forgotten as is prepared: what waits to be forgotten has a bound.
+        let part = (budget.left() / 4).max(1);
+        let mut rest = Budget::new(part);
+        self.forgetting.work(&mut self.outstanding, tree, &mut rest);
+        budget.spend(part - rest.left());
         self.go_on_preparing(tree, budget);
+        self.forgetting.work(&mut self.outstanding, tree, budget);
         while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
             if self.has_room(CLOSE_BYTES_MIN)

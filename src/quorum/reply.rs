@@ -77,7 +77,11 @@ fn body(result: TxnResult) -> ReplyBody {
 
 /// `MultiResponse`: every kind of create that tells the Stat does so as create2.
 fn multi_response(results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity((results.len() + 1) * MULTI_RESULT_BYTES);
+    let each = match results.first() {
+        Some((_, _, TxnResult::Stat(_) | TxnResult::PathStat(..))) => MULTI_STAT_BYTES,
+        _ => MULTI_RESULT_BYTES,
+    };
+    let mut bytes = Vec::with_capacity((results.len() + 1) * each);
     let writer = &mut Writer::new(&mut bytes);
     for (op, err, result) in results {
         if *op == OpCode::ERROR || !err.is_ok() {
@@ -107,3 +111,5 @@ fn multi_response(results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
 
 /// A header and a short path.
 const MULTI_RESULT_BYTES: usize = 32;
+/// A header and a Stat.
+const MULTI_STAT_BYTES: usize = 9 + 68;

@@ -136,7 +136,7 @@ impl World {
     /// Runs until nothing is left to do.
     fn settle(&mut self) {
         loop {
-            if self.quorum.is_preparing() {
+            if self.quorum.is_preparing() || self.quorum.forgetting.has_work() {
                 self.work(u64::MAX);
             }
             self.poll();

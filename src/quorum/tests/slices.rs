@@ -303,3 +303,36 @@ fn a_close_says_how_much_work_it_was() {
     let units = world.quorum.on_message(close, &world.tree, world.now);
     assert!((500..600).contains(&units), "{units} units");
 }
+
+/// What a long multi has changed leaves the overlay a part at a time; whoever asks meanwhile finds
+/// what the tree shows, or what came after it.
+#[test]
+fn a_long_multi_is_forgotten_in_slices() {
+    let mut world = World::new();
+    let nodes = 2000;
+    let request = wide_multi(&mut world, nodes);
+    world.submit(OpCode::MULTI, request);
+    world.work(u64::MAX);
+    world.poll();
+    world.flush();
+    world.commit(u64::MAX);
+    world.told.clear();
+    let left = |world: &World| world.quorum.report().outstanding_nodes;
+    assert_eq!(left(&world), nodes, "none of them is forgotten in the commit");
+    assert!(world.quorum.has_work());
+    let again = world.submit(OpCode::SET_DATA, set_data(Some("/wide/5"), Some(b"again"), 1));
+    let wrong = world.submit(OpCode::SET_DATA, set_data(Some("/wide/6"), Some(b""), 0));
+    let gone = world.submit(OpCode::DELETE, delete(Some("/wide/7"), 1));
+    let mut before = left(&world);
+    while world.quorum.has_work() {
+        world.work(50);
+        assert!(before - left(&world) <= 50 * 4 + 4);
+        before = left(&world);
+    }
+    assert_eq!(before, 3, "two nodes and a parent are outstanding");
+    world.settle();
+    let codes: Vec<_> = world.replies().iter().map(|reply| (reply.xid, reply.err.0)).collect();
+    assert_eq!(codes, [(again, 0), (wrong, -103), (gone, 0)]);
+    assert_eq!(left(&world), 0);
+    assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
+}

@@ -1,0 +1,57 @@
+//! Long multis that are applied and whose nodes are still in the overlay: they leave it a part at a
+//! time.
+//!
+//! A record of the overlay whose transaction is applied says what the tree says, as whatever changes
+//! the node next puts another one in its place. So nobody has to wait until it is gone.
+
+use std::collections::VecDeque;
+
+use super::Budget;
+use super::outstanding::Outstanding;
+use crate::tree::Tree;
+use crate::txn::Txn;
+use crate::zxid::Zxid;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Forgetting(VecDeque<(Zxid, Vec<Txn>)>);
+
+impl Forgetting {
+    /// `txn` is applied. True if it is so long that its nodes are forgotten later, by
+    /// [`Self::work`]; it is then taken.
+    pub(super) fn takes(&mut self, zxid: Zxid, txn: &mut Txn) -> bool {
+        match txn {
+            Txn::Multi(txns) if txns.len() > FORGOTTEN_AT_ONCE_MAX => {
+                self.0.push_back((zxid, std::mem::take(txns)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether [`Self::work`] has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Goes on until the budget is spent. `tree` shows all of it.
+    pub(super) fn work(&mut self, outstanding: &mut Outstanding, tree: &Tree, budget: &mut Budget) {
+        while !budget.is_spent()
+            && let Some((zxid, txns)) = self.0.front_mut()
+        {
+            let part = txns.len().min(FORGOTTEN_PER_UNIT);
+            for txn in txns.drain(txns.len() - part..) {
+                outstanding.applied(tree, *zxid, &txn, true);
+            }
+            budget.spend(1);
+            if txns.is_empty() {
+                self.0.pop_front();
+            }
+        }
+    }
+}
+
+/// Transactions of a multi up to which it is forgotten at once.
+const FORGOTTEN_AT_ONCE_MAX: usize = 256;
+/// Transactions whose nodes are forgotten in the time of one unit of work.
+const FORGOTTEN_PER_UNIT: usize = 4;
