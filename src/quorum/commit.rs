@@ -72,6 +72,7 @@ impl Quorum {
             }
         }
         let last = tree.last_zxid();
+        self.shown = last;
         for (shard, batch) in (0..).zip(&mut self.batches) {
             if !batch.items.is_empty() {
                 let commit = CommitBatch { zxid: last, items: std::mem::take(&mut batch.items) };

@@ -34,6 +34,11 @@ impl Forgetting {
         !self.0.is_empty()
     }
 
+    /// Whether nothing is left of the transactions up to `zxid`.
+    pub(super) fn is_past(&self, zxid: Zxid) -> bool {
+        self.0.front().is_none_or(|(first, _)| *first > zxid)
+    }
+
     /// Goes on until the budget is spent. `tree` shows all of it.
     pub(super) fn work(&mut self, outstanding: &mut Outstanding, tree: &Tree, budget: &mut Budget) {
         while !budget.is_spent()

@@ -151,6 +151,11 @@ pub struct Quorum {
     waiting: VecDeque<Waiting>,
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
     effects: VecDeque<Effect>,
+    /// Sessions with very many ephemerals that end as soon as what was outstanding when they closed
+    /// is committed: then they can depart.
+    departures: VecDeque<Departure>,
+    /// The tree's zxid after the last commit.
+    shown: Zxid,
     /// The last zxid given out. Invariant: not below the tree's, and the pipeline's `proposed`.
     last_zxid: Zxid,
     verdicts: RefCell<Verdicts>,
@@ -176,6 +181,14 @@ struct Preparing {
     slices: MultiSlices,
 }
 
+/// The end of a session that waits for what came before it.
+#[derive(Debug)]
+struct Departure {
+    session: SessionId,
+    request: Option<Origin>,
+    after: Zxid,
+}
+
 /// A request on which the session depends.
 #[derive(Debug)]
 enum Waiting {
@@ -198,6 +211,8 @@ impl Quorum {
             forgetting: Forgetting::default(),
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
+            departures: VecDeque::new(),
+            shown: last_zxid,
             last_zxid,
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
@@ -272,7 +287,15 @@ impl Quorum {
         let can_end_waiting = !self.waiting.is_empty() && self.has_room(CLOSE_BYTES_MIN);
         let can_sweep = self.sweep.is_looking()
             || (self.sweep.has_due() && self.has_room(self.config.record_bytes_max));
-        own_may_come && (can_end_waiting || self.sessions.has_due() || can_sweep)
+        let can_go = can_end_waiting || self.can_depart() || self.sessions.has_due() || can_sweep;
+        own_may_come && can_go
+    }
+
+    /// Whether the first of the departures waits for nothing any more.
+    fn can_depart(&self) -> bool {
+        let is_next =
+            |next: &Departure| next.after <= self.shown && self.forgetting.is_past(next.after);
+        self.departures.front().is_some_and(is_next) && self.has_room(CLOSE_BYTES_MIN)
     }
 
     /// Goes on with a long multi, clears up after others, then does what time has made due, until
@@ -298,6 +321,10 @@ impl Quorum {
                     Waiting::Close { session, request } => {
                         self.close(session, request, tree, now, budget)
                     }
+                }
+            } else if self.can_depart() {
+                if let Some(Departure { session, request, .. }) = self.departures.pop_front() {
+                    self.close(session, request, tree, now, budget);
                 }
             } else if self.sessions.has_due() {
                 if let Some(session) = self.sessions.next_expired() {
@@ -481,7 +508,8 @@ impl Quorum {
         );
     }
 
-    /// Nobody may act for the session from here on, even while the closeSession waits for room.
+    /// Nobody may act for the session from here on, even while the closeSession waits: for room, or
+    /// for what is outstanding of very many ephemerals, which would have to go one by one.
     fn close_or_wait(
         &mut self,
         session: SessionId,
@@ -491,7 +519,10 @@ impl Quorum {
         budget: &mut Budget,
     ) {
         self.sessions.set_closing(session);
-        if self.has_room(CLOSE_BYTES_MIN) {
+        if self.outstanding.must_wait_to_depart(tree, session) {
+            let departure = Departure { session, request, after: self.last_zxid };
+            self.departures.push_back(departure);
+        } else if self.has_room(CLOSE_BYTES_MIN) {
             self.close(session, request, tree, now, budget);
         } else {
             self.waiting.push_back(Waiting::Close { session, request });

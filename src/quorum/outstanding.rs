@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::{Entry, EntryRef};
 
 use crate::jute::data::{Acl, StatPersisted};
-use crate::tree::{Node, Tree, node_digest};
+use crate::tree::{EPHEMERALS_MANY, Node, Tree, node_digest};
 use crate::txn::Txn;
 use crate::zxid::{SessionId, Zxid};
 
@@ -158,18 +158,27 @@ impl Outstanding {
     /// A closeSession `zxid` takes the whole session out of sight, if it has very many ephemerals
     /// and nothing outstanding concerns them. False if it does not: then the nodes go one by one.
     pub(super) fn depart(&mut self, tree: &Tree, session: SessionId, zxid: Zxid) -> bool {
-        let is_own = |path: &str| {
-            tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0)
-        };
-        if !tree.has_many_ephemerals(session)
-            || self.owners.0.contains_key(&session.0)
-            || self.by_path.keys().any(|path| is_own(path))
-        {
+        if !tree.has_many_ephemerals(session) || self.concerns(tree, session) {
             return false;
         }
         self.departing.push((session, zxid));
         self.blind = self.digests;
         true
+    }
+
+    /// Whether the session has so many ephemerals that it should depart, and cannot yet.
+    pub(super) fn must_wait_to_depart(&self, tree: &Tree, session: SessionId) -> bool {
+        let outstanding = self.owners.0.get(&session.0).copied().unwrap_or(0) as usize;
+        outstanding + tree.ephemerals_owned(session) >= EPHEMERALS_MANY
+            && self.concerns(tree, session)
+    }
+
+    /// Whether any of the session's ephemerals is outstanding.
+    fn concerns(&self, tree: &Tree, session: SessionId) -> bool {
+        let is_own = |path: &str| {
+            tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0)
+        };
+        self.owners.0.contains_key(&session.0) || self.by_path.keys().any(|path| is_own(path))
     }
 
     /// The tree shows the departure.

@@ -72,7 +72,12 @@ impl Owned {
 impl Tree {
     /// Whether a session has so many ephemerals that [`Self::depart`] should end it.
     pub fn has_many_ephemerals(&self, session: SessionId) -> bool {
-        self.ephemerals.get(&session).is_some_and(|owned| owned.slots.len() >= EPHEMERALS_MANY)
+        self.ephemerals_owned(session) >= EPHEMERALS_MANY
+    }
+
+    /// How many ephemerals a session has.
+    pub fn ephemerals_owned(&self, session: SessionId) -> usize {
+        self.ephemerals.get(&session).map_or(0, |owned| owned.slots.len())
     }
 
     /// How many children of the node at `path` are ephemerals of `session`, which has many.
@@ -205,6 +210,7 @@ impl Tree {
     }
 }
 
-/// With so many ephemerals a session ends by departing: removing fewer takes a millisecond or two.
+/// With so many ephemerals a session ends by departing: removing fewer takes a millisecond or two,
+/// their events among it.
 /// The tests, the simulator's worlds among them, depart with a few.
-pub const EPHEMERALS_MANY: usize = if cfg!(test) { 3 } else { 2000 };
+pub const EPHEMERALS_MANY: usize = if cfg!(test) { 3 } else { 1000 };

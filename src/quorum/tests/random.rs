@@ -128,6 +128,13 @@ fn submit(world: &mut World, ask: &Ask) {
     let (op, record) = ask.encode();
     world.submit(OpCode(op), record);
     if matches!(ask, Ask::Reopen) {
+        // Others may come before a close that waits: here nobody does.
+        while !world.quorum.departures.is_empty() {
+            world.poll();
+            world.flush();
+            world.commit(u64::MAX);
+            world.work(u64::MAX);
+        }
         world.session = SessionId(world.session.0 + 1);
         world.open(world.session.0);
     }

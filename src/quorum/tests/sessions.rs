@@ -68,6 +68,60 @@ fn a_close_sees_what_is_outstanding() {
     assert_eq!((last.err, last.close), (ErrorCode::SESSION_EXPIRED, true));
 }
 
+/// Closes the session while somebody else writes to one of its ephemerals, again and again: it waits
+/// for the first write, and then does not depart.
+fn close_beside_a_write(world: &mut World, path: &str) {
+    let closing = std::mem::replace(&mut world.session, SessionId(0x200));
+    world.open(0x200);
+    world.settle();
+    world.submit(OpCode::SET_DATA, set_data(Some(path), None, -1));
+    world.session = closing;
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    assert!(!world.quorum.has_work(), "it waits for the write");
+    world.poll();
+    world.session = SessionId(0x200);
+    world.submit(OpCode::SET_DATA, set_data(Some(path), None, -1));
+    world.flush();
+    world.commit(u64::MAX);
+    world.work(u64::MAX);
+    world.settle();
+}
+
+/// A session with very many ephemerals, some of them just made, ends as others do: it waits until
+/// they are there, and departs.
+#[test]
+fn a_close_waits_for_what_is_outstanding_of_very_many() {
+    let mut world = World::new();
+    let nodes = 2000;
+    for node in 0..nodes {
+        world.submit(OpCode::CREATE, create(Some(&format!("/e{node}")), b"", 1));
+    }
+    let closing = std::mem::replace(&mut world.session, SessionId(0x200));
+    let origin = world.origin();
+    let (op, record, auth) = (OpCode::CLOSE_SESSION, Bytes::new(), world.auth.clone());
+    let close = Request { origin, session: closing, op, record, auth };
+    let units = world.quorum.on_message(ToQuorum::Request(close), &world.tree, world.now);
+    assert!(units < 10, "{units} units");
+    assert!(!world.quorum.sessions.is_live(closing), "nobody acts for it any more");
+    world.open(0x200);
+    let other = world.submit(OpCode::CREATE, create(Some("/other"), b"", 0));
+    world.settle();
+    let replied = |world: &mut World| world.replies().iter().map(|r| r.xid).collect::<Vec<_>>();
+    assert_eq!(replied(&mut world).last(), Some(&other), "others need not wait");
+    let mut calls = 0;
+    while world.quorum.has_work() || world.quorum.has_committable() {
+        world.work(50);
+        world.poll();
+        world.flush();
+        world.commit(50);
+        calls += 1;
+    }
+    assert!(calls >= nodes / 50, "{calls} calls");
+    assert_eq!(replied(&mut world), [origin.xid]);
+    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: None });
+    assert_eq!((world.tree.ephemeral_count(), world.quorum.report().outstanding_nodes), (0, 0));
+}
+
 /// B11: the list is cut to fit the log; the rest goes all the same.
 #[test]
 fn a_close_with_more_ephemerals_than_a_record_holds() {
@@ -79,9 +133,7 @@ fn a_close_with_more_ephemerals_than_a_record_holds() {
             let path = format!("/ephemeral-{node:020}");
             assert_eq!(world.code(OpCode::CREATE, create(Some(&path), b"", 1)).0, 0);
         }
-        world.submit(OpCode::CREATE, create(Some("/pending"), b"", 1));
-        world.submit(OpCode::CLOSE_SESSION, vec![]);
-        world.settle();
+        close_beside_a_write(&mut world, "/ephemeral-00000000000000000000");
         let Txn::CloseSession { paths } = &world.log.last().unwrap().txn else { panic!() };
         match close_session_txn {
             true => assert!((10..30).contains(&paths.as_ref().unwrap().len())),
@@ -100,11 +152,8 @@ fn a_close_with_little_room() {
         let path = format!("/ephemeral-{node:050}");
         assert_eq!(world.code(OpCode::CREATE, create(Some(&path), b"", 1)).0, 0);
     }
-    // Something of its own is outstanding: it does not depart.
-    world.submit(OpCode::CREATE, create(Some("/pending"), b"", 1));
     world.quorum.on_log_room(70_000);
-    world.submit(OpCode::CLOSE_SESSION, vec![]);
-    world.settle();
+    close_beside_a_write(&mut world, &format!("/ephemeral-{:050}", 0));
     let Txn::CloseSession { paths: Some(paths) } = &world.log.last().unwrap().txn else { panic!() };
     assert!((900..1100).contains(&paths.len()));
     assert_eq!((world.tree.ephemeral_count(), world.quorum.report().outstanding_nodes), (0, 0));

@@ -290,18 +290,19 @@ fn a_long_multi_finds_the_log_full_on_its_way() {
 
 /// Requests say how much work they were, so that the shell can end its step between two of them.
 #[test]
-fn a_close_says_how_much_work_it_was() {
+fn requests_say_how_much_work_they_were() {
     let mut world = World::new();
-    for node in 0..500 {
-        world.submit(OpCode::CREATE, create(Some(&format!("/e{node}")), b"", 1));
+    let multi = wide_multi(&mut world, 1000);
+    let large = set_data(Some("/wide"), Some(&vec![0; 500_000]), -1);
+    let small = set_data(Some("/wide"), Some(b""), -1);
+    let asked = [(OpCode::SET_DATA, small, 1), (OpCode::SET_DATA, large, 480)];
+    for (op, record, at_least) in asked.into_iter().chain([(OpCode::MULTI, multi, 100)]) {
+        let (origin, session, record) = (world.origin(), world.session, Bytes::from(record));
+        let request = Request { origin, session, op, record, auth: world.auth.clone() };
+        let message = ToQuorum::Request(request);
+        let units = world.quorum.on_message(message, &world.tree, world.now);
+        assert!((at_least..at_least + 50).contains(&units), "{units} units");
     }
-    // Something of its own is outstanding, so that it does not depart.
-    let origin = world.origin();
-    let (session, op) = (world.session, OpCode::CLOSE_SESSION);
-    let (record, auth) = (Bytes::new(), world.auth.clone());
-    let close = ToQuorum::Request(Request { origin, session, op, record, auth });
-    let units = world.quorum.on_message(close, &world.tree, world.now);
-    assert!((500..600).contains(&units), "{units} units");
 }
 
 /// What a long multi has changed leaves the overlay a part at a time; whoever asks meanwhile finds
