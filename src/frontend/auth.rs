@@ -23,7 +23,6 @@ impl ConnContext<'_> {
         match self.prove(&packet) {
             Ok(()) => self.conn.reply_header(xid, 0, ErrorCode::OK),
             Err(err) => {
-                self.shard.stats.auth_failed += 1;
                 self.conn.reply_header(xid, 0, err);
                 self.close(CloseReason::AuthFailed);
             }

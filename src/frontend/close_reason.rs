@@ -134,7 +134,7 @@ impl CloseCounts {
     }
 
     /// Counts one more.
-    pub(super) fn add(&mut self, why: CloseReason) {
+    pub fn add(&mut self, why: CloseReason) {
         self.0[why as usize] += 1;
     }
 }

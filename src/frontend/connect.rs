@@ -24,7 +24,7 @@ impl ConnContext<'_> {
             self.close(CloseReason::Malformed);
             return Served::Done;
         };
-        self.shard.stats.traffic.connect_requests += 1;
+        self.shard.counts.traffic.connect_requests += 1;
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             self.close(CloseReason::ClientAhead);
             return Served::Done;
@@ -45,7 +45,7 @@ impl ConnContext<'_> {
             self.close(CloseReason::PasswordLimit);
             return Served::Done;
         }
-        self.shard.stats.received += 1;
+        self.shard.counts.received += 1;
         self.conn.tally.received += 1;
         self.conn.read_only = request.read_only;
         let (min, max) =
@@ -89,7 +89,7 @@ impl ConnContext<'_> {
 
     fn refuse(&mut self) {
         ConnectResponse::refused(self.conn.read_only).write(&mut Writer::new(&mut self.conn.out));
-        self.shard.stats.sent += 1;
+        self.shard.counts.sent += 1;
         self.close(CloseReason::WrongPassword);
     }
 }
@@ -117,7 +117,7 @@ impl Frontend {
         let answer = ConnectResponse { timeout_ms, session_id: session.0, password, read_only };
         answer.write(&mut Writer::new(&mut connection.out));
         connection.count_reply(OpCode::CREATE_SESSION, 0, 0, 0, now);
-        self.shard.stats.sent += 1;
+        self.shard.counts.sent += 1;
         self.shard.announce(connection, connection.out.len() - before);
         self.shard.make_ready(connection);
         if let Some(old) = self.shard.sessions.insert(session, origin.conn) {
@@ -143,7 +143,7 @@ impl Frontend {
         };
         let mut answer = Vec::new();
         ConnectResponse::refused(connection.read_only).write(&mut Writer::new(&mut answer));
-        self.shard.stats.sent += 1;
+        self.shard.counts.sent += 1;
         self.shard.append(connection, &answer);
         self.shard.close(connection, CloseReason::SessionEnded);
     }

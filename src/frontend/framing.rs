@@ -151,7 +151,7 @@ impl ConnContext<'_> {
             return false;
         }
         self.conn.tally.received += 1;
-        self.shard.stats.received += 1;
+        self.shard.counts.received += 1;
         let mask = rest.first_chunk().map(|mask| i64::from_be_bytes(*mask));
         self.conn.phase = Phase::Ending;
         let argument = mask.filter(|_| word == b"stmk");

@@ -71,7 +71,7 @@ use context::ConnContext;
 pub use hold::Hold;
 use hold::{DRAIN_WORK, FANOUT_WORK, HOLD_WORK};
 pub use latency::{Latency, LatencySpread};
-pub use report::{ConnectionReport, ReplySizes, ShardReport, Traffic, WatchReport};
+pub use report::{ConnectionReport, ReplySizes, ShardCounts, ShardReport, Traffic, WatchReport};
 use state::ShardState;
 
 /// The part of the configuration that one shard needs.
@@ -227,7 +227,7 @@ impl Frontend {
 
     /// A client has sent something.
     pub fn on_bytes(&mut self, conn: ConnId, bytes: &[u8], hold: &mut Hold<'_>) {
-        self.shard.stats.traffic.bytes_received += bytes.len() as u64;
+        self.shard.counts.traffic.bytes_received += bytes.len() as u64;
         if self.connections.get(conn).is_some() {
             // Whoever waits for the quorum core comes first.
             let may_hand_over = if self.shard.throttled.is_empty() { usize::MAX } else { 0 };
@@ -337,7 +337,7 @@ impl Frontend {
     /// The answer to a four-letter word; the connection ends with it.
     pub fn on_word_answer(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(connection) = self.connections.get(conn) else { return };
-        self.shard.stats.sent += 1;
+        self.shard.counts.sent += 1;
         self.shard.append(connection, bytes);
         self.shard.close(connection, CloseReason::WordAnswered);
     }

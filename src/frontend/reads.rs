@@ -38,10 +38,10 @@ impl<'t> ConnContext<'t> {
         }
         let written = self.conn.out.len().saturating_sub(out_before);
         self.spend(bytes_work(written));
-        self.shard.stats.sent += 1;
-        self.shard.stats.latency.add(0);
-        self.shard.stats.traffic.count_reply(written);
-        self.shard.stats.traffic.reads.add(0);
+        self.shard.counts.sent += 1;
+        self.shard.counts.latency.add(0);
+        self.shard.counts.traffic.count_reply(written);
+        self.shard.counts.traffic.reads.add(0);
         self.conn.count_reply(header.op, header.xid, self.tree.last_zxid().0, 0, self.now);
         Served::Done
     }

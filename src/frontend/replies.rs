@@ -108,10 +108,10 @@ impl Frontend {
         let latency_ms = u32::try_from((now.mono_ms - pending.since_ms).max(0)).unwrap_or(u32::MAX);
         let op = if reply.err.is_ok() { reply.op } else { OpCode::ERROR };
         connection.count_reply(op, reply.xid, reply.zxid.0, latency_ms, now);
-        shard.stats.sent += 1;
-        shard.stats.latency.add(latency_ms);
-        shard.stats.traffic.count_reply(written);
-        shard.stats.traffic.updates.add(latency_ms);
+        shard.counts.sent += 1;
+        shard.counts.latency.add(latency_ms);
+        shard.counts.traffic.count_reply(written);
+        shard.counts.traffic.updates.add(latency_ms);
         let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();
         if reply.close || reply.op == OpCode::CLOSE_SESSION {
             shard.close(connection, CloseReason::SessionEnded);

@@ -12,16 +12,31 @@ use super::connection::{Phase, Tally};
 use super::latency::{Latency, LatencySpread};
 
 /// The counts of a shard since its start, or since `srst`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stats {
-    pub(super) received: u64,
-    pub(super) sent: u64,
-    pub(super) events: u64,
-    pub(super) latency: Latency,
-    pub(super) auth_failed: u64,
-    pub(super) large_requests_rejected: u64,
-    pub(super) closed: CloseCounts,
-    pub(super) traffic: Traffic,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounts {
+    /// Requests and words received.
+    pub received: u64,
+    /// Replies sent; events are apart.
+    pub sent: u64,
+    /// Watch events sent.
+    pub events: u64,
+    /// Of all requests.
+    pub latency: Latency,
+    /// Connections closed, by reason.
+    pub closed: CloseCounts,
+    pub traffic: Traffic,
+}
+
+impl ShardCounts {
+    /// Adds those of another shard.
+    fn merge(&mut self, other: &Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.events += other.events;
+        self.latency.merge(&other.latency);
+        self.closed.merge(&other.closed);
+        self.traffic.merge(&other.traffic);
+    }
 }
 
 /// What passes between a shard and its clients since its start, or since `srst`.
@@ -108,19 +123,7 @@ pub struct ShardReport {
     pub connections: usize,
     /// Requests that the quorum core has.
     pub outstanding: usize,
-    /// Requests and words received since the last reset.
-    pub received: u64,
-    /// Replies sent since the last reset; events are apart.
-    pub sent: u64,
-    /// Watch events sent since the last reset.
-    pub events: u64,
-    /// Of all requests since the last reset.
-    pub latency: Latency,
-    pub auth_failed: u64,
-    pub large_requests_rejected: u64,
-    /// Connections closed since the last reset, by reason.
-    pub closed: CloseCounts,
-    pub traffic: Traffic,
+    pub counts: ShardCounts,
     pub watches: Counts,
 }
 
@@ -129,14 +132,7 @@ impl ShardReport {
     pub fn merge(&mut self, other: &Self) {
         self.connections += other.connections;
         self.outstanding += other.outstanding;
-        self.received += other.received;
-        self.sent += other.sent;
-        self.events += other.events;
-        self.latency.merge(&other.latency);
-        self.auth_failed += other.auth_failed;
-        self.large_requests_rejected += other.large_requests_rejected;
-        self.closed.merge(&other.closed);
-        self.traffic.merge(&other.traffic);
+        self.counts.merge(&other.counts);
         self.watches.merge(&other.watches);
     }
 }
@@ -171,18 +167,10 @@ pub type WatchReport = Vec<(Box<str>, Vec<SessionId>)>;
 impl Frontend {
     /// The shard in numbers.
     pub fn report(&self) -> ShardReport {
-        let stats = &self.shard.stats;
         ShardReport {
             connections: self.connections.len(),
             outstanding: self.shard.outstanding,
-            received: stats.received,
-            sent: stats.sent,
-            events: stats.events,
-            latency: stats.latency,
-            auth_failed: stats.auth_failed,
-            large_requests_rejected: stats.large_requests_rejected,
-            closed: stats.closed,
-            traffic: stats.traffic,
+            counts: self.shard.counts,
             watches: self.shard.watches.counts(),
         }
     }
@@ -234,7 +222,7 @@ impl Frontend {
 
     /// `srst`.
     pub fn reset_stats(&mut self) {
-        self.shard.stats = Stats::default();
+        self.shard.counts = ShardCounts::default();
     }
 
     /// `crst`.

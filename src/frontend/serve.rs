@@ -40,7 +40,7 @@ impl ConnContext<'_> {
         self.touch();
         self.spend(REQUEST + bytes_work(frame.len()));
         self.conn.tally.received += 1;
-        self.shard.stats.received += 1;
+        self.shard.counts.received += 1;
         if header.op == OpCode::GET_DATA && self.shard.config.enforce_auth.is_none() {
             return self.answer(header, reader);
         }
@@ -74,7 +74,7 @@ impl ConnContext<'_> {
     /// proven, or too many large ones are in process.
     fn is_refused(&mut self, header: RequestHeader, frame_bytes: usize) -> bool {
         if !self.has_proven_enough(header.op) {
-            self.shard.stats.sent += 1;
+            self.shard.counts.sent += 1;
             self.conn.reply_header(header.xid, 0, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
             self.close(CloseReason::AuthRequired);
             return true;
@@ -84,7 +84,6 @@ impl ConnContext<'_> {
         if is_large
             && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max
         {
-            self.shard.stats.large_requests_rejected += 1;
             self.close(CloseReason::LargeRequests);
             return true;
         }

@@ -20,7 +20,7 @@ use super::conn_list::ConnList;
 use super::connection::{Connection, Connections, ListMark, Pending, Phase};
 use super::fanout::Fanout;
 use super::password_limiter::PasswordLimiter;
-use super::report::Stats;
+use super::report::ShardCounts;
 use super::tick::Due;
 use super::{Effect, FrontendConfig};
 
@@ -65,7 +65,7 @@ pub(super) struct ShardState {
     pub(super) large_bytes: usize,
     /// What the quorum core has of connections that are gone, oldest first. None is empty.
     pub(super) forgotten: HashMap<ConnId, VecDeque<Pending>, FixedState>,
-    pub(super) stats: Stats,
+    pub(super) counts: ShardCounts,
     pub(super) password_limiter: PasswordLimiter,
     /// The address of the last accept and the ids that it proves, to share them.
     pub(super) last_address: Option<(IpAddr, Arc<[Id]>)>,
@@ -113,7 +113,7 @@ impl ShardState {
             outstanding_bytes: 0,
             large_bytes: 0,
             forgotten: HashMap::with_hasher(FixedState::with_seed(seed)),
-            stats: Stats::default(),
+            counts: ShardCounts::default(),
             password_limiter: PasswordLimiter::new(seed),
             last_address: None,
             fanouts: VecDeque::new(),
@@ -193,7 +193,7 @@ impl ShardState {
             return;
         }
         self.let_go(conn);
-        self.stats.closed.add(why);
+        self.counts.closed.add(why);
         self.effects.push_back(Effect::Close { conn: conn.id, why });
     }
 

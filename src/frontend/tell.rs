@@ -74,8 +74,8 @@ impl ShardState {
             + acl_work(acl.len(), conn.auth.len())
             + if conn.announced { 0 } else { ANNOUNCEMENT };
         self.append_event(conn, frame);
-        self.stats.events += 1;
-        self.stats.traffic.event_bytes += frame.len() as u64;
+        self.counts.events += 1;
+        self.counts.traffic.event_bytes += frame.len() as u64;
         // Events are never dropped one by one: a client that does not read them is disconnected.
         if conn.unsent.event_bytes() > self.config.out_bytes_max {
             self.cut_off(conn);

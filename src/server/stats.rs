@@ -9,7 +9,7 @@ use crossbeam::channel::{Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::codes::VERSION_2;
-use crate::frontend::{CloseReason, ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
+use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
 use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats};
 use crate::runtime::admission::Admission;
@@ -139,9 +139,9 @@ impl StatsCollector {
         self.ask_shards(|frontend, _| frontend.report()).iter().for_each(|shard| all.merge(shard));
         let tree = self.tree.read();
         let server = ServerReport {
-            latency_ms: latency(&all.latency),
-            packets_received: all.received,
-            packets_sent: all.sent,
+            latency_ms: latency(&all.counts.latency),
+            packets_received: all.counts.received,
+            packets_sent: all.counts.sent,
             connections: all.connections as u64,
             outstanding: all.outstanding as u64,
             last_zxid: tree.last_zxid().0,
@@ -166,12 +166,8 @@ impl StatsCollector {
             open_files: process::open_files(),
             max_files: process::max_files(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
-            auth_failed: shards.auth_failed,
-            sessionless_expired: shards.closed.of(CloseReason::NoSession),
-            large_requests_rejected: shards.large_requests_rejected,
             connections_refused: self.admission.refused(),
-            closed: shards.closed,
-            traffic: shards.traffic,
+            shards: shards.counts,
             digest_mismatches: quorum.digest_mismatches,
             flushes: flush_times(&flushes),
             snapshots: self.snapshots.figures(),

@@ -97,7 +97,7 @@ fn b2_a_connection_without_a_session_has_20_seconds_however_it_drips() {
     assert!(!world.is_closed(conn));
     world.tick(1);
     assert!(world.is_closed(conn) && world.got(conn).is_empty());
-    assert_eq!(world.front.report().closed.of(CloseReason::NoSession), 1);
+    assert_eq!(world.front.report().counts.closed.of(CloseReason::NoSession), 1);
 }
 
 #[test]

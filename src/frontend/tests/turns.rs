@@ -191,7 +191,7 @@ fn connections_are_closed_for_a_reason() {
         CloseReason::NoSession,
     ];
     assert_eq!(world.reasons, expected);
-    let closed = world.front.report().closed;
+    let closed = world.front.report().counts.closed;
     assert!(
         CloseReason::ALL.iter().all(|why| closed.of(*why) == u64::from(expected.contains(why)))
     );
@@ -421,7 +421,7 @@ fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_ord
     assert!(
         world.got(gone).is_empty() && world.got(last).is_empty() && world.got(writer).is_empty()
     );
-    assert_eq!(world.front.report().events, 2_000);
+    assert_eq!(world.front.report().counts.events, 2_000);
 }
 
 #[test]

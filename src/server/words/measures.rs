@@ -10,6 +10,8 @@
 //! A new measure takes a field in [`super::report::MonitorReport`], which the server fills, and its
 //! row here.
 
+use crate::frontend::CloseReason;
+
 use super::report::{Reports, Summary, once, spread};
 use super::text::average;
 
@@ -71,6 +73,11 @@ const ZERO: fn(&Reports) -> Value = |_| Value::Count(0);
 /// The same for a series.
 const NO_POINTS: fn(&Reports) -> Value = |_| Value::Series(Summary::NONE);
 
+/// Connections closed for this reason.
+fn closed(of: &Reports, why: CloseReason) -> Value {
+    Value::Count(of.monitor.shards.closed.of(why))
+}
+
 /// All of them.
 pub const MEASURES: [Measure; 140] = [
     gauge("ephemerals_count", |of| Value::Count(of.monitor.ephemerals)),
@@ -80,13 +87,17 @@ pub const MEASURES: [Measure; 140] = [
     gauge("znode_count", |of| Value::Count(of.server.node_count)),
     gauge("global_sessions", |of| Value::Count(of.monitor.global_sessions)),
     gauge("non_mtls_remote_conn_count", ZERO),
-    gauge("last_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.last)),
+    gauge("last_client_response_size", |of| {
+        Value::Signed(of.monitor.shards.traffic.reply_sizes.last)
+    }),
     gauge("packets_sent", |of| Value::Count(of.server.packets_sent)),
     gauge("packets_received", |of| Value::Count(of.server.packets_received)),
-    gauge("max_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.max)),
+    gauge("max_client_response_size", |of| {
+        Value::Signed(of.monitor.shards.traffic.reply_sizes.max)
+    }),
     gauge("connection_drop_probability", |_| Value::Real(0.0)),
     gauge("watch_count", |of| Value::Count(of.monitor.watches)),
-    gauge("auth_failed_count", |of| Value::Count(of.monitor.auth_failed)),
+    gauge("auth_failed_count", |of| closed(of, CloseReason::AuthFailed)),
     gauge("min_latency", |of| Value::Count(of.server.latency_ms.min)),
     gauge("max_file_descriptor_count", |of| Value::Count(of.monitor.max_files)),
     gauge("approximate_data_size", |of| Value::Count(of.monitor.approximate_data_size)),
@@ -95,26 +106,28 @@ pub const MEASURES: [Measure; 140] = [
     gauge("uptime", |of| Value::Count(of.monitor.uptime_ms)),
     gauge("max_latency", |of| Value::Count(of.server.latency_ms.max)),
     gauge("outstanding_tls_handshake", ZERO),
-    gauge("min_client_response_size", |of| Value::Signed(of.monitor.traffic.reply_sizes.min)),
+    gauge("min_client_response_size", |of| {
+        Value::Signed(of.monitor.shards.traffic.reply_sizes.min)
+    }),
     gauge("non_mtls_local_conn_count", ZERO),
-    counter("watch_bytes", |of| Value::Count(of.monitor.traffic.event_bytes)),
+    counter("watch_bytes", |of| Value::Count(of.monitor.shards.traffic.event_bytes)),
     counter("stale_requests_dropped", ZERO),
     counter("throttled_ops", ZERO),
     counter("insecure_admin_count", ZERO),
     counter("connection_rejected", |of| Value::Count(of.monitor.connections_refused)),
-    counter("sessionless_connections_expired", |of| Value::Count(of.monitor.sessionless_expired)),
+    counter("sessionless_connections_expired", |of| closed(of, CloseReason::NoSession)),
     counter("dead_watchers_queued", ZERO),
     counter("stale_requests", ZERO),
     counter("connection_drop_count", ZERO),
     counter("response_packet_cache_hits", ZERO),
-    counter("bytes_received_count", |of| Value::Count(of.monitor.traffic.bytes_received)),
+    counter("bytes_received_count", |of| Value::Count(of.monitor.shards.traffic.bytes_received)),
     counter("add_dead_watcher_stall_time", ZERO),
     counter("request_throttle_wait_count", ZERO),
     counter("requests_not_forwarded_to_commit_processor", ZERO),
     counter("response_packet_cache_misses", ZERO),
     counter("prep_processor_request_queued", ZERO),
     counter("stale_replies", ZERO),
-    counter("response_bytes", |of| Value::Count(of.monitor.traffic.reply_bytes)),
+    counter("response_bytes", |of| Value::Count(of.monitor.shards.traffic.reply_bytes)),
     counter("ensemble_auth_fail", ZERO),
     counter("diff_count", ZERO),
     counter("connection_revalidate_count", ZERO),
@@ -127,7 +140,7 @@ pub const MEASURES: [Measure; 140] = [
     counter("ensemble_auth_skip", ZERO),
     counter("skip_learner_request_to_next_processor_count", ZERO),
     counter("proposal_count", ZERO),
-    counter("large_requests_rejected", |of| Value::Count(of.monitor.large_requests_rejected)),
+    counter("large_requests_rejected", |of| closed(of, CloseReason::LargeRequests)),
     counter("outstanding_changes_removed", ZERO),
     counter("restore_error_count", ZERO),
     counter("cnxn_closed_without_zk_server_running", ZERO),
@@ -139,7 +152,9 @@ pub const MEASURES: [Measure; 140] = [
     counter("ensemble_auth_success", ZERO),
     counter("learner_commit_received_count", ZERO),
     counter("snapshot_error_count", |of| Value::Count(of.monitor.snapshots.failed)),
-    counter("connection_request_count", |of| Value::Count(of.monitor.traffic.connect_requests)),
+    counter("connection_request_count", |of| {
+        Value::Count(of.monitor.shards.traffic.connect_requests)
+    }),
     counter("response_packet_get_children_cache_misses", ZERO),
     counter("snap_count", ZERO),
     counter("stale_sessions_expired", ZERO),
@@ -194,10 +209,10 @@ pub const MEASURES: [Measure; 140] = [
     quantiles("jvm_pause_time_ms", NO_POINTS),
     quantiles("close_session_prep_time", NO_POINTS),
     quantiles("read_commitproc_time_ms", NO_POINTS),
-    quantiles("updatelatency", |of| Value::Series(spread(&of.monitor.traffic.updates))),
+    quantiles("updatelatency", |of| Value::Series(spread(&of.monitor.shards.traffic.updates))),
     quantiles("local_write_committed_time_ms", NO_POINTS),
     quantiles("request_throttle_queue_time_ms", NO_POINTS),
-    quantiles("readlatency", |of| Value::Series(spread(&of.monitor.traffic.reads))),
+    quantiles("readlatency", |of| Value::Series(spread(&of.monitor.shards.traffic.reads))),
     quantiles("quorum_ack_latency", NO_POINTS),
     quantiles("om_commit_process_time_ms", NO_POINTS),
     quantiles("read_final_proc_time_ms", NO_POINTS),

@@ -28,7 +28,12 @@ pub fn mntr(reports: &Reports, out: &mut String) {
     }
     // Apache has no counters of this: the prefix keeps the names apart from any that it may get.
     for why in CloseReason::ALL {
-        line!(out, "zk_ringkeeper_closed_{}\t{}", why.name(), reports.monitor.closed.of(why));
+        line!(
+            out,
+            "zk_ringkeeper_closed_{}\t{}",
+            why.name(),
+            reports.monitor.shards.closed.of(why)
+        );
     }
 }
 

@@ -7,9 +7,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::frontend::{
-    CloseCounts, ConnectionReport, Latency, LatencySpread, Traffic, WatchReport,
-};
+use crate::frontend::{ConnectionReport, Latency, LatencySpread, ShardCounts, WatchReport};
 
 /// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at
 /// its default.
@@ -217,18 +215,10 @@ pub struct MonitorReport {
     pub max_files: u64,
     /// Since the start.
     pub uptime_ms: u64,
-    /// Connections closed for a failed authentication.
-    pub auth_failed: u64,
-    /// Connections closed since no session was made on them in time.
-    pub sessionless_expired: u64,
-    /// Requests refused since too many bytes of large ones were in process.
-    pub large_requests_rejected: u64,
     /// Connections refused since there were too many.
     pub connections_refused: u64,
-    /// Connections closed, by reason.
-    pub closed: CloseCounts,
-    /// What passed between clients and all shards.
-    pub traffic: Traffic,
+    /// Of all shards together.
+    pub shards: ShardCounts,
     /// Transactions after which the tree did not have the digest that was logged with them.
     pub digest_mismatches: u64,
     /// Flushes of the transaction log.

@@ -2,7 +2,7 @@
 //! is our own.
 
 use crate::codes::OpCode;
-use crate::frontend::{ConnectionReport, Latency, ReplySizes};
+use crate::frontend::{CloseReason, ConnectionReport, Latency, ReplySizes};
 use crate::zxid::SessionId;
 
 use super::measures::{Kind, MEASURES, Value};
@@ -273,7 +273,7 @@ fn mntr_of_a_fresh_server_is_apaches_but_for_the_version() {
     let monitor = &mut reports.monitor;
     (monitor.max_files, monitor.open_files, monitor.uptime_ms) = (20_000, 78, 18_459);
     monitor.approximate_data_size = 44;
-    monitor.traffic.bytes_received = 24;
+    monitor.shards.traffic.bytes_received = 24;
     let ours = text(Word::Mntr, &reports);
     let apaches = include_str!("golden/mntr-3.9.5-fresh.txt");
     let of = |text: &str| -> Vec<String> {
@@ -291,11 +291,14 @@ fn mntr_shows_what_is_measured() {
     let points = Summary { count: 3, sum: 10, min: 1, max: 7, p50: 2, p95: 7, p99: 7, p999: 7 };
     reports.server.latency_ms = points;
     let monitor = &mut reports.monitor;
-    (monitor.ephemerals, monitor.watches, monitor.global_sessions, monitor.auth_failed) =
-        (2, 3, 4, 5);
-    monitor.traffic.reply_sizes = ReplySizes { last: 20, min: 16, max: 90 };
-    (monitor.traffic.event_bytes, monitor.traffic.reply_bytes, monitor.connections_refused) =
-        (6, 7, 8);
+    (monitor.ephemerals, monitor.watches, monitor.global_sessions) = (2, 3, 4);
+    (0..5).for_each(|_| monitor.shards.closed.add(CloseReason::AuthFailed));
+    monitor.shards.traffic.reply_sizes = ReplySizes { last: 20, min: 16, max: 90 };
+    (
+        monitor.shards.traffic.event_bytes,
+        monitor.shards.traffic.reply_bytes,
+        monitor.connections_refused,
+    ) = (6, 7, 8);
     monitor.flushes = points;
     monitor.snapshots.times.add(12);
     monitor.recovered_records = 9;
