@@ -30,6 +30,8 @@ pub enum Defect {
     /// The mark that says what is durable is written along with it, so that a crash may leave the
     /// mark alone.
     MarkBeforeFlush,
+    /// A start cuts a log, and its tail mark with it, before it puts a new one after the entries.
+    CutBeforeMark,
     /// After a start the last zxid is given out again.
     ZxidReused,
     /// An append that does not fit on the disk is taken for written.
@@ -135,6 +137,10 @@ pub enum Defect {
     TailMarkIgnored,
     /// A sector that a crash has lost is taken for damage.
     LostSectorIsDamage,
+    /// The scanner takes each sector that ends in a zero for one that a crash has lost.
+    ZerosNotCounted,
+    /// There is no tail mark where it would reach the end of a sector.
+    MarkLeftOut,
 }
 
 thread_local! {

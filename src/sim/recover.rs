@@ -107,7 +107,10 @@ impl Storage for Files<'_> {
             return Ok(());
         }
         let (start, end) = (settling.anew.start as usize, settling.anew.end as usize);
-        let mut settled = if settling.cut { self.disk.truncate(name, end) } else { Ok(()) };
+        let mut settled = Ok(());
+        if self.defect == Some(Defect::CutBeforeMark) && settling.cut {
+            settled = self.disk.truncate(name, end).and_then(|()| self.disk.flush(name));
+        }
         // After a failed flush the page cache holds entries that the disk does not, on pages that
         // count as clean: only what is written anew is flushed.
         if self.defect != Some(Defect::CachedPagesTrusted) {
@@ -128,8 +131,14 @@ impl Storage for Files<'_> {
         if self.defect != Some(Defect::MarkBeforeFlush) {
             settled = settled.and_then(|()| self.disk.flush(name));
         }
-        let marked = settled.and_then(|()| self.disk.write(name, end, &settling.mark));
-        let marked = marked.and_then(|()| self.disk.flush(name));
+        let mut marked = settled.and_then(|()| self.disk.write(name, end, &settling.mark));
+        // Until the new mark is there, the old one is what proves the entries.
+        marked = marked.and_then(|()| self.disk.flush(name));
+        if settling.cut {
+            let bytes = end + settling.mark.len();
+            marked = marked.and_then(|()| self.disk.truncate(name, bytes));
+            marked = marked.and_then(|()| self.disk.flush(name));
+        }
         self.told(marked)
     }
 

@@ -60,9 +60,9 @@ pub trait Storage {
     fn list(&mut self, dir: Dir) -> Result<Vec<String>, Self::Error>;
     /// Opens a file for reading.
     fn open(&mut self, dir: Dir, name: &str) -> Result<Self::File, Self::Error>;
-    /// Makes a file that is believed durable: cuts it to `anew.end` bytes, unless it is to keep
-    /// what follows them, writes the bytes of `anew` once more, flushes, and only then puts `mark`
-    /// after them and flushes that.
+    /// Makes a file that is believed durable: writes the bytes of `anew` once more, flushes, only
+    /// then puts `mark` after them, flushes, and only then cuts what follows, if that is to go, and
+    /// flushes.
     fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Self::Error>;
     /// Removes the file, durably once the directory is synced.
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), Self::Error>;

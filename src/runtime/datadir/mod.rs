@@ -209,18 +209,20 @@ impl Storage for DataDir {
         let path = self.path(dir, name);
         let settle = || -> io::Result<()> {
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            if settling.cut {
-                file.set_len(settling.anew.end)?;
-            }
             write_anew(&file, settling.anew.clone())?;
-            file.sync_all()?;
-            if settling.mark.is_empty() {
-                return Ok(());
-            }
             // The mark says that everything before it is durable, so it must not be there before
-            // that is true.
-            file.write_all_at(&settling.mark, settling.anew.end)?;
-            file.sync_all()
+            // that is true. And no mark goes before it is there: it would leave the entries without
+            // a proof, should the power fail now.
+            file.sync_all()?;
+            if !settling.mark.is_empty() {
+                file.write_all_at(&settling.mark, settling.anew.end)?;
+                file.sync_all()?;
+            }
+            if settling.cut {
+                file.set_len(settling.anew.end + settling.mark.len() as u64)?;
+                file.sync_all()?;
+            }
+            Ok(())
         };
         settle().map_err(|error| {
             DataDirError::new("what is in the file cannot be made durable", &path, error)
