@@ -437,6 +437,11 @@ impl Check {
         }
     }
 
+    /// Whether everything that was appended has been flushed.
+    pub fn is_all_durable(&self) -> bool {
+        self.head.zxid == self.durable
+    }
+
     /// A flush has truly come back: everything up to `zxid` is on the disk.
     pub fn on_durable(&mut self, zxid: Zxid) {
         self.durable = self.durable.max(zxid.0);

@@ -419,14 +419,14 @@ impl Client {
         if self.rng.chance(700) { -1 } else { self.rng.below(4) as i32 }
     }
 
-    /// Short, or several sectors long.
+    /// Short, or several sectors long; of zeros at times, as sectors are that were not written.
     fn any_data(&mut self) -> Fill {
         let len = if self.rng.chance(self.bulk) {
             400 + self.rng.index(1200)
         } else {
             self.rng.index(40)
         };
-        let byte = 1 + self.rng.below(255) as u8;
+        let byte = if self.rng.chance(200) { 0 } else { self.rng.below(256) as u8 };
         Fill { byte, len }
     }
 }

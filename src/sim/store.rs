@@ -262,7 +262,6 @@ impl Store {
                     }
                     _ => {
                         // On a full disk the file stays without a mark.
-                        let mark = mark.as_ref().map_or(&[][..], |mark| &mark[..]);
                         match disk.write(name, *bytes as usize, mark) {
                             Ok(()) | Err(DiskError::Full) => {}
                             Err(error) => return Err(error),

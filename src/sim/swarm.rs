@@ -109,7 +109,7 @@ impl Swarm {
             enforce_quota: rng.chance(500),
             codec: *rng.pick(&[Codec::Plain, Codec::Plain, Codec::Gzip, Codec::Snappy]),
             hostile_every: on(rng, 300, 20_000, 400_000),
-            damage: on(rng, 80, 100, 500),
+            damage: on(rng, 150, 200, 700),
             read_fails: on(rng, 150, 50, 300),
         };
         swarm.clients = rng.between(1, 5) as usize;

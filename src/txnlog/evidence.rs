@@ -24,8 +24,11 @@ use super::*;
 pub(super) struct Evidence {
     /// The highest durable offset that a tail mark claims.
     pub(super) durable: u64,
-    /// Where the first tail mark stands.
-    pub(super) mark: Option<u64>,
+    /// The last tail mark: where it stands, and what it claims.
+    pub(super) mark: Option<(u64, Claim)>,
+    /// An older tail mark stands before it, or where the bad entry does: the sector did not get the
+    /// entries that overwrite it.
+    pub(super) has_older_mark: bool,
     /// Where the first entry that counts stands.
     pub(super) entry: Option<u64>,
 }
@@ -38,9 +41,9 @@ pub(super) fn gather<S: Source>(
     last: Option<Zxid>,
     offset: u64,
 ) -> Result<Evidence, ReadError> {
-    let claim = Claim::read(window, last, offset)?;
+    let bad = BadEntry::read(window, last, offset)?;
     let mut search =
-        Search { window, nonce, last, claim, offset, summed: 0, found: Evidence::default() };
+        Search { window, nonce, last, bad, offset, summed: 0, found: Evidence::default() };
     let mut at = offset;
     while let Some(next) = search.look(at)? {
         at = next;
@@ -49,7 +52,7 @@ pub(super) fn gather<S: Source>(
 }
 
 /// What the header of the bad entry says about it.
-struct Claim {
+struct BadEntry {
     checksum: u64,
     /// Where the entry ends; beyond the end of the file if it was cut.
     end: u64,
@@ -57,7 +60,7 @@ struct Claim {
     follows: bool,
 }
 
-impl Claim {
+impl BadEntry {
     fn read<S: Source>(
         window: &mut Window<S>,
         last: Option<Zxid>,
@@ -80,7 +83,7 @@ struct Search<'a, S> {
     window: &'a mut Window<S>,
     nonce: Option<Nonce>,
     last: Option<Zxid>,
-    claim: Claim,
+    bad: BadEntry,
     /// Where the bad entry starts.
     offset: u64,
     /// Bytes that were checksummed.
@@ -107,10 +110,11 @@ impl<S: Source> Search<'_, S> {
             return Ok(Some(at + zeros - ZEROS_MAX));
         }
         let head = self.window.at(at, TAIL_MARK_BYTES)?;
-        if let Some(durable) = self.nonce.and_then(|nonce| read_tail_mark(nonce, at, head)) {
-            self.found.durable = self.found.durable.max(durable);
-            if at > self.offset {
-                self.found.mark.get_or_insert(at);
+        if let Some(claim) = self.nonce.and_then(|nonce| read_tail_mark(nonce, at, head)) {
+            self.found.durable = self.found.durable.max(claim.durable);
+            self.found.has_older_mark |= self.found.mark.is_some() || self.is_of_last(at);
+            if !self.is_of_last(at) {
+                self.found.mark = Some((at, claim));
             }
             return Ok(Some(at + TAIL_MARK_BYTES as u64));
         }
@@ -137,7 +141,7 @@ impl<S: Source> Search<'_, S> {
     fn candidate(&mut self, at: u64) -> Result<Option<Zxid>, ReadError> {
         let is_settled =
             self.found.entry.is_some() || (self.nonce.is_some() && self.summed > SUMMED_BYTES_MAX);
-        if at <= self.offset || is_settled || (at < self.claim.end && self.nonce.is_some()) {
+        if at <= self.offset || is_settled || (at < self.bad.end && self.nonce.is_some()) {
             return Ok(None);
         }
         let head = self.window.at(at, ENTRY_HEADER_BYTES + PAYLOAD_BYTES_MIN)?;
@@ -157,9 +161,14 @@ impl<S: Source> Search<'_, S> {
         }
     }
 
+    /// Whether a tail mark at `at` follows the last whole entry.
+    fn is_of_last(&self, at: u64) -> bool {
+        [self.offset, mark_offset(self.offset)].contains(&at)
+    }
+
     /// Whether a whole entry at `at`, whose zxid may follow, is no data of the bad entry's.
     fn counts(&mut self, at: u64) -> Result<bool, ReadError> {
-        if at >= self.claim.end || !self.claim.follows {
+        if at >= self.bad.end || !self.bad.follows {
             return Ok(true);
         }
         if self.summed > SUMMED_BYTES_MAX {
@@ -173,7 +182,7 @@ impl<S: Source> Search<'_, S> {
         };
         self.summed += len;
         let is_end = self.window.peek(at - 1)? == Some(END_MARK);
-        Ok(is_end && self.claim.checksum == u64::from(sum(self.window, start, len as usize)?))
+        Ok(is_end && self.bad.checksum == u64::from(sum(self.window, start, len as usize)?))
     }
 
     /// Entries that fit between the last whole one and `at`, and the one at `at`.

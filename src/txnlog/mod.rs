@@ -12,11 +12,12 @@
 //!
 //! * The dbid of a file of ours is the tag "RK" and a [`Nonce`], 48 random bits of this file alone.
 //!   It says that every block of the file was written with zeros before the first entry.
-//! * A tail mark ([`tail_mark`]) follows the last entry. The next entry overwrites it.
+//! * A tail mark ([`tail_mark`]) follows the last entry of each append. The next entry overwrites
+//!   it.
 //!
 //! ```text
 //! mark    short tag 0x524b, 48 bits: the offset up to which the file was durable
-//!         · int length 0, where every reader stops · long seal                             20 bytes
+//!         · int length 0, where every reader stops · long seal ^ zeros                     20 bytes
 //! ```
 //!
 //! The seal binds the mark to the file's nonce, to the offset at which it stands and to the offset
@@ -25,8 +26,16 @@
 //!
 //! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a
 //! content that it had at some moment since the last flush, in any combination; a flushed sector
-//! stays. So of a file of ours, a sector that was lost ends in the zeros that were there before.
+//! stays. So of a file of ours, a sector that was lost ends in the zeros that were there before, and
+//! has more of them than it was to have. The mark counts how many zeros the sectors after its claim
+//! end in. If there are more than that, a sector was lost, and what is bad was torn by the crash; if
+//! there are not, everything up to the mark did arrive, and what is bad was damaged since.
 //! [`Scanner`] rests on this.
+//!
+//! What this cannot tell: the last flushed append is damaged, and in the same crash the next one got
+//! as far as to overwrite its mark, but not so far that a mark of its own arrived. Then nothing says
+//! that the damaged one was whole, and it is cut as torn. The same is true of damage that takes a
+//! mark along with an entry in its sector, or makes the last byte of a sector a zero.
 
 mod durable;
 mod evidence;
@@ -60,7 +69,9 @@ pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEADER_BYTES + 1;
 /// Bytes of a tail mark: fewer than those of the smallest entry, which therefore overwrites it
 /// whole.
 pub const TAIL_MARK_BYTES: usize = ENTRY_HEADER_BYTES + 8;
-const _: () = assert!(TAIL_MARK_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
+const _: () = assert!(TAIL_ROOM_BYTES <= ENTRY_OVERHEAD_BYTES + PAYLOAD_BYTES_MIN);
+/// Bytes that the gap before a tail mark and the mark itself take up at most.
+pub const TAIL_ROOM_BYTES: usize = 2 * TAIL_MARK_BYTES;
 /// The unit that a disk writes whole or not at all. A tail mark never reaches the end of a sector:
 /// an old sector then still ends in a zero.
 pub const SECTOR_BYTES: usize = 512;
@@ -133,36 +144,96 @@ pub fn end_entry(out: &mut Vec<u8>, start: usize) {
     out.push(END_MARK);
 }
 
-/// The tail mark written after the last entry, which ends at `offset`: the file of this nonce is
-/// durable up to `durable`. None where it would reach the end of a sector: until the next entries
-/// arrive, the sector is to end in a zero.
-pub fn tail_mark(nonce: Nonce, offset: u64, durable: u64) -> Option<[u8; TAIL_MARK_BYTES]> {
-    debug_assert!(durable <= offset, "a mark at {offset} claims {durable}");
-    let in_sector = offset % SECTOR_BYTES as u64 + TAIL_MARK_BYTES as u64;
-    (in_sector < SECTOR_BYTES as u64).then(|| sealed_mark(nonce, offset, durable))
+/// A tail mark, and how many zeros stand before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailMark {
+    pub gap: usize,
+    pub bytes: [u8; TAIL_MARK_BYTES],
 }
 
-/// The mark after the last entry of a file that is durable as a whole and gets no more entries. It
-/// may stand anywhere.
-pub fn closing_mark(nonce: Nonce, end: u64) -> [u8; TAIL_MARK_BYTES] {
-    sealed_mark(nonce, end, end)
+impl TailMark {
+    /// Puts gap and mark after entries.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        if mutant!(MarkLeftOut) && self.gap > 0 {
+            return;
+        }
+        out.resize(out.len() + self.gap, 0);
+        out.extend_from_slice(&self.bytes);
+    }
 }
 
-fn sealed_mark(nonce: Nonce, offset: u64, durable: u64) -> [u8; TAIL_MARK_BYTES] {
+/// What a tail mark claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Everything before this offset was flushed when the mark was made.
+    pub durable: u64,
+    /// The zeros in which the sectors end that end between there and the mark.
+    pub zeros: u64,
+}
+
+/// The tail mark written after the last entry, which ends at `end`: the file of this nonce is
+/// durable up to `durable`, and the sectors of the entries after that end in `zeros` zeros.
+pub fn tail_mark(nonce: Nonce, end: u64, durable: u64, zeros: u64) -> TailMark {
+    debug_assert!(durable <= end, "a mark at {end} claims {durable}");
+    let offset = mark_offset(end);
+    // The sector in which the entries end is filled up with zeros if the mark is in the next one.
+    let left = SECTOR_BYTES as u64 - end % SECTOR_BYTES as u64;
+    let zeros = if offset > end { zeros + left } else { zeros };
+    let bytes = sealed_mark(nonce, offset, Claim { durable, zeros });
+    TailMark { gap: (offset - end) as usize, bytes }
+}
+
+/// Where the tail mark stands after entries that end at `end`: there, or at the beginning of the
+/// next sector if it would reach the end of this one. Every reader finds an empty entry at `end`.
+fn mark_offset(end: u64) -> u64 {
+    let left = SECTOR_BYTES as u64 - end % SECTOR_BYTES as u64;
+    if left > TAIL_MARK_BYTES as u64 { end } else { end + left.max(ENTRY_HEADER_BYTES as u64) }
+}
+
+/// The mark after the last entry of a file that gets no more entries. It may stand anywhere.
+pub fn closing_mark(nonce: Nonce, end: u64, claim: Claim) -> [u8; TAIL_MARK_BYTES] {
+    debug_assert!(claim.durable <= end, "a mark at {end} claims {claim:?}");
+    sealed_mark(nonce, end, claim)
+}
+
+impl Claim {
+    /// Everything before `end` is durable.
+    pub fn whole(end: u64) -> Self {
+        Self { durable: end, zeros: 0 }
+    }
+}
+
+fn sealed_mark(nonce: Nonce, offset: u64, claim: Claim) -> [u8; TAIL_MARK_BYTES] {
     let mut mark = [0; TAIL_MARK_BYTES];
-    let field = TAIL_MARK_TAG << TAIL_MARK_SHIFT | durable & TAIL_MARK_OFFSET;
+    let field = TAIL_MARK_TAG << TAIL_MARK_SHIFT | claim.durable & TAIL_MARK_OFFSET;
+    let seal = nonce.seal(offset, claim.durable) ^ claim.zeros.min(TAIL_MARK_ZEROS_MAX);
     mark[..8].copy_from_slice(&field.to_be_bytes());
-    mark[ENTRY_HEADER_BYTES..].copy_from_slice(&nonce.seal(offset, durable).to_be_bytes());
+    mark[ENTRY_HEADER_BYTES..].copy_from_slice(&seal.to_be_bytes());
     mark
 }
 
 /// The claim of the tail mark at `offset`, if the bytes there begin with one of the file of this
 /// nonce.
-pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<u64> {
+pub fn read_tail_mark(nonce: Nonce, offset: u64, bytes: &[u8]) -> Option<Claim> {
     let mark: &[u8; TAIL_MARK_BYTES] = bytes.first_chunk()?;
     let field = u64::from_be_bytes(*mark.first_chunk()?);
     let durable = field & TAIL_MARK_OFFSET;
-    (durable <= offset && *mark == sealed_mark(nonce, offset, durable)).then_some(durable)
+    let zeros = u64::from_be_bytes(*mark.last_chunk()?) ^ nonce.seal(offset, durable);
+    let claim = Claim { durable, zeros };
+    let is_whole = zeros <= TAIL_MARK_ZEROS_MAX && *mark == sealed_mark(nonce, offset, claim);
+    (durable <= offset && is_whole).then_some(claim)
+}
+
+/// The zeros in which sectors end that end in `bytes`, which stand at `offset`: for each, those in
+/// `bytes`.
+fn trailing_zeros(offset: u64, bytes: &[u8]) -> u64 {
+    let first = SECTOR_BYTES - (offset % SECTOR_BYTES as u64) as usize;
+    let ends = (first..=bytes.len()).step_by(SECTOR_BYTES);
+    let zeros = |end: usize| {
+        let sector = &bytes[end.saturating_sub(SECTOR_BYTES)..end];
+        sector.iter().rev().take_while(|byte| **byte == 0).count() as u64
+    };
+    ends.map(zeros).sum()
 }
 
 /// The zxid in an entry's payload; none if it is too short to hold a transaction header.
@@ -212,3 +283,5 @@ const NONCE_BITS: u64 = (1 << NONCE_SHIFT) - 1;
 const TAIL_MARK_TAG: u64 = 0x524b;
 const TAIL_MARK_SHIFT: u32 = 48;
 const TAIL_MARK_OFFSET: u64 = (1 << TAIL_MARK_SHIFT) - 1;
+/// Of 16 MiB of zeros on, a lost sector is not looked for: what is bad counts as torn.
+const TAIL_MARK_ZEROS_MAX: u64 = (1 << 24) - 1;

@@ -53,8 +53,11 @@ pub(super) enum Parsed {
     },
     /// Length 0, or fewer zeros than an entry's header to the end of the file.
     Padding,
-    /// A tail mark of this file, and what it claims to be durable.
-    Mark(u64),
+    /// A tail mark of this file, with zeros before it or not: what it claims, and where it ends.
+    Mark {
+        claim: Claim,
+        end: u64,
+    },
     Bad(Damage),
 }
 
@@ -74,8 +77,8 @@ pub(super) fn parse<S: Source>(
     let checksum = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
     let len = i32::from_be_bytes([l0, l1, l2, l3]);
     if len == 0 {
-        return Ok(match nonce.and_then(|nonce| read_tail_mark(nonce, at, head)) {
-            Some(durable) => Parsed::Mark(durable),
+        return Ok(match nonce.and_then(|nonce| mark_after(nonce, at, head)) {
+            Some((claim, end)) => Parsed::Mark { claim, end },
             None if checksum == 0 => Parsed::Padding,
             None => Parsed::Bad(Damage::NotPadding),
         });
@@ -95,6 +98,15 @@ pub(super) fn parse<S: Source>(
         return Ok(Parsed::Bad(Damage::Checksum));
     }
     Ok(Parsed::Entry { zxid, len })
+}
+
+/// The mark after entries that end at `end`, where `head` stands, and the offset at which it ends.
+pub(super) fn mark_after(nonce: Nonce, end: u64, head: &[u8]) -> Option<(Claim, u64)> {
+    [end, mark_offset(end)].into_iter().find_map(|offset| {
+        let (gap, mark) = head.split_at_checked((offset - end) as usize)?;
+        let claim = read_tail_mark(nonce, offset, mark).filter(|_| is_zero(gap))?;
+        Some((claim, offset + TAIL_MARK_BYTES as u64))
+    })
 }
 
 /// The checksum of `len` bytes from `start` on, which the file has.
@@ -121,5 +133,6 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// As much of an entry as tells what it claims to be: its header and the one of its transaction. A
-/// tail mark is shorter.
-const HEAD_BYTES: usize = ENTRY_HEADER_BYTES + PAYLOAD_BYTES_MIN;
+/// tail mark and the gap before it are shorter.
+pub(super) const HEAD_BYTES: usize = ENTRY_HEADER_BYTES + PAYLOAD_BYTES_MIN;
+const _: () = assert!(HEAD_BYTES >= TAIL_ROOM_BYTES);

@@ -115,11 +115,11 @@ impl<S: Source> Scanner<S> {
                 return Ok(Some(Entry { offset: at, zxid, payload }));
             }
             Parsed::Padding if self.is_zero(at)? => self.end = Some(ScanEnd::Clean { offset: at }),
-            Parsed::Mark(durable) if self.is_zero(at + TAIL_MARK_BYTES as u64)? => {
-                self.durable = durable;
+            Parsed::Mark { claim, end } if self.is_zero(end)? => {
+                self.durable = claim.durable;
                 self.end = Some(ScanEnd::Clean { offset: at });
             }
-            Parsed::Padding | Parsed::Mark(_) => self.finish(Damage::NotPadding)?,
+            Parsed::Padding | Parsed::Mark { .. } => self.finish(Damage::NotPadding)?,
             Parsed::Bad(why) => self.finish(why)?,
         }
         Ok(None)
@@ -163,15 +163,7 @@ impl<S: Source> Scanner<S> {
             // Whatever a mark claims was flushed, so that no crash can have taken it away. Else
             // what follows proves the entry only if each of its sectors did arrive.
             Some(_) if evidence.durable > offset && !mutant!(TailMarkIgnored) => true,
-            Some(_) => {
-                let mark = evidence.mark.filter(|_| !mutant!(TailMarkIgnored));
-                match [mark, evidence.entry].into_iter().flatten().min() {
-                    Some(behind) => {
-                        mutant!(LostSectorIsDamage) || !self.has_lost_sector(offset, behind)?
-                    }
-                    None => false,
-                }
-            }
+            Some(_) => self.has_all_arrived(offset, &evidence)?,
             None => evidence.entry.is_some(),
         };
         self.end = Some(match is_corrupt {
@@ -184,6 +176,36 @@ impl<S: Source> Scanner<S> {
 
     fn evidence(&mut self, offset: u64) -> Result<Evidence, ReadError> {
         evidence::gather(&mut self.window, self.nonce, self.last, offset)
+    }
+
+    /// Whether each sector from that of the bad entry at `offset` up to a mark or an entry after it
+    /// did arrive.
+    fn has_all_arrived(&mut self, offset: u64, evidence: &Evidence) -> Result<bool, ReadError> {
+        if evidence.has_older_mark && !mutant!(LostSectorIsDamage) {
+            return Ok(false);
+        }
+        let arrived = match (evidence.mark.filter(|_| !mutant!(TailMarkIgnored)), evidence.entry) {
+            (Some((mark, claim)), _) => {
+                if mutant!(ZerosNotCounted) {
+                    return Ok(!self.has_lost_sector(offset, mark)?);
+                }
+                self.zeros(claim.durable, mark)? <= claim.zeros
+            }
+            (None, Some(behind)) => !self.has_lost_sector(offset, behind)?,
+            (None, None) => return Ok(false),
+        };
+        Ok(arrived || mutant!(LostSectorIsDamage))
+    }
+
+    /// The zeros in which the sectors end that end after `from`, not after `to`.
+    fn zeros(&mut self, from: u64, to: u64) -> Result<u64, ReadError> {
+        let (mut zeros, mut at) = (0, from);
+        while at < to {
+            let end = (at / SECTOR_BYTES as u64 + 1) * SECTOR_BYTES as u64;
+            zeros += trailing_zeros(at, self.window.at(at, (end.min(to) - at) as usize)?);
+            at = end;
+        }
+        Ok(zeros)
     }
 
     /// Whether one of the sectors from that of `from` on may have stayed as it was before the

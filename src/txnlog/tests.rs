@@ -27,24 +27,47 @@ struct Written {
 }
 
 fn write(header: [u8; FILE_HEADER_BYTES], groups: &[Vec<usize>], padding: usize) -> Written {
-    let (mut bytes, mut ends, mut mark) = (header.to_vec(), Vec::new(), None);
-    let mut zxid = 0;
-    let mut durable = FILE_HEADER_BYTES as u64;
+    let payloads: Vec<Vec<Vec<u8>>> = groups
+        .iter()
+        .scan(0, |zxid, group| {
+            let numbered = group.iter().map(|len| {
+                *zxid += 1;
+                payload(*zxid, *len)
+            });
+            Some(numbered.collect())
+        })
+        .collect();
+    write_payloads(header, &payloads, padding)
+}
+
+fn write_payloads(
+    header: [u8; FILE_HEADER_BYTES],
+    groups: &[Vec<Vec<u8>>],
+    padding: usize,
+) -> Written {
+    let (mut bytes, mut ends, mut mark) = (header.to_vec(), Vec::new(), Vec::new());
     for group in groups {
-        for len in group {
-            zxid += 1;
-            append_entry(&mut bytes, &payload(zxid, *len));
+        let durable = bytes.len();
+        for payload in group {
+            append_entry(&mut bytes, payload);
             ends.push(bytes.len());
         }
-        mark = tail_mark(NONCE, bytes.len() as u64, durable);
-        durable = bytes.len() as u64;
+        mark = mark_of(&bytes, durable);
     }
     let end = bytes.len();
     bytes.resize(end + padding, 0);
-    if let Some(mark) = mark.filter(|mark| header == file_header(NONCE) && mark.len() <= padding) {
+    if header == file_header(NONCE) && mark.len() <= padding {
         bytes[end..end + mark.len()].copy_from_slice(&mark);
     }
     Written { bytes, ends }
+}
+
+/// The mark after `bytes`, which are durable up to `durable`, and the gap before it.
+fn mark_of(bytes: &[u8], durable: usize) -> Vec<u8> {
+    let zeros = trailing_zeros(durable as u64, &bytes[durable..]);
+    let mut mark = Vec::new();
+    tail_mark(NONCE, bytes.len() as u64, durable as u64, zeros).put(&mut mark);
+    mark
 }
 
 fn apache_header() -> [u8; FILE_HEADER_BYTES] {
@@ -64,6 +87,23 @@ fn scan(bytes: &[u8]) -> (Vec<i64>, ScanEnd) {
 
 fn groups() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec(prop::collection::vec(32..900_usize, 1..6), 1..6)
+}
+
+/// Groups of entries whose payloads are zeros but for the zxid and some bytes at random.
+fn zero_groups() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
+    let payload = (32..2000_usize, prop::collection::vec((any::<u16>(), any::<u8>()), 0..20));
+    let groups = prop::collection::vec(prop::collection::vec(payload, 1..5), 1..5);
+    groups.prop_map(|groups| {
+        let mut zxid = 0_i64;
+        let mut payload = |(len, some): (usize, Vec<(u16, u8)>)| {
+            zxid += 1;
+            let mut payload = vec![0; len];
+            some.iter().for_each(|(at, byte)| payload[usize::from(*at) % len] = *byte);
+            payload[ZXID_OFFSET..ZXID_OFFSET + 8].copy_from_slice(&zxid.to_be_bytes());
+            payload
+        };
+        groups.into_iter().map(|group| group.into_iter().map(&mut payload).collect()).collect()
+    })
 }
 
 #[test]
@@ -133,8 +173,11 @@ fn marks_inside_of_data_count_only_with_the_nonce() {
         append_entry(&mut entry, &payload(2, 2000));
         let at = 1000;
         let offset = (first.len() + at) as u64;
-        entry[at..at + TAIL_MARK_BYTES]
-            .copy_from_slice(&tail_mark(guess, offset, durable).unwrap());
+        entry[at..at + TAIL_MARK_BYTES].copy_from_slice(&sealed_mark(
+            guess,
+            offset,
+            Claim { durable, zeros: 0 },
+        ));
         // The end of the entry did not arrive.
         let len = entry.len();
         entry[len - 600..].fill(0);
@@ -147,20 +190,47 @@ fn marks_inside_of_data_count_only_with_the_nonce() {
 
 #[test]
 fn a_mark_counts_where_it_stands_and_as_it_was_written() {
-    let mark = tail_mark(NONCE, 4100, 3000).unwrap();
-    assert_eq!(read_tail_mark(NONCE, 4100, &mark), Some(3000));
+    let mark = tail_mark(NONCE, 4100, 3000, 7).bytes;
+    assert_eq!(read_tail_mark(NONCE, 4100, &mark), Some(Claim { durable: 3000, zeros: 7 }));
     assert_eq!(read_tail_mark(NONCE, 4100, &mark[..TAIL_MARK_BYTES - 1]), None);
     assert_eq!(read_tail_mark(NONCE, 4101, &mark), None);
     assert_eq!(read_tail_mark(Nonce::new(1), 4100, &mark), None);
-    for bit in 0..TAIL_MARK_BYTES * 8 {
+    // The last three bytes are the number of zeros.
+    for bit in 0..(TAIL_MARK_BYTES - 3) * 8 {
         let mut bent = mark;
         bent[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(read_tail_mark(NONCE, 4100, &bent), None, "bit {bit}");
     }
-    let crosses: Vec<u64> = (0..1024).filter(|at| tail_mark(NONCE, *at, 0).is_none()).collect();
-    assert_eq!(crosses, (492..512).chain(1004..1024).collect::<Vec<u64>>());
     assert_eq!(Nonce::of_header(&file_header(NONCE)), Some(NONCE));
     assert_eq!(Nonce::of_header(&apache_header()), None);
+}
+
+#[test]
+fn a_mark_that_would_reach_the_end_of_a_sector_stands_in_the_next_one() {
+    for end in 4096..4096 + 1024_u64 {
+        let mark = tail_mark(NONCE, end, 4000, 0);
+        let (at, last) = (end + mark.gap as u64, end as usize + mark.gap + TAIL_MARK_BYTES - 1);
+        assert_eq!(at / 512, last as u64 / 512, "{end}: it is in one sector");
+        assert_ne!(last % 512, 511, "{end}: the sector ends in a zero");
+        assert!(mark.gap + TAIL_MARK_BYTES <= TAIL_ROOM_BYTES);
+        assert_eq!(mark.gap > 0, end % 512 >= 492, "{end}");
+        // A reader of Apache finds an empty entry.
+        assert!(mark.gap == 0 || mark.gap >= ENTRY_HEADER_BYTES);
+    }
+}
+
+#[test]
+fn zeros_are_counted_at_the_ends_of_sectors() {
+    for (offset, bytes, zeros) in [
+        (0, vec![0; 511], 0),
+        (0, vec![0; 512], 512),
+        (16, vec![0; 1600], 496 + 512 + 512),
+        (500, [vec![1; 4], vec![0; 20]].concat(), 8),
+        (500, [vec![0; 11], vec![1; 600]].concat(), 0),
+        (511, vec![0; 513], 1 + 512),
+    ] {
+        assert_eq!(trailing_zeros(offset, &bytes), zeros, "{} bytes at {offset}", bytes.len());
+    }
 }
 
 #[test]
@@ -221,8 +291,8 @@ fn forged(zxid: i64, marks_of: Nonce) -> Vec<u8> {
     let mut data = vec![0x5a; 700];
     append_entry(&mut data, &payload(zxid + 1, 40));
     for at in 0..60 {
-        let mark = tail_mark(marks_of, 600 * at, 590 * at).unwrap_or(closing_mark(marks_of, 9999));
-        data.extend(mark);
+        data.extend(tail_mark(marks_of, 600 * at, 590 * at, 0).bytes);
+        data.extend(closing_mark(marks_of, 9999, Claim::whole(9999)));
     }
     append_entry(&mut data, &payload(zxid + 1, 400));
     append_entry(&mut data, &payload(zxid + 2, 400));
@@ -288,7 +358,7 @@ fn the_nonce_is_what_makes_a_mark_a_proof() {
     let mut data = vec![0x5a; 100];
     let (_, before, _) = file_with(file_header(NONCE), &data);
     let at = (before + ENTRY_OVERHEAD_BYTES - 1 + 80 + data.len()) as u64;
-    data.extend(closing_mark(NONCE, at));
+    data.extend(closing_mark(NONCE, at, Claim::whole(at)));
     data.extend([0x5a; 300]);
     let (bytes, before, _) = file_with(file_header(NONCE), &data);
     let torn = &bytes[..at as usize + 100];
@@ -392,10 +462,9 @@ proptest! {
         before.resize(whole.bytes.len(), 0);
         // The mark after the flushed entries is on disk as well.
         if groups.len() > 1 {
-            let durable = write(file_header(NONCE), &groups[..groups.len() - 2], 0).bytes.len() as u64;
-            if let Some(mark) = tail_mark(NONCE, flushed.bytes.len() as u64, durable) {
-                before[flushed.bytes.len()..flushed.bytes.len() + mark.len()].copy_from_slice(&mark);
-            }
+            let durable = write(file_header(NONCE), &groups[..groups.len() - 2], 0).bytes.len();
+            let mark = mark_of(&flushed.bytes, durable);
+            before[flushed.bytes.len()..flushed.bytes.len() + mark.len()].copy_from_slice(&mark);
         }
         let mut image = whole.bytes.clone();
         let first = flushed.bytes.len() / SECTOR_BYTES;
@@ -421,9 +490,6 @@ proptest! {
         for header in [file_header(NONCE), apache_header()] {
             let whole = write(header, &groups, 600);
             let flushed = write(header, &groups[..groups.len() - 1], 0).bytes.len();
-            // Where a mark would cross a sector there is none, and only what ends in no zero can be
-            // told.
-            prop_assume!(tail_mark(NONCE, *whole.ends.last().unwrap() as u64, 0).is_some());
             let mut image = whole.bytes.clone();
             let at = FILE_HEADER_BYTES + at.index(flushed - FILE_HEADER_BYTES);
             image[at] ^= 1_u8 << bit;
@@ -432,6 +498,52 @@ proptest! {
             prop_assert_eq!(zxids.len(), intact);
             prop_assert!(matches!(end, ScanEnd::Corrupt { .. }), "bit {} of byte {}: {:?}", bit, at, end);
         }
+    }
+
+    /// Of the last group as well: it was flushed as a whole, and its mark with it. Payloads are
+    /// full of zeros.
+    #[test]
+    fn a_flipped_bit_of_the_last_group_is_corruption(
+        groups in zero_groups(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
+        let whole = write_payloads(file_header(NONCE), &groups, 600);
+        let end = *whole.ends.last().unwrap();
+        let at = FILE_HEADER_BYTES + at.index(end - FILE_HEADER_BYTES);
+        let mut image = whole.bytes.clone();
+        image[at] ^= 1_u8 << bit;
+        // A sector whose last byte but zeros is gone looks like one that was lost.
+        prop_assume!(image[at] != 0);
+        let (zxids, found) = scan(&image);
+        let intact = whole.ends.iter().filter(|end| **end <= at).count();
+        prop_assert_eq!(zxids.len(), intact);
+        prop_assert!(matches!(found, ScanEnd::Corrupt { .. }), "bit {} of byte {}: {:?}", bit, at, found);
+    }
+
+    /// And of sectors that were lost, with payloads full of zeros, none makes a file corrupt.
+    #[test]
+    fn lost_sectors_that_end_in_zeros_are_a_torn_tail(groups in zero_groups(), lost in any::<u64>()) {
+        let whole = write_payloads(file_header(NONCE), &groups, 4096);
+        let flushed = write_payloads(file_header(NONCE), &groups[..groups.len() - 1], 0);
+        let mut before = flushed.bytes.clone();
+        if groups.len() > 1 {
+            let durable =
+                write_payloads(file_header(NONCE), &groups[..groups.len() - 2], 0).bytes.len();
+            before.extend(mark_of(&flushed.bytes, durable));
+        }
+        before.resize(whole.bytes.len(), 0);
+        let mut image = whole.bytes.clone();
+        let first = flushed.bytes.len() / SECTOR_BYTES;
+        for (bit, sector) in (first..image.len().div_ceil(SECTOR_BYTES)).enumerate() {
+            if lost >> (bit % 64) & 1 == 1 {
+                let range = sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(image.len());
+                image[range.clone()].copy_from_slice(&before[range]);
+            }
+        }
+        let (zxids, end) = scan(&image);
+        prop_assert!(zxids.len() >= flushed.ends.len(), "flushed entries are gone: {:?}", end);
+        prop_assert!(!matches!(end, ScanEnd::Corrupt { .. }), "a crash is no corruption: {:?}", end);
     }
 
     #[test]
@@ -459,7 +571,7 @@ proptest! {
                 0 => data.resize(data.len() + len, 0),
                 1 => data.resize(data.len() + len, 0x5a),
                 2 => append_entry(&mut data, &payload(zxid, len)),
-                _ => data.extend(closing_mark(Nonce::new(bits), bits % 5000)),
+                _ => data.extend(closing_mark(Nonce::new(bits), bits % 5000, Claim::whole(bits % 5000))),
             }
         }
         let header = if is_ours { file_header(NONCE) } else { apache_header() };

@@ -24,7 +24,7 @@
 //! an Apache server are not flushed at all, so the shell flushes the one that is taken and reads it
 //! around the page cache where the file system can do that.
 
-use crate::txnlog::{FILE_HEADER_BYTES, Nonce, ScanEnd, closing_mark};
+use crate::txnlog::{Claim, FILE_HEADER_BYTES, Nonce, ScanEnd, closing_mark};
 
 use super::{Cut, Dir, RecoveryError, RecoveryReport, Settling, Storage};
 
@@ -98,7 +98,7 @@ impl Believed {
         let mark = self
             .nonce
             .filter(|_| cut)
-            .map_or(Vec::new(), |nonce| closing_mark(nonce, end).to_vec());
+            .map_or(Vec::new(), |nonce| closing_mark(nonce, end, Claim::whole(end)).to_vec());
         let anew = self.durable.min(end)..end;
         let is_as_wanted = !cut || self.file_bytes == end + mark.len() as u64;
         (!anew.is_empty() || !is_as_wanted).then_some(Settling { anew, cut, mark })

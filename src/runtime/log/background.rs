@@ -37,7 +37,7 @@ pub(super) enum Job {
     Trim {
         segment: Arc<Segment>,
         bytes: u64,
-        mark: Option<[u8; TAIL_MARK_BYTES]>,
+        mark: [u8; TAIL_MARK_BYTES],
     },
     Remove {
         name: String,

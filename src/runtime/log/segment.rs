@@ -101,17 +101,14 @@ impl Segment {
     }
 
     /// Unmaps the file, of which `bytes` are used, cuts what is after them and appends the mark.
-    pub(super) fn trim(self, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]>) -> io::Result<()> {
+    pub(super) fn trim(self, bytes: u64, mark: [u8; TAIL_MARK_BYTES]) -> io::Result<()> {
         let Self { file, map, .. } = self;
         drop(map);
         // The mark is no whole block.
         let flags = rustix::fs::fcntl_getfl(&file)?;
         rustix::fs::fcntl_setfl(&file, flags - OFlags::DIRECT)?;
         file.set_len(bytes)?;
-        match mark {
-            Some(mark) => file.write_all_at(&mark, bytes),
-            None => Ok(()),
-        }
+        file.write_all_at(&mark, bytes)
     }
 
     fn clip(&self, range: Range<u64>) -> Range<usize> {

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::txnlog::{
-    FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, append_entry, file_header, tail_mark, zxid_of_name,
+    FILE_HEADER_BYTES, Nonce, ScanEnd, Scanner, TAIL_MARK_BYTES, append_entry, file_header,
+    zxid_of_name,
 };
 
 /// An entry of `len` payload bytes.
@@ -89,7 +90,7 @@ fn what_is_appended_is_found_again() {
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap()).collect();
     assert_eq!(files.len(), 1, "no spare file is left");
     let entries: u64 = (1..=50).map(|zxid| 113 + zxid).sum();
-    let mark = tail_mark(Nonce::new(0), 16 + entries, 0).map_or(0, |mark| mark.len() as u64);
+    let mark = TAIL_MARK_BYTES as u64;
     assert_eq!(files[0].metadata().unwrap().len(), 16 + entries + mark);
 }
 
@@ -209,7 +210,8 @@ fn without_force_sync_marks_claim_nothing() {
     let nonce = Nonce::of_header(file.first_chunk().unwrap()).unwrap();
     let end = 16 + 3 * 53;
     let header = FILE_HEADER_BYTES as u64;
-    assert_eq!(crate::txnlog::read_tail_mark(nonce, end, &file[end as usize..]), Some(header));
+    let claim = crate::txnlog::read_tail_mark(nonce, end, &file[end as usize..]);
+    assert_eq!(claim.map(|claim| claim.durable), Some(header));
 }
 
 #[test]

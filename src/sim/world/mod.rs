@@ -501,8 +501,9 @@ impl World {
         }
     }
 
-    /// One byte of a file that was flushed may have changed while the server was down. Not of the
-    /// last groups of the newest log: that they were flushed is only said by what comes after them.
+    /// One byte of a file that was flushed may have changed while the server was down: all of the
+    /// log, if everything in it has been flushed. Else something of a later group may be on the disk
+    /// in place of the mark that says what was flushed: then only what has other marks after it.
     fn damage_maybe(&mut self) {
         if self.calm || self.crashes == 0 || !self.rng.chance(self.swarm.damage) {
             return;
@@ -515,13 +516,20 @@ impl World {
         let name = self.rng.pick(&names).clone();
         let bytes = self.disk.read(&name).unwrap_or_default();
         let end = match name.starts_with("log.") {
+            true if self.check.is_all_durable() => entries_end(bytes),
             true => marked_end(bytes, Zxid(self.check.marked())),
             false => bytes.len(),
         };
         if end == 0 {
             return;
         }
-        let (offset, bit) = (self.rng.index(end), 1 << self.rng.below(8));
+        // Anywhere, or near the end, where least is said of what was flushed.
+        let from = if self.rng.chance(500) { end.saturating_sub(END_BYTES) } else { 0 };
+        let (offset, bit) = (from + self.rng.index(end - from), 1 << self.rng.below(8));
+        // The last byte of a sector but zeros: without it the sector looks like one that was lost.
+        if bytes[offset] == bit {
+            return;
+        }
         self.trace.say(format_args!("{name} is damaged at {offset}"));
         self.disk.damage(&name, offset, bit);
         self.damaged = true;
@@ -552,6 +560,11 @@ impl World {
     }
 }
 
+/// Where the entries of a log end.
+fn entries_end(bytes: &[u8]) -> usize {
+    Scanner::new(bytes).end().map_or(0, |end| end.offset() as usize)
+}
+
 /// Where the last entry of a log begins that has a mark behind it for certain; 0 if there is none.
 fn marked_end(bytes: &[u8], marked: Zxid) -> usize {
     let (mut scanner, mut end) = (Scanner::new(bytes), 0);
@@ -567,6 +580,8 @@ fn is_data(name: &str) -> bool {
     name.starts_with("log.") || name.starts_with("snapshot.")
 }
 
+/// The last writes of a log: some sectors.
+const END_BYTES: usize = 1024;
 /// What a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
 /// The longest that a slow flush takes.

@@ -109,8 +109,8 @@ impl LogWriter {
                 return self.end_flush();
             }
             // All of it is durable, and entries go to a later file: it is finished.
-            if let Some(finished) = self.files.pop_front() {
-                self.trim(&finished);
+            if let Some(mut finished) = self.files.pop_front() {
+                self.trim(&mut finished);
             }
         }
     }
@@ -136,7 +136,7 @@ impl OpenFile {
         self.written = self.end;
         let kept = (self.staged_from() - offset) as usize;
         self.staged.extend_from_slice(&blocks[kept..]);
-        blocks.extend(mark.into_iter().flatten());
+        mark.put(&mut blocks);
         blocks.resize(blocks.len().next_multiple_of(BLOCK_BYTES as usize), 0);
         debug_assert!(offset + blocks.len() as u64 <= self.bytes, "files are whole blocks");
         LogEffect::Write { file: self.file, offset, blocks }

@@ -33,24 +33,27 @@
 //! | `room` | what is promised to fit, and how entries are split over files |
 //! | `flush` | the steps of a flush |
 //! | `spares` | the files made ahead of need: when and how large |
+//! | `zeros` | what a mark says of the sectors before it |
 
 mod flush;
 mod room;
 mod spares;
 #[cfg(test)]
 mod tests;
+mod zeros;
 
 use std::collections::VecDeque;
 
 use crate::zxid::Zxid;
 
 use super::{
-    Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES,
-    closing_mark, file_header, file_name, first_entry, tail_mark,
+    Claim, Durable, ENTRY_OVERHEAD_BYTES, FILE_HEADER_BYTES, Nonce, PendingFlush, TAIL_MARK_BYTES,
+    TAIL_ROOM_BYTES, TailMark, closing_mark, file_header, file_name, first_entry, tail_mark,
 };
 
 use flush::Step;
 use spares::{Making, Spare};
+use zeros::Zeros;
 
 /// The settings of a log. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +105,7 @@ pub enum LogEffect {
     SyncDir,
     /// Nothing more goes to the file: cut it to `bytes`, all of which are durable, then append the
     /// mark, which says so. Neither is a promise to anybody, so neither is flushed.
-    Trim { file: FileId, bytes: u64, mark: Option<[u8; TAIL_MARK_BYTES]> },
+    Trim { file: FileId, bytes: u64, mark: [u8; TAIL_MARK_BYTES] },
     /// Remove a file that was made and not used.
     Remove { file: FileId, name: String },
 }
@@ -196,8 +199,8 @@ pub struct LogWriter {
     events: VecDeque<LogEvent>,
 }
 
-/// A file with entries. Invariant: `header <= durable <= end <= bytes`, and where appends are
-/// direct `durable <= written <= end`.
+/// A file with entries. Invariant: `header <= durable <= end`, a tail mark fits after `end`, and
+/// where appends are direct `durable <= written <= end`.
 #[derive(Debug)]
 struct OpenFile {
     file: FileId,
@@ -210,6 +213,7 @@ struct OpenFile {
     end: u64,
     /// Everything before it is on the disk.
     durable: u64,
+    zeros: Zeros,
     /// Direct: everything before it has been given to a write.
     written: u64,
     /// Direct: what the file holds from the start of the block in which `written` lies up to `end`.
@@ -322,8 +326,8 @@ impl LogWriter {
         assert!(self.flushing.is_none(), "the log ends after its last flush");
         self.making = None;
         self.coming.clear();
-        for file in std::mem::take(&mut self.files) {
-            self.trim(&file);
+        for mut file in std::mem::take(&mut self.files) {
+            self.trim(&mut file);
         }
         for spare in std::mem::take(&mut self.spares) {
             self.effects.push_back(LogEffect::Remove {
@@ -425,6 +429,7 @@ impl LogWriter {
             naming: Naming::Spare,
             end: header,
             durable: header,
+            zeros: Zeros::default(),
             written: header,
             staged,
         });
@@ -435,26 +440,21 @@ impl LogWriter {
     fn store(&mut self, mut entries: Vec<u8>) {
         let file = self.files.back_mut().expect("a file was started");
         let offset = file.end;
-        file.end += entries.len() as u64;
-        if let Some(mark) = file.mark() {
-            entries.extend_from_slice(&mark);
-        }
+        file.append(&entries, self.settings.force_sync);
+        file.mark().put(&mut entries);
         self.effects.push_back(LogEffect::Store { file: file.file, offset, bytes: entries });
     }
 
     fn stage(&mut self, entries: &[u8]) {
         if let Some(file) = self.files.back_mut() {
-            file.end += entries.len() as u64;
+            file.append(entries, self.settings.force_sync);
             file.staged.extend_from_slice(entries);
         }
     }
 
-    fn trim(&mut self, file: &OpenFile) {
+    fn trim(&mut self, file: &mut OpenFile) {
         assert!(file.durable == file.end || !self.settings.force_sync, "{} is flushed", file.name);
-        let mark = match file.durable == file.end {
-            true => Some(closing_mark(file.nonce, file.end)),
-            false => tail_mark(file.nonce, file.end, file.durable),
-        };
+        let mark = file.closing_mark();
         self.effects.push_back(LogEffect::Trim { file: file.file, bytes: file.end, mark });
     }
 
@@ -476,7 +476,8 @@ impl LogWriter {
         assert!(covered.is_some() || self.step.is_none(), "a step without a flush");
         for file in &self.files {
             let header = FILE_HEADER_BYTES as u64;
-            assert!(header <= file.durable && file.durable <= file.end && file.end <= file.bytes);
+            assert!(header <= file.durable && file.durable <= file.end);
+            assert!(file.end + TAIL_ROOM_BYTES as u64 <= file.bytes, "no room for a mark");
             let is_direct = self.settings.appending == Appending::Direct;
             let staged = if is_direct { file.end - file.staged_from() } else { 0 };
             debug_assert_eq!(file.staged.len() as u64, staged, "{}", file.name);
@@ -491,11 +492,21 @@ impl LogWriter {
 }
 
 impl OpenFile {
-    /// The tail mark after the entries that are there, if there is a place for it.
-    fn mark(&self) -> Option<[u8; TAIL_MARK_BYTES]> {
-        assert!(self.end <= self.bytes, "{} bytes in a file of {}", self.end, self.bytes);
-        let mark = tail_mark(self.nonce, self.end, self.durable)?;
-        (self.end + mark.len() as u64 <= self.bytes).then_some(mark)
+    /// Counts entries in that are put at the end.
+    fn append(&mut self, entries: &[u8], is_flushed: bool) {
+        self.zeros.append(self.end, entries, is_flushed);
+        self.end += entries.len() as u64;
+    }
+
+    /// The tail mark after the entries that are there.
+    fn mark(&mut self) -> TailMark {
+        tail_mark(self.nonce, self.end, self.durable, self.zeros.after(self.durable))
+    }
+
+    /// The mark of a file that gets no more entries.
+    fn closing_mark(&mut self) -> [u8; TAIL_MARK_BYTES] {
+        let claim = Claim { durable: self.durable, zeros: self.zeros.after(self.durable) };
+        closing_mark(self.nonce, self.end, claim)
     }
 
     /// Direct: where the next write begins, the start of the block that is not full.

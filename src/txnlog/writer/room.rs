@@ -64,9 +64,10 @@ impl LogWriter {
         None
     }
 
-    /// Bytes left in the current file.
+    /// Bytes left for entries in the current file.
     fn rest(&self) -> u64 {
-        self.files.back().map_or(0, |file| file.bytes - file.end)
+        let room = TAIL_ROOM_BYTES as u64;
+        self.files.back().map_or(0, |file| file.bytes - file.end - room)
     }
 
     /// Bytes that are certain to fit into the spare files.

@@ -21,7 +21,7 @@ pub(super) struct Making {
 impl Spare {
     /// Bytes that entries can take up in it.
     pub(super) fn capacity(&self) -> u64 {
-        self.bytes - FILE_HEADER_BYTES as u64
+        self.bytes - (FILE_HEADER_BYTES + TAIL_ROOM_BYTES) as u64
     }
 }
 
@@ -108,8 +108,8 @@ impl WriterSettings {
 
     /// The smallest file: a start should not wait for more, and two of the longest records fit.
     pub fn segment_bytes_min(&self) -> u64 {
-        let two_records = 2 * self.entry_bytes_max() + FILE_HEADER_BYTES as u64;
-        self.in_steps(self.first_segment_bytes.max(two_records))
+        let beside = (FILE_HEADER_BYTES + TAIL_ROOM_BYTES) as u64;
+        self.in_steps(self.first_segment_bytes.max(2 * self.entry_bytes_max() + beside))
     }
 
     pub(super) fn segment_bytes_whole(&self) -> u64 {
@@ -122,6 +122,7 @@ impl WriterSettings {
     }
 
     fn segment_bytes_like(&self, used: u64) -> u64 {
+        let used = used + TAIL_ROOM_BYTES as u64;
         let least = self.segment_bytes_after(self.segment_bytes_min());
         self.in_steps(used).clamp(least, self.segment_bytes_whole())
     }

@@ -6,25 +6,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::txnlog::{
-    ENTRY_HEADER_BYTES, ScanEnd, Scanner, append_entry, file_header, read_tail_mark, zxid_of_name,
+    ENTRY_HEADER_BYTES, ScanEnd, Scanner, append_entry, file_header, zxid_of_name,
 };
 
 /// A file as programs see it, and what of it is on the disk.
 #[derive(Debug, Default)]
 struct ModelFile {
-    nonce: Nonce,
     stored: Vec<u8>,
     synced: Vec<u8>,
     /// The entries that a flush under way covers.
     syncing: Option<Vec<u8>>,
     name: String,
     durable_name: String,
-}
-
-impl Default for Nonce {
-    fn default() -> Self {
-        Self::new(0)
-    }
 }
 
 /// The machine, its files, and what is under way.
@@ -180,8 +173,8 @@ impl World {
         let mut scanner = Scanner::new(&file.stored);
         let scanned = scanner.end().expect("memory can be read");
         assert!(matches!(scanned, ScanEnd::Clean { .. }), "{scanned:?}");
-        let end = scanned.offset();
-        if let Some(durable) = read_tail_mark(file.nonce, end, &file.stored[end as usize..]) {
+        let durable = scanner.durable();
+        if durable > 0 {
             let is_synced = file.synced[..durable as usize] == file.stored[..durable as usize];
             assert!(is_synced, "a mark claims {durable} that was not flushed");
             let header = FILE_HEADER_BYTES as u64;
@@ -237,7 +230,7 @@ impl World {
                     let mut stored = file_header(nonce).to_vec();
                     stored.resize(bytes as usize, 0);
                     let synced = stored.clone();
-                    let made = ModelFile { nonce, stored, synced, name, ..ModelFile::default() };
+                    let made = ModelFile { stored, synced, name, ..ModelFile::default() };
                     self.files.insert(file, made);
                 }
                 LogDone::Made { file, nonce: result.map(|()| nonce) }
@@ -268,7 +261,7 @@ impl World {
             LogEffect::Trim { file, bytes, mark } => {
                 let it = self.files.get_mut(&file).expect("it was made");
                 it.stored.truncate(bytes as usize);
-                it.stored.extend(mark.into_iter().flatten());
+                it.stored.extend(mark);
                 if self.settings.force_sync {
                     assert_eq!(it.stored[..bytes as usize], it.synced[..bytes as usize]);
                 }
@@ -479,7 +472,8 @@ fn a_full_disk_is_said_once_and_a_smaller_file_is_tried() {
     assert_eq!(tried, [(16384, 0), (4096, 0), (16384, 1000), (4096, 0)]);
     assert!(world.writer.is_full());
     world.ask_room();
-    assert_eq!(world.room, 4096 - FILE_HEADER_BYTES as u64, "the first file is all there is");
+    let beside = (FILE_HEADER_BYTES + TAIL_ROOM_BYTES) as u64;
+    assert_eq!(world.room, 4096 - beside, "the first file is all there is");
     world.complete(0, true);
     assert!(!world.writer.is_full());
 }

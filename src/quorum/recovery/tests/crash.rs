@@ -271,8 +271,7 @@ impl Server {
                 LogEffect::Trim { file, bytes, mark } => {
                     let number = self.files[&file];
                     self.disk.files[number].pending.push(Write::Truncate(bytes as usize));
-                    mark.into_iter()
-                        .for_each(|mark| self.disk.write(number, bytes as usize, &mark));
+                    self.disk.write(number, bytes as usize, &mark);
                     LogDone::Trimmed { file }
                 }
                 LogEffect::Remove { file, name } => {

@@ -13,7 +13,7 @@ use super::*;
 use crate::jute::data::Acl;
 use crate::snapshot::{Trailers, Writer, ZxidDigest};
 use crate::txn::{CreateTxn, SetDataTxn, TxnDigest, write_log_record};
-use crate::txnlog::{Nonce, append_entry, closing_mark, file_header, file_name, tail_mark};
+use crate::txnlog::{Claim, Nonce, append_entry, closing_mark, file_header, file_name};
 use crate::zxid::SessionId;
 
 pub(super) use disk::Files;
@@ -91,7 +91,7 @@ pub(super) fn log_of(entries: &[Vec<u8>]) -> Vec<u8> {
     bytes.extend(entries.concat());
     let end = bytes.len();
     bytes.resize(end + 1024, 0);
-    let mark = closing_mark(NONCE, end as u64);
+    let mark = closing_mark(NONCE, end as u64, Claim::whole(end as u64));
     bytes[end..end + mark.len()].copy_from_slice(&mark);
     bytes
 }
@@ -243,7 +243,8 @@ fn every_file_after_the_snapshot_is_written_anew_where_nothing_proves_it() {
         } else if !is_proven {
             // The mark says no more than that the first entry was flushed.
             let durable = 16 + entries[0].len() as u64;
-            bytes[end..end + 20].copy_from_slice(&tail_mark(NONCE, end as u64, durable).unwrap());
+            let claim = Claim { durable, zeros: 0 };
+            bytes[end..end + 20].copy_from_slice(&closing_mark(NONCE, end as u64, claim));
         }
         files.put(&file_name(Zxid(first)), bytes);
         ends.push((end as u64, entries[0].len() as u64 + 16));
@@ -295,9 +296,9 @@ fn a_record_inside_data_does_not_refuse_the_start_at_any_cut() {
     let before = 16 + entries.concat().len();
     let mut other = Writing::new();
     other.tree.set_last_zxid(Zxid(3));
-    let mut data = closing_mark(Nonce::new(1), 50_000).to_vec();
+    let mut data = closing_mark(Nonce::new(1), 50_000, Claim::whole(50_000)).to_vec();
     data.extend(other.next());
-    data.extend(closing_mark(Nonce::new(2), 60_000));
+    data.extend(closing_mark(Nonce::new(2), 60_000, Claim::whole(60_000)));
     data.extend(other.next());
     data.extend([0x64; 100]);
     let set = SetDataTxn { path: "/n1".into(), data: Some(data.into()), version: 1 };
