@@ -1,79 +1,79 @@
 //! Every bound and default in one place, related to each other by const asserts. Values only.
 
 /// `jute.maxbuffer`: the longest request frame in bytes; a frame of exactly this size is accepted.
-pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
+pub(crate) const FRAME_BYTES_MAX: usize = 0xf_ffff;
 
 /// `jute.maxbuffer` + `jute.maxbuffer.extrasize`: the longest string or buffer that Apache reads
 /// back from a log.
-pub const RECORD_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+pub(crate) const RECORD_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 /// `tickTime` of the sample configuration, in milliseconds.
-pub const TICK_MS: i64 = 2000;
+pub(crate) const TICK_MS: i64 = 2000;
 
 /// The session timeout range, in ticks.
-pub const SESSION_TIMEOUT_TICKS_MIN: i64 = 2;
+pub(crate) const SESSION_TIMEOUT_TICKS_MIN: i64 = 2;
 /// See [`SESSION_TIMEOUT_TICKS_MIN`].
-pub const SESSION_TIMEOUT_TICKS_MAX: i64 = 20;
+pub(crate) const SESSION_TIMEOUT_TICKS_MAX: i64 = 20;
 
 /// Queued reply bytes of one connection above which its requests are no longer read (B21); one
 /// reply may exceed it.
-pub const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const CONNECTION_OUT_BYTES_MAX: usize = 8 << 20;
 
 /// The longest reply to one read, in bytes (B22): a list of children or the entries of a multiRead
 /// that would be longer answer MARSHALLINGERROR (-5).
-pub const REPLY_BYTES_MAX: usize = 256 << 20;
+pub(crate) const REPLY_BYTES_MAX: usize = 256 << 20;
 
 /// The longest session, list or node that is read from a snapshot, in bytes: as long as the longest
 /// reply, which no node that a client can read exceeds.
-pub const SNAPSHOT_PART_BYTES_MAX: usize = REPLY_BYTES_MAX;
+pub(crate) const SNAPSHOT_PART_BYTES_MAX: usize = REPLY_BYTES_MAX;
 
 /// Distinct ids that one connection may prove with `addauth` (B18).
-pub const AUTH_IDS_MAX: usize = 1024;
+pub(crate) const AUTH_IDS_MAX: usize = 1024;
 /// Bytes of those ids (B18).
-pub const AUTH_BYTES_MAX: usize = 64 << 10;
+pub(crate) const AUTH_BYTES_MAX: usize = 64 << 10;
 
 /// `globalOutstandingLimit`: requests in process above which a server stops reading from its
 /// clients.
-pub const OUTSTANDING_REQUESTS_MAX: usize = 1000;
+pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 
 /// Bytes of requests in process above which a connection's next write waits; one request may exceed
 /// it. A multi counts [`MULTI_WEIGHT`] times. So whoever writes beside waits for no more of another
 /// client's work than this.
-pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 1 << 20;
+pub(crate) const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 1 << 20;
 /// The same for all connections of a shard together.
-pub const SHARD_OUTSTANDING_BYTES_MAX: usize = 16 << 20;
+pub(crate) const SHARD_OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a request counts beside its record.
-pub const REQUEST_BYTES_BESIDE: usize = 256;
+pub(crate) const REQUEST_BYTES_BESIDE: usize = 256;
 /// A byte of a multi is as much work as so many of another request: it may be thousands of
 /// operations.
-pub const MULTI_WEIGHT: usize = 8;
+pub(crate) const MULTI_WEIGHT: usize = 8;
 
 /// How long a connection may live without a session (B2); bytes do not extend it.
-pub const SESSIONLESS_MS_MAX: i64 = 20_000;
+pub(crate) const SESSIONLESS_MS_MAX: i64 = 20_000;
 
 /// `maxClientCnxns`: connections of one source address.
-pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
+pub(crate) const CONNECTIONS_PER_ADDRESS_MAX: u32 = 60;
 
 /// The largest TTL of a node in milliseconds (40 bits).
-pub const TTL_MS_MAX: i64 = (1 << 40) - 1;
+pub(crate) const TTL_MS_MAX: i64 = (1 << 40) - 1;
 
 /// Messages in one hand-off queue between a shard and the quorum core.
-pub const HANDOFF_QUEUE_MAX: usize = 4096;
+pub(crate) const HANDOFF_QUEUE_MAX: usize = 4096;
 
 /// How often in a tick a shard reports the sessions that it has heard of. The quorum core gives
 /// every session this part of a tick more than its timeout, so both sides must mean the same
 /// number.
-pub const TOUCH_REPORTS_PER_TICK: i64 = 4;
+pub(crate) const TOUCH_REPORTS_PER_TICK: i64 = 4;
 /// Sessions in one such report.
-pub const TOUCHES_PER_REPORT: usize = 512;
+pub(crate) const TOUCHES_PER_REPORT: usize = 512;
 /// Reports in the queue between a shard and the quorum core.
-pub const TOUCH_REPORTS_MAX: usize = 2048;
+pub(crate) const TOUCH_REPORTS_MAX: usize = 2048;
 
 /// `snapCount`: transactions after which a snapshot is due (half of it, plus a random half).
-pub const SNAP_COUNT: u64 = 100_000;
+pub(crate) const SNAP_COUNT: u64 = 100_000;
 
 /// `preAllocSize`: bytes by which a log file grows ahead of its end.
-pub const LOG_PREALLOC_BYTES: u64 = 64 << 20;
+pub(crate) const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 
 const _: () = assert!(
     FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX,

@@ -1,7 +1,7 @@
 //! SplitMix64: numbers that nobody needs to be unable to guess, the same from the same state.
 
 /// The next number of the stream, and the state moved on.
-pub fn next(state: &mut u64) -> u64 {
+pub(crate) fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -6,14 +6,14 @@ use super::algorithm::DigestAlgorithm;
 
 /// The id of scheme `digest` that `user:password` proves where nothing else than SHA-1 is asked
 /// for.
-pub fn digest_id(user_password: &[u8]) -> Id {
+pub(crate) fn digest_id(user_password: &[u8]) -> Id {
     DigestAlgorithm::Sha1.id(user_password)
 }
 
 /// Adds an id to those of a connection, unless it is there: false then. The ids stand in the order
 /// in which Java's hash set would list them, which `auth` entries and whoAmI let clients see
 /// (exactly so below twelve ids).
-pub fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
+pub(crate) fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
     if ids.contains(&id) {
         return false;
     }
@@ -24,7 +24,7 @@ pub fn add_id(ids: &mut Vec<Id>, id: Id) -> bool {
 }
 
 /// An entry as getACL shows it to those who have no ADMIN: the hash of a digest becomes `x`.
-pub fn masked(acl: &Acl) -> Acl {
+pub(crate) fn masked(acl: &Acl) -> Acl {
     match acl.id.id.split_once(':') {
         Some((user, _)) if &*acl.id.scheme == "digest" => Acl {
             perms: acl.perms,

@@ -6,7 +6,7 @@ use crate::jute::data::Id;
 
 /// The id that a connection from `address` has by itself, as Java writes the address: IPv6 in full,
 /// without `::`.
-pub fn ip_id(address: IpAddr) -> Id {
+pub(crate) fn ip_id(address: IpAddr) -> Id {
     Id::new("ip", &java_text(address))
 }
 

@@ -10,11 +10,11 @@ mod proven;
 mod secret;
 mod verdicts;
 
-pub use algorithm::DigestAlgorithm;
-pub use ids::{add_id, digest_id, masked};
-pub use ip::ip_id;
-pub use secret::Secret;
-pub use verdicts::Verdicts;
+pub(crate) use algorithm::DigestAlgorithm;
+pub(crate) use ids::{add_id, digest_id, masked};
+pub(crate) use ip::ip_id;
+pub(crate) use secret::Secret;
+pub(crate) use verdicts::Verdicts;
 
 use proven::Proven;
 
@@ -112,7 +112,7 @@ impl AclConfig {
 ///
 /// Errors: INVALID_ACL for a null or empty list, an unknown scheme, an id its scheme refuses,
 /// `auth` without a proven id; MARSHALLING_ERROR for a null id where the scheme must look at it.
-pub fn fixup(
+pub(crate) fn fixup(
     request: Option<&[RequestAcl<'_>]>,
     ids: &[Id],
     config: &AclConfig,
@@ -148,7 +148,7 @@ pub fn fixup(
 
 /// The answer of getACL to these ids: the list, or, without ADMIN, the list with its password
 /// hashes taken out; `None` if they may not see it at all.
-pub fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
+pub(crate) fn shown(list: &[Acl], ids: &[Id], config: &AclConfig) -> Option<Vec<Acl>> {
     if !config.permits(list, perms::READ | perms::ADMIN, ids) {
         None
     } else if config.permits(list, perms::ADMIN, ids) {

@@ -10,7 +10,7 @@ use super::AclConfig;
 
 /// The last verdicts that took long to find.
 #[derive(Debug, Default)]
-pub struct Verdicts {
+pub(crate) struct Verdicts {
     recent: VecDeque<Verdict>,
     /// Entries of lists gone through so far.
     looked: u64,
@@ -27,7 +27,7 @@ struct Verdict {
 
 impl Verdicts {
     /// [`AclConfig::permits`], found or remembered. Always ask with the same `config`.
-    pub fn permits(
+    pub(crate) fn permits(
         &mut self,
         config: &AclConfig,
         list: &Arc<[Acl]>,

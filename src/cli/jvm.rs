@@ -7,7 +7,7 @@ use crate::server::config::{Flag, Origin};
 
 /// What the words say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     /// `-D` flags in order.
     pub flags: Vec<Flag>,
     /// The configuration file, or port, directory and so on.
@@ -16,7 +16,7 @@ pub struct CommandLine {
 
 /// A flag that neither a JVM nor the server has.
 #[derive(Debug, PartialEq, Eq)]
-pub struct UnknownFlag(String);
+pub(crate) struct UnknownFlag(String);
 
 impl fmt::Display for UnknownFlag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +33,7 @@ impl std::error::Error for UnknownFlag {}
 
 impl CommandLine {
     /// Sorts the words.
-    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, UnknownFlag> {
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, UnknownFlag> {
         let mut line = Self::default();
         let mut words = words.into_iter();
         while let Some(word) = words.next() {

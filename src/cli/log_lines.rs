@@ -17,7 +17,7 @@ use log::Record;
 use crate::server::words::text::{one_line, timestamp};
 
 /// Logs to standard error from now on: `info` and above, or what `RUST_LOG` says.
-pub fn open() {
+pub(crate) fn open() {
     let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
     builder.format(|out, record| write_line(out, record, wall_ms())).init();
 }

@@ -7,7 +7,7 @@ use crate::codes::OpCode;
 use crate::jute::{Malformed, Reader};
 
 /// A string as it came: null, borrowed from the frame, or repaired.
-pub type Text<'a> = Option<Cow<'a, str>>;
+pub(crate) type Text<'a> = Option<Cow<'a, str>>;
 
 /// The head of every request after the first (`proto.RequestHeader`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

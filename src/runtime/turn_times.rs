@@ -10,14 +10,14 @@ use super::core_work::CoreWork;
 /// Looks after the turns of one executor. A long one is counted and logged at debug level; a very
 /// long one is a warning, of which there is one in a while.
 #[derive(Debug, Default)]
-pub struct TurnWatch {
+pub(crate) struct TurnWatch {
     long_turns: u64,
     warned: Option<Instant>,
 }
 
 /// One turn, part by part.
 #[derive(Debug)]
-pub struct TurnTimes {
+pub(crate) struct TurnTimes {
     last: Instant,
     /// Completions handled.
     pub completions: u32,
@@ -32,7 +32,7 @@ pub struct TurnTimes {
 
 /// A part of a turn.
 #[derive(Clone, Copy, Debug)]
-pub enum Part {
+pub(crate) enum Part {
     /// Completions and requests, with the tree held.
     Clients,
     /// The quorum core's tick and step.
@@ -43,7 +43,7 @@ pub enum Part {
 
 impl TurnTimes {
     /// A turn begins.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let none = Duration::ZERO;
         Self {
             last: Instant::now(),
@@ -57,7 +57,7 @@ impl TurnTimes {
     }
 
     /// A part has ended, and the next one begins.
-    pub fn end(&mut self, part: Part) {
+    pub(crate) fn end(&mut self, part: Part) {
         let now = Instant::now();
         let took = now.duration_since(self.last);
         self.last = now;
@@ -87,7 +87,7 @@ impl fmt::Display for TurnTimes {
 
 impl TurnWatch {
     /// A turn has ended.
-    pub fn note(&mut self, turn: &TurnTimes) {
+    pub(crate) fn note(&mut self, turn: &TurnTimes) {
         if turn.total() < LONG {
             return;
         }

@@ -19,7 +19,7 @@ use super::words::report::SnapshotFigures;
 
 /// The background of a server. It also holds the data directory's lock: nobody else may use the
 /// data while this lives.
-pub struct Background {
+pub(crate) struct Background {
     snapshotter: Snapshotter,
     record: Arc<SnapshotRecord>,
     _data: Arc<Mutex<DataDir>>,
@@ -27,7 +27,7 @@ pub struct Background {
 
 impl Background {
     /// Starts its threads.
-    pub fn start(config: &Config, data: DataDir, tree: SharedTree) -> io::Result<Self> {
+    pub(crate) fn start(config: &Config, data: DataDir, tree: SharedTree) -> io::Result<Self> {
         let record = Arc::new(SnapshotRecord::default());
         let done = {
             let record = record.clone();
@@ -50,12 +50,12 @@ impl Background {
     }
 
     /// What became of snapshots since the start.
-    pub fn record(&self) -> Arc<SnapshotRecord> {
+    pub(crate) fn record(&self) -> Arc<SnapshotRecord> {
         self.record.clone()
     }
 
     /// Each `()` asks for a snapshot.
-    pub fn snapshots(&self) -> Sender<()> {
+    pub(crate) fn snapshots(&self) -> Sender<()> {
         self.snapshotter.requests()
     }
 }
@@ -63,11 +63,11 @@ impl Background {
 /// What became of snapshots since the start; written by the thread that takes them, read for the
 /// words.
 #[derive(Debug, Default)]
-pub struct SnapshotRecord(Mutex<SnapshotFigures>);
+pub(crate) struct SnapshotRecord(Mutex<SnapshotFigures>);
 
 impl SnapshotRecord {
     /// What there is so far.
-    pub fn figures(&self) -> SnapshotFigures {
+    pub(crate) fn figures(&self) -> SnapshotFigures {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

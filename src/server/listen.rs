@@ -13,7 +13,7 @@ use rustix::net::{
 
 /// The reason why the client port cannot be had.
 #[derive(Debug)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// `clientPortAddress` is neither an address nor a name that resolves to one.
     UnknownHost {
         /// As it was written.
@@ -73,7 +73,7 @@ impl std::error::Error for ListenError {}
 
 /// A bound socket that takes no connections yet.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// The socket.
     pub socket: OwnedFd,
     /// The address it is bound to, with the port that the kernel chose where 0 was asked for.
@@ -86,7 +86,11 @@ pub struct Listener {
 ///
 /// A server that was killed holds its port a moment longer than it lives: the kernel takes its
 /// io_uring down after the process's end. So a port in use is asked for again for a while.
-pub fn reserve(host: Option<&str>, port: u16, keep_alive: bool) -> Result<Listener, ListenError> {
+pub(crate) fn reserve(
+    host: Option<&str>,
+    port: u16,
+    keep_alive: bool,
+) -> Result<Listener, ListenError> {
     let Some(host) = host else {
         let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         return match reserve_address(every, keep_alive) {
@@ -138,7 +142,7 @@ fn bound(address: SocketAddr, keep_alive: bool) -> Result<Listener, Errno> {
 }
 
 /// Takes connections from now on; `backlog` of them may wait to be accepted.
-pub fn open(listener: &Listener, backlog: i32) -> Result<(), ListenError> {
+pub(crate) fn open(listener: &Listener, backlog: i32) -> Result<(), ListenError> {
     listen(&listener.socket, backlog)
         .map_err(|cause| ListenError::Refused { address: listener.address, cause })
 }

@@ -10,7 +10,7 @@ use log::error;
 
 /// Logs every panic from now on; the channel tells the name of the first thread that has had one it
 /// does not survive.
-pub fn watch() -> Receiver<String> {
+pub(crate) fn watch() -> Receiver<String> {
     let (sender, receiver) = bounded(1);
     panic::set_hook(Box::new(move |info| {
         let thread = thread::current();
@@ -33,7 +33,7 @@ const SURVIVORS: [&str; 2] = ["words", "report"];
 /// Panics on the thread that calls it if a test asks for that by the environment variable
 /// `RINGKEEPER_PANIC`, which names the thread. Builds without debug assertions do not know the
 /// variable.
-pub fn panic_if_asked() {
+pub(crate) fn panic_if_asked() {
     // A destructor that runs while a panic unwinds must not panic again.
     if cfg!(debug_assertions)
         && !thread::panicking()

@@ -7,7 +7,7 @@ use super::config::{Config, PlacementPolicy};
 
 /// The executors of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// One per shard. Where the quorum core has no executor of its own it shares that of shard 0.
     pub shards: Vec<ExecutorSpec>,
     /// The quorum core's own executor.
@@ -16,13 +16,13 @@ pub struct Placement {
 
 impl Placement {
     /// The number of executors.
-    pub fn executors(&self) -> usize {
+    pub(crate) fn executors(&self) -> usize {
         self.shards.len() + usize::from(self.quorum.is_some())
     }
 }
 
 /// The placement that `config` asks for on the cores this process may run on.
-pub fn of(config: &Config) -> Placement {
+pub(crate) fn of(config: &Config) -> Placement {
     let all = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id);
     let wanted =
         |cpu: &usize| config.cores.cores.is_empty() || config.cores.cores.contains(&(*cpu as u32));
@@ -36,7 +36,7 @@ pub fn of(config: &Config) -> Placement {
 /// there is a client, a disk and an operating system beside it. From three cores on the quorum core
 /// has a core to itself, one is left to the background, and each shard is pinned to one of the
 /// rest.
-pub fn place(cpus: &[usize], shards: usize, policy: PlacementPolicy) -> Placement {
+pub(crate) fn place(cpus: &[usize], shards: usize, policy: PlacementPolicy) -> Placement {
     let small = cpus.len() <= CORES_SHARED_MAX;
     let shared = match policy {
         PlacementPolicy::Shared => true,

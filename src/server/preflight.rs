@@ -25,7 +25,7 @@ use super::stats::RecoveryFigures;
 use super::{resources, words};
 
 /// What a server starts from.
-pub struct Startup {
+pub(crate) struct Startup {
     pub tree: SharedTree,
     pub log: Log,
     /// Wakes whoever drives the log.
@@ -40,7 +40,10 @@ pub struct Startup {
 /// Looks at the machine, takes the port and the data directory, recovers.
 ///
 /// Gives the recovery up once `told_to_stop` is set.
-pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup, StartError> {
+pub(crate) fn prepare(
+    config: &Config,
+    told_to_stop: Arc<AtomicBool>,
+) -> Result<Startup, StartError> {
     let started = Instant::now();
     info!(
         "Ringkeeper {}, compatible with ZooKeeper {}",
@@ -83,7 +86,7 @@ pub fn prepare(config: &Config, told_to_stop: Arc<AtomicBool>) -> Result<Startup
 }
 
 /// A seed for hashes of what clients choose.
-pub fn unguessable() -> u64 {
+pub(crate) fn unguessable() -> u64 {
     RandomState::new().hash_one(0)
 }
 

@@ -15,7 +15,7 @@ use super::process;
 
 /// A limit that no server can run with, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TooLittle {
+pub(crate) enum TooLittle {
     /// Open files: the limit, and the least that is needed.
     OpenFiles { limit: u64, needed: u64 },
     /// Bytes of locked memory: the limit, and the least that is needed.
@@ -65,7 +65,7 @@ impl std::error::Error for TooLittle {}
 
 /// Raises the limit of open files to the most that this process may have, as a JVM does; the limit
 /// in force before.
-pub fn raise_open_files() -> Option<u64> {
+pub(crate) fn raise_open_files() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
     if before.current != before.maximum {
         let raised = Rlimit { current: before.maximum, maximum: before.maximum };
@@ -77,7 +77,7 @@ pub fn raise_open_files() -> Option<u64> {
 
 /// Raises the limit of locked memory to what glommio wants to find, if it is lower and that may be
 /// done.
-pub fn raise_locked_memory() -> Result<(), TooLittle> {
+pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
     let granted = |limit: Option<u64>| limit.is_none_or(|limit| limit >= LOCKED_BYTES);
     let limit = getrlimit(Resource::Memlock);
     if granted(limit.current) {
@@ -97,7 +97,7 @@ pub fn raise_locked_memory() -> Result<(), TooLittle> {
 /// How many connections the limit of open files leaves room for, beside what is open now, what
 /// `executors` open when they start, and what is kept for log, snapshots and peers. Never more than
 /// `asked` (`maxCnxns`; 0 is no limit).
-pub fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLittle> {
+pub(crate) fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLittle> {
     let limit = process::max_files();
     let taken = process::open_files() + executors as u64 * EXECUTOR_FILES + KEPT_FILES;
     let room = room_for_connections(limit, taken)?;
@@ -128,7 +128,7 @@ fn room_for_connections(limit: u64, taken: u64) -> Result<u32, TooLittle> {
 
 /// Starts as many threads as a server with this many executors has, and lets them end: a server
 /// that finds the last of them refused would stand half started.
-pub fn probe_threads(executors: usize) -> Result<(), TooLittle> {
+pub(crate) fn probe_threads(executors: usize) -> Result<(), TooLittle> {
     let needed = executors + THREADS_BESIDE;
     let mut held = Vec::with_capacity(needed);
     for started in 0..needed {
@@ -156,7 +156,7 @@ pub fn probe_threads(executors: usize) -> Result<(), TooLittle> {
 }
 
 /// What to say where the very first thread was refused.
-pub fn no_thread() -> TooLittle {
+pub(crate) fn no_thread() -> TooLittle {
     TooLittle::Threads {
         started: 0,
         needed: THREADS_BESIDE,
@@ -166,7 +166,7 @@ pub fn no_thread() -> TooLittle {
 
 /// The longest that a log file may become: `wanted`, or what the limit of file lengths
 /// (`ulimit -f`) leaves of it.
-pub fn log_file_bytes(wanted: u64, needed: u64) -> Result<u64, TooLittle> {
+pub(crate) fn log_file_bytes(wanted: u64, needed: u64) -> Result<u64, TooLittle> {
     match getrlimit(Resource::Fsize).current {
         None => Ok(wanted),
         Some(limit) if limit < needed => Err(TooLittle::FileBytes { limit, needed }),

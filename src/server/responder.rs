@@ -15,7 +15,7 @@ use super::stats::StatsCollector;
 use super::words::{TRACE_MASK_DEFAULT, Word, answer, refusal};
 
 /// See the module's head.
-pub struct WordResponder {
+pub(crate) struct WordResponder {
     stats: Arc<StatsCollector>,
     /// Which words are answered.
     allowed: WordList,
@@ -27,7 +27,7 @@ pub struct WordResponder {
 
 impl WordResponder {
     /// A responder that answers `allowed` from `stats`.
-    pub fn new(
+    pub(crate) fn new(
         stats: Arc<StatsCollector>,
         allowed: WordList,
         shards: Vec<Arc<ControlLane>>,
@@ -36,7 +36,7 @@ impl WordResponder {
     }
 
     /// Answers until the shards are gone.
-    pub fn open(self, requests: Receiver<WordRequest>) -> std::io::Result<()> {
+    pub(crate) fn open(self, requests: Receiver<WordRequest>) -> std::io::Result<()> {
         let run = move || {
             for request in requests {
                 self.respond(&request);

@@ -16,7 +16,7 @@ use super::start_error::StartError;
 use super::status::StatusReporter;
 
 /// The running executors.
-pub struct Executors {
+pub(crate) struct Executors {
     pub threads: Vec<JoinHandle<()>>,
     /// One message from each executor when it ends.
     pub ended: Receiver<Result<(), ExecutorError>>,
@@ -28,7 +28,7 @@ pub struct Executors {
 }
 
 /// See the module's head.
-pub struct Running {
+pub(crate) struct Running {
     executors: Executors,
     shards: Vec<Arc<ControlLane>>,
     // Snapshots, purge and the lock on the data live as long as the server.
@@ -39,7 +39,7 @@ pub struct Running {
 }
 
 /// The reason why a server ends.
-pub enum StopCause {
+pub(crate) enum StopCause {
     /// It was asked to, by the signal of this name.
     Signal(&'static str),
     /// An executor ended.
@@ -50,7 +50,7 @@ pub enum StopCause {
 
 impl Running {
     /// Takes over what has been started.
-    pub fn new(
+    pub(crate) fn new(
         executors: Executors,
         shards: Vec<Arc<ControlLane>>,
         background: Background,
@@ -62,7 +62,7 @@ impl Running {
 
     /// Waits for a signal that asks for the end, or for a thread that fails; meanwhile reports are
     /// written.
-    pub fn wait(&self, requests: &Receiver<Request>) -> StopCause {
+    pub(crate) fn wait(&self, requests: &Receiver<Request>) -> StopCause {
         loop {
             select! {
                 recv(requests) -> request => match request {
@@ -80,7 +80,7 @@ impl Running {
 
     /// Ends the server: after a signal what is in flight is finished, after a failure nothing is
     /// tried again.
-    pub fn stop(self, why: StopCause) -> Result<(), StartError> {
+    pub(crate) fn stop(self, why: StopCause) -> Result<(), StartError> {
         match why {
             StopCause::Failure(failure) => Err(StartError::Executor(failure.err())),
             StopCause::Panic(thread) => Err(StartError::ThreadPanicked(thread)),

@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 
 /// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// To end; the signal's name.
     Stop(&'static str),
     /// To log a report.
@@ -21,7 +21,7 @@ pub enum Request {
 
 /// Takes every signal over from now on. A second signal that asks for the end does not wait for
 /// anything. `told_to_stop` is set with the first: a start that is still recovering looks at it.
-pub fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Request>> {
+pub(crate) fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Request>> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ])?;
     let (sender, receiver) = bounded(REQUESTS_MAX);

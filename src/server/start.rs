@@ -36,7 +36,7 @@ use super::status::StatusReporter;
 
 /// Starts every part of the server; the port is open when it returns. `panicked` names threads that
 /// have panicked.
-pub fn start(
+pub(crate) fn start(
     config: Config,
     startup: Startup,
     panicked: Receiver<String>,

@@ -17,7 +17,7 @@ use super::resources::TooLittle;
 
 /// See the module's head.
 #[derive(Debug)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// A limit of the process is too low.
     Resources(TooLittle),
     /// No ring can be had.
@@ -47,12 +47,12 @@ pub enum StartError {
 
 impl StartError {
     /// For `map_err`: the system refused `what`.
-    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::System { what, error }
     }
 
     /// Apache's number for it.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Listen(ListenError::UnknownHost { .. }) => Exit::InvalidInvocation,
             Self::DataDir(_) | Self::Log(_) => Exit::UnableToAccessDatadir,

@@ -28,7 +28,7 @@ use super::words::report::{
 use super::words::{Needs, Reports};
 
 /// Everything that it asks.
-pub struct StatsCollector {
+pub(crate) struct StatsCollector {
     pub config: Arc<Config>,
     pub port: u16,
     pub tree: SharedTree,
@@ -46,7 +46,7 @@ pub struct StatsCollector {
 
 /// What the start has recovered.
 #[derive(Clone, Copy, Debug)]
-pub struct RecoveryFigures {
+pub(crate) struct RecoveryFigures {
     /// Log records that were applied.
     pub records: u64,
     /// How long it took.
@@ -55,18 +55,18 @@ pub struct RecoveryFigures {
 
 impl StatsCollector {
     /// Sets the server's counts back (`srst`).
-    pub fn reset_server(&self) {
+    pub(crate) fn reset_server(&self) {
         self.ask_shards(|frontend, _| frontend.reset_stats());
     }
 
     /// Sets every connection's counts back (`crst`).
-    pub fn reset_connections(&self) {
+    pub(crate) fn reset_connections(&self) {
         self.ask_shards(|frontend, _| frontend.reset_connection_stats());
     }
 
     /// How full the queues between the cores are, a line for each shard and one for the quorum
     /// core.
-    pub fn queues(&self) -> Vec<String> {
+    pub(crate) fn queues(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (nth, link) in self.links.iter().enumerate() {
             let (up, down) = (
@@ -96,7 +96,7 @@ impl StatsCollector {
     }
 
     /// The parts of a word's answer that needs this.
-    pub fn gather(&self, needs: Needs) -> Reports {
+    pub(crate) fn gather(&self, needs: Needs) -> Reports {
         let mut reports = Reports { serving: true, ..Reports::default() };
         if needs.server {
             let (server, monitor) = self.server(needs.monitor);

@@ -12,20 +12,20 @@ use super::stats::StatsCollector;
 use super::words::{Word, answer};
 
 /// Writes reports, one at a time.
-pub struct StatusReporter {
+pub(crate) struct StatusReporter {
     stats: Arc<StatsCollector>,
     busy: Arc<AtomicBool>,
 }
 
 impl StatusReporter {
     /// A reporter over what `stats` gathers.
-    pub fn new(stats: Arc<StatsCollector>) -> Self {
+    pub(crate) fn new(stats: Arc<StatsCollector>) -> Self {
         Self { stats, busy: Arc::default() }
     }
 
     /// Begins a report on a thread of its own, unless one is being written: a core that hangs
     /// delays it by seconds.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         if self.busy.swap(true, Ordering::AcqRel) {
             return;
         }

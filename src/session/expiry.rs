@@ -11,7 +11,7 @@ use crate::zxid::SessionId;
 /// Sessions by the time at which they expire. Times are monotonic milliseconds; memory is
 /// proportional to the sessions.
 #[derive(Debug)]
-pub struct ExpiryQueue {
+pub(crate) struct ExpiryQueue {
     tick_ms: i64,
     sessions: HashMap<SessionId, Due, foldhash::fast::FixedState>,
     buckets: BTreeMap<i64, BTreeSet<SessionId>>,
@@ -27,7 +27,7 @@ struct Due {
 
 impl ExpiryQueue {
     /// An empty queue whose buckets are `tick_ms` apart.
-    pub fn new(tick_ms: i64) -> Self {
+    pub(crate) fn new(tick_ms: i64) -> Self {
         let hasher = foldhash::fast::FixedState::with_seed(0);
         Self {
             tick_ms: tick_ms.max(1),
@@ -39,7 +39,7 @@ impl ExpiryQueue {
 
     /// Starts a session's timer at `now_ms`, or restarts it with another timeout, which may bring
     /// its end nearer.
-    pub fn track(&mut self, session: SessionId, timeout_ms: i32, now_ms: i64) {
+    pub(crate) fn track(&mut self, session: SessionId, timeout_ms: i32, now_ms: i64) {
         self.remove(session);
         let bucket = self.bucket(now_ms, timeout_ms);
         self.sessions.insert(session, Due { timeout_ms, bucket });
@@ -48,7 +48,7 @@ impl ExpiryQueue {
 
     /// The session was heard of at `at_ms`. A report older than one already known changes nothing.
     /// False if it is unknown.
-    pub fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
+    pub(crate) fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };
         let bucket = bucket_of(at_ms, due.timeout_ms, tick_ms);
@@ -61,20 +61,20 @@ impl ExpiryQueue {
     }
 
     /// Forgets a session. False if it was unknown.
-    pub fn remove(&mut self, session: SessionId) -> bool {
+    pub(crate) fn remove(&mut self, session: SessionId) -> bool {
         let Some(due) = self.sessions.remove(&session) else { return false };
         self.leave_bucket(session, due.bucket);
         true
     }
 
     /// Whether [`Self::expire_one`] has something to look at.
-    pub fn has_due(&self, now_ms: i64) -> bool {
+    pub(crate) fn has_due(&self, now_ms: i64) -> bool {
         self.buckets.first_key_value().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
     }
 
     /// Looks at the first session whose time is at or before `now_ms`, by time, then by id. Takes
     /// it out and returns it if its time is over, and puts it where it belongs if it was spared.
-    pub fn expire_one(&mut self, now_ms: i64) -> Option<SessionId> {
+    pub(crate) fn expire_one(&mut self, now_ms: i64) -> Option<SessionId> {
         let mut first = self.buckets.first_entry().filter(|first| *first.key() <= now_ms)?;
         let session = first.get_mut().pop_first()?;
         if first.get().is_empty() {
@@ -92,7 +92,7 @@ impl ExpiryQueue {
     }
 
     /// Whether the session's timer runs.
-    pub fn contains(&self, session: SessionId) -> bool {
+    pub(crate) fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
     }
 
@@ -103,14 +103,18 @@ impl ExpiryQueue {
     }
 
     /// The number of sessions.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 
     /// Up to `max` sessions that follow `after`: the monotonic time of expiry and the session,
     /// soonest first (`dump`). Sessions that were spared are listed with their new time once the
     /// old one is over.
-    pub fn by_expiry(&self, after: Option<(i64, SessionId)>, max: usize) -> Vec<(i64, SessionId)> {
+    pub(crate) fn by_expiry(
+        &self,
+        after: Option<(i64, SessionId)>,
+        max: usize,
+    ) -> Vec<(i64, SessionId)> {
         let (bucket, session) = after.unwrap_or((i64::MIN, SessionId(i64::MIN)));
         let rest = self.buckets.get(&bucket).into_iter();
         let rest = rest.flat_map(|sessions| sessions.range((Excluded(session), Unbounded)));
@@ -123,7 +127,7 @@ impl ExpiryQueue {
     /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of
     /// while we were away. It takes no time itself: [`Self::expire_one`] looks at each when it is
     /// due.
-    pub fn touch_all(&mut self, now_ms: i64) {
+    pub(crate) fn touch_all(&mut self, now_ms: i64) {
         self.spared_ms = self.spared_ms.max(now_ms);
     }
 

@@ -7,14 +7,14 @@
 
 mod expiry;
 
-pub use expiry::ExpiryQueue;
+pub(crate) use expiry::ExpiryQueue;
 
 use crate::zxid::SessionId;
 
 /// The first session id of a server that has been up for `elapsed_ms` monotonic milliseconds: the
 /// server id in the top byte, then 40 bits of the time, then 16 zero bits. A standalone server has
 /// the id 1.
-pub fn first_id(elapsed_ms: i64, server_id: u8) -> i64 {
+pub(crate) fn first_id(elapsed_ms: i64, server_id: u8) -> i64 {
     let time = ((elapsed_ms << 24) as u64 >> 8) as i64;
     let id = time | (i64::from(server_id) << 56);
     // The owner of every container cannot be a session too.
@@ -22,7 +22,7 @@ pub fn first_id(elapsed_ms: i64, server_id: u8) -> i64 {
 }
 
 /// The password of a session: what Java's `Random` makes of the id.
-pub fn password(session: SessionId) -> [u8; 16] {
+pub(crate) fn password(session: SessionId) -> [u8; 16] {
     let mut random = JavaRandom::new(session.0 ^ PASSWORD_SEED);
     let mut password = [0; 16];
     for four in password.chunks_exact_mut(4) {
@@ -32,13 +32,13 @@ pub fn password(session: SessionId) -> [u8; 16] {
 }
 
 /// Whether `given` is the password of `session`. It looks at every byte, however early they differ.
-pub fn password_is(session: SessionId, given: &[u8]) -> bool {
+pub(crate) fn password_is(session: SessionId, given: &[u8]) -> bool {
     let right = password(session);
     given.len() == right.len() && right.iter().zip(given).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 /// The timeout that a client gets for the one it asks for, all in milliseconds.
-pub fn negotiate(asked_ms: i32, min_ms: i32, max_ms: i32) -> i32 {
+pub(crate) fn negotiate(asked_ms: i32, min_ms: i32, max_ms: i32) -> i32 {
     asked_ms.max(min_ms).min(max_ms)
 }
 

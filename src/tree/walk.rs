@@ -35,7 +35,7 @@ pub struct SnapshotHead {
 }
 
 /// Takes the nodes of a snapshot: path ("" for the root), data, index of the ACL, statistics.
-pub type NodeSink<'a> = dyn FnMut(&str, Option<&[u8]>, i64, &StatPersisted) + 'a;
+pub(crate) type NodeSink<'a> = dyn FnMut(&str, Option<&[u8]>, i64, &StatPersisted) + 'a;
 
 /// A snapshot being taken.
 #[derive(Debug)]

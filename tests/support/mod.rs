@@ -17,7 +17,7 @@ use ringkeeper::codes::OpCode;
 use ringkeeper::jute::{Reader, Writer};
 
 /// A server process. It is killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
     pub home: PathBuf,
@@ -27,7 +27,7 @@ pub struct Server {
 impl Server {
     /// Starts a server with its configuration and data in `home`, and waits until it answers
     /// `ruok`.
-    pub fn start(home: &Path, more_lines: &[&str]) -> Self {
+    pub(crate) fn start(home: &Path, more_lines: &[&str]) -> Self {
         let port = free_port();
         let lines = more_lines.iter().map(|line| line.to_string()).collect();
         let mut server = Self::spawn(home, port, lines, &[]);
@@ -36,7 +36,7 @@ impl Server {
     }
 
     /// As [`Self::start`], by a shell that runs `before` first: a limit of the process, say.
-    pub fn start_behind(before: &str, home: &Path, more_lines: &[&str]) -> Self {
+    pub(crate) fn start_behind(before: &str, home: &Path, more_lines: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args([
             "-c",
@@ -52,7 +52,7 @@ impl Server {
     /// Starts a process without waiting for it, by a shell that runs `before` first, and as a user
     /// without root's rights, on whom limits bind. The binary is copied to where that user reaches
     /// it.
-    pub fn spawn_limited(before: &str, home: &Path, port: u16, more_lines: &[&str]) -> Self {
+    pub(crate) fn spawn_limited(before: &str, home: &Path, port: u16, more_lines: &[&str]) -> Self {
         let binary = home.join("ringkeeper");
         fs::copy(env!("CARGO_BIN_EXE_ringkeeper"), &binary)
             .expect("the test's own directory can be written");
@@ -70,11 +70,11 @@ impl Server {
     }
 
     /// Starts a process without waiting for it; `flags` stand before the configuration file.
-    pub fn spawn(home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
+    pub(crate) fn spawn(home: &Path, port: u16, lines: Vec<String>, flags: &[&str]) -> Self {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_ringkeeper")), home, port, lines, flags)
     }
 
-    pub fn spawn_by(
+    pub(crate) fn spawn_by(
         mut command: Command,
         home: &Path,
         port: u16,
@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// Starts the process of `command`, which listens on `address`, with what it says in `home`.
-    pub fn over(mut command: Command, home: &Path, address: SocketAddr) -> Self {
+    pub(crate) fn over(mut command: Command, home: &Path, address: SocketAddr) -> Self {
         let log = fs::File::create(home.join("server.log"))
             .expect("the test's own directory can be written");
         command
@@ -107,16 +107,16 @@ impl Server {
     }
 
     /// What it has printed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Resident memory in KiB.
-    pub fn resident_kib(&self) -> u64 {
+    pub(crate) fn resident_kib(&self) -> u64 {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
         let line =
@@ -125,12 +125,12 @@ impl Server {
     }
 
     /// Open descriptors.
-    pub fn open_files(&self) -> usize {
+    pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count()
     }
 
     /// Time on a core since it started, user's and system's.
-    pub fn cpu_time(&self) -> Duration {
+    pub(crate) fn cpu_time(&self) -> Duration {
         let stat =
             fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
         let (_, behind_name) = stat.rsplit_once(')').expect("the name stands in parentheses");
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// Waits for `imok`.
-    pub fn wait_until_it_answers(&mut self) {
+    pub(crate) fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while four_letters(self.address, "ruok").as_deref() != Some("imok") {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -157,37 +157,37 @@ impl Server {
     }
 
     /// Whether the process has ended.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the process is ours").is_some()
     }
 
     /// SIGKILL, then a start on the same directory and port.
-    pub fn kill_and_restart(&mut self) {
+    pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
         self.restart();
     }
 
     /// A start on the same directory and port, of a server that has ended.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let next = Self::spawn(&self.home, self.address.port(), self.lines.clone(), &[]);
         drop(std::mem::replace(self, next));
         self.wait_until_it_answers();
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the process is ours");
         self.child.wait().expect("the process is ours");
     }
 
     /// SIGTERM; the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.wait()
     }
 
     /// Sends a signal by its name without `SIG`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         Command::new("kill")
             .args([&format!("-{name}"), &pid])
@@ -196,7 +196,7 @@ impl Server {
     }
 
     /// Lowers the limit of threads of a process that [`Self::spawn_limited`] has started.
-    pub fn allow_no_more_threads(&self) {
+    pub(crate) fn allow_no_more_threads(&self) {
         let mut prlimit = Command::new("prlimit");
         prlimit.args(["--nproc=1:1", "--pid", &self.pid().to_string()]);
         if rustix::process::geteuid().is_root() {
@@ -207,7 +207,7 @@ impl Server {
     }
 
     /// Waits until the server has printed `text`.
-    pub fn wait_for_log(&mut self, text: &str) {
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.log().contains(text) {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -219,7 +219,7 @@ impl Server {
     }
 
     /// The exit code of a process that ends by itself within a minute.
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().expect("the process is ours") {
@@ -242,7 +242,7 @@ impl Drop for Server {
 const NOBODY: u32 = 65534;
 
 /// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .expect("loopback has ports")
@@ -250,7 +250,7 @@ pub fn free_port() -> u16 {
 }
 
 /// The answer to a four-letter word; none if nobody answers.
-pub fn four_letters(address: SocketAddr, word: &str) -> Option<String> {
+pub(crate) fn four_letters(address: SocketAddr, word: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.write_all(word.as_bytes()).ok()?;
@@ -260,7 +260,7 @@ pub fn four_letters(address: SocketAddr, word: &str) -> Option<String> {
 }
 
 /// A connection that speaks in raw frames.
-pub struct RawClient {
+pub(crate) struct RawClient {
     pub stream: TcpStream,
     pub session: i64,
     pub password: Vec<u8>,
@@ -270,7 +270,7 @@ pub struct RawClient {
 
 /// The head of a reply and the record after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawReply {
+pub(crate) struct RawReply {
     pub xid: i32,
     pub zxid: i64,
     pub err: i32,
@@ -279,7 +279,7 @@ pub struct RawReply {
 
 impl RawClient {
     /// A connection without a session.
-    pub fn plain(address: SocketAddr) -> Self {
+    pub(crate) fn plain(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_nodelay(true).expect("a TCP socket has the option");
         stream
@@ -289,7 +289,7 @@ impl RawClient {
     }
 
     /// A new session.
-    pub fn connect(address: SocketAddr, timeout_ms: i32) -> Self {
+    pub(crate) fn connect(address: SocketAddr, timeout_ms: i32) -> Self {
         let mut client = Self::plain(address);
         client.handshake(timeout_ms, 0, &[0; 16]);
         assert_ne!(client.session, 0, "a new session is never refused");
@@ -297,7 +297,12 @@ impl RawClient {
     }
 
     /// Renews a session on a new connection; its id is 0 if it was refused.
-    pub fn renew(address: SocketAddr, timeout_ms: i32, session: i64, password: &[u8]) -> Self {
+    pub(crate) fn renew(
+        address: SocketAddr,
+        timeout_ms: i32,
+        session: i64,
+        password: &[u8],
+    ) -> Self {
         let mut client = Self::plain(address);
         client.handshake(timeout_ms, session, password);
         client
@@ -322,12 +327,12 @@ impl RawClient {
     }
 
     /// Sends bytes as they are. That the server has closed meanwhile is no error.
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// Whether the server ends the connection without one more byte.
-    pub fn is_closed_silently(&mut self) -> bool {
+    pub(crate) fn is_closed_silently(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
             Ok(read) => read == 0,
@@ -336,14 +341,14 @@ impl RawClient {
     }
 
     /// Sends one frame.
-    pub fn send_frame(&mut self, body: &[u8]) {
+    pub(crate) fn send_frame(&mut self, body: &[u8]) {
         let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
         bytes.extend_from_slice(body);
         self.stream.write_all(&bytes).expect("the server reads");
     }
 
     /// The next frame; none at the end of the stream.
-    pub fn read_frame(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn read_frame(&mut self) -> Option<Vec<u8>> {
         let mut len = [0; 4];
         match self.stream.read_exact(&mut len) {
             Ok(()) => {}
@@ -360,7 +365,7 @@ impl RawClient {
     }
 
     /// Sends a request without waiting for its reply; its xid.
-    pub fn request(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> i32 {
+    pub(crate) fn request(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> i32 {
         self.next_xid += 1;
         let xid = self.next_xid;
         self.request_as(xid, op, record);
@@ -368,7 +373,12 @@ impl RawClient {
     }
 
     /// Sends a request under an xid of the caller's choice.
-    pub fn request_as(&mut self, xid: i32, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) {
+    pub(crate) fn request_as(
+        &mut self,
+        xid: i32,
+        op: OpCode,
+        record: impl FnOnce(&mut Writer<'_>),
+    ) {
         let mut frame = Vec::new();
         let mut writer = Writer::new(&mut frame);
         writer.i32(xid);
@@ -378,7 +388,7 @@ impl RawClient {
     }
 
     /// The next reply or event; none at the end of the stream.
-    pub fn reply(&mut self) -> Option<RawReply> {
+    pub(crate) fn reply(&mut self) -> Option<RawReply> {
         let frame = self.read_frame()?;
         let mut reader = Reader::new(&frame);
         let (xid, zxid, err) = (reader.i32().ok()?, reader.i64().ok()?, reader.i32().ok()?);
@@ -386,7 +396,7 @@ impl RawClient {
     }
 
     /// One request and its reply.
-    pub fn call(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> RawReply {
+    pub(crate) fn call(&mut self, op: OpCode, record: impl FnOnce(&mut Writer<'_>)) -> RawReply {
         let xid = self.request(op, record);
         let reply = self.reply().expect("the server replies");
         assert_eq!(reply.xid, xid);
@@ -394,12 +404,12 @@ impl RawClient {
     }
 
     /// Creates a node open to everyone; the error code.
-    pub fn create(&mut self, path: &str, data: &[u8], flags: i32) -> RawReply {
+    pub(crate) fn create(&mut self, path: &str, data: &[u8], flags: i32) -> RawReply {
         self.call(OpCode::CREATE, |writer| create_record(writer, path, data, flags))
     }
 
     /// The data of a node, or the error code.
-    pub fn get(&mut self, path: &str) -> Result<Vec<u8>, i32> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<Vec<u8>, i32> {
         let reply = self.call(OpCode::GET_DATA, |writer| {
             writer.string(path);
             writer.bool(false);
@@ -412,7 +422,7 @@ impl RawClient {
 }
 
 /// A CreateRequest with `OPEN_ACL_UNSAFE`.
-pub fn create_record(writer: &mut Writer<'_>, path: &str, data: &[u8], flags: i32) {
+pub(crate) fn create_record(writer: &mut Writer<'_>, path: &str, data: &[u8], flags: i32) {
     writer.string(path);
     writer.buffer(Some(data));
     writer.i32(1);

@@ -6,12 +6,12 @@ use super::error::ConfigError;
 use super::reader::Reader;
 
 /// Checks `metricsProvider.className`, the one class that zoo.cfg's reader parses itself.
-pub fn check_file_keys(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+pub(crate) fn check_file_keys(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     check(reader, "metricsProvider.className", METRICS, "take the key out and read the word mntr")
 }
 
 /// Checks the classes that are named by properties.
-pub fn check_properties(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
+pub(crate) fn check_properties(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     check(
         reader,
         "serverCnxnFactory",

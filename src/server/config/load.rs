@@ -30,7 +30,7 @@ pub struct Loaded {
 }
 
 /// The way files are read: the whole of one, given its path.
-pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Loads a server's settings. `arguments` as for `ZooKeeperServerMain`: a configuration file, or
 /// port, data directory, tick and connection limit; without any, a server on 127.0.0.1:2181 with

@@ -69,7 +69,7 @@ impl fmt::Display for Notice {
 
 /// The known key that `name` is most likely meant to be, if any is near: case, dots, dashes and
 /// underscores count for nothing, and up to one letter in four may be wrong, missing or swapped.
-pub fn nearest_key(name: &str) -> Option<&'static str> {
+pub(crate) fn nearest_key(name: &str) -> Option<&'static str> {
     let wanted = letters(name);
     let allowed = (wanted.len() / 4).clamp(1, 3);
     let candidates = KEYS.iter().filter(|key| !key.is_family());

@@ -10,14 +10,17 @@ use super::sources::{Given, Sources};
 use super::values::{decode_long, parse_bool, parse_int, parse_long, strict_bool};
 
 /// Reads from [`Sources`] and collects what there is to say.
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     sources: &'a Sources,
     notices: &'a mut Vec<Notice>,
 }
 
 impl<'a> Reader<'a> {
     /// Checks every directly parsed key that was given against its shape.
-    pub fn new(sources: &'a Sources, notices: &'a mut Vec<Notice>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        sources: &'a Sources,
+        notices: &'a mut Vec<Notice>,
+    ) -> Result<Self, ConfigError> {
         for (name, given, key) in sources.file_keys() {
             check_shape(name, &given.value, key.shape)?;
         }
@@ -25,52 +28,52 @@ impl<'a> Reader<'a> {
     }
 
     /// The value as it stands.
-    pub fn given(&self, name: &str) -> Option<&'a Given> {
+    pub(crate) fn given(&self, name: &str) -> Option<&'a Given> {
         self.sources.given(name)
     }
 
     /// The value of a system property by its full name.
-    pub fn system_property(&self, property: &str) -> Option<&'a Given> {
+    pub(crate) fn system_property(&self, property: &str) -> Option<&'a Given> {
         self.sources.system_property(property)
     }
 
     /// The value as it stands, without where it stood.
-    pub fn text(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         self.given(name).map(|given| given.value.as_str())
     }
 
     /// Every property given whose name begins with `family`.
-    pub fn names_in(&self, family: &str) -> Vec<String> {
+    pub(crate) fn names_in(&self, family: &str) -> Vec<String> {
         let given = self.sources.property_keys().map(|(name, ..)| name);
         given.filter(|name| name.starts_with(family)).map(str::to_owned).collect()
     }
 
     /// A 32-bit number; properties also as `0x10` or `010`, which Java decodes.
-    pub fn int(&mut self, name: &str, default: i32) -> i32 {
+    pub(crate) fn int(&mut self, name: &str, default: i32) -> i32 {
         let Some(given) = self.given(name) else { return default };
         let number = number(name, given).and_then(|n| i32::try_from(n).ok());
         number.unwrap_or_else(|| self.fall_back(given, "a whole number", default))
     }
 
     /// A 64-bit number, likewise.
-    pub fn long(&mut self, name: &str, default: i64) -> i64 {
+    pub(crate) fn long(&mut self, name: &str, default: i64) -> i64 {
         let Some(given) = self.given(name) else { return default };
         number(name, given).unwrap_or_else(|| self.fall_back(given, "a whole number", default))
     }
 
     /// A count or a limit where nothing below 0 makes a difference to 0.
-    pub fn count(&mut self, name: &str, default: u32) -> u32 {
+    pub(crate) fn count(&mut self, name: &str, default: u32) -> u32 {
         let number = self.int(name, i32::try_from(default).unwrap_or(i32::MAX));
         u32::try_from(number).unwrap_or(0)
     }
 
     /// A number that is off below 0.
-    pub fn count_or_off(&mut self, name: &str) -> Option<u32> {
+    pub(crate) fn count_or_off(&mut self, name: &str) -> Option<u32> {
         u32::try_from(self.int(name, -1)).ok()
     }
 
     /// A number with a lower bound, which takes the place of anything smaller.
-    pub fn at_least(&mut self, name: &str, default: u32, min: u32) -> u32 {
+    pub(crate) fn at_least(&mut self, name: &str, default: u32, min: u32) -> u32 {
         let number = self.count(name, default);
         if number >= min {
             return number;
@@ -82,13 +85,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A size given in KiB, in bytes; `None` at 0 and below.
-    pub fn kib(&mut self, name: &str, default_kib: i64) -> Option<u64> {
+    pub(crate) fn kib(&mut self, name: &str, default_kib: i64) -> Option<u64> {
         let kib = u64::try_from(self.long(name, default_kib)).ok()?;
         (kib > 0).then(|| kib.saturating_mul(1024))
     }
 
     /// A truth value: `true` in any case is true, everything else false.
-    pub fn bool(&mut self, name: &str, default: bool) -> bool {
+    pub(crate) fn bool(&mut self, name: &str, default: bool) -> bool {
         let Some(given) = self.given(name) else { return default };
         if strict_bool(&given.value).is_none() {
             self.warn(given, "must be true or false; anything but true counts as false");
@@ -97,12 +100,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The notices so far.
-    pub fn notices(&mut self) -> &mut Vec<Notice> {
+    pub(crate) fn notices(&mut self) -> &mut Vec<Notice> {
         self.notices
     }
 
     /// Says something about a setting that was given.
-    pub fn warn(&mut self, given: &Given, text: impl Into<String>) {
+    pub(crate) fn warn(&mut self, given: &Given, text: impl Into<String>) {
         self.notices.push(Notice::warn(given.origin, &given.written, text));
     }
 

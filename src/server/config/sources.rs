@@ -13,7 +13,7 @@ use super::properties::{Entry, trim};
 
 /// A value and where it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub(crate) struct Given {
     /// The text; of zoo.cfg trimmed.
     pub value: String,
     /// The place where it stood.
@@ -24,7 +24,7 @@ pub struct Given {
 
 /// All settings, sorted by where Apache would look for them.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// Keys that zoo.cfg's reader parses itself.
     file: BTreeMap<String, Given>,
     /// System properties by full name.
@@ -33,7 +33,7 @@ pub struct Sources {
 
 impl Sources {
     /// Takes `-D` flags in order and then the entries of zoo.cfg; later ones win.
-    pub fn new(flags: &[Flag], entries: &[Entry], notices: &mut Vec<Notice>) -> Self {
+    pub(crate) fn new(flags: &[Flag], entries: &[Entry], notices: &mut Vec<Notice>) -> Self {
         let mut sources = Self::default();
         for flag in flags {
             sources.take_flag(flag, notices);
@@ -53,7 +53,7 @@ impl Sources {
     }
 
     /// The value of `name`, from wherever its row in the key table says it is read.
-    pub fn given(&self, name: &str) -> Option<&Given> {
+    pub(crate) fn given(&self, name: &str) -> Option<&Given> {
         match keys::find(name)?.source {
             Source::File => self.file.get(name),
             Source::Property | Source::Own => self.system.get(&format!("zookeeper.{name}")),
@@ -62,18 +62,18 @@ impl Sources {
     }
 
     /// The value of the system property with exactly this name.
-    pub fn system_property(&self, property: &str) -> Option<&Given> {
+    pub(crate) fn system_property(&self, property: &str) -> Option<&Given> {
         self.system.get(property)
     }
 
     /// Every directly parsed key that was given, with its row.
-    pub fn file_keys(&self) -> impl Iterator<Item = (&str, &Given, &'static Key)> {
+    pub(crate) fn file_keys(&self) -> impl Iterator<Item = (&str, &Given, &'static Key)> {
         self.file.iter().filter_map(|(name, given)| Some((name.as_str(), given, keys::find(name)?)))
     }
 
     /// Every known property that was given where it works, by its name without `zookeeper.`, with
     /// its row.
-    pub fn property_keys(&self) -> impl Iterator<Item = (&str, &Given, &'static Key)> {
+    pub(crate) fn property_keys(&self) -> impl Iterator<Item = (&str, &Given, &'static Key)> {
         self.system.iter().filter_map(|(property, given)| {
             let name = property.strip_prefix("zookeeper.").unwrap_or(property);
             let key = keys::find(name)?;
@@ -233,4 +233,4 @@ fn unknown(name: &str) -> String {
 }
 
 /// The one property that Apache reads with and without its prefix.
-pub const FSYNC_WARNING: &str = "fsync.warningthresholdms";
+pub(crate) const FSYNC_WARNING: &str = "fsync.warningthresholdms";

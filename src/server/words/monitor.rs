@@ -15,7 +15,7 @@ use super::text::{average, double};
 use super::version;
 
 /// `mntr`.
-pub fn mntr(reports: &Reports, out: &mut String) {
+pub(crate) fn mntr(reports: &Reports, out: &mut String) {
     line!(out, "zk_version\t{}", version::full());
     line!(out, "zk_server_state\t{}", reports.server.mode.name());
     for measure in &MEASURES {

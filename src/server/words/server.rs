@@ -10,13 +10,13 @@ use super::text::{address, average, double};
 use super::version;
 
 /// `srvr`.
-pub fn srvr(reports: &Reports, out: &mut String) {
+pub(crate) fn srvr(reports: &Reports, out: &mut String) {
     head(reports, out);
     counts(reports, out);
 }
 
 /// `stat`: srvr with the connections in between.
-pub fn stat(reports: &Reports, out: &mut String) {
+pub(crate) fn stat(reports: &Reports, out: &mut String) {
     head(reports, out);
     line!(out, "Clients:");
     for connection in &reports.connections {
@@ -28,7 +28,7 @@ pub fn stat(reports: &Reports, out: &mut String) {
 }
 
 /// `cons`: one line for each connection, then an empty one.
-pub fn cons(reports: &Reports, out: &mut String) {
+pub(crate) fn cons(reports: &Reports, out: &mut String) {
     for connection in &reports.connections {
         brief(connection, out);
         if connection.session != SessionId::NONE {
@@ -40,7 +40,7 @@ pub fn cons(reports: &Reports, out: &mut String) {
 }
 
 /// `conf`.
-pub fn conf(reports: &Reports, out: &mut String) {
+pub(crate) fn conf(reports: &Reports, out: &mut String) {
     let conf = &reports.conf;
     line!(out, "clientPort={}", conf.client_port);
     line!(out, "secureClientPort=-1");
@@ -58,7 +58,7 @@ pub fn conf(reports: &Reports, out: &mut String) {
 
 /// `envi`: Apache's keys in Apache's order; what belongs to a JVM is `<NA>`, as Java prints what it
 /// does not know.
-pub fn envi(reports: &Reports, out: &mut String) {
+pub(crate) fn envi(reports: &Reports, out: &mut String) {
     let process = &reports.process;
     line!(out, "Environment:");
     line!(out, "zookeeper.version={}", version::full());
@@ -86,13 +86,13 @@ pub fn envi(reports: &Reports, out: &mut String) {
 }
 
 /// `dirs`.
-pub fn dirs(reports: &Reports, out: &mut String) {
+pub(crate) fn dirs(reports: &Reports, out: &mut String) {
     line!(out, "datadir_size: {}", reports.sizes.data_dir);
     line!(out, "logdir_size: {}", reports.sizes.log_dir);
 }
 
 /// `hash`.
-pub fn hash(reports: &Reports, out: &mut String) {
+pub(crate) fn hash(reports: &Reports, out: &mut String) {
     for (zxid, digest) in &reports.digests {
         line!(out, "{zxid:x}: {digest}");
     }

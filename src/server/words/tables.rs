@@ -11,7 +11,7 @@ use super::report::Reports;
 use super::text::{address, date, one_line};
 
 /// `dump`.
-pub fn dump(reports: &Reports, out: &mut String) {
+pub(crate) fn dump(reports: &Reports, out: &mut String) {
     let buckets = &reports.sessions.buckets;
     let sessions: usize = buckets.iter().map(|bucket| bucket.sessions.len()).sum();
     line!(out, "SessionTracker dump:");
@@ -43,7 +43,7 @@ pub fn dump(reports: &Reports, out: &mut String) {
 }
 
 /// `wchs`: how many.
-pub fn wchs(watches: &WatchReport, out: &mut String) {
+pub(crate) fn wchs(watches: &WatchReport, out: &mut String) {
     let sessions: BTreeSet<SessionId> =
         watches.iter().flat_map(|(_, sessions)| sessions).copied().collect();
     let paths: BTreeSet<&str> = watches.iter().map(|(path, _)| &**path).collect();
@@ -53,7 +53,7 @@ pub fn wchs(watches: &WatchReport, out: &mut String) {
 }
 
 /// `wchc`: paths by session, then an empty line.
-pub fn wchc(watches: &WatchReport, out: &mut String) {
+pub(crate) fn wchc(watches: &WatchReport, out: &mut String) {
     let mut by_session: BTreeMap<SessionId, Vec<&str>> = BTreeMap::new();
     for (path, sessions) in watches {
         sessions.iter().for_each(|session| by_session.entry(*session).or_default().push(path));
@@ -69,7 +69,7 @@ pub fn wchc(watches: &WatchReport, out: &mut String) {
 
 /// `wchp`: sessions by path, then an empty line. A path that several shards watch, or very many
 /// sessions, stands there once.
-pub fn wchp(watches: &WatchReport, out: &mut String) {
+pub(crate) fn wchp(watches: &WatchReport, out: &mut String) {
     let mut by_path: BTreeMap<&str, Vec<SessionId>> = BTreeMap::new();
     for (path, sessions) in watches {
         by_path.entry(path).or_default().extend(sessions);
