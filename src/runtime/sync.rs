@@ -5,6 +5,8 @@
 //! (`runtime::loom_tests`); such a build serves nobody. crossbeam's queue knows nothing of loom, so
 //! a stand-in takes its place there. It promises less: whoever does not synchronise with the one
 //! who pushed may find the queue empty.
+//! With the feature `tsan` the tree's lock is one that ThreadSanitizer sees into: it does not see
+//! into std, which comes compiled.
 
 #[cfg(not(feature = "loom"))]
 mod real {
@@ -12,6 +14,7 @@ mod real {
     pub use std::sync::{Mutex, MutexGuard};
 
     pub use crossbeam::queue::ArrayQueue;
+    #[cfg(not(feature = "tsan"))]
     pub use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
     /// A loop's sleep in the kernel, which the kernel itself ends.
@@ -25,6 +28,38 @@ mod real {
 }
 #[cfg(not(feature = "loom"))]
 pub use real::*;
+
+#[cfg(all(feature = "tsan", not(feature = "loom")))]
+mod seen {
+    use std::sync::LockResult;
+
+    pub use spin::{
+        RwLockReadGuard as ShardedLockReadGuard, RwLockWriteGuard as ShardedLockWriteGuard,
+    };
+
+    /// A lock that spins. It is never poisoned.
+    #[derive(Debug, Default)]
+    pub struct ShardedLock<T>(spin::RwLock<T>);
+
+    impl<T> ShardedLock<T> {
+        /// A lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self(spin::RwLock::new(value))
+        }
+
+        /// Keeps the writer out.
+        pub fn read(&self) -> LockResult<ShardedLockReadGuard<'_, T>> {
+            Ok(self.0.read())
+        }
+
+        /// Keeps all others out.
+        pub fn write(&self) -> LockResult<ShardedLockWriteGuard<'_, T>> {
+            Ok(self.0.write())
+        }
+    }
+}
+#[cfg(all(feature = "tsan", not(feature = "loom")))]
+pub use seen::*;
 
 #[cfg(feature = "loom")]
 mod model {
