@@ -76,10 +76,14 @@ pub(super) struct Outstanding {
 #[derive(Debug)]
 struct Owners(HashMap<i64, u32, FixedState>);
 
+/// What a multi has put, in order.
 #[derive(Debug)]
 struct Undo {
     digest: i64,
-    records: Vec<(Box<str>, Option<ChangeRecord>)>,
+    /// The paths, one after the other.
+    paths: String,
+    /// For each: where it ends in `paths`, and the record that was there before.
+    records: Vec<(usize, Option<Box<ChangeRecord>>)>,
 }
 
 impl Outstanding {
@@ -232,7 +236,8 @@ impl Outstanding {
             self.owners.leave(replaced);
         }
         if let Some(undo) = &mut self.undo {
-            undo.records.push((key(path).into(), replaced));
+            undo.paths.push_str(key(path));
+            undo.records.push((undo.paths.len(), replaced.map(Box::new)));
         }
     }
 
@@ -264,9 +269,11 @@ impl Outstanding {
         paths
     }
 
-    /// A multi begins: from here on everything can be taken back.
-    pub(super) fn begin_multi(&mut self) {
-        self.undo = Some(Undo { digest: self.digest, records: Vec::new() });
+    /// A multi of so many operations begins: from here on everything can be taken back.
+    pub(super) fn begin_multi(&mut self, ops: usize) {
+        self.by_path.reserve(ops.min(RESERVED_MAX));
+        let records = Vec::with_capacity(ops);
+        self.undo = Some(Undo { digest: self.digest, paths: String::new(), records });
     }
 
     /// The multi stands.
@@ -282,13 +289,16 @@ impl Outstanding {
             return;
         }
         self.digest = undo.digest;
-        for (path, record) in undo.records.into_iter().rev() {
+        let mut records = undo.records;
+        while let Some((end, record)) = records.pop() {
+            let start = records.last().map_or(0, |(end, _)| *end);
+            let path = undo.paths.get(start..end).unwrap_or_default();
             let undone = match record.filter(|record| record.zxid > tree.last_zxid()) {
                 Some(record) => {
                     self.owners.enter(&record);
-                    self.by_path.insert(path, record)
+                    self.by_path.insert(path.into(), *record)
                 }
-                None => self.by_path.remove(&path),
+                None => self.by_path.remove(path),
             };
             if let Some(undone) = undone {
                 self.owners.leave(&undone);
@@ -444,6 +454,9 @@ impl<'a> View<'a> {
         }
     }
 }
+
+/// Records for which a multi makes room at once.
+const RESERVED_MAX: usize = 1 << 15;
 
 /// "" and "/" are one node.
 fn key(path: &str) -> &str {

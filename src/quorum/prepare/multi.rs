@@ -73,7 +73,7 @@ impl Prepare<'_> {
             }
             (slices.stage, slices.at, slices.bytes_left) = (Stage::Prepare, 0, self.bytes_left);
             slices.txns.reserve_exact(slices.ops);
-            self.outstanding.begin_multi();
+            self.outstanding.begin_multi(slices.ops);
         }
         self.bytes_left = slices.bytes_left;
         let prepared = self.slice(slices, record, budget);
