@@ -125,7 +125,8 @@ impl Quorum {
                 self.push(origin.shard, header.zxid, opened);
             }
         }
-        if !self.forgetting.takes(header.zxid, &mut txn) {
+        let at_once = self.config.multi_units_at_once;
+        if !self.forgetting.takes(header.zxid, &mut txn, at_once) {
             self.outstanding.applied(tree, header.zxid, &txn, names_all_paths);
         }
         if matches!(txn, Txn::CloseSession { .. }) {

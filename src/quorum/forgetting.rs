@@ -17,11 +17,11 @@ use crate::zxid::Zxid;
 pub(super) struct Forgetting(VecDeque<(Zxid, Vec<Txn>)>);
 
 impl Forgetting {
-    /// `txn` is applied. True if it is so long that its nodes are forgotten later, by
-    /// [`Self::work`]; it is then taken.
-    pub(super) fn takes(&mut self, zxid: Zxid, txn: &mut Txn) -> bool {
+    /// `txn` is applied. True if it is a multi of more than `max` operations: its nodes are
+    /// forgotten later, by [`Self::work`], and it is taken.
+    pub(super) fn takes(&mut self, zxid: Zxid, txn: &mut Txn, max: u64) -> bool {
         match txn {
-            Txn::Multi(txns) if txns.len() > FORGOTTEN_AT_ONCE_MAX => {
+            Txn::Multi(txns) if txns.len() as u64 > max => {
                 self.0.push_back((zxid, std::mem::take(txns)));
                 true
             }
@@ -56,7 +56,5 @@ impl Forgetting {
     }
 }
 
-/// Transactions of a multi up to which it is forgotten at once.
-const FORGOTTEN_AT_ONCE_MAX: usize = 256;
 /// Transactions whose nodes are forgotten in the time of one unit of work.
 const FORGOTTEN_PER_UNIT: usize = 4;

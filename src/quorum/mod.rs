@@ -93,6 +93,8 @@ pub struct QuorumConfig {
     pub container_max_never_used_ms: i64,
     pub acl: AclConfig,
     pub shards: u16,
+    /// Units of a multi's preparation that are done when it comes; what is left of it is sliced.
+    pub multi_units_at_once: u64,
 }
 
 impl Default for QuorumConfig {
@@ -113,6 +115,7 @@ impl Default for QuorumConfig {
             container_max_never_used_ms: 0,
             acl: AclConfig::default(),
             shards: 1,
+            multi_units_at_once: MULTI_UNITS_AT_ONCE,
         }
     }
 }
@@ -428,9 +431,10 @@ impl Quorum {
         if op == OpCode::MULTI {
             let slices = MultiSlices::new();
             self.preparing = Some(Box::new(Preparing { header, request, slices }));
-            let mut at_once = Budget::new(MULTI_UNITS_AT_ONCE);
+            let units = self.config.multi_units_at_once;
+            let mut at_once = Budget::new(units);
             self.go_on_preparing(tree, &mut at_once);
-            return budget.spend(MULTI_UNITS_AT_ONCE - at_once.left());
+            return budget.spend(units - at_once.left());
         }
         let mut prepare =
             Prepare::new(&self.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
@@ -599,7 +603,7 @@ const WAITING_MAX: usize = 10_000;
 /// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
 /// sessions that end at once go as fast as the disk, and other requests between them.
 const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
-/// Units of a multi's preparation that are done when it comes; what is left of it is sliced.
+/// About a tenth of a millisecond.
 const MULTI_UNITS_AT_ONCE: u64 = 128;
 /// Bytes of a record that are digested and copied in about the time of one unit.
 const RECORD_BYTES_PER_UNIT: u64 = 1 << 10;

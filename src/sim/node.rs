@@ -701,6 +701,8 @@ fn quorum_config(swarm: &Swarm) -> QuorumConfig {
         container_max_per_minute: 1_000_000,
         enforce_quota: swarm.enforce_quota,
         shards: swarm.shards,
+        // The multis of these worlds are short: all of them are sliced.
+        multi_units_at_once: 1,
         ..QuorumConfig::default()
     }
 }
