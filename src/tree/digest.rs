@@ -12,11 +12,29 @@ pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &StatPersisted) -> u32
     if path.starts_with(UNCOUNTED_PREFIX) {
         return 0;
     }
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(if path == "/" { b"" } else { path.as_bytes() });
-    crc.update(data.unwrap_or_default());
-    crc.update(&stat_bytes(stat));
-    crc.finalize()
+    let parts = [
+        if path == "/" { b"" } else { path.as_bytes() },
+        data.unwrap_or_default(),
+        &stat_bytes(stat),
+    ];
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut whole = [0; WHOLE_BYTES_MAX];
+    match whole.get_mut(..len) {
+        // One go over all of it takes half the time of one over each.
+        Some(mut to) => {
+            for part in parts {
+                let (place, rest) = to.split_at_mut(part.len());
+                place.copy_from_slice(part);
+                to = rest;
+            }
+            crc32fast::hash(&whole[..len])
+        }
+        None => {
+            let mut crc = crc32fast::Hasher::new();
+            parts.iter().for_each(|part| crc.update(part));
+            crc.finalize()
+        }
+    }
 }
 
 /// The digests after every 128th zxid, as the four-letter word `hash` shows them.
@@ -57,6 +75,8 @@ fn stat_bytes(stat: &StatPersisted) -> [u8; 60] {
     bytes
 }
 
+/// Up to so many bytes are put together.
+const WHOLE_BYTES_MAX: usize = 512;
 const UNCOUNTED_PREFIX: &str = "/zookeeper/";
 /// A digest is kept for each zxid that this divides (0x80, so that it shows in hexadecimal).
 const INTERVAL: i64 = 128;
@@ -65,6 +85,17 @@ const ENTRIES_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However long it is, the digest is one CRC over path, data and stat.
+    #[test]
+    fn short_and_long_nodes_are_summed_up_alike() {
+        let stat = StatPersisted { czxid: 1, mzxid: 2, version: 3, ..StatPersisted::default() };
+        for len in (0..1200).step_by(7) {
+            let data: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let whole = [b"/a/node", &data[..], &stat_bytes(&stat)].concat();
+            assert_eq!(node_digest("/a/node", Some(&data), &stat), crc32fast::hash(&whole));
+        }
+    }
 
     #[test]
     fn history_keeps_the_last_1024() {
