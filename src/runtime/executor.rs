@@ -17,7 +17,7 @@ use super::quorum_core::QuorumCore;
 use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
 use super::turn_times::{Part, TurnTimes, TurnWatch};
-use super::{SharedTree, clock, sync};
+use super::{SharedTree, clock, slice, sync};
 
 /// Where an executor runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,7 @@ pub fn spawn(
     thread::Builder::new()
         .name(spec.name)
         .spawn(move || {
+            slice::shorten();
             // A server that has lost one of its threads must not go on without it: its end is told
             // in any case.
             let over = catch_unwind(AssertUnwindSafe(|| {
@@ -157,6 +158,9 @@ impl Executor {
             self.next_tick_ms = now.mono_ms + TICK_MS;
         }
         let mut times = TurnTimes::begin();
+        if let Some(core) = &mut self.load.core {
+            core.begin_flush(&mut self.ring)?;
+        }
         self.serve(ticking, now, &mut times)?;
         times.end(Part::Clients);
         if let Some(core) = &mut self.load.core {

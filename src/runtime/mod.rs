@@ -35,6 +35,7 @@ pub mod mapping;
 pub mod quorum_core;
 pub mod ring;
 pub mod shard;
+mod slice;
 pub mod snapshotter;
 pub mod sockets;
 pub mod sync;

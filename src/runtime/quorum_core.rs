@@ -23,7 +23,7 @@ use super::core_work::CoreWork;
 use super::intake::{Intake, UNITS_PER_LOOK};
 use super::lane::Lane;
 use super::log::{Log, LogError, LogEvent};
-use super::ring::{Event, Pages, Ring, RingError};
+use super::ring::{Event, Ring, RingError};
 use super::sync::AtomicBool;
 
 /// How the core reaches one shard.
@@ -158,9 +158,6 @@ impl QuorumCore {
     pub fn on_event(&mut self, event: Event) -> Option<Event> {
         match event {
             Event::Synced { result, .. } => self.on_synced(result.map_err(io::Error::from)),
-            Event::Written { pages, written, .. } => {
-                self.on_written(pages, written.map_err(io::Error::from));
-            }
             other => return Some(other),
         }
         None
@@ -169,12 +166,6 @@ impl QuorumCore {
     /// The flush of a file of the log has ended.
     fn on_synced(&mut self, result: io::Result<()>) {
         self.log.on_synced(result);
-        self.poll_log();
-    }
-
-    /// The durable write to a file of the log has ended.
-    fn on_written(&mut self, pages: Pages, written: io::Result<usize>) {
-        self.log.on_written(Some(pages), written);
         self.poll_log();
     }
 
@@ -205,6 +196,15 @@ impl QuorumCore {
         if !self.stalled && !self.touches_wait() {
             self.quorum.on_tick(now);
         }
+    }
+
+    /// Begins the next flush if one has ended: the disk is at work again before anything else is.
+    pub fn begin_flush(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        self.poll_log();
+        if self.flushing.is_none() {
+            self.run_effects(ring)?;
+        }
+        Ok(())
     }
 
     /// Takes in requests, logs and flushes them, and commits what has become durable. Returns what

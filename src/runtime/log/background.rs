@@ -102,7 +102,14 @@ struct Making {
 }
 
 /// Calls the wake function when it is dropped, as the thread's last act.
-struct WakeAtEnd(Arc<dyn Fn() + Send + Sync>);
+pub(super) struct WakeAtEnd(pub(super) Arc<dyn Fn() + Send + Sync>);
+
+impl WakeAtEnd {
+    /// Calls it now.
+    pub(super) fn wake(&self) {
+        (self.0)();
+    }
+}
 
 impl Drop for WakeAtEnd {
     fn drop(&mut self) {
@@ -176,7 +183,7 @@ impl Background {
             Job::Prefault(segment, range) => warn(segment.prefault(range)),
             Job::Release(segment, range) => warn(segment.release(range)),
             Job::Flush { segment, flush } => {
-                let result = flush.run(&segment);
+                let result = flush.run(&segment, &mut None);
                 self.report(Completion::Flushed { flush, result });
             }
             #[cfg(test)]
@@ -229,7 +236,7 @@ impl Background {
     fn report(&self, completion: Completion) {
         // The log is gone: nobody needs to hear it.
         let _ = self.completions.send(completion);
-        (self.last.0)();
+        self.last.wake();
     }
 }
 

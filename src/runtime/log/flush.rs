@@ -23,14 +23,20 @@ impl ToFlush {
         }
     }
 
-    /// Does it and waits for its end.
-    pub(super) fn run(&self, segment: &Segment) -> io::Result<()> {
+    /// Does it and waits for its end. A direct write copies the blocks to memory that it can read,
+    /// and leaves that in `pages` for the next.
+    pub(super) fn run(&self, segment: &Segment, pages: &mut Option<Pages>) -> io::Result<()> {
         match self {
             Self::Sync { .. } => segment.sync(),
             Self::Write { offset, blocks, .. } => {
-                let mut pages = Pages::zeroed(blocks.len())?;
-                pages[..blocks.len()].copy_from_slice(blocks);
-                segment.write_durably(*offset, &pages[..blocks.len()])
+                let len = blocks.len();
+                let kept = pages.take().filter(|pages| pages.len() >= len);
+                let mut memory =
+                    kept.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok)?;
+                memory[..len].copy_from_slice(blocks);
+                let written = segment.write_durably(*offset, &memory[..len]);
+                *pages = Some(memory).filter(|memory| memory.len() <= PAGES_BYTES_MAX);
+                written
             }
         }
     }
@@ -41,3 +47,7 @@ impl ToFlush {
 pub(super) fn is_canceled(result: &io::Result<()>) -> bool {
     result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED))
 }
+
+/// The memory of a direct write is at least and, to be kept, at most so large.
+const PAGES_BYTES_MIN: usize = 256 << 10;
+const PAGES_BYTES_MAX: usize = 4 << 20;

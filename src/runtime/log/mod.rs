@@ -2,9 +2,9 @@
 //!
 //! [`LogWriter`] decides everything: which file entries go to, how it is called, what a flush does.
 //! This shell carries its effects out, in the [`Way`] that is asked for and possible: entries are
-//! stored into a map of the file and the ring syncs it, or they are staged and the ring writes
-//! them. What may take its time in the kernel otherwise (making and naming files, syncing the
-//! directory, cutting padding) is a background thread's, so that the quorum core waits for no
+//! stored into a map of the file and the ring syncs it, or they are staged and a thread of their own
+//! writes them. What may take its time in the kernel otherwise (making and naming files, syncing
+//! the directory, cutting padding) is a background thread's, so that the quorum core waits for no
 //! directory.
 //!
 //! | file | holds |
@@ -13,12 +13,14 @@
 //! | `way` | how entries get into files |
 //! | `flush` | an operation that makes entries durable |
 //! | `place` | whether the files are still where a start looks for them, and can be written |
-//! | `background` | the thread |
+//! | `flusher` | the thread that writes groups directly |
+//! | `background` | the thread for all else |
 //! | `error` | what a person is told |
 
 mod background;
 mod error;
 mod flush;
+mod flusher;
 mod place;
 mod segment;
 #[cfg(test)]
@@ -41,10 +43,11 @@ use crate::txnlog::{
 };
 use crate::zxid::Zxid;
 
-use super::ring::{Pages, Ring, RingError, Token};
+use super::ring::{Ring, RingError, Token};
 
 use background::{Background, Completion, Job};
 use flush::{ToFlush, is_canceled};
+use flusher::{Ended, Flusher, Lost};
 use segment::{Segment, WINDOW_BYTES};
 
 pub use error::{LogError, NoSpare};
@@ -122,12 +125,12 @@ pub struct Log {
     writer: LogWriter,
     /// The files that entries go to or wait in; a handful.
     files: Vec<OpenSegment>,
-    /// The operation that the ring gets next, and the one that it has. Invariant: at most one of
-    /// the two is there.
+    /// The operation that comes next, and the one that the ring has. Invariant: at most one of the
+    /// two is there.
     to_flush: Option<ToFlush>,
     flushing: Option<ToFlush>,
-    /// Aligned memory for the next write.
-    pages: Option<Pages>,
+    /// There where entries are written directly.
+    flusher: Option<Flusher>,
     /// Whether it was said that the kernel has no thread for flushes.
     canceled_said: bool,
     /// Why the log has failed, until it is said; why no file could be made.
@@ -171,11 +174,14 @@ impl Log {
             job_queue,
             completion_queue,
             urgent.clone(),
-            wake,
+            wake.clone(),
         );
+        let no_thread = |error| LogError::new("no thread can be started for the log", &dir, error);
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
-        let thread = thread
-            .map_err(|error| LogError::new("no thread can be started for the log", &dir, error))?;
+        let thread = thread.map_err(no_thread)?;
+        let is_direct = way.kind == WayKind::Direct;
+        let flusher = is_direct.then(|| Flusher::start(WRITER_THREAD, wake)).transpose();
+        let flusher = flusher.map_err(no_thread)?;
         let mut log = Self {
             writer: LogWriter::new(config.settings(way.kind), last, 0),
             dir,
@@ -184,7 +190,7 @@ impl Log {
             files: Vec::new(),
             to_flush: None,
             flushing: None,
-            pages: None,
+            flusher,
             canceled_said: false,
             failure: None,
             no_spare: None,
@@ -249,34 +255,27 @@ impl Log {
         self.run_effects();
     }
 
-    /// Gives the ring what is to be flushed.
+    /// Begins what is to be flushed, at once: the disk works while the caller goes on with what the
+    /// flush before has made durable.
     pub fn submit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         let Some(flush) = self.to_flush.take() else { return Ok(()) };
         assert!(self.flushing.is_none(), "one operation at a time");
-        let fd = self.segment(flush.file()).as_raw_fd();
-        // SAFETY: the file stays open until the operation has ended: the machine has it cut, which
-        // is what closes it, only after that.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        match &flush {
-            ToFlush::Sync { .. } => ring.sync(FLUSH, fd)?,
-            ToFlush::Write { offset, blocks, .. } => {
-                let len = blocks.len();
-                let pages = self.pages.take().filter(|pages| pages.len() >= len);
-                let mut pages =
-                    match pages.map_or_else(|| Pages::zeroed(len.max(PAGES_BYTES_MIN)), Ok) {
-                        Ok(pages) => pages,
-                        Err(error) => {
-                            self.flushed(flush, Err(error));
-                            return Ok(());
-                        }
-                    };
-                pages[..len].copy_from_slice(blocks);
-                let bytes = u32::try_from(len).expect("a group is far below 4 GiB");
-                ring.write(FLUSH, fd, pages, bytes, *offset, true)?;
+        let segment = self.segment(flush.file());
+        match (&flush, &self.flusher) {
+            (ToFlush::Write { .. }, Some(flusher)) => {
+                flusher.begin(segment.clone(), flush);
+                return Ok(());
+            }
+            (ToFlush::Write { .. }, None) => panic!("direct ways have the thread"),
+            (ToFlush::Sync { .. }, _) => {
+                let fd = segment.as_raw_fd();
+                // SAFETY: the file stays open until the operation has ended: the machine has it
+                // cut, which is what closes it, only after that.
+                ring.sync(FLUSH, unsafe { BorrowedFd::borrow_raw(fd) })?;
             }
         }
         self.flushing = Some(flush);
-        Ok(())
+        ring.submit()
     }
 
     /// The sync that the ring was given has ended so. [`Log::submit`] must follow: it may be the
@@ -286,22 +285,6 @@ impl Log {
             assert!(matches!(flush, ToFlush::Sync { .. }), "the ring was given a sync");
             self.on_flush_ended(flush, result);
         }
-    }
-
-    /// The write that the ring was given has ended: so many bytes are on the disk. [`Log::submit`]
-    /// must follow.
-    pub fn on_written(&mut self, pages: Option<Pages>, written: io::Result<usize>) {
-        let Some(flush) = self.flushing.take() else { return };
-        self.pages = pages.filter(|pages| pages.len() <= PAGES_BYTES_MAX);
-        let ToFlush::Write { blocks, .. } = &flush else { panic!("the ring was given a write") };
-        let wanted = blocks.len();
-        let result = match written {
-            Ok(bytes) if bytes == wanted => Ok(()),
-            // The rest met an error that the kernel did not get to say.
-            Ok(bytes) => Err(io::Error::other(format!("{bytes} of {wanted} bytes were written"))),
-            Err(error) => Err(error),
-        };
-        self.on_flush_ended(flush, result);
     }
 
     /// An operation of the ring has ended. What was not even begun, because the kernel could start
@@ -318,8 +301,7 @@ impl Log {
                  --pids-limit 4096)"
             );
         }
-        let open = self.files.iter().find(|open| open.file == flush.file());
-        let segment = open.expect("the machine names files that are there").segment.clone();
+        let segment = self.segment(flush.file()).clone();
         self.send(Job::Flush { segment, flush });
     }
 
@@ -408,7 +390,7 @@ impl Log {
     }
 
     fn flush_now(&mut self, flush: ToFlush) {
-        let result = flush.run(self.segment(flush.file()));
+        let result = flush.run(self.segment(flush.file()), &mut None);
         self.flushed(flush, result);
     }
 
@@ -456,7 +438,7 @@ impl Log {
         }
     }
 
-    fn segment(&self, file: FileId) -> &Segment {
+    fn segment(&self, file: FileId) -> &Arc<Segment> {
         let open = self.files.iter().find(|open| open.file == file);
         &open.expect("the machine names files that are there").segment
     }
@@ -482,13 +464,18 @@ impl Log {
     }
 
     fn collect(&mut self) {
+        match self.flusher.as_ref().map_or(Ok(None), Flusher::poll) {
+            Ok(None) => {}
+            Ok(Some(Ended { flush, result })) => self.flushed(flush, result),
+            Err(Lost) => self.on_thread_lost(WRITER_THREAD),
+        }
         loop {
             match self.completions.try_recv() {
                 Ok(completion) => self.on_completion(completion),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     if self.thread.is_some() {
-                        self.on_thread_lost();
+                        self.on_thread_lost(THREAD);
                     }
                     break;
                 }
@@ -499,7 +486,7 @@ impl Log {
     fn wait(&mut self) {
         match self.completions.recv() {
             Ok(completion) => self.on_completion(completion),
-            Err(_) => self.on_thread_lost(),
+            Err(_) => self.on_thread_lost(THREAD),
         }
     }
 
@@ -528,10 +515,10 @@ impl Log {
         self.run_effects();
     }
 
-    /// The thread has ended although the log has not: it has panicked, and nothing more can be made
-    /// or named.
-    fn on_thread_lost(&mut self) {
-        let text = format!("the server's thread {THREAD} has ended unexpectedly");
+    /// A thread has ended although the log has not: it has panicked, and nothing more can be made,
+    /// named or written.
+    fn on_thread_lost(&mut self, name: &str) {
+        let text = format!("the server's thread {name} has ended unexpectedly");
         self.on_lost(io::Error::other(text));
     }
 
@@ -595,6 +582,8 @@ fn remove_spares(dir: &Path) -> Result<(), LogError> {
 const FAILED: &str = "the transaction log has failed";
 /// The background thread's name.
 const THREAD: &str = "log-files";
+/// That of the one that writes groups directly.
+const WRITER_THREAD: &str = "log-writer";
 /// The ring's name of the flush: there is at most one in flight.
 const FLUSH: Token = Token::new(0, 0);
 /// The work that a start waits for.
@@ -602,6 +591,3 @@ const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// Segments are a multiple of this.
 const SEGMENT_BYTES_STEP: u64 = 1 << 20;
 const BUFFERS_MAX: usize = 4;
-/// The memory of a direct write is at least and, to be kept, at most so large.
-const PAGES_BYTES_MIN: usize = 256 << 10;
-const PAGES_BYTES_MAX: usize = 4 << 20;

@@ -8,7 +8,7 @@
 use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions};
 use std::hash::BuildHasher;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::ReadWriteFlags;
 
 use crate::txnlog::{BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header};
 
@@ -94,10 +95,21 @@ impl Segment {
         check_writable(&self.file)
     }
 
-    /// Writes whole blocks, and waits until they are on disk.
-    pub(super) fn write_durably(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(blocks, offset)?;
-        self.file.sync_data()
+    /// Writes whole blocks, and waits until they are on disk. In direct writes the memory must be
+    /// aligned as [`Pages`](crate::runtime::ring::Pages) are.
+    pub(super) fn write_durably(&self, mut offset: u64, mut blocks: &[u8]) -> io::Result<()> {
+        while !blocks.is_empty() {
+            let slices = [IoSlice::new(blocks)];
+            let written = rustix::io::retry_on_intr(|| {
+                rustix::io::pwritev2(&self.file, &slices, offset, ReadWriteFlags::DSYNC)
+            })?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            blocks = &blocks[written..];
+            offset += written as u64;
+        }
+        Ok(())
     }
 
     /// Unmaps the file, of which `bytes` are used, cuts what is after them and appends the mark.

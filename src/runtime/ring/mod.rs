@@ -113,7 +113,8 @@ pub struct Ring {
     writes: WriteTable,
     waker: Waker,
     batch: Batch,
-    no_iowait: EnterFlags,
+    /// Of a call that collects completions.
+    collecting: EnterFlags,
     spin: Spin,
 }
 
@@ -132,15 +133,15 @@ impl Ring {
             .and_then(|group| group.register(&uring.submitter()).map(|()| group))
             .map_err(RingUnavailable::from_buffers)?;
         let waker = Waker::new().map_err(RingUnavailable::from_setup)?;
-        let no_iowait = if uring.params().is_feature_no_iowait() {
-            EnterFlags::NO_IOWAIT
+        let collecting = if uring.params().is_feature_no_iowait() {
+            EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT
         } else {
-            EnterFlags::empty()
+            EnterFlags::GETEVENTS
         };
         let (sends, writes) = (SendTable::default(), WriteTable::default());
         let spin = Spin { window: config.spin, pays: false };
         let mut ring =
-            Ring { uring, group, sends, writes, waker, batch: Batch::new(), no_iowait, spin };
+            Ring { uring, group, sends, writes, waker, batch: Batch::new(), collecting, spin };
         ring.arm_wake().map_err(|error| RingUnavailable::from_setup(error.into()))?;
         Ok(ring)
     }
@@ -160,6 +161,12 @@ impl Ring {
             return self.spin_and_sleep(wait);
         }
         self.sleep(sleeps, wait)
+    }
+
+    /// Submits what is queued, without waiting for the next turn: for what the disk can do while
+    /// this thread goes on with other work.
+    pub fn submit(&mut self) -> Result<(), RingError> {
+        enter(&mut self.uring, EnterFlags::empty(), 0, &SubmitArgs::new())
     }
 
     /// The next completion, or `None` when this turn's are used up.
@@ -209,13 +216,13 @@ impl Ring {
 
     /// Submits, and sleeps if that is wanted and nobody has woken the loop since its last turn.
     fn sleep(&mut self, wanted: bool, wait: Wait) -> Result<(), RingError> {
-        let Self { uring, no_iowait, waker, .. } = self;
+        let Self { uring, collecting, waker, .. } = self;
         waker.sleep(wanted, |sleeps| match wait {
             Wait::For(time) if sleeps => {
                 let timespec = Timespec::from(time);
-                enter(uring, *no_iowait, 1, &SubmitArgs::new().timespec(&timespec))
+                enter(uring, *collecting, 1, &SubmitArgs::new().timespec(&timespec))
             }
-            _ => enter(uring, *no_iowait, usize::from(sleeps), &SubmitArgs::new()),
+            _ => enter(uring, *collecting, usize::from(sleeps), &SubmitArgs::new()),
         })
     }
 
@@ -268,19 +275,19 @@ impl Ring {
     }
 
     fn enter(&mut self, want: usize, args: &SubmitArgs<'_, '_>) -> Result<(), RingError> {
-        enter(&mut self.uring, self.no_iowait, want, args)
+        enter(&mut self.uring, self.collecting, want, args)
     }
 }
 
 /// Submits what is queued and waits for so many completions.
 fn enter(
     uring: &mut IoUring,
-    no_iowait: EnterFlags,
+    flags: EnterFlags,
     want: usize,
     args: &SubmitArgs<'_, '_>,
 ) -> Result<(), RingError> {
     let queued = uring.submission().len() as u32;
-    let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | no_iowait;
+    let flags = EnterFlags::EXT_ARG | flags;
     let submitter = uring.submitter();
     // SAFETY: the arguments live across the call, and the flags say what they are.
     let entered = unsafe { submitter.enter(queued, want as u32, flags.bits(), Some(args)) };
