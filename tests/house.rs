@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "house/asserts.rs"]
+mod asserts;
 #[path = "house/circles.rs"]
 mod circles;
 #[path = "house/cites.rs"]

@@ -219,7 +219,7 @@ impl Connection {
         self.pending_bytes >= limits::CONNECTION_OUTSTANDING_BYTES_MAX
     }
 
-    /// Whether nothing that it sends matters any more.
+    /// Whether what it sends no longer matters.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending | Phase::Closed)
     }
@@ -289,6 +289,7 @@ impl Connections {
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Connection>> {
         self.get(id)?;
+        assert!(self.count > 0, "the connections there are are counted");
         self.count -= 1;
         self.slots.get_mut(id.slot as usize)?.take()
     }

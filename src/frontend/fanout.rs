@@ -24,6 +24,7 @@ pub(super) struct Fanout {
 impl Fanout {
     /// An event for the connections in these slots, which are owed it from now on.
     pub(super) fn new(event: &Arc<Event>, frame: &[u8], path: Option<u32>, slots: &[u32]) -> Self {
+        assert!(!slots.is_empty(), "an event for nobody goes nowhere");
         let words = slots.iter().max().map_or(0, |last| *last as usize / WORD_BITS + 1);
         let mut owed = vec![0; words];
         for slot in slots {
@@ -32,7 +33,7 @@ impl Fanout {
         Self { event: event.clone(), frame: frame.to_vec(), path, owed, next: 0 }
     }
 
-    /// The slot of the next connection that is to be told, which is owed the event no more; `None`
+    /// The slot of the next connection that is to be told, which is no longer owed the event; `None`
     /// at the end.
     pub(super) fn next(&mut self) -> Option<u32> {
         while let Some(word) = self.owed.get_mut(self.next) {
@@ -46,7 +47,7 @@ impl Fanout {
         None
     }
 
-    /// Whether the connection in the slot was owed the event; it is not any more.
+    /// Whether the connection in the slot was owed the event; from here on it is not.
     pub(super) fn take(&mut self, slot: u32) -> bool {
         let Some(word) = self.owed.get_mut(slot as usize / WORD_BITS) else { return false };
         let is_owed = *word & bit(slot) != 0;

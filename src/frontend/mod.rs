@@ -68,6 +68,7 @@ use crate::zxid::Now;
 pub use close_reason::{CloseCounts, CloseReason};
 use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
+use fanout::FANOUTS_MAX;
 pub use hold::Hold;
 use hold::{DRAIN_WORK, FANOUT_WORK, HOLD_WORK};
 pub use latency::{Latency, LatencySpread};
@@ -181,11 +182,16 @@ impl Frontend {
     /// A connection has been accepted, or has moved here from another shard. Its slot must be free,
     /// or its generation new.
     pub fn on_accept(&mut self, conn: ConnId, peer: SocketAddr, now: Now) {
+        debug_assert!(self.connections.get(conn).is_none(), "a use of a slot begins once");
         let auth = self.shard.ids_of(peer);
         self.connections.insert(Connection::new(conn, peer, auth, now));
-        self.shard
-            .sessionless
-            .push_back((conn, now.mono_ms + self.shard.config.sessionless_ms_max));
+        let deadline_ms = now.mono_ms + self.shard.config.sessionless_ms_max;
+        let last = self.shard.sessionless.back();
+        debug_assert!(
+            last.is_none_or(|(_, last_ms)| *last_ms <= deadline_ms),
+            "deadlines in order"
+        );
+        self.shard.sessionless.push_back((conn, deadline_ms));
     }
 
     /// Takes in what the quorum core has sent: `next` yields its messages, oldest first, and `None`
@@ -213,6 +219,7 @@ impl Frontend {
             self.shard.batch.is_none(),
             "a hold is given out when everything has been taken in"
         );
+        assert!(self.shard.fanouts.len() <= FANOUTS_MAX, "events for many have a bound");
         self.shard.holds += 1;
         Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
     }
@@ -362,6 +369,7 @@ impl Frontend {
         may_hand_over: usize,
         take: impl FnOnce(&mut ConnContext<'_>) -> Option<(ShardId, Vec<u8>)>,
     ) {
+        assert_eq!(hold.number, self.shard.holds, "one hold at a time");
         let Some(connection) = self.connections.get(conn) else { return };
         if connection.is_over() {
             return;
@@ -378,6 +386,7 @@ impl Frontend {
         let moves = take(&mut turn);
         turn.settle();
         let work = turn.work.get();
+        assert!(connection.unsent.bytes() >= connection.out.len(), "all output is counted");
         connection.spent = connection.spent.saturating_add(work);
         hold.spend(work);
         if let Some((shard, bytes)) = moves {

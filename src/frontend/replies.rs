@@ -60,6 +60,7 @@ impl Frontend {
     fn on_event(&mut self, event: &Arc<Event>) -> Work {
         let (connections, shard) = (&mut self.connections, &mut self.shard);
         let mut told = std::mem::take(&mut shard.told);
+        debug_assert!(told.is_empty(), "one event after the other");
         let path = shard.watches.trigger(event.kind, &event.path, |slot| told.push(slot));
         let mut work = LOOKUP;
         if !told.is_empty() {
@@ -100,6 +101,7 @@ impl Frontend {
             return owed;
         }
         let Some(pending) = shard.take_pending(connection) else { return REQUEST };
+        debug_assert!(pending.since_ms <= now.mono_ms, "an answer comes after its request");
         let before = connection.out.len();
         let was_announced = connection.announced;
         write_reply(&mut Writer::new(&mut connection.out), &reply);

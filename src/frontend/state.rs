@@ -91,6 +91,7 @@ impl ShardState {
         while ShardId::of(SessionId(next_session), config.shards) != shard {
             next_session = next_session.wrapping_add(1);
         }
+        assert!(config.out_bytes_max > 0, "a connection may have output");
         Self {
             config,
             id: shard,
@@ -193,6 +194,7 @@ impl ShardState {
             return;
         }
         self.let_go(conn);
+        debug_assert!(conn.phase == Phase::Closed && conn.pending.is_empty(), "it is let go");
         self.counts.closed.add(why);
         self.effects.push_back(Effect::Close { conn: conn.id, why });
     }
@@ -210,8 +212,10 @@ impl ShardState {
         self.watches.remove_connection(conn.id.slot);
         let pending = std::mem::take(&mut conn.pending);
         conn.pending_bytes = 0;
+        assert!(pending.len() <= self.outstanding, "what a connection has is counted");
         if !pending.is_empty() {
-            self.forgotten.insert(conn.id, pending);
+            let before = self.forgotten.insert(conn.id, pending);
+            assert!(before.is_none(), "a connection goes once");
         }
         if self.sessions.get(&conn.session) == Some(&conn.id) {
             self.sessions.remove(&conn.session);
@@ -223,11 +227,13 @@ impl ShardState {
 
     /// Counts a request that goes to the quorum core.
     pub(super) fn count_pending(&mut self, conn: &mut Connection, pending: Pending) {
+        assert!(conn.phase != Phase::Closed, "a connection that has ended asks for nothing");
         self.outstanding += 1;
         self.outstanding_bytes += pending.bytes as usize;
         conn.pending_bytes += pending.bytes as usize;
         self.large_bytes += pending.large_bytes as usize;
         conn.pending.push_back(pending);
+        self.check_counts(conn);
     }
 
     /// The quorum core has answered the oldest request of an open connection.
@@ -236,7 +242,22 @@ impl ShardState {
         let left = conn.pending_bytes.checked_sub(pending.bytes as usize);
         conn.pending_bytes = left.expect("every request answered was counted");
         self.uncount(pending);
+        self.check_counts(conn);
         Some(pending)
+    }
+
+    /// The invariants of what is counted, of the shard and of the connection at hand.
+    fn check_counts(&self, conn: &Connection) {
+        assert!(
+            conn.pending.len() <= self.outstanding,
+            "the shard counts those of each connection"
+        );
+        assert!(conn.pending_bytes <= self.outstanding_bytes, "and their bytes");
+        assert_eq!(self.outstanding == 0, self.outstanding_bytes == 0, "each request has bytes");
+        debug_assert_eq!(
+            conn.pending.iter().map(|pending| pending.bytes as usize).sum::<usize>(),
+            conn.pending_bytes
+        );
     }
 
     /// The quorum core has answered the oldest request of a connection that has gone.
@@ -245,6 +266,7 @@ impl ShardState {
             return;
         }
         let Some(all) = self.forgotten.get_mut(&conn) else { return };
+        assert!(!all.is_empty() && all.len() <= self.outstanding, "what is forgotten is counted");
         let pending = all.pop_front();
         if all.is_empty() {
             self.forgotten.remove(&conn);

@@ -45,6 +45,8 @@ impl Quorum {
         hand_over: &mut dyn FnMut(ShardId, ToShard),
     ) {
         assert!(tree.last_zxid() <= self.last_zxid, "the tree shows what was proposed");
+        assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
+        self.check();
         self.hand_over_answers(hand_over);
         self.reap(tree, budget);
         let wants_events = watching.contains(&true);
@@ -81,6 +83,11 @@ impl Quorum {
         }
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
         assert!(last <= self.pipeline.durable(), "the tree shows only what is durable");
+        debug_assert!(
+            self.batches.iter().all(|batch| batch.items.is_empty()),
+            "hand over, then show"
+        );
+        self.check();
     }
 
     /// Answers that wait for the shell's next look go first: a session that was found alive may end
@@ -101,6 +108,7 @@ impl Quorum {
         proposal: Proposal,
         watching: Option<&[bool]>,
     ) -> u64 {
+        assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
         let Proposal { header, mut txn, digest, answer, names_all_paths, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
@@ -196,9 +204,11 @@ impl Quorum {
     }
 
     fn commit_departure(&mut self, tree: &mut Tree, proposal: Proposal) -> u64 {
+        assert!(proposal.departs && header_follows(&proposal, tree), "it departs, and in order");
         let Proposal { header, answer, .. } = proposal;
         self.announcing = None;
         tree.depart(&header);
+        debug_assert_eq!(tree.last_zxid(), header.zxid);
         self.reaping = true;
         self.outstanding.departed(header.session);
         if let Answer::Request { origin, op } = answer {
@@ -212,6 +222,7 @@ impl Quorum {
 
     /// Returns how many there were.
     fn push_events(&mut self, watching: &[bool]) -> u64 {
+        debug_assert_eq!(watching.len(), self.batches.len(), "each shard is told, or is not");
         let events = self.changes.len() as u64;
         for change in self.changes.drain(..) {
             let Change { zxid, kind, path, acl } = change;
@@ -232,6 +243,11 @@ impl Quorum {
             batch.items.push(item);
         }
     }
+}
+
+/// Whether nothing after the proposal is applied yet.
+fn header_follows(proposal: &Proposal, tree: &Tree) -> bool {
+    proposal.header.zxid > tree.last_zxid()
 }
 
 /// Units of work of applying a transaction, nodes that come and go not counted.

@@ -22,6 +22,8 @@ impl Forgetting {
     pub(super) fn takes(&mut self, zxid: Zxid, txn: &mut Txn, max: u64) -> bool {
         match txn {
             Txn::Multi(txns) if txns.len() as u64 > max => {
+                let last = self.0.back().map(|(last, _)| *last);
+                assert!(last.is_none_or(|last| last < zxid), "{zxid} is forgotten after {last:?}");
                 self.0.push_back((zxid, std::mem::take(txns)));
                 true
             }
@@ -44,6 +46,7 @@ impl Forgetting {
         while !budget.is_spent()
             && let Some((zxid, txns)) = self.0.front_mut()
         {
+            assert!(*zxid <= tree.last_zxid(), "what is forgotten is applied");
             let part = txns.len().min(FORGOTTEN_PER_UNIT);
             for txn in txns.drain(txns.len() - part..) {
                 outstanding.applied(tree, *zxid, &txn, true);

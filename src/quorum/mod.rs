@@ -146,7 +146,8 @@ pub struct Quorum {
     pipeline: Pipeline,
     sessions: Sessions,
     sweep: Sweep,
-    /// A multi that takes more than one call. Nothing else is proposed meanwhile.
+    /// A multi that takes more than one call. Nothing else is proposed meanwhile. Invariant: its
+    /// zxid is the one after `last_zxid`.
     preparing: Option<Box<Preparing>>,
     /// Long multis that are applied and not yet out of the overlay.
     forgetting: Forgetting,
@@ -155,11 +156,12 @@ pub struct Quorum {
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
     effects: VecDeque<Effect>,
     /// Sessions with very many ephemerals that end as soon as what was outstanding when they closed
-    /// is committed: then they can depart.
+    /// is committed: then they can depart. Invariant: in the order of what they wait for.
     departures: VecDeque<Departure>,
     /// The tree's zxid after the last commit.
     shown: Zxid,
-    /// The last zxid given out. Invariant: not below the tree's, and the pipeline's `proposed`.
+    /// The last zxid given out. Invariant: the pipeline's last proposal has it, and `shown` is not
+    /// after it.
     last_zxid: Zxid,
     verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
@@ -169,7 +171,8 @@ pub struct Quorum {
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
     digest_mismatches: u64,
-    /// The departure that is being announced to the shards, before the tree shows it.
+    /// The departure that is being announced to the shards, before the tree shows it. Invariant: it
+    /// is the next to be committed.
     announcing: Option<Announcing>,
     /// The tree has departed nodes to remove, or quotas to count.
     reaping: bool,
@@ -204,6 +207,7 @@ impl Quorum {
     /// `seed` gives the same snapshots at the same places; one that clients can guess lets them
     /// find paths that collide.
     pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
+        assert!(config.tick_ms > 0, "a tick has a length");
         let last_zxid = tree.last_zxid();
         Self {
             outstanding: Outstanding::new(tree, config.digest, seed),
@@ -236,6 +240,7 @@ impl Quorum {
         if self.pipeline.has_failed() {
             return 0;
         }
+        self.check();
         self.go_on_preparing(tree, &mut Budget::new(u64::MAX));
         let mut budget = Budget::new(u64::MAX);
         match message {
@@ -253,6 +258,7 @@ impl Quorum {
             }
         }
         budget.spend(1);
+        self.check();
         u64::MAX - budget.left()
     }
 
@@ -305,6 +311,7 @@ impl Quorum {
     /// the budget is spent: what waited for room goes on, sessions expire, containers and TTL nodes
     /// go. Where much is outstanding it waits for the commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
+        self.check();
         // As much is forgotten as is prepared: what waits to be forgotten has a bound.
         let part = (budget.left() / 4).max(1);
         let mut rest = Budget::new(part);
@@ -339,6 +346,7 @@ impl Quorum {
                 self.delete_container(&path, tree, now);
             }
         }
+        self.check();
     }
 
     fn delete_container(&mut self, path: &str, tree: &Tree, now: Now) {
@@ -375,7 +383,9 @@ impl Quorum {
 
     /// A flush has ended well: nothing else makes a proposal committable.
     pub fn on_flushed(&mut self, upto: Durable<Zxid>) {
+        self.check();
         self.pipeline.on_flushed(upto);
+        self.check();
     }
 
     /// A flush has failed: this role is over, nothing that is not committed will ever be answered.
@@ -574,6 +584,8 @@ impl Quorum {
     }
 
     fn propose_as(&mut self, proposal: Proposal) {
+        assert!(self.preparing.is_none(), "nothing is proposed while a multi is prepared");
+        assert_eq!(proposal.header.zxid, self.last_zxid.next(), "no zxid is left out");
         self.last_zxid = proposal.header.zxid;
         self.pipeline.propose(proposal, &mut self.effects);
     }
@@ -581,6 +593,29 @@ impl Quorum {
     /// The header of the next transaction; its zxid is used up by [`Self::propose`] only.
     fn header(&self, session: SessionId, cxid: i32, now: Now) -> TxnHeader {
         TxnHeader { session, cxid, zxid: self.last_zxid.next(), time_ms: now.wall_ms }
+    }
+
+    /// The invariants of the fields.
+    fn check(&self) {
+        if self.pipeline.has_failed() {
+            return;
+        }
+        let (last, proposed) = (self.last_zxid, self.pipeline.proposed());
+        assert_eq!(last, proposed, "the last zxid given out is that of the last proposal");
+        assert!(self.shown <= self.pipeline.durable(), "{} is shown, and not durable", self.shown);
+        let preparing = self.preparing.as_ref().map(|preparing| preparing.header.zxid);
+        assert!(preparing.is_none_or(|zxid| zxid == last.next()), "{preparing:?} after {last}");
+        let (first, latest) = (self.departures.front(), self.departures.back());
+        assert!(
+            first.zip(latest).is_none_or(|(first, latest)| first.after <= latest.after),
+            "departures wait in order"
+        );
+        assert!(
+            self.announcing.is_none()
+                || self.pipeline.committable_proposal().is_some_and(|next| next.departs),
+            "what is announced is committed next"
+        );
+        assert_eq!(self.batches.len(), usize::from(self.config.shards.max(1)));
     }
 
     /// Whether a record of this many bytes, or the longest there is, still fits the log.

@@ -165,6 +165,9 @@ impl Outstanding {
         if !tree.has_many_ephemerals(session) || self.concerns(tree, session) {
             return false;
         }
+        let last = self.departing.last();
+        assert!(last.is_none_or(|(_, last)| *last < zxid), "sessions depart in the order of zxids");
+        assert!(self.undo.is_none(), "nothing departs within a multi");
         self.departing.push((session, zxid));
         self.blind = self.digests;
         true
@@ -187,7 +190,9 @@ impl Outstanding {
 
     /// The tree shows the departure.
     pub(super) fn departed(&mut self, session: SessionId) {
+        let departing = self.departing.len();
         self.departing.retain(|(departing, _)| *departing != session);
+        assert_eq!(self.departing.len() + 1, departing, "{session:?} departs once");
     }
 
     /// Whether the digest is not known, as nodes that nobody sees any more are still counted in the
@@ -222,6 +227,8 @@ impl Outstanding {
     /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was
     /// none.
     pub(super) fn put(&mut self, path: &str, next: ChangeRecord, before: u32) {
+        debug_assert!(next.stat.is_some() || next.children == 0, "{path} is deleted with children");
+        debug_assert!(next.stat.is_some() || next.digest == 0, "{path} is gone and counted");
         self.digest =
             self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
         self.owners.enter(&next);
@@ -269,8 +276,9 @@ impl Outstanding {
         paths
     }
 
-    /// A multi of so many operations begins: from here on everything can be taken back.
+    /// A multi of this many operations begins: from here on everything can be taken back.
     pub(super) fn begin_multi(&mut self, ops: usize) {
+        assert!(self.undo.is_none(), "one multi at a time");
         self.by_path.reserve(ops.min(RESERVED_MAX));
         let records = Vec::with_capacity(ops);
         self.undo = Some(Undo { digest: self.digest, paths: String::new(), records });
@@ -278,11 +286,12 @@ impl Outstanding {
 
     /// The multi stands.
     pub(super) fn keep_multi(&mut self) {
+        assert!(self.undo.is_some(), "a multi was begun");
         self.undo = None;
     }
 
     /// The multi failed: everything since [`Self::begin_multi`] is undone, last first. What `tree`
-    /// shows by now needs no record any more.
+    /// shows by now needs no record.
     pub(super) fn roll_back(&mut self, tree: &Tree) {
         let Some(undo) = self.undo.take() else { return };
         if mutant!(MultiNotRolledBack) {
@@ -372,6 +381,7 @@ impl Owners {
     }
 
     fn leave(&mut self, change: &ChangeRecord) {
+        debug_assert!(change.owner() == 0 || self.0.contains_key(&change.owner()), "{change:?}");
         if let Entry::Occupied(mut count) = self.0.entry(change.owner()) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {

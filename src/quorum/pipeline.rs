@@ -75,7 +75,7 @@ pub(super) struct Pipeline {
     flushing: Option<Zxid>,
     /// The last zxid that a completed flush has covered: all up to it can be committed.
     durable: Durable<Zxid>,
-    /// A flush has failed: nothing moves any more, and the invariants above are void.
+    /// A flush has failed: nothing moves from then on, and the invariants above are void.
     failed: bool,
     /// Bytes that the log still takes beyond `bytes`.
     room: u64,
@@ -126,6 +126,7 @@ impl Pipeline {
         write_log_record(&mut self.bytes, &proposal.header, &proposal.txn, digest);
         end_entry(&mut self.bytes, start);
         let len = (self.bytes.len() - start) as u64;
+        assert!(self.first > self.appended, "what is appended follows what was");
         self.proposed = proposal.header.zxid;
         debug_assert!(len <= self.room, "{len} bytes were proposed where {} find room", self.room);
         self.room = self.room.saturating_sub(len);
@@ -152,6 +153,7 @@ impl Pipeline {
             });
         }
         self.entries.push_back(PipelineEntry::Answer { after: self.proposed, shard, reply });
+        self.assert_order();
     }
 
     /// The next entry whose turn has come.
@@ -173,7 +175,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether there is such a entry.
+    /// Whether there is such an entry.
     pub(super) fn has_committable(&self) -> bool {
         self.entries.front().is_some_and(|entry| self.is_committable(entry))
     }
@@ -256,6 +258,11 @@ impl Pipeline {
         self.entries.len()
     }
 
+    /// The last zxid that has become a log entry.
+    pub(super) fn proposed(&self) -> Zxid {
+        self.proposed
+    }
+
     pub(super) fn durable(&self) -> Zxid {
         self.durable.get()
     }
@@ -304,6 +311,7 @@ impl Pipeline {
         if self.bytes.is_empty() {
             return None;
         }
+        assert!(self.appended < self.first && self.first <= self.proposed, "entries in order");
         self.appended = self.proposed;
         let bytes = std::mem::take(&mut self.bytes);
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
@@ -388,6 +396,8 @@ impl Roll {
         (self.count, self.bytes, self.file_bytes) = (0, 0, 0);
         self.count_limit = self.half_and_more(self.count_max);
         self.bytes_limit = self.half_and_more(self.bytes_max);
+        assert!(self.count_limit >= self.count_max / 2 && self.count_limit < self.count_max);
+        assert!(self.bytes_limit <= self.bytes_max, "half, and at most another half");
     }
 
     fn half_and_more(&mut self, max: u64) -> u64 {

@@ -67,6 +67,7 @@ impl Sessions {
     /// that counts. When that is more than a tick ago we have been away, and nothing that happened
     /// meanwhile has reached us: then every session gets its timeout afresh.
     pub(super) fn on_tick(&mut self, now: Now) {
+        assert!(now.mono_ms >= self.last_tick_ms, "the monotonic clock does not go back");
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
         self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms {
             self.queue.touch_all(now.mono_ms);
@@ -85,6 +86,7 @@ impl Sessions {
     /// now. A look is short, whatever it finds.
     pub(super) fn next_expired(&mut self) -> Option<SessionId> {
         let expired = self.queue.expire_one(self.horizon_ms?)?;
+        debug_assert!(!self.queue.contains(expired), "its timer has ended");
         (self.closing.insert(expired) || mutant!(ClosingSessionExpires)).then_some(expired)
     }
 

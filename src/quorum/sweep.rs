@@ -50,6 +50,7 @@ impl Sweep {
     /// Looks at the next containers and TTL nodes.
     pub(super) fn look(&mut self, config: &QuorumConfig, tree: &Tree, budget: &mut Budget) {
         let Some(Look { wall_ms, at }) = self.look.take() else { return };
+        debug_assert!((self.due.len() as i64) < config.container_max_per_minute.max(1));
         let piece = budget.left().clamp(1, LOOK_NODES_MAX);
         budget.spend(piece);
         let never_used_ms = config.container_max_never_used_ms;
@@ -70,6 +71,7 @@ impl Sweep {
             return None;
         }
         self.allowance -= MINUTE_MS;
+        assert!(self.allowance >= 0, "what was not granted is not used up");
         self.due.pop_front()
     }
 }

@@ -46,6 +46,7 @@ impl Prepare<'_> {
         let parent_path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         if let Some(parent) = self.outstanding.view(self.tree, parent_path) {
             let mut next = parent.next(zxid);
+            debug_assert!(next.children > 0, "{parent_path} has the child {path}");
             next.children = next.children.saturating_sub(1);
             next.stat = Some(StatPersisted { pzxid: parent.stat.pzxid.max(zxid.0), ..parent.stat });
             let before = parent.digest;

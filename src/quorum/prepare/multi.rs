@@ -71,12 +71,15 @@ impl Prepare<'_> {
                 Ok(false) => return None,
                 Err(refusal) => return Some(Err(refusal)),
             }
+            assert!(slices.txns.is_empty(), "nothing is prepared before all of it decodes");
             (slices.stage, slices.at, slices.bytes_left) = (Stage::Prepare, 0, self.bytes_left);
             slices.txns.reserve_exact(slices.ops);
             self.outstanding.begin_multi(slices.ops);
         }
         self.bytes_left = slices.bytes_left;
         let prepared = self.slice(slices, record, budget);
+        assert!(self.bytes_left <= slices.bytes_left, "a multi only grows");
+        assert!(slices.txns.len() <= slices.ops, "a transaction for each operation");
         slices.bytes_left = self.bytes_left;
         match &prepared {
             None => {}
