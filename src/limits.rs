@@ -44,7 +44,7 @@ pub(crate) const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 1 << 20;
 pub(crate) const SHARD_OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a request counts beside its record.
 pub(crate) const REQUEST_BYTES_BESIDE: usize = 256;
-/// A byte of a multi is as much work as so many of another request: it may be thousands of
+/// A byte of a multi is as much work as this many of another request: it may be thousands of
 /// operations.
 pub(crate) const MULTI_WEIGHT: usize = 8;
 

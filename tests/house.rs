@@ -579,7 +579,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 /// The longest line of a comment or a text.
 const TEXT_COLUMNS_MAX: usize = 120;
-/// What may stand behind a text that runs over: `"),` and the like.
+/// What may follow a text that runs over: `"),` and the like.
 const PUNCTUATION_COLUMNS: usize = 10;
 
 /// Functions that may be longer than a screen: (file below src, name).

@@ -100,7 +100,7 @@ fn a_session_is_renewed_through_whatever_shard_accepts() {
 /// What a client sends right after its connect request moves with the connection, whole and in
 /// order.
 #[test]
-fn requests_behind_the_connect_request_move_along() {
+fn requests_after_the_connect_request_move_along() {
     placed_both_ways(|server| {
         for client in sessions(server) {
             for round in 0..10 {

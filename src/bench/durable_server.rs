@@ -156,7 +156,7 @@ impl Log {
         self.staged.extend_from_slice(bytes);
     }
 
-    /// Goes back to the file's start where a group of so many bytes would not fit any more.
+    /// Goes back to the file's start where a group of this many bytes would not fit.
     fn wrap(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         assert!(bytes <= self.file_bytes.min(PAGES_BYTES_MAX), "a group is smaller than the file");

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_fields_behind_a_wicked_name() {
+    fn reads_fields_after_a_name_with_parentheses() {
         let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 99";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(status_kib("VmHWM:\t  99 kB\nVmRSS:\t   4321 kB\n", "VmRSS:"), Some(4321));

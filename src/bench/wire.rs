@@ -357,7 +357,7 @@ pub(super) fn put_int(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-/// Appends a length and so many bytes.
+/// Appends a length and this many bytes.
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_int(out, bytes.len() as i32);
     out.extend_from_slice(bytes);

@@ -104,7 +104,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// A request with a record of so many bytes.
+    /// A request with a record of this many bytes.
     pub(super) fn new(op: OpCode, record_bytes: usize, large_bytes: u32, now: Now) -> Self {
         let weight = if op == OpCode::MULTI { limits::MULTI_WEIGHT } else { 1 };
         let bytes = record_bytes.saturating_mul(weight) + limits::REQUEST_BYTES_BESIDE;

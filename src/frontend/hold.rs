@@ -68,12 +68,12 @@ pub(super) const EPHEMERAL: Work = 12;
 /// Bytes written or kept for one unit.
 pub(super) const BYTES_PER_UNIT: usize = 64;
 
-/// What it costs to write so many bytes.
+/// The work of writing this many bytes.
 pub(super) fn bytes_work(bytes: usize) -> Work {
     Work::try_from(bytes / BYTES_PER_UNIT).unwrap_or(Work::MAX)
 }
 
-/// What it costs to judge a list of so many entries by so many ids.
+/// The work of judging a list with this many entries by this many ids.
 pub(super) fn acl_work(entries: usize, ids: usize) -> Work {
     Work::try_from(entries + ids).unwrap_or(Work::MAX)
 }

@@ -40,7 +40,7 @@ impl LongRead {
         ((left / each).max(1) as usize) << (2 * self.restarts)
     }
 
-    /// Begins anew: what has been read is not there any more.
+    /// Begins anew: what has been read is no longer there.
     pub(super) fn restart(&mut self, stamp: Stamp) {
         let restarts = self.restarts + 1;
         *self = Self { stamp, restarts, ..Self::default() };
@@ -84,5 +84,5 @@ impl LongRead {
 pub(super) const REPLY_HEADER_BYTES: usize = ERR_AT + 4;
 const ZXID_AT: usize = 8;
 const ERR_AT: usize = 16;
-/// After so many new beginnings the answer is put together in one go.
+/// After this many new beginnings the answer is put together in one go.
 const RESTARTS_MAX: u32 = 4;

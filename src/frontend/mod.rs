@@ -3,8 +3,8 @@
 //! and reads no clock.
 //!
 //! **Order.** A connection's requests are served one after the other. Reads are answered at once
-//! from the tree. Writes go to the quorum core, as many in a row as there are; a read behind a
-//! write waits for its reply, and a write behind a waiting read waits too, or the read could show
+//! from the tree. Writes go to the quorum core, as many in a row as there are; a read after a
+//! write waits for its reply, and a write after a waiting read waits too, or the read could show
 //! what comes after it. Waiting requests stay undecoded in the input.
 //!
 //! **Watches.** The shell takes the tree for reading and lets the frontend empty the queue from the
@@ -147,7 +147,7 @@ pub enum Effect {
     /// Send the output, close, then call [`Frontend::on_closed`]. How long a client may take to
     /// read the rest is the shell's to bound.
     Close { conn: ConnId, why: CloseReason },
-    /// Do not read from it any more.
+    /// Stop reading from it.
     PauseReading(ConnId),
     /// Read from it again.
     ResumeReading(ConnId),
@@ -322,7 +322,7 @@ impl Frontend {
         }
     }
 
-    /// So many bytes have left.
+    /// This many bytes have left.
     pub fn on_sent(&mut self, conn: ConnId, bytes: usize) {
         let Some(connection) = self.connections.get(conn) else { return };
         connection.unsent.on_sent(bytes);

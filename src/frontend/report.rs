@@ -60,7 +60,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Counts a reply of so many bytes, its length included.
+    /// Counts a reply of this many bytes, its length included.
     #[inline]
     pub(super) fn count_reply(&mut self, bytes: usize) {
         self.reply_bytes += bytes as u64;

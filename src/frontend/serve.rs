@@ -90,7 +90,7 @@ impl ConnContext<'_> {
         false
     }
 
-    /// Gives a request to the quorum core. Behind a closeSession nothing more is heard.
+    /// Gives a request to the quorum core. After a closeSession nothing more is heard.
     fn hand_over(&mut self, header: RequestHeader, frame_bytes: usize, reader: &Reader<'_>) {
         debug_assert!(self.may_hand_over > 0, "a request that may not be handed over waits");
         assert!(self.conn.long.is_none(), "a request waits while an answer is under way");

@@ -8,7 +8,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of so many units.
+    /// A budget of this many units.
     pub fn new(units: u64) -> Self {
         Self { left: units }
     }
@@ -23,7 +23,7 @@ impl Budget {
         self.left
     }
 
-    /// So much was done.
+    /// This many units were done.
     pub(super) fn spend(&mut self, units: u64) {
         if !mutant!(BudgetNotSpent) {
             self.left = self.left.saturating_sub(units);

@@ -149,7 +149,7 @@ impl Quorum {
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
 
-    /// Removes nodes that nobody sees any more: with a part of the budget, or with all of it if
+    /// Removes nodes that have departed: with a part of the budget, or with all of it if
     /// nothing else can go on.
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {

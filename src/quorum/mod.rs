@@ -300,7 +300,7 @@ impl Quorum {
         own_may_come && can_go
     }
 
-    /// Whether the first of the departures waits for nothing any more.
+    /// Whether the first of the departures no longer waits for anything.
     fn can_depart(&self) -> bool {
         let is_next =
             |next: &Departure| next.after <= self.shown && self.forgetting.is_past(next.after);

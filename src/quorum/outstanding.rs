@@ -195,8 +195,8 @@ impl Outstanding {
         assert_eq!(self.departing.len() + 1, departing, "{session:?} departs once");
     }
 
-    /// Whether the digest is not known, as nodes that nobody sees any more are still counted in the
-    /// tree's: until they are removed nothing is logged with a digest.
+    /// Whether the digest is not known, as nodes that have departed are still counted in the tree's:
+    /// until they are removed nothing is logged with a digest.
     pub(super) fn is_blind(&self) -> bool {
         self.blind
     }

@@ -189,7 +189,7 @@ impl Pipeline {
         }
     }
 
-    /// So many bytes more may be proposed.
+    /// This many bytes more may be proposed.
     pub(super) fn set_room(&mut self, bytes: u64) {
         self.room = bytes;
     }

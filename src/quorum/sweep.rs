@@ -15,7 +15,7 @@ pub(super) struct Sweep {
     next_look_ms: i64,
     /// The look under way, a piece at a time.
     look: Option<Look>,
-    /// How many more may be deleted, in 60,000ths: the number that may go per minute, times the
+    /// The number that may still be deleted, in 60,000ths: the number that may go per minute, times the
     /// minutes passed.
     allowance: i64,
     last_ms: i64,

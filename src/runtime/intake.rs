@@ -19,7 +19,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An intake from so many shards.
+    /// An intake from this many shards.
     pub fn new(shards: usize) -> Self {
         Self { next: 0, credits: vec![0; shards] }
     }

@@ -29,7 +29,7 @@ use super::ring::Waker;
 use super::shard::{Links, Shard};
 use super::sync::Misorder;
 
-/// Goes over the interleavings with at most so many preemptions in each.
+/// Goes over the interleavings with at most this many preemptions in each.
 fn explore(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);

@@ -420,8 +420,8 @@ fn push(
     }
 }
 
-/// With less room than for so many of the longest records, and a disk that is not full, requests
-/// wait.
+/// Requests wait while the log has room for fewer than this many of the longest records, unless the
+/// disk is full.
 const ROOM_RECORDS_LOW: u64 = 2;
 /// Units of a long multi's preparation between two looks at the clock.
 const PREPARE_UNITS: u64 = 128;

@@ -402,7 +402,7 @@ fn failure(dir: &Path, what: &'static str, error: io::Error) -> SnapshotFailure 
 const HEAD_SLICE: usize = 512;
 /// The pause between two looks whether departed nodes are all removed.
 const REAP_WAIT: Duration = Duration::from_millis(2);
-/// After so many looks a snapshot removes the rest itself, and everybody waits for it.
+/// After this many looks a snapshot removes the rest itself, and everybody waits for it.
 const REAP_WAITS_MAX: usize = 5000;
 
 /// Apache looks at nothing but `snapshot.` and `log.`.

@@ -112,7 +112,7 @@ mod model {
     }
 
     impl<T> ArrayQueue<T> {
-        /// A queue for so many.
+        /// A queue of this capacity.
         pub fn new(capacity: usize) -> Self {
             Self { capacity, len: AtomicUsize::new(0), items: Mutex::new(VecDeque::new()) }
         }

@@ -1,4 +1,4 @@
-//! A thread that panics must not leave behind a server that hangs: its name ends the server.
+//! A thread that panics must not leave a server that hangs: the server ends, and names the thread.
 //!
 //! It is the process's panic hook, so no thread can be forgotten, whoever starts it.
 

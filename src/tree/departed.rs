@@ -1,5 +1,5 @@
-//! Sessions that have ended with so many ephemerals that removing them all would keep readers out
-//! for long: the nodes are out of sight at once, all together, and are removed a few at a time.
+//! Sessions that have ended with very many ephemerals. Removing all of these at once would keep
+//! readers out for long: they are out of sight together, and are removed a few at a time.
 //!
 //! Until then a departed node is still in the slab, in the index, in the digest and in every
 //! figure. What readers see leaves it out: [`Tree::get`], lists and numbers of children, and a
@@ -210,7 +210,7 @@ impl Tree {
     }
 }
 
-/// With so many ephemerals a session ends by departing: removing fewer takes a millisecond or two,
+/// With this many ephemerals a session ends by departing: removing fewer takes a millisecond or two,
 /// their events among it.
 /// The tests, the simulator's worlds among them, depart with a few.
 pub const EPHEMERALS_MANY: usize = if cfg!(test) { 3 } else { 1000 };

@@ -260,7 +260,7 @@ fn stats_path(root: &str) -> String {
 const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
 
-/// A subtree of so many nodes is counted in a millisecond or less.
+/// A subtree of this many nodes is counted in a millisecond or less.
 const COUNTED_AT_ONCE_MAX: usize = if cfg!(test) { 8 } else { 2000 };
 
 #[cfg(test)]

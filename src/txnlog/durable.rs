@@ -7,7 +7,7 @@ use crate::zxid::Zxid;
 pub struct Durable<T>(T);
 
 impl<T: Copy> Durable<T> {
-    /// The value itself, which promises nothing any more.
+    /// The value itself, which no longer promises anything.
     pub fn get(self) -> T {
         self.0
     }

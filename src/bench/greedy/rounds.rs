@@ -105,7 +105,7 @@ fn delete(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
     Ok(since.elapsed().as_secs_f64())
 }
 
-/// Waits until the sessions have got so many events.
+/// Waits until the sessions have got this many events.
 pub(super) fn listen(engine: &mut Engine, events: u64) -> Result<(), BenchError> {
     let mut listen = Listen { left: events, until: Instant::now() + EVENTS_TIME };
     engine.run(&mut listen, 1, None)?;

@@ -139,7 +139,7 @@ fn b16_a_client_ahead_of_the_tree_is_closed_without_a_word() {
 }
 
 #[test]
-fn b13_requests_behind_the_connect_request_are_served_after_its_answer() {
+fn b13_requests_after_the_connect_request_are_served_after_its_answer() {
     let mut world = World::new();
     let conn = world.accept();
     let mut bytes = connect_request(0, 5000, 0, &[0; 16], Some(false));

@@ -169,7 +169,7 @@ fn multi(ops: &[(OpCode, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[test]
-fn multi_read_goes_on_behind_an_error() {
+fn multi_read_goes_on_after_an_error() {
     let mut world = World::new();
     let conn = world.connect();
     world.create(conn, "/a");

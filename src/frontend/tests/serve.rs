@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_read_behind_a_write_waits_for_it_and_sees_it() {
+fn a_read_after_a_write_waits_for_it_and_sees_it() {
     let mut world = World::new();
     let conn = world.connect();
     world.commits_at_once = false;
@@ -23,7 +23,7 @@ fn make(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_write_behind_a_waiting_read_waits_so_that_the_read_can_not_see_it() {
+fn a_write_after_a_waiting_read_waits_so_that_the_read_cannot_see_it() {
     let mut world = World::new();
     let conn = world.connect();
     world.create(conn, "/a");

@@ -216,5 +216,5 @@ fn create_op(op: OpCode, request: CreateRequest<'_>) -> Result<MultiOp<'_>, Refu
 const DECODED_PER_UNIT: usize = 8;
 /// Bytes that are digested and copied in the time of one unit.
 const UNIT_BYTES: u64 = 1 << 10;
-/// An entry of an ACL is as much work as so many bytes.
+/// An entry of an ACL is as much work as this many bytes.
 const ENTRY_BYTES: usize = 64;

@@ -29,7 +29,7 @@ pub enum RecoveryError {
     LogInSnapshotDir { file: String },
     /// See [`Self::LogInSnapshotDir`].
     SnapshotInLogDir { file: String },
-    /// A record that was whole once is not any more.
+    /// A record that was whole once is damaged.
     Corrupt { file: String, offset: u64, last: Zxid, why: Damage },
     /// A record that is whole cannot be read.
     Unreadable { file: String, offset: u64, zxid: Zxid, why: TxnError },
@@ -86,10 +86,10 @@ impl fmt::Display for RecoveryError {
             ),
             Self::Corrupt { file, offset, last, why } => write!(
                 f,
-                "{file} is corrupt at offset {offset}, behind zxid {last}: {why}. Records behind \
-                 it were acknowledged, so it is not cut. Bring the file back from a backup; in an \
+                "{file} is corrupt at offset {offset}, after zxid {last}: {why}. Records after it \
+                 were acknowledged, so it is not cut. Bring the file back from a backup; in an \
                  ensemble, move the data directory aside and start empty; to give up what is \
-                 behind zxid {last}: ringkeeper tools cut {file} {offset}"
+                 after zxid {last}: ringkeeper tools cut {file} {offset}"
             ),
             Self::Unreadable { file, offset, zxid, why } => write!(
                 f,

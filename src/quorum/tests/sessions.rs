@@ -102,7 +102,7 @@ fn a_close_waits_for_what_is_outstanding_of_very_many() {
     let close = Request { origin, session: closing, op, record, auth };
     let units = world.quorum.on_message(ToQuorum::Request(close), &world.tree, world.now);
     assert!(units < 10, "{units} units");
-    assert!(!world.quorum.sessions.is_live(closing), "nobody acts for it any more");
+    assert!(!world.quorum.sessions.is_live(closing), "nobody acts for it from here on");
     world.open(0x200);
     let other = world.submit(OpCode::CREATE, create(Some("/other"), b"", 0));
     world.settle();

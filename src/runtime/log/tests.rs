@@ -285,7 +285,7 @@ fn a_directory_that_is_moved_away_ends_the_log() {
 }
 
 #[test]
-fn a_name_that_can_not_be_made_fails_the_flush() {
+fn a_name_that_cannot_be_made_fails_the_flush() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(&dir, |_| ());
     // A directory of that name cannot be replaced by a file.

@@ -279,7 +279,7 @@ impl Ring {
     }
 }
 
-/// Submits what is queued and waits for so many completions.
+/// Submits what is queued and waits for this many completions.
 fn enter(
     uring: &mut IoUring,
     flags: EnterFlags,

@@ -10,7 +10,7 @@ use memmap2::MmapMut;
 pub struct Pages(MmapMut);
 
 impl Pages {
-    /// So many bytes of zeros; the system gives whole pages.
+    /// This many bytes of zeros, rounded up to whole pages.
     pub fn zeroed(bytes: usize) -> io::Result<Self> {
         MmapMut::map_anon(bytes).map(Pages)
     }

@@ -209,7 +209,7 @@ fn replayed_creates_and_deletes_raise_the_parent() {
     assert_eq!((parent.cversion, parent.pzxid), (7, 4));
     assert_eq!(**driven.tree.get("/p/a").unwrap().acl(), *private());
     assert_eq!(driven.stat("/p/a").aversion, 0);
-    // One that is behind changes nothing.
+    // One with an earlier zxid changes nothing.
     driven.apply(&Txn::Create(CreateTxn { parent_cversion: 6, ..again }));
     assert_eq!(driven.tree.get("/p").unwrap().persisted(), parent);
     assert_eq!(driven.apply(&delete("/p/none")).err, ErrorCode::NO_NODE);

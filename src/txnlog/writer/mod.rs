@@ -152,7 +152,7 @@ pub struct Failed;
 pub enum LogEvent {
     /// A flush has ended.
     Durable(Durable<Zxid>),
-    /// A flush has failed: nothing becomes durable any more.
+    /// A flush has failed: nothing more becomes durable.
     Failed,
     /// [`LogWriter::room`] has grown.
     Room,

@@ -43,7 +43,7 @@ fn a_flipped_bit_anywhere_before_the_end() {
             flipped.change(name, |bytes| bytes[at] ^= 0x10);
             let text = refusal(&flipped, &settings());
             assert_says(&text, &[name, "offset", "backup"]);
-            assert!(!text.contains(&format!("behind zxid 0x{last:x}:")), "{text}");
+            assert!(!text.contains(&format!("after zxid 0x{last:x}:")), "{text}");
         }
     }
 }
