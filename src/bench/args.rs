@@ -188,6 +188,9 @@ pub(super) struct GreedyArgs {
     /// Seconds of each interval.
     #[arg(long, default_value_t = 1.5)]
     pub(super) slot_seconds: f64,
+    /// Measure bare flushes in this directory while both work: what is the disk's.
+    #[arg(long, value_name = "DIR")]
+    pub(super) flush_in: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -4,10 +4,12 @@
 //! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a
 //! pause, [`words`] one that opens connections without a pause, [`rounds`] one that does something
 //! great once; [`kinds`] says which of them a kind is and what it needs, [`frames`] encodes it,
-//! [`fan_out`] is a row of its own.
+//! [`fan_out`] is a row of its own, [`flushes`] what the disk
+//! takes by itself.
 
 mod fan_out;
 mod flood;
+mod flushes;
 mod frames;
 mod kinds;
 mod probe;
@@ -21,11 +23,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::BenchError;
 use super::args::GreedyArgs;
 use super::report::{percentiles_json, percentiles_text};
+use flushes::Flushes;
 use probe::{Probe, ProbeReport};
 use rounds::Round;
 
@@ -80,18 +84,36 @@ pub(super) fn run(args: &GreedyArgs) -> Result<(), BenchError> {
     raise_file_limit();
     kinds::prepare_tree(args.server)?;
     let shared = Arc::new(Shared::default());
-    let probe = Probe::start(args.server)?;
+    let flushes = args.flush_in.as_deref().map(Flushes::start).transpose()?;
+    let beside = Beside { probe: Probe::start(args.server)?, flushes };
     let rates = match Round::of(args.kind) {
-        Some(round) => rounds::run(args, round, &shared, &probe)?,
-        None => in_turn(args, &shared, &probe)?,
+        Some(round) => rounds::run(args, round, &shared, &beside)?,
+        None => in_turn(args, &shared, &beside)?,
     };
-    let report = probe.finish()?;
-    print(args, &report, &rates, shared.errors.load(Ordering::Relaxed));
+    let report = beside.probe.finish()?;
+    let flushed = beside.flushes.map(Flushes::finish).transpose()?;
+    print(args, &report, flushed.as_ref(), &rates, shared.errors.load(Ordering::Relaxed));
     Ok(())
 }
 
+/// What is done beside the greedy client, in the intervals in which it is not alone.
+pub(super) struct Beside {
+    probe: Probe,
+    flushes: Option<Flushes>,
+}
+
+impl Beside {
+    /// Lets them work, or rest.
+    fn measure(&self, on: bool) {
+        self.probe.measure(on);
+        if let Some(flushes) = &self.flushes {
+            flushes.measure(on);
+        }
+    }
+}
+
 /// Runs a greedy client that never ends, alone and beside the probe in turn.
-fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, probe: &Probe) -> Result<Rates, BenchError> {
+fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, with: &Beside) -> Result<Rates, BenchError> {
     let (tell_ready, ready) = mpsc::channel();
     let (kind, server, of_thread) = (args.kind, args.server, Arc::clone(shared));
     let greedy = thread::spawn(move || {
@@ -106,13 +128,13 @@ fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, probe: &Probe) -> Result<Rat
         thread::sleep(WARM);
         for slot in 0..2 * args.slots {
             let beside = slot % 2 == 1;
-            probe.measure(beside);
+            with.measure(beside);
             let (before, since) = (shared.ops.load(Ordering::Relaxed), Instant::now());
             thread::sleep(Duration::from_secs_f64(args.slot_seconds));
             let done = shared.ops.load(Ordering::Relaxed) - before;
             rates.push(beside, done as f64 / since.elapsed().as_secs_f64());
         }
-        probe.measure(false);
+        with.measure(false);
         shared.stop.store(true, Ordering::Relaxed);
     }
     greedy
@@ -121,7 +143,13 @@ fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, probe: &Probe) -> Result<Rat
     Ok(rates)
 }
 
-fn print(args: &GreedyArgs, probe: &ProbeReport, rates: &Rates, errors: u64) {
+fn print(
+    args: &GreedyArgs,
+    probe: &ProbeReport,
+    flushed: Option<&Histogram<u64>>,
+    rates: &Rates,
+    errors: u64,
+) {
     let (alone, beside) = (median(&rates.alone), median(&rates.beside));
     if args.json {
         let report = json!({
@@ -129,6 +157,7 @@ fn print(args: &GreedyArgs, probe: &ProbeReport, rates: &Rates, errors: u64) {
             "reads": probe.reads.len(),
             "read_us": percentiles_json(&probe.reads),
             "write_us": percentiles_json(&probe.writes),
+            "bare_flush_us": flushed.map(percentiles_json),
             "probe_nice": probe.nice,
             "greedy_alone_per_second": alone,
             "greedy_beside_per_second": beside,
@@ -142,6 +171,9 @@ fn print(args: &GreedyArgs, probe: &ProbeReport, rates: &Rates, errors: u64) {
     println!("reads        {} in all, us", probe.reads.len());
     println!("read         {}", percentiles_text(&probe.reads));
     println!("write        {}", percentiles_text(&probe.writes));
+    if let Some(flushed) = flushed {
+        println!("bare flush   {}", percentiles_text(flushed));
+    }
     println!(
         "greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %",
         rates.loss() * 100.0

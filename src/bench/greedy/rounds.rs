@@ -12,8 +12,7 @@ use super::super::engine::{Asked, Engine, Phase, Reply, Work};
 use super::super::plain::Plain;
 use super::flood::send_all;
 use super::kinds::{self, NODES, target, tree};
-use super::probe::Probe;
-use super::{Rates, Shared, frames};
+use super::{Beside, Rates, Shared, frames};
 
 /// One deed.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +39,18 @@ pub(super) fn run(
     args: &GreedyArgs,
     round: Round,
     shared: &Shared,
-    probe: &Probe,
+    with: &Beside,
 ) -> Result<Rates, BenchError> {
     let mut rates = Rates::default();
     for turn in 0..2 * ROUNDS {
         let beside = turn % 2 == 1;
         let seconds = match round {
-            Round::Close => close(args.server, || start(probe, beside))?,
-            Round::Delete => delete(args.server, || start(probe, beside))?,
+            Round::Close => close(args.server, || start(with, beside))?,
+            Round::Delete => delete(args.server, || start(with, beside))?,
         };
         // What is still being done after the answer hurts as well.
         thread::sleep(LEAD);
-        probe.measure(false);
+        with.measure(false);
         rates.push(beside, NODES as f64 / seconds);
         shared.count(NODES);
     }
@@ -59,9 +58,9 @@ pub(super) fn run(
 }
 
 /// Lets the server rest from the preparation and the probe get under way.
-fn start(probe: &Probe, beside: bool) {
+fn start(with: &Beside, beside: bool) {
     thread::sleep(REST);
-    probe.measure(beside);
+    with.measure(beside);
     thread::sleep(LEAD);
 }
 
