@@ -127,7 +127,7 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// What a watch event announces (`Watcher.Event.EventType`).
+/// The kind of a watch event (`Watcher.Event.EventType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
     NodeCreated = 1,

@@ -116,7 +116,7 @@ pub struct Request {
 /// From the quorum core to one shard.
 #[derive(Debug)]
 pub enum ToShard {
-    /// What a batch of committed transactions means to this shard, in zxid order.
+    /// The meaning of a batch of committed transactions to this shard, in zxid order.
     Commit(CommitBatch),
     /// The answer to [`ToQuorum::Renew`].
     Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },

@@ -48,7 +48,7 @@ pub(crate) const REQUEST_BYTES_BESIDE: usize = 256;
 /// operations.
 pub(crate) const MULTI_WEIGHT: usize = 8;
 
-/// How long a connection may live without a session (B2); bytes do not extend it.
+/// The time that a connection may live without a session (B2); bytes do not extend it.
 pub(crate) const SESSIONLESS_MS_MAX: i64 = 20_000;
 
 /// `maxClientCnxns`: connections of one source address.
@@ -60,9 +60,9 @@ pub(crate) const TTL_MS_MAX: i64 = (1 << 40) - 1;
 /// Messages in one hand-off queue between a shard and the quorum core.
 pub(crate) const HANDOFF_QUEUE_MAX: usize = 4096;
 
-/// How often in a tick a shard reports the sessions that it has heard of. The quorum core gives
-/// every session this part of a tick more than its timeout, so both sides must mean the same
-/// number.
+/// The number of times in a tick at which a shard reports the sessions that it has heard of. The
+/// quorum core gives every session this part of a tick more than its timeout, so both sides must
+/// mean the same number.
 pub(crate) const TOUCH_REPORTS_PER_TICK: i64 = 4;
 /// Sessions in one such report.
 pub(crate) const TOUCHES_PER_REPORT: usize = 512;

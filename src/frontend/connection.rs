@@ -19,7 +19,7 @@ use super::latency::Latency;
 use super::long_read::LongRead;
 use super::unsent::Unsent;
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Its first four bytes are not there yet, or its first frame is not.
@@ -113,7 +113,7 @@ impl Pending {
     }
 }
 
-/// What one connection has done so far (`cons`).
+/// The figures of one connection (`cons`).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) received: u64,
@@ -145,7 +145,7 @@ pub(super) struct Connection {
     pub(super) spent: Work,
     /// Whether the client has read anything since the last look at slow readers.
     pub(super) drained: bool,
-    /// What its connect request said in its last byte, if it was there.
+    /// The last byte of its connect request, if it was there.
     pub(super) read_only: Option<bool>,
     /// Milliseconds.
     pub(super) timeout_ms: i32,
@@ -158,7 +158,7 @@ pub(super) struct Connection {
     pub(super) out: Vec<u8>,
     /// Bytes to send, those that the shell has fetched included.
     pub(super) unsent: Unsent,
-    /// What the quorum core has of this connection, oldest first.
+    /// The requests that the quorum core has of this connection, oldest first.
     ///
     /// Invariant: all of them are counted in the shard's `outstanding`, `outstanding_bytes` and
     /// `large_bytes`.

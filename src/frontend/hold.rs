@@ -47,13 +47,13 @@ impl Hold<'_> {
     }
 }
 
-/// What is done under one hold: about a millisecond.
+/// The work of one hold: about a millisecond.
 pub(super) const HOLD_WORK: Work = 50_000;
-/// What is done for one connection before the next one has its turn.
+/// The work for one connection before the next one has its turn.
 pub(super) const QUANTUM: Work = HOLD_WORK / 4;
-/// What is done to empty the queue from the quorum core before the shell is asked to come again.
+/// The work of emptying the queue from the quorum core before the shell is asked to come again.
 pub(super) const DRAIN_WORK: Work = HOLD_WORK;
-/// What is done in each turn to tell many connections of an event.
+/// The work of each turn for events that many connections watch for.
 pub(super) const FANOUT_WORK: Work = HOLD_WORK / 3;
 /// A request decoded, or an answer of the quorum core passed on.
 pub(super) const REQUEST: Work = 10;

@@ -40,7 +40,7 @@ impl Latency {
 pub struct LatencySpread {
     /// Their ends and sum.
     pub latency: Latency,
-    /// How many fell into each step. Invariant: they add up to `latency.count`.
+    /// The number that fell into each step. Invariant: they add up to `latency.count`.
     steps: [u64; STEPS],
 }
 

@@ -18,7 +18,8 @@ pub(super) struct LongRead {
     pub(super) frame: Vec<u8>,
     /// Where to go on: a node, or an offset into the request.
     pub(super) cursor: Option<usize>,
-    /// How many elements the list of the reply has so far, or the list of the request still has.
+    /// The number of elements that the list of the reply has so far, or the list of the request
+    /// still has.
     pub(super) count: usize,
     /// Which part of the request is at hand.
     pub(super) part: u8,
@@ -32,7 +33,7 @@ pub(super) struct LongRead {
 pub(super) type Stamp = (i64, i64);
 
 impl LongRead {
-    /// How many elements may be read in this turn, at `each` units of work.
+    /// The number of elements that may be read in this turn, at `each` units of work.
     pub(super) fn slice(&self, left: Work, each: Work) -> usize {
         if self.restarts >= RESTARTS_MAX {
             return usize::MAX;

@@ -78,7 +78,7 @@ use state::ShardState;
 /// The part of the configuration that one shard needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendConfig {
-    /// How many shards there are; sessions are theirs by id.
+    /// The number of shards; sessions are theirs by id.
     pub shards: u16,
     /// `tickTime` in milliseconds: touches are reported four times in one.
     pub tick_ms: i64,
@@ -139,7 +139,7 @@ impl Default for FrontendConfig {
     }
 }
 
-/// What the machine asks of its shell, in this order.
+/// A request of the machine to its shell, to be carried out in order.
 #[derive(Debug)]
 pub enum Effect {
     /// There is output. Said once; the next time only after [`Frontend::output`] has been called.
@@ -224,8 +224,8 @@ impl Frontend {
         Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
     }
 
-    /// What may be done bit by bit has a part in each turn: events for many, what a tick has found
-    /// due, watches of connections that are gone.
+    /// Work that may be done bit by bit has a part in each turn: events for many, what a tick has
+    /// found due, watches of connections that are gone.
     fn do_part_of_the_rest(&mut self, now: Now) {
         self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
         self.go_on_ticking(now);
@@ -396,7 +396,7 @@ impl Frontend {
     }
 }
 
-/// What an error of decoding is to the client.
+/// The error code of what does not decode.
 fn malformed(_: crate::jute::Malformed) -> ErrorCode {
     ErrorCode::MARSHALLING_ERROR
 }

@@ -39,7 +39,7 @@ impl ShardCounts {
     }
 }
 
-/// What passes between a shard and its clients since its start, or since `srst`.
+/// The traffic between a shard and its clients since its start, or since `srst`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes that clients have sent.
@@ -113,7 +113,7 @@ impl ReplySizes {
     }
 }
 
-/// What stands before each frame.
+/// The length before each frame.
 const LENGTH_BYTES: usize = 4;
 
 /// One shard in numbers.

@@ -12,7 +12,7 @@ use super::context::ConnContext;
 use super::hold::{REQUEST, bytes_work};
 use super::{Effect, is_for_quorum};
 
-/// What came of a frame.
+/// The outcome of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Served {
     Done,

@@ -24,7 +24,7 @@ use super::report::ShardCounts;
 use super::tick::Due;
 use super::{Effect, FrontendConfig};
 
-/// What the connections of a shard share.
+/// The state that the connections of a shard share.
 #[derive(Debug)]
 pub(super) struct ShardState {
     pub(super) config: FrontendConfig,
@@ -35,7 +35,7 @@ pub(super) struct ShardState {
     pub(super) sessions: HashMap<SessionId, ConnId, FixedState>,
     pub(super) watches: WatchTable,
     pub(super) effects: VecDeque<Effect>,
-    /// What is left of the batch of the quorum core that is being acted on.
+    /// The rest of the batch of the quorum core that is being acted on.
     pub(super) batch: Option<std::vec::IntoIter<BatchItem>>,
     /// Holds given out so far: the number of the last one.
     pub(super) holds: u64,
@@ -54,7 +54,7 @@ pub(super) struct ShardState {
     /// The same of connections that are gone.
     pub(super) touched_closed: Vec<(SessionId, i64)>,
     pub(super) touches_reported_ms: i64,
-    /// What the last tick has found due and is still to be done.
+    /// The work that the last tick has found due and that is still to be done.
     pub(super) due: Due,
     /// Requests and sessions that the quorum core has been asked for and has not answered, the
     /// bytes that they count, and those of the large ones among them.
@@ -63,7 +63,8 @@ pub(super) struct ShardState {
     pub(super) outstanding: usize,
     pub(super) outstanding_bytes: usize,
     pub(super) large_bytes: usize,
-    /// What the quorum core has of connections that are gone, oldest first. None is empty.
+    /// The requests that the quorum core has of connections that are gone, oldest first. None is
+    /// empty.
     pub(super) forgotten: HashMap<ConnId, VecDeque<Pending>, FixedState>,
     pub(super) counts: ShardCounts,
     pub(super) password_limiter: PasswordLimiter,

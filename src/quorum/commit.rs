@@ -12,7 +12,7 @@ use crate::tree::{Applied, Change, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
 use crate::zxid::Zxid;
 
-/// How far the events of a departure are made. They are put into the batches of all shards, which
+/// The progress of the events of a departure. They are put into the batches of all shards, which
 /// are not handed over before the tree shows it.
 #[derive(Debug, Default)]
 pub(super) struct Announcing {
@@ -21,7 +21,7 @@ pub(super) struct Announcing {
     done: bool,
 }
 
-/// What must happen before the next entry is committed.
+/// The step that comes before the next entry is committed.
 enum BeforeNext {
     Nothing,
     /// What is committed so far is handed over and shown first; the next call goes on.
@@ -168,7 +168,7 @@ impl Quorum {
         }
     }
 
-    /// What must happen before the next entry is committed.
+    /// The step that comes before the next entry is committed.
     fn step_before_next(
         &mut self,
         tree: &Tree,

@@ -70,13 +70,13 @@ pub(super) struct Outstanding {
     undo: Option<Undo>,
 }
 
-/// How many of the nodes in the overlay each session owns: a session that ends looks for its own
+/// The number of nodes in the overlay that each session owns: a session that ends looks for its own
 /// only if it has any, or thousands that end at once would each go through all that the others
 /// leave behind.
 #[derive(Debug)]
 struct Owners(HashMap<i64, u32, FixedState>);
 
-/// What a multi has put, in order.
+/// The records that a multi has put, in order.
 #[derive(Debug)]
 struct Undo {
     digest: i64,
@@ -195,8 +195,8 @@ impl Outstanding {
         assert_eq!(self.departing.len() + 1, departing, "{session:?} departs once");
     }
 
-    /// Whether the digest is not known, as nodes that have departed are still counted in the tree's:
-    /// until they are removed nothing is logged with a digest.
+    /// Whether the digest is not known, as nodes that have departed are still counted in the
+    /// tree's: until they are removed nothing is logged with a digest.
     pub(super) fn is_blind(&self) -> bool {
         self.blind
     }

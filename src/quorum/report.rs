@@ -44,9 +44,9 @@ impl Quorum {
         }
     }
 
-    /// Who expires when, in monotonic milliseconds, soonest first (`dump`): up to `max` sessions
-    /// that follow `after`. Whoever wants them all asks again and again, so that no answer takes
-    /// long.
+    /// The sessions and when they expire, in monotonic milliseconds, soonest first (`dump`): up to
+    /// `max` sessions that follow `after`. Whoever wants them all asks again and again, so that no
+    /// answer takes long.
     pub fn sessions_by_expiry(
         &self,
         after: Option<(i64, SessionId)>,

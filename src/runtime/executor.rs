@@ -28,7 +28,7 @@ pub struct ExecutorSpec {
     pub cpu: Option<usize>,
 }
 
-/// What an executor carries. Made on the executor's own thread.
+/// The parts that an executor drives. Made on the executor's own thread.
 pub struct Workload {
     pub shard: Option<Shard>,
     /// Written while the tree is held for reading, read by the quorum core while it holds the tree
@@ -274,10 +274,10 @@ pub(super) fn under_hold<R>(
     served
 }
 
-/// How often deadlines are looked at, in milliseconds.
+/// The interval between two looks at deadlines, in milliseconds.
 const TICK_MS: i64 = 100;
 
-/// How long the tree is held at most, but for the end of the request at hand.
+/// The longest time for which the tree is held, but for the end of the request at hand.
 const HOLD_TIME: Duration = Duration::from_millis(1);
 /// Completions and turns of connections between two looks at the clock.
 const EVENTS_PER_CLOCK: u32 = 8;

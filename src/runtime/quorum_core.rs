@@ -26,11 +26,11 @@ use super::log::{Log, LogError, LogEvent};
 use super::ring::{Event, Ring, RingError};
 use super::sync::AtomicBool;
 
-/// How the core reaches one shard.
+/// The queues between the core and one shard.
 #[derive(Clone)]
 pub struct ShardLink {
     pub to_quorum: Arc<Lane<ToQuorum>>,
-    /// Whom the shard has heard of. Always taken, whatever requests wait for.
+    /// The sessions that the shard has heard of. Always taken, whatever requests wait for.
     pub touches: Arc<Lane<TouchReport>>,
     pub from_quorum: Arc<Lane<ToShard>>,
     /// Whether the shard holds any watch; written by the shard while it holds the tree for reading.
@@ -42,7 +42,7 @@ pub struct ShardLink {
 /// Run this on the quorum machine: how the words ask for reports.
 pub type Inspection = Box<dyn FnOnce(&mut Quorum, &FlushReport, Now) + Send>;
 
-/// How long flushes have taken.
+/// The durations of flushes.
 #[derive(Clone, Debug)]
 pub struct FlushReport {
     /// Microseconds, up to a minute.
@@ -85,11 +85,11 @@ pub struct QuorumCore {
     snapshots: Sender<()>,
     inspections: Arc<SegQueue<Inspection>>,
     intake: Intake,
-    /// What the log has promised to take, in bytes.
+    /// The bytes that the log has promised to take.
     room: u64,
     /// Requests wait for the next segment of the log.
     stalled: bool,
-    /// What has been done since the last step ended.
+    /// The work done since the last step ended.
     work: CoreWork,
     failure: Option<io::Error>,
 }
@@ -425,9 +425,9 @@ fn push(
 const ROOM_RECORDS_LOW: u64 = 2;
 /// Units of a long multi's preparation between two looks at the clock.
 const PREPARE_UNITS: u64 = 128;
-/// How long requests are prepared in one step.
+/// The longest time for which requests are prepared in one step.
 const PREPARE_MAX: Duration = Duration::from_millis(1);
-/// How long readers are kept out in one step.
+/// The longest time for which readers are kept out in one step.
 const HOLD_MAX: Duration = Duration::from_millis(1);
 /// Units of work of a commit between two looks at the clock.
 const COMMIT_UNITS: u64 = 256;

@@ -26,7 +26,7 @@ use crate::zxid::Zxid;
 
 use super::SharedTree;
 
-/// What snapshots are like.
+/// The settings of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotterConfig {
     /// `snapshot.compression.method`. Default none.
@@ -36,7 +36,7 @@ pub struct SnapshotterConfig {
     /// `serializeLastProcessedZxid.enabled`: write the trailer with the last zxid, 3.9's. Default
     /// true.
     pub last_zxid: bool,
-    /// How fast snapshots are written at most, before compression.
+    /// The highest speed at which snapshots are written, before compression.
     pub bytes_per_second: u64,
 }
 

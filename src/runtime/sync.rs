@@ -106,7 +106,7 @@ mod model {
     #[derive(Debug)]
     pub struct ArrayQueue<T> {
         capacity: usize,
-        /// How many there are. Whoever reads an old number finds nothing.
+        /// The number of them. Whoever reads an old number finds nothing.
         len: AtomicUsize,
         items: Mutex<VecDeque<T>>,
     }
@@ -144,12 +144,12 @@ mod model {
             self.len() == 0
         }
 
-        /// How many there seem to be.
+        /// The number there seem to be.
         pub fn len(&self) -> usize {
             self.len.load(Ordering::Acquire)
         }
 
-        /// How many it takes.
+        /// The number that it takes.
         pub fn capacity(&self) -> usize {
             self.capacity
         }

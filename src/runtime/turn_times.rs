@@ -23,7 +23,7 @@ pub(crate) struct TurnTimes {
     pub completions: u32,
     /// Units of work done for clients: see `frontend`.
     pub work: u32,
-    /// What the quorum core did, where the executor carries it.
+    /// The quorum core's work, where the executor carries it.
     pub core_work: Option<CoreWork>,
     clients: Duration,
     core: Duration,
@@ -104,7 +104,7 @@ impl TurnWatch {
         }
     }
 
-    /// How many turns were long.
+    /// The number of long turns.
     #[cfg(test)]
     fn long_turns(&self) -> u64 {
         self.long_turns

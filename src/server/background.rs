@@ -49,7 +49,7 @@ impl Background {
         Ok(Self { snapshotter, record, _data: data })
     }
 
-    /// What became of snapshots since the start.
+    /// The record of snapshots since the start.
     pub(crate) fn record(&self) -> Arc<SnapshotRecord> {
         self.record.clone()
     }
@@ -60,13 +60,13 @@ impl Background {
     }
 }
 
-/// What became of snapshots since the start; written by the thread that takes them, read for the
+/// The record of snapshots since the start; written by the thread that takes them, read for the
 /// words.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotRecord(Mutex<SnapshotFigures>);
 
 impl SnapshotRecord {
-    /// What there is so far.
+    /// The figures so far.
     pub(crate) fn figures(&self) -> SnapshotFigures {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -147,7 +147,7 @@ pub(crate) fn open(listener: &Listener, backlog: i32) -> Result<(), ListenError>
         .map_err(|cause| ListenError::Refused { address: listener.address, cause })
 }
 
-/// How long a port may take to become free after the server that had it was killed.
+/// The time that a port may take to become free after the server that had it was killed.
 const PREDECESSOR_TIME: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(20);
 

@@ -24,7 +24,7 @@ use super::start_error::StartError;
 use super::stats::RecoveryFigures;
 use super::{resources, words};
 
-/// What a server starts from.
+/// The parts that a server starts from.
 pub(crate) struct Startup {
     pub tree: SharedTree,
     pub log: Log,

@@ -94,9 +94,9 @@ pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
     }
 }
 
-/// How many connections the limit of open files leaves room for, beside what is open now, what
-/// `executors` open when they start, and what is kept for log, snapshots and peers. Never more than
-/// `asked` (`maxCnxns`; 0 is no limit).
+/// The number of connections that the limit of open files leaves room for, beside what is open now,
+/// what `executors` open when they start, and what is kept for log, snapshots and peers. Never more
+/// than `asked` (`maxCnxns`; 0 is no limit).
 pub(crate) fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLittle> {
     let limit = process::max_files();
     let taken = process::open_files() + executors as u64 * EXECUTOR_FILES + KEPT_FILES;
@@ -155,7 +155,7 @@ pub(crate) fn probe_threads(executors: usize) -> Result<(), TooLittle> {
     Ok(())
 }
 
-/// What to say where the very first thread was refused.
+/// The refusal where the very first thread was not granted.
 pub(crate) fn no_thread() -> TooLittle {
     TooLittle::Threads {
         started: 0,

@@ -109,5 +109,5 @@ impl Running {
     }
 }
 
-/// How long what is in flight may take to finish.
+/// The time that what is in flight may take to finish.
 const DRAIN_TIME: Duration = Duration::from_secs(5);

@@ -137,7 +137,7 @@ impl Wiring {
     }
 }
 
-/// What every shard takes connections by and sends words through.
+/// The parts that all shards share: the listener, the admission, the way to the words.
 struct ForShards<'a> {
     listener: &'a OwnedFd,
     admission: Arc<Admission>,

@@ -44,12 +44,12 @@ pub(crate) struct StatsCollector {
     pub started: Instant,
 }
 
-/// What the start has recovered.
+/// The figures of the recovery at the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecoveryFigures {
     /// Log records that were applied.
     pub records: u64,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
 }
 
@@ -64,7 +64,7 @@ impl StatsCollector {
         self.ask_shards(|frontend, _| frontend.reset_connection_stats());
     }
 
-    /// How full the queues between the cores are, a line for each shard and one for the quorum
+    /// The lengths of the queues between the cores, a line for each shard and one for the quorum
     /// core.
     pub(crate) fn queues(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -319,5 +319,5 @@ const WATCHES_PER_ANSWER: usize = 2000;
 const SESSIONS_PER_ANSWER: usize = 2000;
 /// Nodes that are read under one hold of the tree.
 const NODES_PER_HOLD: usize = 256;
-/// How long a core may take to answer.
+/// The time that a core may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);

@@ -75,12 +75,13 @@ impl Tree {
         self.ephemerals_owned(session) >= EPHEMERALS_MANY
     }
 
-    /// How many ephemerals a session has.
+    /// The number of ephemerals of a session.
     pub fn ephemerals_owned(&self, session: SessionId) -> usize {
         self.ephemerals.get(&session).map_or(0, |owned| owned.slots.len())
     }
 
-    /// How many children of the node at `path` are ephemerals of `session`, which has many.
+    /// The number of children of the node at `path` that are ephemerals of `session`, which has
+    /// many.
     pub fn ephemerals_below(&self, session: SessionId, path: &str) -> u32 {
         let owned = self.ephemerals.get(&session);
         owned.map_or(0, |owned| self.find(path).map_or(0, |parent| owned.below(parent)))
@@ -182,12 +183,12 @@ impl Tree {
         }
     }
 
-    /// How many children of a node are out of sight.
+    /// The number of children of a node that are out of sight.
     pub(super) fn departed_below(&self, parent: Slot) -> u32 {
         self.departed.values().map(|departed| departed.owned.below(parent)).sum()
     }
 
-    /// How many nodes below `top` are out of sight.
+    /// The number of nodes below `top` that are out of sight.
     pub(super) fn departed_in(&self, top: Slot) -> usize {
         let parents =
             self.departed.values().flat_map(|departed| departed.owned.by_parent.iter().flatten());
@@ -210,7 +211,6 @@ impl Tree {
     }
 }
 
-/// With this many ephemerals a session ends by departing: removing fewer takes a millisecond or two,
-/// their events among it.
-/// The tests, the simulator's worlds among them, depart with a few.
+/// With this many ephemerals a session ends by departing: removing fewer takes a millisecond or
+/// two, their events among it. The tests, the simulator's worlds among them, depart with a few.
 pub const EPHEMERALS_MANY: usize = if cfg!(test) { 3 } else { 1000 };

@@ -206,7 +206,7 @@ impl Tree {
         self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
     }
 
-    /// How many global sessions there are.
+    /// The number of global sessions.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
     }

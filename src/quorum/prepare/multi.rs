@@ -12,7 +12,7 @@ use crate::proto::{CreateRequest, MultiOp, read_multi};
 use crate::quorum::Budget;
 use crate::txn::Txn;
 
-/// How far a multi is prepared.
+/// The progress of a multi that is being prepared.
 #[derive(Debug)]
 pub(in super::super) struct MultiSlices {
     stage: Stage,
@@ -26,7 +26,7 @@ pub(in super::super) struct MultiSlices {
     lacks_path: bool,
     /// See [`Prepare`]; kept between two slices.
     bytes_left: usize,
-    /// What has been prepared. Invariant: at most `ops`, and none while decoding.
+    /// The transactions prepared so far. Invariant: at most `ops`, and none while decoding.
     txns: Vec<Txn>,
 }
 

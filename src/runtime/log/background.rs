@@ -272,7 +272,7 @@ fn warn(result: io::Result<()>) {
     }
 }
 
-/// How often the place of the file in use is looked at.
+/// The interval between two looks at the place of the file in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest rest between two pieces: zeroing takes at most half of the disk's time.
 const PAUSE_MAX: Duration = Duration::from_millis(20);

@@ -207,7 +207,7 @@ impl Log {
         Ok(log)
     }
 
-    /// How entries get into files.
+    /// The way entries get into files.
     pub fn way(&self) -> &Way {
         &self.way
     }
@@ -578,7 +578,7 @@ fn remove_spares(dir: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-/// What is said first of a log that has failed.
+/// The beginning of the message about a log that has failed.
 const FAILED: &str = "the transaction log has failed";
 /// The background thread's name.
 const THREAD: &str = "log-files";

@@ -20,7 +20,7 @@ pub enum LogMode {
 }
 
 impl LogMode {
-    /// What is done where nothing is asked for.
+    /// The mode where none is asked for.
     pub const DEFAULT: Self = Self::Mapped;
 
     /// The word for it in the configuration.
@@ -32,7 +32,7 @@ impl LogMode {
     }
 }
 
-/// How entries get into files, and why not as was asked for.
+/// The way entries get into files, and why not as was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Way {
     pub(super) kind: WayKind,

@@ -76,9 +76,9 @@ pub struct RingConfig {
     pub receive_buffers: u16,
     /// Bytes of each receive buffer: the most that one completion delivers.
     pub receive_buffer_bytes: u32,
-    /// How long a turn looks out for completions before it sleeps, while they keep coming that
-    /// fast. It saves the cost of a wake-up, which in a virtual machine is tens of microseconds,
-    /// and burns the core meanwhile: zero where the loop has no core of its own.
+    /// The time for which a turn looks out for completions before it sleeps, while they keep coming
+    /// that fast. It saves the cost of a wake-up, which in a virtual machine is tens of
+    /// microseconds, and burns the core meanwhile: zero where the loop has no core of its own.
     pub spin: Duration,
 }
 

@@ -158,7 +158,7 @@ fn note_directories(reader: &mut Reader<'_>) {
     }
 }
 
-/// What is to be said about a directory; nothing about an absolute one without a shell's signs.
+/// The warning about a directory; none about an absolute one without a shell's signs.
 fn directory_trouble(value: &str) -> Option<String> {
     let quoted = value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']);
     let why = if quoted {

@@ -59,13 +59,13 @@ pub struct Config {
     pub snapshot_trust_empty: bool,
     /// `autopurge.*`.
     pub autopurge: Autopurge,
-    /// What the quorum machine runs by.
+    /// The settings of the quorum machine.
     pub quorum: QuorumConfig,
-    /// What each shard's frontend runs by.
+    /// The settings of each shard's frontend.
     pub frontend: FrontendConfig,
-    /// The way the transaction log is written.
+    /// The settings of the transaction log.
     pub log: LogConfig,
-    /// The way snapshots are written.
+    /// The settings of snapshots.
     pub snapshots: SnapshotterConfig,
     /// Ringkeeper's own.
     pub cores: CoreSettings,

@@ -27,7 +27,7 @@ pub fn decode_long(text: &str) -> Option<i64> {
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
-/// What zoo.cfg's reader takes for a boolean: `true` or `false` in any case, nothing else.
+/// A boolean as zoo.cfg's reader takes it: `true` or `false` in any case, nothing else.
 pub fn strict_bool(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)

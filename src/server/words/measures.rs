@@ -28,7 +28,7 @@ pub enum Value {
     Series(Summary),
 }
 
-/// What a measure is.
+/// The kind of a measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A value of the moment.
@@ -46,7 +46,7 @@ pub enum Kind {
 pub struct Measure {
     /// Its name without `zk_`.
     pub name: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Where its value stands.
     pub value: fn(&Reports) -> Value,
@@ -68,7 +68,8 @@ const fn quantiles(name: &'static str, value: fn(&Reports) -> Value) -> Measure 
     Measure { name, kind: Kind::Quantiles, value }
 }
 
-/// What is not measured here, or belongs to a part that is not here: as on a fresh server.
+/// The value of what is not measured here, or belongs to a part that is not here: as on a fresh
+/// server.
 const ZERO: fn(&Reports) -> Value = |_| Value::Count(0);
 /// The same for a series.
 const NO_POINTS: fn(&Reports) -> Value = |_| Value::Series(Summary::NONE);

@@ -73,8 +73,8 @@ pub enum Word {
     Wchs,
 }
 
-/// What the server has to gather before a word can be answered; whatever is false may stay at its
-/// default.
+/// The parts that the server has to gather before a word can be answered; whatever is false may
+/// stay at its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// [`Reports::server`].

@@ -196,7 +196,8 @@ pub struct ConnExpiry {
     pub connections: Vec<(SocketAddr, i64)>,
 }
 
-/// What `mntr` has beyond [`ServerReport`]; [`super::measures`] says which name shows what.
+/// The figures that `mntr` has beyond [`ServerReport`]; [`super::measures`] says which name shows
+/// what.
 #[derive(Debug, Clone, Default)]
 pub struct MonitorReport {
     /// Ephemeral znodes.
@@ -225,16 +226,16 @@ pub struct MonitorReport {
     pub flushes: Summary,
     /// Snapshots since the start.
     pub snapshots: SnapshotFigures,
-    /// How long the recovery at the start took.
+    /// The duration of the recovery at the start.
     pub recovery_ms: u64,
     /// Log records that it applied.
     pub recovered_records: u64,
 }
 
-/// What became of snapshots.
+/// The record of snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SnapshotFigures {
-    /// How long those took that were taken.
+    /// The durations of those that were taken.
     pub times: Summary,
     /// Those that could not be written.
     pub failed: u64,

@@ -134,7 +134,7 @@ fn brief(connection: &ConnectionReport, out: &mut String) {
     part!(out, ",sent={}", connection.sent);
 }
 
-/// What a session adds; the xid only once the client has sent a request of its own.
+/// The part that a session adds; the xid only once the client has sent a request of its own.
 fn session_part(connection: &ConnectionReport, out: &mut String) {
     part!(out, ",sid=0x{:x},lop={}", connection.session.0, connection.last_op);
     part!(out, ",est={},to={}", connection.established_ms, connection.timeout_ms);

@@ -72,7 +72,7 @@ pub struct WriterSettings {
     pub appending: Appending,
 }
 
-/// How entries get into a file.
+/// The way entries get into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appending {
     /// Each append is an [`LogEffect::Store`], each flush of a file a [`LogEffect::Sync`].

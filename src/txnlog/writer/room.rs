@@ -38,8 +38,8 @@ impl LogWriter {
         }
     }
 
-    /// How many bytes of `entries` go into each file from the current one on; none where they do
-    /// not fit. The current file's part may be empty.
+    /// The number of bytes of `entries` that go into each file from the current one on; none where
+    /// they do not fit. The current file's part may be empty.
     pub(super) fn split(&self, entries: &[u8]) -> Option<Vec<usize>> {
         let rolls =
             self.roll_wanted && !self.spares.is_empty() && self.spare_room() >= self.promised;

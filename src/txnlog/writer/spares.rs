@@ -137,9 +137,9 @@ pub(super) fn spare_name(file: FileId) -> String {
     format!("{SPARE_PREFIX}{}", file.0)
 }
 
-/// How much larger the next file is until the configured size is reached.
+/// The factor by which the next file is larger until the configured size is reached.
 const SEGMENT_GROWTH: u64 = 4;
-/// How much smaller the next attempt is where there is no space for the one before.
+/// The factor by which the next attempt is smaller where there is no space for the one before.
 const ATTEMPT_SHRINKS_BY: u64 = 4;
 /// Between two attempts where not even the smallest file can be made.
 const RETRY_MS: u32 = 1000;
