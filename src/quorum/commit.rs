@@ -77,7 +77,10 @@ impl Quorum {
         self.shown = last;
         for (shard, batch) in (0..).zip(&mut self.batches) {
             if !batch.items.is_empty() {
-                let commit = CommitBatch { zxid: last, items: std::mem::take(&mut batch.items) };
+                // The next batch is likely to be as long: it does not grow step by step.
+                let next = Vec::with_capacity(batch.items.len().min(BATCH_ITEMS_RESERVED));
+                let items = std::mem::replace(&mut batch.items, next);
+                let commit = CommitBatch { zxid: last, items };
                 hand_over(ShardId(shard), ToShard::Commit(commit));
             }
         }
@@ -110,9 +113,9 @@ impl Quorum {
     ) -> u64 {
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
-        let Proposal { header, mut txn, digest, answer, names_all_paths, .. } = proposal;
+        let Proposal { header, mut txn, node, digest, answer, names_all_paths, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
-        let applied = tree.apply(&header, &txn, events);
+        let applied = tree.apply_to(&header, &txn, node, events);
         let mut units = weight(&txn) + nodes_before.abs_diff(tree.node_count()) as u64;
         if digest.is_some_and(|digest| digest != tree.digest()) {
             self.digest_mismatches += 1;
@@ -263,6 +266,8 @@ fn weight(txn: &Txn) -> u64 {
     }
 }
 
+/// Items for which a batch has room at the start, at most.
+const BATCH_ITEMS_RESERVED: usize = 256;
 /// Nodes whose events are made in one call.
 const ANNOUNCED_NODES_MAX: u64 = 256;
 /// Bytes that are copied in about the time of one unit.

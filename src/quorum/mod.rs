@@ -44,7 +44,7 @@ use crate::jute::Reader;
 use crate::jute::data::{Acl, Id};
 use crate::limits;
 use crate::proto::PathRequest;
-use crate::tree::{Change, Tree};
+use crate::tree::{Change, NodeId, Tree};
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
@@ -53,7 +53,7 @@ use commit::Announcing;
 use forgetting::Forgetting;
 use outstanding::Outstanding;
 use pipeline::{Answer, Pipeline, Proposal};
-use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
+use prepare::{Closing, MultiSlices, Prepare, Refusal};
 use sessions::Sessions;
 use sweep::Sweep;
 
@@ -448,7 +448,7 @@ impl Quorum {
         }
         let mut prepare =
             Prepare::new(&self.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
-        let prepared = prepare.request(op, record);
+        let prepared = prepare.request(op, record).map(|txn| (txn, prepare.node));
         budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
         self.decide(header, origin, op, prepared);
     }
@@ -469,19 +469,27 @@ impl Quorum {
             None => self.preparing = Some(preparing),
             Some(prepared) => {
                 self.outstanding.see_again(tree);
+                let prepared = prepared.map(|txn| (txn, None));
                 self.decide(*header, request.origin, OpCode::MULTI, prepared);
             }
         }
     }
 
-    /// What has been prepared is proposed or refused.
-    fn decide(&mut self, header: TxnHeader, origin: Origin, op: OpCode, prepared: Prepared) {
-        let txn = match prepared {
-            Ok(txn) => txn,
-            Err(Refusal::Failed(err)) => Txn::Error(err),
+    /// What has been prepared, for a node that may be known, is proposed or refused.
+    fn decide(
+        &mut self,
+        header: TxnHeader,
+        origin: Origin,
+        op: OpCode,
+        prepared: Result<(Txn, Option<NodeId>), Refusal>,
+    ) {
+        let (txn, node) = match prepared {
+            Ok(known) => known,
+            Err(Refusal::Failed(err)) => (Txn::Error(err), None),
             Err(Refusal::Unlogged(err)) => return self.refuse(origin, op, err),
         };
-        self.propose(header, txn, Answer::Request { origin, op });
+        let proposal = self.proposal(header, txn, Answer::Request { origin, op });
+        self.propose_as(Proposal { node, ..proposal });
     }
 
     fn sync(&mut self, origin: Origin, record: &[u8]) {
@@ -580,7 +588,7 @@ impl Quorum {
     fn proposal(&self, header: TxnHeader, txn: Txn, answer: Answer) -> Proposal {
         let has_digest = self.config.digest && !self.outstanding.is_blind();
         let digest = has_digest.then(|| self.outstanding.digest());
-        Proposal { header, txn, digest, answer, names_all_paths: true, departs: false }
+        Proposal { header, txn, node: None, digest, answer, names_all_paths: true, departs: false }
     }
 
     fn propose_as(&mut self, proposal: Proposal) {

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::{Entry, EntryRef};
 
 use crate::jute::data::{Acl, StatPersisted};
-use crate::tree::{EPHEMERALS_MANY, Node, Tree, node_digest};
+use crate::tree::{EPHEMERALS_MANY, Node, NodeId, Tree, node_digest};
 use crate::txn::Txn;
 use crate::zxid::{SessionId, Zxid};
 
@@ -425,6 +425,12 @@ impl<'a> View<'a> {
             node: Some(node),
             change: None,
         }
+    }
+
+    /// Where the tree has the node, if nothing outstanding concerns it. What is prepared now finds
+    /// it there when it is applied: whatever may remove it before that is outstanding.
+    pub(super) fn unchanged(&self) -> Option<NodeId> {
+        self.node.filter(|_| self.change.is_none()).map(|node| node.id())
     }
 
     /// The ACL; `None` if everyone may do everything.

@@ -12,6 +12,7 @@ use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
 use crate::splitmix;
+use crate::tree::NodeId;
 use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
 use crate::txnlog::{Durable, PendingFlush, begin_entry, end_entry};
 use crate::zxid::Zxid;
@@ -21,6 +22,8 @@ use crate::zxid::Zxid;
 pub(super) struct Proposal {
     pub(super) header: TxnHeader,
     pub(super) txn: Txn,
+    /// Where the tree has the one node that `txn` changes, if that is known.
+    pub(super) node: Option<NodeId>,
     /// The digest logged with it.
     pub(super) digest: Option<i64>,
     pub(super) answer: Answer,

@@ -13,7 +13,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::path::{counted_len, split};
 use super::slab::{NONE, ROOT, Slot};
-use super::{Change, Place, Tree};
+use super::{Change, NodeId, Place, Tree};
 
 /// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,23 @@ impl Tree {
         txn: &Txn,
         events: Option<&mut Vec<Change>>,
     ) -> Applied {
-        let applied = self.apply_one(&mut Apply { header, events }, txn);
+        self.apply_to(header, txn, None, events)
+    }
+
+    /// As [`Self::apply`] of a transaction whose node may be known: that of a setData or setACL,
+    /// which nothing has removed since it was found. It spares the way by the path.
+    pub fn apply_to(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn,
+        node: Option<NodeId>,
+        events: Option<&mut Vec<Change>>,
+    ) -> Applied {
+        debug_assert!(
+            node.is_none() || matches!(txn, Txn::SetData(_) | Txn::SetAcl { .. }),
+            "of other transactions no one node is the whole"
+        );
+        let applied = self.apply_one(&mut Apply { header, node, events }, txn);
         self.last_zxid = self.last_zxid.max(header.zxid);
         if self.is_whole() && !self.is_reaping() {
             self.history.note(header.zxid, self.digest);
@@ -73,7 +89,7 @@ impl Tree {
             Txn::Create(create) => self.create(apply, create),
             Txn::Delete { path } | Txn::DeleteContainer { path } => self.delete(apply, path),
             Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(apply, set),
-            Txn::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            Txn::SetAcl { path, acl, version } => self.set_acl(apply, path, acl, *version),
             Txn::Check { .. } => Ok(TxnResult::None),
             Txn::Multi(txns) => return self.multi(apply, txns),
             Txn::Error(err) => Err(*err),
@@ -163,7 +179,7 @@ impl Tree {
 
     fn set_data(&mut self, apply: &mut Apply<'_>, set: &SetDataTxn) -> Outcome {
         let path = set.path.as_str();
-        let slot = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+        let slot = self.find_known(apply.node, path).ok_or(ErrorCode::NO_NODE)?;
         self.touch(slot);
         let len_before = self.slab.record(slot).data_len();
         self.replace_data(slot, set.data.as_deref());
@@ -179,14 +195,22 @@ impl Tree {
         Ok(TxnResult::Stat(stat))
     }
 
-    fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Outcome {
-        let slot = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+    fn set_acl(&mut self, apply: &Apply<'_>, path: &str, acl: &[Acl], version: i32) -> Outcome {
+        let slot = self.find_known(apply.node, path).ok_or(ErrorCode::NO_NODE)?;
         self.replace_acl(slot, acl);
         self.slab.record_mut(slot).aversion = version;
         if !mutant!(AclOutsideDigest) {
             self.refresh_digest(slot, path);
         }
         Ok(TxnResult::Stat(self.node(slot).stat()))
+    }
+
+    /// The node at `path`, which is `node` where that is known.
+    fn find_known(&self, node: Option<NodeId>, path: &str) -> Option<Slot> {
+        let Some(NodeId(slot)) = node else { return self.find(path) };
+        assert!(self.slab.record(slot).is_live(), "{path} was found and has not been removed");
+        debug_assert_eq!(self.find(path), Some(slot), "{path} is where it was found");
+        Some(slot)
     }
 
     /// Removes what the transaction lists, then what else this server holds of the session.
@@ -275,6 +299,8 @@ pub(super) type Outcome = Result<TxnResult, ErrorCode>;
 /// The context that the parts of one transaction share.
 pub(super) struct Apply<'a> {
     pub(super) header: &'a TxnHeader,
+    /// The node that the transaction changes, where it is known.
+    pub(super) node: Option<NodeId>,
     pub(super) events: Option<&'a mut Vec<Change>>,
 }
 

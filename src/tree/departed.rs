@@ -139,7 +139,8 @@ impl Tree {
             match departed.owned.slots.first().copied() {
                 Some(slot) => {
                     let path = self.path(slot);
-                    let gone = self.delete(&mut Apply { header: &header, events: None }, &path);
+                    let gone = self
+                        .delete(&mut Apply { header: &header, node: None, events: None }, &path);
                     assert!(gone.is_ok(), "a departed node is where it was");
                     removed += 1;
                 }

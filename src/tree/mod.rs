@@ -94,6 +94,11 @@ pub struct Node<'a> {
     record: &'a Record,
 }
 
+/// Where the tree keeps a node, as long as that is there: after it is removed another node may get
+/// its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(Slot);
+
 /// Where a new node is to be.
 struct Place<'a> {
     parent: Slot,
@@ -503,6 +508,11 @@ impl Default for Tree {
 }
 
 impl<'a> Node<'a> {
+    /// By which [`Tree::apply_to`] finds it again.
+    pub fn id(&self) -> NodeId {
+        NodeId(self.slot)
+    }
+
     /// The data; `None` is null, which is not the same as empty.
     pub fn data(&self) -> Option<&'a [u8]> {
         self.record.data()

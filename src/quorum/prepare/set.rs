@@ -28,6 +28,7 @@ impl Prepare<'_> {
         next.stat = Some(StatPersisted { version, mtime, mzxid, ..node.stat });
         next.data = Overlaid::Changed(data.clone());
         let before = node.digest;
+        self.node = node.unchanged();
         self.outstanding.set_digest(path, &mut next, request.data);
         self.outstanding.put(path, next, before);
         Ok(Txn::SetData(SetDataTxn { path: path.into(), data, version }))
@@ -46,6 +47,7 @@ impl Prepare<'_> {
         next.stat = Some(StatPersisted { aversion: version, ..node.stat });
         next.acl = Overlaid::Changed(self.outstanding.shared(&list));
         let before = node.digest;
+        self.node = node.unchanged();
         self.outstanding.set_digest(path, &mut next, node.data);
         self.outstanding.put(path, next, before);
         Ok(Txn::SetAcl { path: path.into(), acl: list, version })
