@@ -48,7 +48,6 @@ pub mod quorum;
 pub mod runtime;
 pub mod server;
 mod session;
-#[allow(unreachable_pub)]
 pub mod sim;
 pub mod snapshot;
 mod splitmix;

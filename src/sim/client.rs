@@ -14,7 +14,7 @@ use super::rng::Rng;
 
 /// One client and what it knows.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     pub rng: Rng,
     pub session: i64,
     password: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct Client {
 
 /// The stage of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     Away,
     Connecting,
     Open,
@@ -57,7 +57,7 @@ pub enum Phase {
 
 /// What bytes from the server have told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     Nothing,
     /// The session is open; requests may follow.
     Connected,
@@ -69,7 +69,7 @@ pub enum Told {
 
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
-    pub fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64, quotas: bool) -> Self {
+    pub(crate) fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64, quotas: bool) -> Self {
         Self {
             rng,
             session: 0,
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// The connect request for its session, or for a new one.
-    pub fn connect(&mut self, now_ms: i64) -> Vec<u8> {
+    pub(crate) fn connect(&mut self, now_ms: i64) -> Vec<u8> {
         self.phase = Phase::Connecting;
         self.sent_ms = now_ms;
         self.bytes.clear();
@@ -114,14 +114,14 @@ impl Client {
     }
 
     /// The connection is over.
-    pub fn on_lost(&mut self) {
+    pub(crate) fn on_lost(&mut self) {
         self.phase = Phase::Away;
         self.inflight.clear();
         self.bytes.clear();
     }
 
     /// Forgets its session.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.session = 0;
         self.password = vec![0; 16];
         self.last_zxid = 0;
@@ -137,7 +137,7 @@ impl Client {
     }
 
     /// What it asks for first on a connection: its user, and the watches that it still has.
-    pub fn greet(&mut self) -> Vec<(i32, Op)> {
+    pub(crate) fn greet(&mut self) -> Vec<(i32, Op)> {
         let mut ops = Vec::new();
         if self.has_user {
             ops.push(Op::Auth);
@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// Some random requests, one after the other; none if enough are under way.
-    pub fn requests(&mut self, now_ms: i64) -> Vec<(i32, Op)> {
+    pub(crate) fn requests(&mut self, now_ms: i64) -> Vec<(i32, Op)> {
         if self.inflight.len() > INFLIGHT_MAX {
             return Vec::new();
         }
@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// A ping, if it is time for one.
-    pub fn ping(&mut self, now_ms: i64) -> Option<(i32, Op)> {
+    pub(crate) fn ping(&mut self, now_ms: i64) -> Option<(i32, Op)> {
         if now_ms - self.sent_ms < self.timeout_ms / 3 {
             return None;
         }
@@ -184,13 +184,13 @@ impl Client {
     }
 
     /// The end of the session.
-    pub fn close(&mut self) -> (i32, Op) {
+    pub(crate) fn close(&mut self) -> (i32, Op) {
         self.phase = Phase::Closing;
         self.send(Op::Close)
     }
 
     /// The negotiated timeout in milliseconds.
-    pub fn timeout_ms(&self) -> i64 {
+    pub(crate) fn timeout_ms(&self) -> i64 {
         self.timeout_ms
     }
 
@@ -204,7 +204,7 @@ impl Client {
     }
 
     /// Bytes have come.
-    pub fn on_bytes(&mut self, bytes: &[u8]) -> Told {
+    pub(crate) fn on_bytes(&mut self, bytes: &[u8]) -> Told {
         self.bytes.extend_from_slice(bytes);
         let all = std::mem::take(&mut self.bytes);
         let mut rest = &all[..];

@@ -13,7 +13,7 @@ use super::rng::Rng;
 
 /// The disk's reason to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskError {
+pub(crate) enum DiskError {
     /// No space for the bytes.
     Full,
     /// The device failed (EIO); the pages are clean afterwards, whatever became of them.
@@ -24,7 +24,7 @@ pub enum DiskError {
 
 /// A flush under way: what it covers was fixed when it began.
 #[derive(Debug)]
-pub struct Flush {
+pub(crate) struct Flush {
     file: usize,
     sectors: Vec<(usize, Vec<u8>)>,
     len: usize,
@@ -32,13 +32,13 @@ pub struct Flush {
 
 /// A directory flush under way.
 #[derive(Debug)]
-pub struct DirFlush {
+pub(crate) struct DirFlush {
     upto: u64,
 }
 
 /// Which part of the unflushed sectors survives a power cut.
 #[derive(Clone, Copy, Debug)]
-pub enum Survivors {
+pub(crate) enum Survivors {
     None,
     All,
     /// Those below a random sector, or those above it.
@@ -49,7 +49,7 @@ pub enum Survivors {
 
 /// The one disk of the one server.
 #[derive(Debug, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     files: Vec<File>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
@@ -77,47 +77,47 @@ enum Change {
 
 impl Disk {
     /// An empty disk of `capacity` bytes.
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { capacity, ..Self::default() }
     }
 
     /// Stops the machine after `operations` more operations; `None` takes the fuse out.
-    pub fn set_fuse(&mut self, operations: Option<u64>) {
+    pub(crate) fn set_fuse(&mut self, operations: Option<u64>) {
         self.fuse = operations;
     }
 
     /// Changes the size of the disk: a smaller one is full.
-    pub fn set_capacity(&mut self, capacity: usize) {
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
     }
 
     /// Bytes that can still be allocated.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.used())
     }
 
     /// Bytes that all files take up.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.names.values().map(|file| self.files[*file].content.len()).sum()
     }
 
     /// The size of the disk.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// The names in the directory, sorted.
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         self.names.keys().cloned().collect()
     }
 
     /// A file's bytes as a running program reads them.
-    pub fn read(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn read(&self, name: &str) -> Option<&[u8]> {
         self.names.get(name).map(|file| self.files[*file].content.as_slice())
     }
 
     /// Makes an empty file, in place of one of the same name.
-    pub fn create(&mut self, name: &str) -> Result<(), DiskError> {
+    pub(crate) fn create(&mut self, name: &str) -> Result<(), DiskError> {
         self.step()?;
         let file = self.files.len();
         self.files.push(File::default());
@@ -127,7 +127,12 @@ impl Disk {
     }
 
     /// Writes `bytes` at `offset` of an existing file, growing it where needed.
-    pub fn write(&mut self, name: &str, offset: usize, bytes: &[u8]) -> Result<(), DiskError> {
+    pub(crate) fn write(
+        &mut self,
+        name: &str,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(), DiskError> {
         self.step()?;
         let room = self.room();
         let file = self.open(name)?;
@@ -144,7 +149,7 @@ impl Disk {
     }
 
     /// Cuts a file, or grows it by zeros.
-    pub fn truncate(&mut self, name: &str, len: usize) -> Result<(), DiskError> {
+    pub(crate) fn truncate(&mut self, name: &str, len: usize) -> Result<(), DiskError> {
         self.step()?;
         let room = self.room();
         let file = self.open(name)?;
@@ -158,7 +163,7 @@ impl Disk {
     }
 
     /// Gives a file another name, in place of what had it.
-    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         self.step()?;
         let file = self.names.remove(from).ok_or(DiskError::Failed)?;
         self.names.insert(to.to_owned(), file);
@@ -167,7 +172,7 @@ impl Disk {
     }
 
     /// Removes a name.
-    pub fn unlink(&mut self, name: &str) -> Result<(), DiskError> {
+    pub(crate) fn unlink(&mut self, name: &str) -> Result<(), DiskError> {
         self.step()?;
         self.names.remove(name).ok_or(DiskError::Failed)?;
         self.change(Change::Unlink(name.to_owned()));
@@ -175,7 +180,7 @@ impl Disk {
     }
 
     /// Begins to flush a file: what is written from now on is not part of it.
-    pub fn begin_flush(&mut self, name: &str) -> Result<Flush, DiskError> {
+    pub(crate) fn begin_flush(&mut self, name: &str) -> Result<Flush, DiskError> {
         self.step()?;
         let index = *self.names.get(name).ok_or(DiskError::Failed)?;
         let file = &mut self.files[index];
@@ -188,7 +193,7 @@ impl Disk {
     }
 
     /// The flush has come back well: what it covers survives.
-    pub fn end_flush(&mut self, flush: Flush) -> Result<(), DiskError> {
+    pub(crate) fn end_flush(&mut self, flush: Flush) -> Result<(), DiskError> {
         self.step()?;
         let file = &mut self.files[flush.file];
         file.durable.resize(flush.len, 0);
@@ -199,7 +204,7 @@ impl Disk {
     }
 
     /// The flush has failed: its pages count as clean, and each is on the disk or is not.
-    pub fn fail_flush(&mut self, flush: Flush, rng: &mut Rng) {
+    pub(crate) fn fail_flush(&mut self, flush: Flush, rng: &mut Rng) {
         let file = &mut self.files[flush.file];
         for (sector, bytes) in flush.sectors {
             if rng.chance(500) && file.durable.len() > sector * SECTOR {
@@ -209,18 +214,18 @@ impl Disk {
     }
 
     /// Takes back a flush that did not come to an end: its pages are dirty again.
-    pub fn abandon_flush(&mut self, flush: Flush) {
+    pub(crate) fn abandon_flush(&mut self, flush: Flush) {
         self.files[flush.file].dirty.extend(flush.sectors.into_iter().map(|(sector, _)| sector));
     }
 
     /// Begins to flush the directory.
-    pub fn begin_dir_flush(&mut self) -> Result<DirFlush, DiskError> {
+    pub(crate) fn begin_dir_flush(&mut self) -> Result<DirFlush, DiskError> {
         self.step()?;
         Ok(DirFlush { upto: self.next_change })
     }
 
     /// The directory's entries as they were at the flush's begin survive.
-    pub fn end_dir_flush(&mut self, flush: &DirFlush) -> Result<(), DiskError> {
+    pub(crate) fn end_dir_flush(&mut self, flush: &DirFlush) -> Result<(), DiskError> {
         self.step()?;
         let changes = std::mem::take(&mut self.changes);
         for (number, change) in changes {
@@ -234,19 +239,19 @@ impl Disk {
     }
 
     /// Flushes a file at once.
-    pub fn flush(&mut self, name: &str) -> Result<(), DiskError> {
+    pub(crate) fn flush(&mut self, name: &str) -> Result<(), DiskError> {
         let flush = self.begin_flush(name)?;
         self.end_flush(flush)
     }
 
     /// Flushes the directory at once.
-    pub fn flush_dir(&mut self) -> Result<(), DiskError> {
+    pub(crate) fn flush_dir(&mut self) -> Result<(), DiskError> {
         let flush = self.begin_dir_flush()?;
         self.end_dir_flush(&flush)
     }
 
     /// One byte of a file changes by itself, on the device and in what is read.
-    pub fn damage(&mut self, name: &str, offset: usize, bits: u8) {
+    pub(crate) fn damage(&mut self, name: &str, offset: usize, bits: u8) {
         let Some(file) = self.names.get(name).map(|file| &mut self.files[*file]) else { return };
         for bytes in [&mut file.content, &mut file.durable] {
             if let Some(byte) = bytes.get_mut(offset) {
@@ -256,7 +261,7 @@ impl Disk {
     }
 
     /// The power goes: what is left is what was flushed, and of the rest what the adversary leaves.
-    pub fn cut_power(&mut self, survivors: Survivors, rng: &mut Rng) {
+    pub(crate) fn cut_power(&mut self, survivors: Survivors, rng: &mut Rng) {
         for (_, change) in std::mem::take(&mut self.changes) {
             if survives(survivors, rng) {
                 apply(&mut self.durable_names, &change);

@@ -8,7 +8,7 @@ use super::rng::Rng;
 
 /// One connection's way of being hostile.
 #[derive(Debug)]
-pub struct Hostile {
+pub(crate) struct Hostile {
     kind: Kind,
     rng: Rng,
     /// What the server may take at most as a frame.
@@ -41,7 +41,7 @@ enum Kind {
 
 impl Hostile {
     /// A random one.
-    pub fn new(mut rng: Rng, frame_bytes_max: usize) -> Self {
+    pub(crate) fn new(mut rng: Rng, frame_bytes_max: usize) -> Self {
         let connected = rng.chance(500);
         let kind = match rng.below(20) {
             0..=3 => Kind::Length { connected },
@@ -58,12 +58,12 @@ impl Hostile {
     }
 
     /// What it does, for the trace.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{:?}", self.kind)
     }
 
     /// Whether it asks for a session.
-    pub fn wants_session(&self) -> bool {
+    pub(crate) fn wants_session(&self) -> bool {
         match self.kind {
             Kind::Length { connected } | Kind::Cut { connected } => connected,
             Kind::Header | Kind::Records | Kind::Flood | Kind::Deaf => true,
@@ -72,12 +72,12 @@ impl Hostile {
     }
 
     /// Whether it takes what the server sends.
-    pub fn reads(&self) -> bool {
+    pub(crate) fn reads(&self) -> bool {
         self.kind != Kind::Deaf
     }
 
     /// What it sends first.
-    pub fn first(&mut self) -> Vec<u8> {
+    pub(crate) fn first(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.kind {
             _ if self.wants_session() => connect(&mut out),
@@ -95,7 +95,7 @@ impl Hostile {
     }
 
     /// What it sends when it has a session.
-    pub fn then(&mut self) -> Vec<u8> {
+    pub(crate) fn then(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.kind {
             Kind::Length { .. } => out.extend(self.length().to_be_bytes()),

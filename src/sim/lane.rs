@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Messages for one core.
 #[derive(Debug)]
-pub struct Lane<T> {
+pub(crate) struct Lane<T> {
     queue: VecDeque<T>,
     /// Messages that it holds at most.
     max: usize,
@@ -13,12 +13,12 @@ pub struct Lane<T> {
 
 impl<T> Lane<T> {
     /// An empty lane that holds up to `max` messages.
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { queue: VecDeque::new(), max }
     }
 
     /// Puts a message in, or gives it back where the lane is full.
-    pub fn push(&mut self, message: T) -> Result<(), T> {
+    pub(crate) fn push(&mut self, message: T) -> Result<(), T> {
         if self.queue.len() >= self.max {
             return Err(message);
         }
@@ -27,23 +27,23 @@ impl<T> Lane<T> {
     }
 
     /// Moves what waits in the sender's backlog into the lane, as far as there is room.
-    pub fn take_backlog(&mut self, backlog: &mut VecDeque<T>) {
+    pub(crate) fn take_backlog(&mut self, backlog: &mut VecDeque<T>) {
         let room = self.max.saturating_sub(self.queue.len()).min(backlog.len());
         self.queue.extend(backlog.drain(..room));
     }
 
     /// The oldest message.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.queue.pop_front()
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Whether nothing more fits.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.queue.len() >= self.max
     }
 }

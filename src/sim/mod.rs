@@ -27,6 +27,7 @@
 //!
 //! It uses nothing of `runtime`, and no time, chance or order that does not come from the seed.
 
+#[allow(unreachable_pub)]
 mod check;
 mod client;
 mod defect;
@@ -44,10 +45,12 @@ mod run;
 mod snap;
 mod store;
 mod stream;
+#[allow(unreachable_pub)]
 mod swarm;
 #[cfg(test)]
 mod tests;
 mod trace;
+#[allow(unreachable_pub)]
 mod world;
 
 pub use defect::Defect;

@@ -15,7 +15,7 @@ use super::op::{Create, Mode, Op};
 
 /// The whole replicated state at one zxid.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     pub zxid: i64,
     pub nodes: BTreeMap<String, Node>,
     /// Session id to timeout in milliseconds.
@@ -24,7 +24,7 @@ pub struct Model {
 
 /// One znode.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub data: Option<Bytes>,
     pub acl: Vec<Acl>,
     pub stat: StatPersisted,
@@ -33,7 +33,7 @@ pub struct Node {
 
 /// A change that watches may be waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     pub zxid: i64,
     pub kind: EventType,
     pub path: String,
@@ -43,7 +43,7 @@ pub struct Change {
 
 /// The answer of a transaction to the session that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Empty,
     Path(String),
     PathStat(String, Stat),
@@ -54,7 +54,7 @@ pub enum Answer {
 
 impl Model {
     /// The state of a server without data whose last zxid is `zxid`; 0 for a fresh one.
-    pub fn at(zxid: i64) -> Self {
+    pub(crate) fn at(zxid: i64) -> Self {
         let mut nodes = BTreeMap::new();
         let mut add = |path: &str, aversion, acl: Vec<Acl>, children: &[&str]| {
             let stat = StatPersisted { aversion, ..StatPersisted::default() };
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// The digest that a tree in this state has.
-    pub fn digest(&self) -> i64 {
+    pub(crate) fn digest(&self) -> i64 {
         let of = |(path, node): (&String, &Node)| {
             i64::from(node_digest(path, node.data.as_deref(), &node.stat))
         };
@@ -79,20 +79,20 @@ impl Model {
     }
 
     /// The plain ephemerals of a session, sorted.
-    pub fn ephemerals_of(&self, session: i64) -> Vec<String> {
+    pub(crate) fn ephemerals_of(&self, session: i64) -> Vec<String> {
         let owned = self.nodes.iter().filter(|(_, node)| node.stat.ephemeral_owner == session);
         owned.map(|(path, _)| path.clone()).collect()
     }
 
     /// The statistics that clients see.
-    pub fn stat(&self, path: &str) -> Stat {
+    pub(crate) fn stat(&self, path: &str) -> Stat {
         let node = &self.nodes[path];
         node.stat.to_stat(node.data.as_ref().map_or(0, Bytes::len), node.children.len() as u32)
     }
 
     /// The transaction that a write must become in this state. What a quota leaves is `used`'s to
     /// say, if quotas are enforced: as in Apache, that is the state that clients see.
-    pub fn decide(
+    pub(crate) fn decide(
         &self,
         op: &Op,
         session: i64,
@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// Whether the server may remove this node by itself at this wall-clock time.
-    pub fn is_doomed(&self, path: &str, wall_ms: i64) -> bool {
+    pub(crate) fn is_doomed(&self, path: &str, wall_ms: i64) -> bool {
         let Some(node) = self.nodes.get(path) else { return false };
         let ttl = crate::jute::data::owner_kind(node.stat.ephemeral_owner);
         node.children.is_empty()
@@ -247,7 +247,12 @@ impl Model {
     }
 
     /// Applies a transaction; its changes are added in the order in which watches fire.
-    pub fn apply(&mut self, header: &TxnHeader, txn: &Txn, changes: &mut Vec<Change>) -> Answer {
+    pub(crate) fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn,
+        changes: &mut Vec<Change>,
+    ) -> Answer {
         self.zxid = header.zxid.0;
         let answer = self.apply_whole(header, txn, changes);
         self.refresh_quotas();
@@ -390,14 +395,14 @@ impl Model {
 
 /// Whether `acl` gives `perm` to someone with these ids. The ids are exact: nobody here proves
 /// `super` or uses masks.
-pub fn permits(acl: &[Acl], perm: i32, ids: &[Id]) -> bool {
+pub(crate) fn permits(acl: &[Acl], perm: i32, ids: &[Id]) -> bool {
     acl.iter().any(|entry| {
         entry.perms & perm != 0 && (&*entry.id.scheme == "world" || ids.contains(&entry.id))
     })
 }
 
 /// The path of a node's parent; the root is its own.
-pub fn parent_of(path: &str) -> &str {
+pub(crate) fn parent_of(path: &str) -> &str {
     match path.rfind('/') {
         None | Some(0) => "/",
         Some(at) => &path[..at],

@@ -29,7 +29,7 @@ use super::trace::Trace;
 
 /// The running server.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub tree: Tree,
     quorum: Quorum,
     shards: Vec<SimShard>,
@@ -76,7 +76,7 @@ struct OnTheWay {
 
 /// The input of a shard from its connections.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     Accept,
     Bytes(Vec<u8>),
     Closed,
@@ -85,7 +85,7 @@ pub enum Input {
 
 /// The place of a connection on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     pub shard: u16,
     pub conn: ConnId,
     pub paused: bool,
@@ -93,7 +93,7 @@ pub struct Place {
 
 /// The requests of a turn to the world.
 #[derive(Debug)]
-pub enum Out {
+pub(crate) enum Out {
     /// Bytes for a client.
     Output(usize, Vec<u8>),
     /// The server ends the connection after its output.
@@ -107,7 +107,7 @@ pub enum Out {
 }
 
 /// The state that the turns share with the world.
-pub struct TurnContext<'a> {
+pub(crate) struct TurnContext<'a> {
     pub now: Now,
     pub check: &'a mut Check,
     pub disk: &'a mut Disk,
@@ -120,7 +120,7 @@ pub struct TurnContext<'a> {
 
 impl Node {
     /// A server over a recovered tree.
-    pub fn new(
+    pub(crate) fn new(
         swarm: &Swarm,
         tree: Tree,
         store: Store,
@@ -161,12 +161,17 @@ impl Node {
     }
 
     /// Gives an input of a connection to the shard that serves it.
-    pub fn input(&mut self, link: usize, shard: u16, input: Input) {
+    pub(crate) fn input(&mut self, link: usize, shard: u16, input: Input) {
         self.shards[usize::from(shard)].inputs.push_back((link, input));
     }
 
     /// One turn of a shard.
-    pub fn shard_turn(&mut self, index: usize, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
+    pub(crate) fn shard_turn(
+        &mut self,
+        index: usize,
+        ticks: bool,
+        turn: &mut TurnContext<'_>,
+    ) -> Checked {
         let (now, tree) = (turn.now, &self.tree);
         let shard = &mut self.shards[index];
         if self.defect == Some(Defect::ReadBeforeDrain) {
@@ -318,7 +323,7 @@ impl Node {
     }
 
     /// One turn of the quorum core.
-    pub fn quorum_turn(&mut self, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
+    pub(crate) fn quorum_turn(&mut self, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
         let mut now = turn.now;
         if self.defect == Some(Defect::WallClockExpiry) {
             now.mono_ms = now.wall_ms;
@@ -465,7 +470,7 @@ impl Node {
     }
 
     /// Opens the log, as the first thing that a server does.
-    pub fn open_log(&mut self, turn: &mut TurnContext<'_>) -> Result<(), DiskError> {
+    pub(crate) fn open_log(&mut self, turn: &mut TurnContext<'_>) -> Result<(), DiskError> {
         self.store.open(turn.disk, turn.rng)?;
         self.set_room(turn);
         Ok(())
@@ -523,7 +528,7 @@ impl Node {
     }
 
     /// The next step of what the log's files are at. True when there are more.
-    pub fn flush_step(
+    pub(crate) fn flush_step(
         &mut self,
         fails: bool,
         turn: &mut TurnContext<'_>,
@@ -536,7 +541,7 @@ impl Node {
     }
 
     /// The next step of the snapshot under way. True when there are more.
-    pub fn snap_step(&mut self, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
+    pub(crate) fn snap_step(&mut self, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
         let Some(mut snap) = self.snap.take() else { return Ok(false) };
         let log = self.store.current_name().map(str::to_owned);
         match snap.step(&mut self.tree, turn.disk, log.as_deref()) {

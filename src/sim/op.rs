@@ -12,7 +12,7 @@ use crate::proto::xid;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Create(Create),
     Delete {
         path: String,
@@ -69,7 +69,7 @@ pub enum Op {
 
 /// A create of any mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Create {
+pub(crate) struct Create {
     pub path: String,
     pub data: Fill,
     pub acl: AclKind,
@@ -81,14 +81,14 @@ pub struct Create {
 
 /// Data: one byte, many times; of the byte 0 the limits of a quota.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fill {
+pub(crate) struct Fill {
     pub byte: u8,
     pub len: usize,
 }
 
 impl Fill {
     /// The data itself.
-    pub fn bytes(self) -> Bytes {
+    pub(crate) fn bytes(self) -> Bytes {
         if self.byte == 0 {
             let (count, bytes) = LIMITS[self.len % LIMITS.len()];
             return format!("count=-1,bytes=-1=;byteHardLimit={bytes};countHardLimit={count}")
@@ -99,12 +99,12 @@ impl Fill {
     }
 
     /// The limits of a quota, one of several.
-    pub fn limits(which: usize) -> Self {
+    pub(crate) fn limits(which: usize) -> Self {
         Self { byte: 0, len: which % LIMITS.len() }
     }
 
     /// The hard limits, of nodes and of bytes, that this data sets.
-    pub fn limits_of(data: &[u8]) -> Option<(i64, i64)> {
+    pub(crate) fn limits_of(data: &[u8]) -> Option<(i64, i64)> {
         let at = (0..LIMITS.len()).find(|which| Self::limits(*which).bytes() == data)?;
         Some(LIMITS[at])
     }
@@ -118,7 +118,7 @@ impl fmt::Debug for Fill {
 
 /// The kinds of node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     Persistent,
     Ephemeral,
     Container,
@@ -127,7 +127,7 @@ pub enum Mode {
 
 /// The three access lists that the simulated clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AclKind {
+pub(crate) enum AclKind {
     /// Everything for everyone.
     Open,
     /// All but READ for everyone; the user may read too.
@@ -138,7 +138,7 @@ pub enum AclKind {
 
 /// The lists of a setWatches2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewatch {
+pub(crate) struct Rewatch {
     pub relative_zxid: i64,
     pub data: Vec<String>,
     pub exist: Vec<String>,
@@ -149,7 +149,7 @@ pub struct Rewatch {
 
 impl AclKind {
     /// The list as stored, given the user's digest id.
-    pub fn list(self, user: &Id) -> Vec<Acl> {
+    pub(crate) fn list(self, user: &Id) -> Vec<Acl> {
         let user = Acl { perms: perms::ALL, id: user.clone() };
         match self {
             Self::Open => vec![Acl::open()],
@@ -161,7 +161,7 @@ impl AclKind {
 
 impl Op {
     /// The opcode that goes over the wire.
-    pub fn code(&self) -> OpCode {
+    pub(crate) fn code(&self) -> OpCode {
         match self {
             Self::Create(create) => create.code(),
             Self::Delete { .. } => OpCode::DELETE,
@@ -184,7 +184,7 @@ impl Op {
     }
 
     /// Whether it becomes a transaction, also when it fails.
-    pub fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         matches!(
             self,
             Self::Create(_)
@@ -197,7 +197,7 @@ impl Op {
     }
 
     /// The xid it must carry, if it is one of those with a meaning of their own.
-    pub fn own_xid(&self) -> Option<i32> {
+    pub(crate) fn own_xid(&self) -> Option<i32> {
         match self {
             Self::Ping => Some(xid::PING),
             Self::Auth => Some(xid::AUTH),
@@ -207,7 +207,7 @@ impl Op {
     }
 
     /// Appends the whole frame.
-    pub fn write(&self, out: &mut Vec<u8>, xid: i32, user: &Id) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, xid: i32, user: &Id) {
         let mut writer = Writer::new(out);
         let frame = writer.begin_frame();
         writer.i32(xid);
@@ -291,7 +291,7 @@ impl Create {
 
 impl Rewatch {
     /// Whether there is nothing to watch again.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let lists = [&self.data, &self.exist, &self.child, &self.persistent, &self.recursive];
         lists.iter().all(|list| list.is_empty())
     }
@@ -322,4 +322,4 @@ fn write_multi_header(writer: &mut Writer<'_>, op: i32, done: bool) {
 /// Hard limits of quotas: nodes, and bytes of data; -1 is none.
 const LIMITS: [(i64, i64); 4] = [(3, -1), (6, 2000), (-1, 500), (-1, -1)];
 /// The users that the simulated clients prove with `addauth digest`.
-pub const USER_PASSWORD: &[u8] = b"user:secret";
+pub(crate) const USER_PASSWORD: &[u8] = b"user:secret";

@@ -5,7 +5,7 @@ use crate::quorum::recovery::{SnapshotFile, superseded, verify};
 use super::disk::{Disk, DiskError};
 
 /// Removes what the newest whole snapshot replaces.
-pub fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
+pub(crate) fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
     let names = disk.list();
     let (snapshots, logs): (Vec<String>, Vec<String>) = names
         .into_iter()

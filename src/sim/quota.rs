@@ -11,7 +11,7 @@ use super::op::Fill;
 
 impl Model {
     /// Writes the statistics of every quota as they are now.
-    pub fn refresh_quotas(&mut self) {
+    pub(crate) fn refresh_quotas(&mut self) {
         for root in ROOTS {
             let stats = path(root, STATS);
             if self.nodes.contains_key(&path(root, LIMITS)) && self.nodes.contains_key(&stats) {
@@ -24,7 +24,7 @@ impl Model {
     }
 
     /// Whether `at` may grow by so many nodes and bytes in this state.
-    pub fn check_quota(&self, at: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    pub(crate) fn check_quota(&self, at: &str, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         let Some(root) = ROOTS.iter().find(|root| is_at_or_below(at, root)) else { return Ok(()) };
         let Some(limits) = self.nodes.get(&path(root, LIMITS)) else { return Ok(()) };
         let Some((count_max, bytes_max)) =
@@ -52,7 +52,7 @@ impl Model {
 }
 
 /// The path of one of the nodes of a quota.
-pub fn path(root: &str, name: &str) -> String {
+pub(crate) fn path(root: &str, name: &str) -> String {
     format!("/zookeeper/quota{root}{name}")
 }
 
@@ -61,8 +61,8 @@ fn is_at_or_below(at: &str, root: &str) -> bool {
 }
 
 /// What may have a quota.
-pub const ROOTS: [&str; 2] = ["/a", "/b"];
+pub(crate) const ROOTS: [&str; 2] = ["/a", "/b"];
 /// The node with the limits.
-pub const LIMITS: &str = "/zookeeper_limits";
+pub(crate) const LIMITS: &str = "/zookeeper_limits";
 /// The node with the statistics.
-pub const STATS: &str = "/zookeeper_stats";
+pub(crate) const STATS: &str = "/zookeeper_stats";

@@ -15,7 +15,7 @@ use super::snap::write_whole;
 
 /// The outcome of a start.
 #[derive(Debug)]
-pub enum Start {
+pub(crate) enum Start {
     /// With what recovery has to say.
     Up(Box<Tree>, RecoveryReport),
     /// The machine stopped on the way.
@@ -26,7 +26,7 @@ pub enum Start {
 
 /// Starts from what is on the disk. An empty disk gets its first snapshot, as a log alone is not
 /// started from. `read_fails` makes the device fail with the so-many-th file that is read.
-pub fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -> Start {
+pub(crate) fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -> Start {
     let settings = RecoverySettings { extended_types: true, ..RecoverySettings::default() };
     let mut files = Files { disk, defect, stopped: false, read_fails };
     let recovered = recover(&mut files, &settings);

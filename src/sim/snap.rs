@@ -9,7 +9,7 @@ use super::disk::{DirFlush, Disk, DiskError, Flush};
 use super::purge::purge;
 
 /// A snapshot being taken.
-pub struct Snap {
+pub(crate) struct Snap {
     head: SnapshotHead,
     writer: Option<Writer>,
     bytes: Vec<u8>,
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Snap {
 
 impl Snap {
     /// Begins a snapshot of the tree as it is now.
-    pub fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
+    pub(crate) fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
         let head = tree.begin_snapshot();
         Self {
             head,
@@ -50,7 +50,7 @@ impl Snap {
     }
 
     /// Does the next step. False when it was the last.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         tree: &mut Tree,
         disk: &mut Disk,
@@ -96,7 +96,7 @@ impl Snap {
     }
 
     /// Ends it without a snapshot.
-    pub fn give_up(self, tree: &mut Tree, disk: &mut Disk) -> Result<(), DiskError> {
+    pub(crate) fn give_up(self, tree: &mut Tree, disk: &mut Disk) -> Result<(), DiskError> {
         tree.end_snapshot();
         for name in disk.list().into_iter().filter(|name| name.starts_with("draft.")) {
             disk.unlink(&name)?;
@@ -154,7 +154,7 @@ fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
 }
 
 /// Takes a whole snapshot at once and makes it durable.
-pub fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
+pub(crate) fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
     let mut snap = Snap::begin(tree, Codec::Plain, None);
     while snap.step(tree, disk, None)? {}
     Ok(())

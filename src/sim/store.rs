@@ -19,7 +19,7 @@ use super::rng::Rng;
 
 /// The log that is being written.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     writer: LogWriter,
     /// The name that each file has at present.
     names: BTreeMap<FileId, String>,
@@ -57,7 +57,7 @@ enum Stage {
 
 impl Store {
     /// A log that starts with its next entry, all up to `last` being in files that are there.
-    pub fn new(defect: Option<Defect>, direct: bool, last: Zxid, first_file: u64) -> Self {
+    pub(crate) fn new(defect: Option<Defect>, direct: bool, last: Zxid, first_file: u64) -> Self {
         let settings = WriterSettings {
             segment_bytes: SEGMENT_BYTES as u64,
             first_segment_bytes: FIRST_SEGMENT_BYTES,
@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// Waits for the first file, or for its being impossible to make.
-    pub fn open(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
+    pub(crate) fn open(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
         self.run_effects(disk)?;
         while self.writer.is_urgent() && !self.writer.is_full() {
             self.step(disk, false, rng)?;
@@ -87,32 +87,32 @@ impl Store {
     }
 
     /// Bytes that are certain to fit, of which so many are encoded already.
-    pub fn room(&mut self, pending: u64) -> u64 {
+    pub(crate) fn room(&mut self, pending: u64) -> u64 {
         self.writer.room(pending)
     }
 
     /// Whether the room is small because no file can be made.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.writer.is_full()
     }
 
     /// The next append starts a new file.
-    pub fn roll(&mut self) {
+    pub(crate) fn roll(&mut self) {
         self.writer.roll();
     }
 
     /// Whether a flush was reported that is not true.
-    pub fn has_lied(&self) -> bool {
+    pub(crate) fn has_lied(&self) -> bool {
         self.lied
     }
 
     /// The name of the file that is being written.
-    pub fn current_name(&self) -> Option<&str> {
+    pub(crate) fn current_name(&self) -> Option<&str> {
         self.names.get(&self.writer.current()?).map(String::as_str)
     }
 
     /// Puts whole entries at the end of the log.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         disk: &mut Disk,
         entries: Vec<u8>,
@@ -123,13 +123,13 @@ impl Store {
     }
 
     /// Begins to flush everything that was appended.
-    pub fn flush(&mut self, disk: &mut Disk, flush: PendingFlush) -> Result<(), DiskError> {
+    pub(crate) fn flush(&mut self, disk: &mut Disk, flush: PendingFlush) -> Result<(), DiskError> {
         self.writer.flush(flush);
         self.run_effects(disk)
     }
 
     /// Time passes.
-    pub fn on_tick(&mut self, now_ms: i64) {
+    pub(crate) fn on_tick(&mut self, now_ms: i64) {
         match self.later.take() {
             Some((Some(at), op)) if now_ms >= at => self.background.push_back(op),
             Some((None, op)) => {
@@ -141,17 +141,22 @@ impl Store {
     }
 
     /// Whether [`Self::step`] has something to do.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         !self.ring.is_empty() || !self.background.is_empty()
     }
 
     /// The next thing to know.
-    pub fn poll(&mut self) -> Option<LogEvent> {
+    pub(crate) fn poll(&mut self) -> Option<LogEvent> {
         self.writer.poll_event()
     }
 
     /// Begins or ends the operation whose turn it is. `fails` makes the device fail.
-    pub fn step(&mut self, disk: &mut Disk, fails: bool, rng: &mut Rng) -> Result<(), DiskError> {
+    pub(crate) fn step(
+        &mut self,
+        disk: &mut Disk,
+        fails: bool,
+        rng: &mut Rng,
+    ) -> Result<(), DiskError> {
         let is_ring = match (self.ring.is_empty(), self.background.is_empty()) {
             (false, false) => rng.chance(500),
             (ring_is_empty, _) => !ring_is_empty,
@@ -173,7 +178,7 @@ impl Store {
     }
 
     /// The machine stops: a flush under way has covered nothing for certain.
-    pub fn abandon(self, disk: &mut Disk) {
+    pub(crate) fn abandon(self, disk: &mut Disk) {
         for op in self.ring.into_iter().chain(self.background) {
             if let Stage::Zeros(flush) | Stage::Header(flush) | Stage::Flush(flush) = op.stage {
                 disk.abandon_flush(flush);
@@ -386,9 +391,9 @@ impl Store {
 }
 
 /// The longest record; what the simulated clients can have under way fits a file.
-pub const RECORD_BYTES_MAX: usize = 24 << 10;
+pub(crate) const RECORD_BYTES_MAX: usize = 24 << 10;
 /// The size of a log file.
-pub const SEGMENT_BYTES: usize = 192 << 10;
+pub(crate) const SEGMENT_BYTES: usize = 192 << 10;
 const FIRST_SEGMENT_BYTES: u64 = 64 << 10;
 const SEGMENT_BYTES_STEP: u64 = 4 << 10;
 /// What snapshots may take up of a full disk.

@@ -16,7 +16,7 @@ use super::op::{Op, Rewatch};
 
 /// The questions and answers on one connection.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// The session asked for; 0 for a new one.
     wanted: i64,
     timeout_ms: i32,
@@ -64,7 +64,7 @@ struct Frame<'a> {
 impl Stream {
     /// A connection whose client asks for `wanted` (0: a new session) with an already clamped
     /// timeout.
-    pub fn new(wanted: i64, timeout_ms: i32, since_us: u64) -> Self {
+    pub(crate) fn new(wanted: i64, timeout_ms: i32, since_us: u64) -> Self {
         Self {
             wanted,
             timeout_ms,
@@ -83,30 +83,30 @@ impl Stream {
     }
 
     /// The client has sent a request.
-    pub fn on_sent(&mut self, xid: i32, op: &Op) {
+    pub(crate) fn on_sent(&mut self, xid: i32, op: &Op) {
         self.authed |= *op == Op::Auth;
         self.sent.push_back((xid, op.clone()));
     }
 
     /// The next of its requests has come to the server.
-    pub fn on_came(&mut self, now_us: u64) {
+    pub(crate) fn on_came(&mut self, now_us: u64) {
         if self.came_us.len() < self.sent.len() {
             self.came_us.push_back(now_us);
         }
     }
 
     /// Whether a session is being served.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
 
     /// The session goes on elsewhere, or the connection is over.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.phase = Phase::Ended;
     }
 
     /// The server has put these bytes out.
-    pub fn on_output(&mut self, bytes: &[u8], check: &mut Check) -> Checked {
+    pub(crate) fn on_output(&mut self, bytes: &[u8], check: &mut Check) -> Checked {
         let ended = self.phase == Phase::Ended;
         hold!(
             !ended,
@@ -127,7 +127,7 @@ impl Stream {
     }
 
     /// Everything that the tree shows by now must have been told.
-    pub fn on_quiet(&mut self, check: &Check) -> Checked {
+    pub(crate) fn on_quiet(&mut self, check: &Check) -> Checked {
         if self.phase == Phase::Open {
             self.advance(check.applied.zxid, check);
             hold!(

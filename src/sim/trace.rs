@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The record of one run.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// Virtual microseconds, put before each line.
     now_us: u64,
     hash: u64,
@@ -17,17 +17,17 @@ pub struct Trace {
 
 impl Trace {
     /// A trace that keeps its last `keep` lines.
-    pub fn new(keep: usize) -> Self {
+    pub(crate) fn new(keep: usize) -> Self {
         Self { now_us: 0, hash: FNV_OFFSET, kept: VecDeque::new(), keep, line: String::new() }
     }
 
     /// Sets the time that the next lines carry.
-    pub fn at(&mut self, now_us: u64) {
+    pub(crate) fn at(&mut self, now_us: u64) {
         self.now_us = now_us;
     }
 
     /// Adds a line.
-    pub fn say(&mut self, text: fmt::Arguments<'_>) {
+    pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
         use fmt::Write as _;
         self.line.clear();
         let (ms, us) = (self.now_us / 1000, self.now_us % 1000);
@@ -44,12 +44,12 @@ impl Trace {
     }
 
     /// The hash of all lines so far: equal for equal runs.
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 
     /// The lines that were kept, oldest first.
-    pub fn tail(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn tail(&self) -> impl Iterator<Item = &str> {
         self.kept.iter().map(String::as_str)
     }
 }
