@@ -217,7 +217,7 @@ fn without_force_sync_marks_claim_nothing() {
 #[test]
 fn after_a_failed_flush_nothing_succeeds() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = open(&dir, |_| ());
+    let mut log = open(&dir, |config| config.mode = LogMode::Mapped);
     append(&mut log, &entry(1, 40)).unwrap();
     log.flush_blocking().unwrap();
     append(&mut log, &entry(2, 40)).unwrap();

@@ -20,8 +20,8 @@ pub enum LogMode {
 }
 
 impl LogMode {
-    /// The mode where none is asked for.
-    pub const DEFAULT: Self = Self::Mapped;
+    /// The mode where none is asked for; perf/README.md says why.
+    pub const DEFAULT: Self = Self::Direct;
 
     /// The word for it in the configuration.
     pub fn word(self) -> &'static str {
