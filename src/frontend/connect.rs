@@ -80,8 +80,9 @@ impl ConnContext<'_> {
             self.shard.next_session =
                 session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
             let is_ours = ShardId::of(session, self.shard.config.shards) == self.shard.id;
-            if is_ours && session != SessionId::NONE && self.tree.session_timeout(session).is_none()
-            {
+            let lives = self.tree.session_timeout(session).is_some();
+            let is_free = !lives || mutant!(LiveSessionIdReused);
+            if is_ours && session != SessionId::NONE && is_free {
                 return session;
             }
         }

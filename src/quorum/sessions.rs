@@ -69,7 +69,7 @@ impl Sessions {
     pub(super) fn on_tick(&mut self, now: Now) {
         assert!(now.mono_ms >= self.last_tick_ms, "the monotonic clock does not go back");
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);
-        self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms {
+        self.horizon_ms = if now.mono_ms - before_ms > self.tick_ms && !mutant!(StallNotForgiven) {
             self.queue.touch_all(now.mono_ms);
             None
         } else {

@@ -86,6 +86,8 @@ pub enum Defect {
     UnbornEphemeralsMissed,
     /// A session expires whose closeSession is prepared and not yet committed.
     ClosingSessionExpires,
+    /// After a stall of the quorum core sessions expire that could not be heard of.
+    StallNotForgiven,
     /// Commits spend nothing of their budget.
     BudgetNotSpent,
     /// Hard limits of quotas refuse nothing.
@@ -124,6 +126,8 @@ pub enum Defect {
     EventIgnoresAcl,
     /// A hold on the tree has no end.
     HoldNotSpent,
+    /// The id of a living session is given out again after a restart.
+    LiveSessionIdReused,
     /// setWatches tells of new data where it should tell of new children.
     MissedChildNotTold,
     /// Events count as unread for ever.

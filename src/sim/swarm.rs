@@ -58,6 +58,10 @@ pub struct Swarm {
     pub codec: Codec,
     /// Between two hostile connections; 0 for none.
     pub hostile_every: u64,
+    /// Between two pauses of the whole server; 0 for none.
+    pub pause_every: u64,
+    /// The machine's clock has no battery: each start finds it where the first one did.
+    pub forgets_time: bool,
     /// Of a start finding damage to what was flushed, and a file that does not read.
     pub damage: u64,
     pub read_fails: u64,
@@ -111,8 +115,14 @@ impl Swarm {
             hostile_every: on(rng, 300, 20_000, 400_000),
             damage: on(rng, 150, 200, 700),
             read_fails: on(rng, 150, 50, 300),
+            pause_every: on(rng, 250, 300_000, 1_500_000),
+            forgets_time: rng.chance(150),
         };
         swarm.clients = rng.between(1, 5) as usize;
+        if swarm.stall > 0 || swarm.pause_every > 0 {
+            // What comes while a shard stands still is more than a small limit holds.
+            swarm.out_bytes_max = 1 << 20;
+        }
         if rng.chance(15) {
             swarm.clients = rng.between(100, 300) as usize;
             swarm.think *= swarm.clients as u64 / 5;

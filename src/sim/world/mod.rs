@@ -46,6 +46,8 @@ pub struct World {
     clients: Vec<Client>,
     /// The connection that a client uses.
     in_use: Vec<Option<usize>>,
+    /// By client: the zxid that made its session.
+    born: Vec<Option<i64>>,
     links: Vec<Link>,
     places: Vec<Option<Place>>,
     turns_due: BTreeMap<usize, u64>,
@@ -56,6 +58,9 @@ pub struct World {
     still: bool,
     /// Something that was flushed has been damaged: the server may refuse to start.
     damaged: bool,
+    /// Until when the quorum core and the shards stand still.
+    pause_us: u64,
+    shards_pause_us: u64,
     /// It has, and that is the end.
     over: bool,
     pub crashes: u32,
@@ -78,6 +83,8 @@ enum Event {
     Start,
     Full(bool),
     Jump,
+    /// The whole server gets no processor for some time.
+    Pause,
     /// A hostile connection comes.
     Attack,
 }
@@ -95,6 +102,7 @@ impl World {
         let clients: Vec<Client> = clients.collect();
         let mut world = Self {
             in_use: vec![None; clients.len()],
+            born: vec![None; clients.len()],
             clients,
             defect,
             now_us: 0,
@@ -113,6 +121,8 @@ impl World {
             calm: false,
             still: false,
             damaged: false,
+            pause_us: 0,
+            shards_pause_us: 0,
             over: false,
             crashes: 0,
             rng,
@@ -149,9 +159,12 @@ impl World {
     fn schedule_faults(&mut self) {
         let (full, jump, attack) =
             (self.swarm.full_every, self.swarm.jump_every, self.swarm.hostile_every);
-        for (every, event) in
-            [(full, Event::Full(true)), (jump, Event::Jump), (attack, Event::Attack)]
-        {
+        for (every, event) in [
+            (full, Event::Full(true)),
+            (jump, Event::Jump),
+            (attack, Event::Attack),
+            (self.swarm.pause_every, Event::Pause),
+        ] {
             if every > 0 {
                 let at = self.rng.between(every / 2, every);
                 self.after(at, event);
@@ -181,6 +194,11 @@ impl World {
             Event::ToClient(link, bytes) => return self.reach_client(link, bytes),
             Event::EndAtServer(link) => self.end_at_server(link),
             Event::EndAtClient(link) => self.end_at_client(link),
+            Event::Core(generation, core) | Event::Tick(generation, core)
+                if generation == self.generation && self.now_us < self.paused_until_us(core) =>
+            {
+                self.after(self.paused_until_us(core) - self.now_us, event);
+            }
             Event::Core(generation, core) if generation == self.generation => {
                 return self.core_turn(core, false);
             }
@@ -199,6 +217,7 @@ impl World {
             Event::Start => return self.start(),
             Event::Full(full) => self.fill_disk(full),
             Event::Jump => self.jump(),
+            Event::Pause => self.pause(),
             Event::Attack => self.attack(),
             // Of a run of the server that is over.
             _ => {}
@@ -238,6 +257,9 @@ impl World {
         }
         let interrupted =
             !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
+        if self.swarm.forgets_time {
+            self.wall_offset_ms += BOOT_WALL_MS - self.now().wall_ms;
+        }
         self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
         self.damage_maybe();
         let read_fails = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.read_fails);
@@ -549,6 +571,25 @@ impl World {
         self.after(at, Event::Full(!full));
     }
 
+    /// Nothing of the server runs, while its clients go on. The shards may come back later than the
+    /// quorum core, which does not know what they have been told meanwhile.
+    fn pause(&mut self) {
+        if self.calm {
+            return;
+        }
+        self.pause_us = self.now_us + self.rng.between(150_000, 900_000);
+        self.shards_pause_us = self.pause_us + self.rng.below(PAUSE_BEYOND_US);
+        self.check.slow_until(self.shards_pause_us);
+        self.trace.say(format_args!("everything stands still until {}", self.pause_us / 1000));
+        let at = self.rng.between(self.swarm.pause_every / 2, self.swarm.pause_every);
+        self.after(self.shards_pause_us - self.now_us + at, Event::Pause);
+    }
+
+    fn paused_until_us(&self, core: usize) -> u64 {
+        let is_quorum = core == usize::from(self.swarm.shards);
+        if is_quorum { self.pause_us } else { self.shards_pause_us }
+    }
+
     fn jump(&mut self) {
         if !self.calm {
             let by = self.rng.below(2_000_000) as i64 - 1_000_000;
@@ -584,6 +625,10 @@ fn is_data(name: &str) -> bool {
 const END_BYTES: usize = 1024;
 /// What a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
+/// Where a clock without a battery begins.
+const BOOT_WALL_MS: i64 = 1_700_000_000_000;
+/// How much longer the shards may stand still than the quorum core: less than any session lives.
+const PAUSE_BEYOND_US: u64 = 150_000;
 /// The longest that a slow flush takes.
 const SLOW_FLUSH_US: u64 = 400_000;
 const DISK_BYTES: usize = 8 << 20;
