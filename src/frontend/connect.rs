@@ -81,8 +81,7 @@ impl ConnContext<'_> {
                 session.0.wrapping_add(i64::from(self.shard.config.shards.max(1)));
             let is_ours = ShardId::of(session, self.shard.config.shards) == self.shard.id;
             let lives = self.tree.session_timeout(session).is_some();
-            let is_free = !lives || mutant!(LiveSessionIdReused);
-            if is_ours && session != SessionId::NONE && is_free {
+            if is_ours && session != SessionId::NONE && !lives {
                 return session;
             }
         }

@@ -248,21 +248,13 @@ impl Check {
         Ok(())
     }
 
-    /// An id is given out again whose session has ended: nothing of it concerns the new one.
-    fn forget(&mut self, session: i64) {
-        self.asked.retain(|(of, _), _| *of != session);
-        self.lapsed.remove(&session);
-        self.unjudged.remove(&session);
-        self.renewed.remove(&session);
-    }
-
     /// Whether this transaction may happen now, and is what its request must become.
     fn judge(&mut self, header: &TxnHeader, txn: &Txn, mono_ms: i64, wall_ms: i64) -> Checked {
         let session = header.session.0;
         let zxid = header.zxid;
         if let Txn::CreateSession { timeout_ms } = txn {
             hold!(
-                !self.head.sessions.contains_key(&session),
+                !self.sessions.contains_key(&session),
                 SessionState,
                 "session {session:x} is given out twice"
             );
@@ -272,9 +264,6 @@ impl Check {
                 "session {session:x} was not asked for ({timeout_ms} ms)"
             );
             self.sessions_wanted -= 1;
-            if self.sessions.contains_key(&session) {
-                self.forget(session);
-            }
             self.sessions.insert(session, zxid.0);
             self.heard.insert(session, mono_ms);
             return Ok(());
@@ -437,11 +426,6 @@ impl Check {
     /// room there.
     pub fn may_end(&self, session: i64) -> bool {
         !self.head.sessions.contains_key(&session) || self.was_full
-    }
-
-    /// The zxid that made the session, if it lives.
-    pub fn born(&self, session: i64) -> Option<i64> {
-        self.head.sessions.get(&session).and_then(|_| self.sessions.get(&session)).copied()
     }
 
     /// Up to here damage to the log must be seen: what follows has been flushed since, and says so.

@@ -126,8 +126,6 @@ pub enum Defect {
     EventIgnoresAcl,
     /// A hold on the tree has no end.
     HoldNotSpent,
-    /// The id of a living session is given out again after a restart.
-    LiveSessionIdReused,
     /// setWatches tells of new data where it should tell of new children.
     MissedChildNotTold,
     /// Events count as unread for ever.

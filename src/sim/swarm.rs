@@ -60,8 +60,6 @@ pub struct Swarm {
     pub hostile_every: u64,
     /// Between two pauses of the whole server; 0 for none.
     pub pause_every: u64,
-    /// The machine's clock has no battery: each start finds it where the first one did.
-    pub forgets_time: bool,
     /// Of a start finding damage to what was flushed, and a file that does not read.
     pub damage: u64,
     pub read_fails: u64,
@@ -116,7 +114,6 @@ impl Swarm {
             damage: on(rng, 150, 200, 700),
             read_fails: on(rng, 150, 50, 300),
             pause_every: on(rng, 250, 300_000, 1_500_000),
-            forgets_time: rng.chance(150),
         };
         swarm.clients = rng.between(1, 5) as usize;
         if swarm.stall > 0 || swarm.pause_every > 0 {

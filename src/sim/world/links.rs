@@ -116,7 +116,6 @@ impl World {
                     "client {client} has session {:x}",
                     self.clients[client].session
                 ));
-                self.born[client] = self.check.born(self.clients[client].session);
                 let greetings = self.clients[client].greet();
                 self.ask(client, greetings);
             }
@@ -241,11 +240,6 @@ impl World {
             return;
         }
         let now_ms = self.now().mono_ms;
-        let held = self.clients[client].session;
-        if held != 0 && self.swarm.forgets_time && self.check.born(held) != self.born[client] {
-            // It has ended. Its id may be another's by now, and with it its password: it would take that session.
-            self.clients[client].forget();
-        }
         let session = self.clients[client].session;
         let bytes = self.clients[client].connect(now_ms);
         let timeout_ms = self.clients[client].asked_ms.clamp(200, 2000);

@@ -46,8 +46,6 @@ pub struct World {
     clients: Vec<Client>,
     /// The connection that a client uses.
     in_use: Vec<Option<usize>>,
-    /// By client: the zxid that made its session.
-    born: Vec<Option<i64>>,
     links: Vec<Link>,
     places: Vec<Option<Place>>,
     turns_due: BTreeMap<usize, u64>,
@@ -102,7 +100,6 @@ impl World {
         let clients: Vec<Client> = clients.collect();
         let mut world = Self {
             in_use: vec![None; clients.len()],
-            born: vec![None; clients.len()],
             clients,
             defect,
             now_us: 0,
@@ -257,9 +254,6 @@ impl World {
         }
         let interrupted =
             !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
-        if self.swarm.forgets_time {
-            self.wall_offset_ms += BOOT_WALL_MS - self.now().wall_ms;
-        }
         self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
         self.damage_maybe();
         let read_fails = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.read_fails);
@@ -625,8 +619,6 @@ fn is_data(name: &str) -> bool {
 const END_BYTES: usize = 1024;
 /// What a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
-/// Where a clock without a battery begins.
-const BOOT_WALL_MS: i64 = 1_700_000_000_000;
 /// How much longer the shards may stand still than the quorum core: less than any session lives.
 const PAUSE_BEYOND_US: u64 = 150_000;
 /// The longest that a slow flush takes.
