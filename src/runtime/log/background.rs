@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -82,8 +82,7 @@ pub(super) struct Background {
     jobs: Receiver<Job>,
     /// Closed when the thread ends, by a panic too: the wake in `_last` follows.
     completions: Sender<Completion>,
-    /// The appending thread is running out of room: no pauses while zeroing.
-    urgent: Arc<AtomicBool>,
+    pace: Arc<SharedPace>,
     making: Option<Making>,
     /// Of the file that was named last, until it is lost; and when to look again.
     place: Option<Place>,
@@ -99,6 +98,38 @@ struct Making {
     /// The time to begin.
     at: Instant,
     begun: Option<Preparation>,
+}
+
+/// How a file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Pace {
+    /// With a rest after each piece of zeros.
+    Resting,
+    /// One piece after the other: somebody waits for the file.
+    Hurrying,
+    /// What is zeroed will do: the file is needed, and the disk by its entries. What is left is
+    /// reserved and reads as zeros; a write there costs the file system a note in its journal.
+    AsItIs,
+}
+
+/// The pace, as the appending thread sets it.
+pub(super) struct SharedPace(AtomicU8);
+
+impl SharedPace {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self(AtomicU8::new(pace as u8))
+    }
+
+    pub(super) fn set(&self, pace: Pace) {
+        self.0.store(pace as u8, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Pace {
+        let set = self.0.load(Ordering::Relaxed);
+        let all = [Pace::Resting, Pace::Hurrying, Pace::AsItIs];
+        all.into_iter().find(|pace| *pace as u8 == set).unwrap_or(Pace::Resting)
+    }
 }
 
 /// Calls the wake function when it is dropped, as the thread's last act.
@@ -123,11 +154,11 @@ impl Background {
         kind: WayKind,
         jobs: Receiver<Job>,
         completions: Sender<Completion>,
-        urgent: Arc<AtomicBool>,
+        pace: Arc<SharedPace>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         let (making, place, look_at) = (None, None, Instant::now());
-        Self { dir, kind, jobs, completions, urgent, making, place, look_at, last: WakeAtEnd(wake) }
+        Self { dir, kind, jobs, completions, pace, making, place, look_at, last: WakeAtEnd(wake) }
     }
 
     /// Works until the log is dropped.
@@ -219,9 +250,10 @@ impl Background {
         if making.at > now {
             return Some(making.at - now);
         }
-        match making.step(self.kind) {
-            Ok(None) if self.urgent.load(Ordering::Relaxed) => Some(Duration::ZERO),
-            Ok(None) => Some(now.elapsed().min(PAUSE_MAX)),
+        let pace = self.pace.get();
+        match making.step(self.kind, pace) {
+            Ok(None) if pace == Pace::Resting => Some((now.elapsed() * RESTS).min(REST_MAX)),
+            Ok(None) => Some(Duration::ZERO),
             Ok(Some(segment)) => self.end_making(Ok(segment)),
             Err(error) => self.end_making(Err(error)),
         }
@@ -242,11 +274,14 @@ impl Background {
 
 impl Making {
     /// Does the next piece; the file where it was the last.
-    fn step(&mut self, kind: WayKind) -> io::Result<Option<Segment>> {
+    fn step(&mut self, kind: WayKind, pace: Pace) -> io::Result<Option<Segment>> {
         let Some(mut begun) = self.begun.take() else {
             self.begun = Some(Preparation::begin(&self.path, self.bytes, kind)?);
             return Ok(None);
         };
+        if pace == Pace::AsItIs && begun.is_reserved() {
+            return begun.finish().map(Some);
+        }
         match begun.step() {
             Ok(true) => begun.finish().map(Some),
             Ok(false) => {
@@ -274,5 +309,31 @@ fn warn(result: io::Result<()>) {
 
 /// The interval between two looks at the place of the file in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest rest between two pieces: zeroing takes at most half of the disk's time.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The rest after a piece, in times of what it took: entries have the disk nearly to themselves.
+const RESTS: u32 = 15;
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_file_that_is_needed_is_given_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = (dir.path().join("file"), 64 << 20);
+        let at = Instant::now();
+        let mut making = Making { file: FileId(0), path: path.clone(), bytes, at, begun: None };
+        for _ in 0..3 {
+            assert!(making.step(WayKind::Cached, Pace::Resting).unwrap().is_none());
+        }
+        let begun = making.begun.as_ref().unwrap();
+        let is_reserved = begun.is_reserved();
+        let made = making.step(WayKind::Cached, Pace::AsItIs).unwrap();
+        assert_eq!(made.is_some(), is_reserved, "without its space a file is zeroed to its end");
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!(found.len(), bytes);
+        assert!(!is_reserved || found.blocks() * 512 >= bytes, "its space is reserved");
+    }
+}

@@ -31,7 +31,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -45,7 +44,7 @@ use crate::zxid::Zxid;
 
 use super::ring::{Ring, RingError, Token};
 
-use background::{Background, Completion, Job};
+use background::{Background, Completion, Job, Pace, SharedPace};
 use flush::{ToFlush, is_canceled};
 use flusher::{Ended, Flusher, Lost};
 use segment::{Segment, WINDOW_BYTES};
@@ -140,7 +139,10 @@ pub struct Log {
     buffers: Vec<Vec<u8>>,
     jobs: Sender<Job>,
     completions: Receiver<Completion>,
-    urgent: Arc<AtomicBool>,
+    /// How the next file is made.
+    pace: Arc<SharedPace>,
+    /// The start is over, which waits for the first file.
+    opened: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -166,14 +168,14 @@ impl Log {
         remove_spares(&dir)?;
         let (jobs, job_queue) = unbounded();
         let (completion_queue, completions) = unbounded();
-        let urgent = Arc::new(AtomicBool::new(true));
+        let pace = Arc::new(SharedPace::new(Pace::Hurrying));
         let way = Way::choose(&dir, config.mode, config.force_sync);
         let background = Background::new(
             dir.clone(),
             way.kind,
             job_queue,
             completion_queue,
-            urgent.clone(),
+            pace.clone(),
             wake.clone(),
         );
         let no_thread = |error| LogError::new("no thread can be started for the log", &dir, error);
@@ -197,13 +199,15 @@ impl Log {
             buffers: Vec::new(),
             jobs,
             completions,
-            urgent,
+            pace,
+            opened: false,
             thread: Some(thread),
         };
         log.run_effects();
         while log.writer.is_urgent() && !log.writer.is_full() && !log.writer.has_failed() {
             log.wait();
         }
+        log.opened = true;
         Ok(log)
     }
 
@@ -420,7 +424,19 @@ impl Log {
                 }
             }
         }
-        self.urgent.store(self.writer.is_urgent(), Ordering::Relaxed);
+        self.pace.set(self.next_pace());
+    }
+
+    /// Zeros beside entries would take the disk's time twice. Direct writes do without them where
+    /// they are not there in time; stores into a map do not, as each flush of theirs would then
+    /// write the file system's journal page by page.
+    fn next_pace(&self) -> Pace {
+        match self.way.kind {
+            WayKind::Direct if self.opened && self.writer.is_due() => Pace::AsItIs,
+            WayKind::Direct if self.opened => Pace::Resting,
+            _ if self.writer.is_urgent() => Pace::Hurrying,
+            _ => Pace::Resting,
+        }
     }
 
     fn store(&mut self, file: FileId, offset: u64, mut bytes: Vec<u8>) {

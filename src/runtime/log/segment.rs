@@ -144,6 +144,8 @@ pub(super) struct Preparation {
     kind: WayKind,
     bytes: u64,
     zeroed: u64,
+    /// All of the file has its space, and reads as zeros.
+    is_reserved: bool,
 }
 
 impl Preparation {
@@ -155,9 +157,11 @@ impl Preparation {
             options.custom_flags(libc::O_DIRECT);
         }
         let file = options.open(path)?;
-        let preparation = Self { path: path.to_owned(), file, kind, bytes, zeroed: 0 };
+        let path = path.to_owned();
+        let preparation = Self { path, file, kind, bytes, zeroed: 0, is_reserved: false };
         match rustix::fs::fallocate(&preparation.file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(preparation),
+            Ok(()) => Ok(Self { is_reserved: true, ..preparation }),
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(preparation),
             Err(errno) => {
                 preparation.abandon();
                 Err(errno.into())
@@ -165,20 +169,30 @@ impl Preparation {
         }
     }
 
-    /// Writes and flushes the next piece of zeros; true when all of it is there.
+    /// See the field.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+
+    /// Writes the next piece of zeros; true when all of it is there. Direct ones are flushed along
+    /// with entries, or at the end.
     ///
     /// Into the page cache they go in small writes, because one large write would make it keep
     /// large folios, of which a flush writes every byte again for each entry: with writes of 1 MiB
     /// a flush of 250 bytes took 290 us instead of 85.
     pub(super) fn step(&mut self) -> io::Result<bool> {
-        let end = (self.zeroed + STEP_BYTES).min(self.bytes);
-        let piece = if self.kind == WayKind::Direct { ZEROS_BYTES } else { FOLIO_BYTES };
+        let is_direct = self.kind == WayKind::Direct;
+        let (step, piece) =
+            if is_direct { (ZEROS_BYTES as u64, ZEROS_BYTES) } else { (STEP_BYTES, FOLIO_BYTES) };
+        let end = (self.zeroed + step).min(self.bytes);
         while self.zeroed < end {
             let len = (end - self.zeroed).min(piece as u64) as usize;
             self.file.write_all_at(&ZEROS.0[..len], self.zeroed)?;
             self.zeroed += len as u64;
         }
-        self.file.sync_data()?;
+        if !is_direct {
+            self.file.sync_data()?;
+        }
         Ok(self.zeroed == self.bytes)
     }
 
@@ -222,12 +236,13 @@ impl Preparation {
 
 /// The bytes of a segment that are kept in page tables ahead of the end and after it.
 pub(super) const WINDOW_BYTES: u64 = 4 << 20;
-/// Zeroed between two looks at other work.
+/// Zeroed in the page cache between two looks at other work.
 const STEP_BYTES: u64 = 1 << 20;
 /// One write of zeros into the page cache, and so at most one folio.
 const FOLIO_BYTES: usize = 16 << 10;
-/// One direct write of zeros.
-const ZEROS_BYTES: usize = 256 << 10;
+/// One direct write of zeros, between two looks at other work. Entries that are flushed meanwhile
+/// wait for it.
+const ZEROS_BYTES: usize = 128 << 10;
 
 /// Memory that direct writes can read.
 #[repr(align(4096))]

@@ -369,6 +369,14 @@ impl LogWriter {
         self.spares.is_empty()
     }
 
+    /// Whether no file is ready and the current one will not do for long.
+    pub fn is_due(&self) -> bool {
+        let will_do = self.files.back().is_some_and(|current| {
+            current.bytes - current.end > current.bytes / DUE_FRACTION && !self.roll_wanted
+        });
+        self.spares.is_empty() && !will_do
+    }
+
     /// Whether the log takes nothing more.
     pub fn has_failed(&self) -> bool {
         self.failed
@@ -518,5 +526,7 @@ impl OpenFile {
 /// What direct writes are a multiple of, in place and length: a page, which is enough for every
 /// disk.
 pub const BLOCK_BYTES: u64 = 4096;
+/// With less of the current file left than this part of it, the next one is needed.
+const DUE_FRACTION: u64 = 2;
 /// Spare files are called so and a number; no reader of logs looks at them.
 pub const SPARE_PREFIX: &str = "ringkeeper.spare.";

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A file that is ready: zeroed, flushed, with its header in place.
+/// A file that is ready: it reads as zeros, its space is reserved, its header in place and durable.
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) file: FileId,

@@ -568,3 +568,19 @@ fn the_end_cuts_the_current_file_and_removes_the_spares() {
     let bytes = FILE_HEADER_BYTES + ENTRY_HEADER_BYTES + 101 + TAIL_MARK_BYTES;
     assert_eq!(world.files[&FileId(0)].stored.len(), bytes);
 }
+
+/// The next file is made at leisure while the current one has room, and is needed when it has not,
+/// or when a roll is wanted.
+#[test]
+fn the_next_file_is_due_when_the_current_one_is_half_full() {
+    let mut world = World::new(DIRECT);
+    assert!(world.writer.is_due(), "there is none yet");
+    world.complete(0, true);
+    assert!(!world.writer.is_due(), "one is ready");
+    world.ask_room();
+    world.write(500);
+    assert!(world.writer.is_urgent(), "the one that was ready is in use");
+    assert!(!world.writer.is_due(), "it will do");
+    world.writer.roll();
+    assert!(world.writer.is_due(), "a roll is wanted");
+}
