@@ -2,6 +2,7 @@
 
 mod multi;
 mod ops;
+mod pipeline;
 mod random;
 mod role;
 mod sessions;
