@@ -349,16 +349,15 @@ impl Quorum {
         self.check();
     }
 
+    /// Prepares a transaction of the server's own, which no ACL concerns.
+    fn prepare_own<'a>(&'a mut self, tree: &'a Tree, header: TxnHeader) -> Prepare<'a> {
+        let Self { config, outstanding, nobody, verdicts, .. } = self;
+        Prepare::new(config, tree, outstanding, header, nobody, verdicts)
+    }
+
     fn delete_container(&mut self, path: &str, tree: &Tree, now: Now) {
         let header = self.header(SessionId::NONE, 0, now);
-        let mut prepare = Prepare::new(
-            &self.config,
-            tree,
-            &mut self.outstanding,
-            header,
-            &self.nobody,
-            &self.verdicts,
-        );
+        let mut prepare = self.prepare_own(tree, header);
         if let Some(txn) = prepare.delete_container(path) {
             self.propose(header, txn, Answer::Nobody);
         }
@@ -561,14 +560,7 @@ impl Quorum {
     ) {
         let header = self.header(session, request.map_or(0, |origin| origin.xid), now);
         let room = self.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
-        let mut prepare = Prepare::new(
-            &self.config,
-            tree,
-            &mut self.outstanding,
-            header,
-            &self.nobody,
-            &self.verdicts,
-        );
+        let mut prepare = self.prepare_own(tree, header);
         let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
         budget.spend(closing.nodes);
         let answer = match request {
