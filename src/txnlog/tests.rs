@@ -443,6 +443,28 @@ fn memory_grows_with_whole_entries_alone() {
     assert_eq!(scanner.end().unwrap().offset(), second as u64);
 }
 
+/// With the sectors of `lost` as they were `before`, the file is no corrupt one, and what was flushed
+/// is there.
+fn a_torn_tail(
+    whole: &Written,
+    flushed: &Written,
+    before: &[u8],
+    lost: u64,
+) -> Result<(), TestCaseError> {
+    let mut image = whole.bytes.clone();
+    let first = flushed.bytes.len() / SECTOR_BYTES;
+    for (bit, sector) in (first..image.len().div_ceil(SECTOR_BYTES)).enumerate() {
+        if lost >> (bit % 64) & 1 == 1 {
+            let range = sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(image.len());
+            image[range.clone()].copy_from_slice(&before[range]);
+        }
+    }
+    let (zxids, end) = scan(&image);
+    prop_assert!(zxids.len() >= flushed.ends.len(), "flushed entries are gone: {:?}", end);
+    prop_assert!(!matches!(end, ScanEnd::Corrupt { .. }), "a crash is no corruption: {:?}", end);
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(groups in groups(), padding in 0..2000_usize) {
@@ -466,17 +488,7 @@ proptest! {
             let mark = mark_of(&flushed.bytes, durable);
             before[flushed.bytes.len()..flushed.bytes.len() + mark.len()].copy_from_slice(&mark);
         }
-        let mut image = whole.bytes.clone();
-        let first = flushed.bytes.len() / SECTOR_BYTES;
-        for (bit, sector) in (first..image.len().div_ceil(SECTOR_BYTES)).enumerate() {
-            if lost >> (bit % 64) & 1 == 1 {
-                let range = sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(image.len());
-                image[range.clone()].copy_from_slice(&before[range]);
-            }
-        }
-        let (zxids, end) = scan(&image);
-        prop_assert!(zxids.len() >= flushed.ends.len(), "flushed entries are gone: {:?}", end);
-        prop_assert!(!matches!(end, ScanEnd::Corrupt { .. }), "a crash is no corruption: {:?}", end);
+        a_torn_tail(&whole, &flushed, &before, lost)?;
     }
 
     /// A flipped bit before the last group is corruption, and never a clean or a torn end.
@@ -533,17 +545,7 @@ proptest! {
             before.extend(mark_of(&flushed.bytes, durable));
         }
         before.resize(whole.bytes.len(), 0);
-        let mut image = whole.bytes.clone();
-        let first = flushed.bytes.len() / SECTOR_BYTES;
-        for (bit, sector) in (first..image.len().div_ceil(SECTOR_BYTES)).enumerate() {
-            if lost >> (bit % 64) & 1 == 1 {
-                let range = sector * SECTOR_BYTES..((sector + 1) * SECTOR_BYTES).min(image.len());
-                image[range.clone()].copy_from_slice(&before[range]);
-            }
-        }
-        let (zxids, end) = scan(&image);
-        prop_assert!(zxids.len() >= flushed.ends.len(), "flushed entries are gone: {:?}", end);
-        prop_assert!(!matches!(end, ScanEnd::Corrupt { .. }), "a crash is no corruption: {:?}", end);
+        a_torn_tail(&whole, &flushed, &before, lost)?;
     }
 
     #[test]

@@ -378,6 +378,20 @@ fn a_multi_read_over_its_limit_is_refused_before_it_is_put_together() {
     assert_eq!(world.got(conn)[0].err, -5);
 }
 
+impl World {
+    /// The commit of `writer`'s setData of `path`, which no shard has taken in yet.
+    fn commits_set_data(&mut self, writer: ConnId, path: &str) -> ToShard {
+        self.commits_at_once = false;
+        self.send(writer, &request(1, OpCode::SET_DATA, &set_data(path, b"new")));
+        let Some(ToQuorum::Request(asked)) = self.queue.pop_front() else {
+            panic!("it is a request")
+        };
+        let mut items = Vec::new();
+        self.commit_request(asked, &mut items);
+        ToShard::Commit(CommitBatch { zxid: self.tree.last_zxid(), items })
+    }
+}
+
 #[test]
 fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_order() {
     let mut world = World::new();
@@ -387,12 +401,7 @@ fn b20_the_writer_does_not_wait_for_thousands_of_watchers_and_each_keeps_its_ord
     for conn in watchers.iter().chain([&writer]) {
         world.ask(*conn, OpCode::GET_DATA, &path_watch("/w", true));
     }
-    world.commits_at_once = false;
-    world.send(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"new")));
-    let Some(ToQuorum::Request(asked)) = world.queue.pop_front() else { panic!("it is a request") };
-    let mut items = Vec::new();
-    world.commit_request(asked, &mut items);
-    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: world.tree.last_zxid(), items }));
+    let mut batch = Some(world.commits_set_data(writer, "/w"));
     let mut hold = world.front.drain(&world.tree, world.now, || batch.take()).unwrap();
     // In this very turn: the writer's event and reply, and a read of one that is not told yet.
     let last = *watchers.last().unwrap();
@@ -519,12 +528,7 @@ fn watchers_of_one_node_may_watch_again_and_go_before_all_have_heard() {
     for conn in &watchers {
         world.ask(*conn, OpCode::GET_DATA, &path_watch("/w", true));
     }
-    world.commits_at_once = false;
-    world.send(writer, &request(1, OpCode::SET_DATA, &set_data("/w", b"new")));
-    let Some(ToQuorum::Request(asked)) = world.queue.pop_front() else { panic!("it is a request") };
-    let mut items = Vec::new();
-    world.commit_request(asked, &mut items);
-    let mut batch = Some(ToShard::Commit(CommitBatch { zxid: world.tree.last_zxid(), items }));
+    let mut batch = Some(world.commits_set_data(writer, "/w"));
     let (again, other, gone) = (watchers[990], watchers[991], watchers[992]);
     let mut hold = world.front.drain(&world.tree, world.now, || batch.take()).unwrap();
     world.front.on_bytes(again, &request(2, OpCode::GET_DATA, &path_watch("/w", true)), &mut hold);
