@@ -443,9 +443,10 @@ mod tests {
     use crate::limits::{HANDOFF_QUEUE_MAX, TOUCH_REPORTS_MAX};
     use crate::quorum::QuorumConfig;
     use crate::runtime::clock;
-    use crate::runtime::log::{LogConfig, LogMode};
+    use crate::runtime::log::LogConfig;
     use crate::runtime::ring::{RingConfig, Wait};
     use crate::tree::Tree;
+    use crate::txnlog::Appending;
     use crate::zxid::SessionId;
 
     /// A core with one shard, over a log in `dir`.
@@ -500,14 +501,15 @@ mod tests {
     /// More than one step commits: the rest needs no event from outside.
     #[test]
     fn what_one_step_does_not_commit_the_next_one_does() {
-        for mode in [LogMode::Mapped, LogMode::Direct] {
+        for mode in [Appending::Mapped, Appending::Direct] {
             three_thousand_sessions(mode);
         }
     }
 
-    fn three_thousand_sessions(mode: LogMode) {
+    fn three_thousand_sessions(appending: Appending) {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
-        let (mut core, link) = core_over(&dir, LogConfig { mode, ..LogConfig::default() }, now);
+        let (mut core, link) =
+            core_over(&dir, LogConfig { appending, ..LogConfig::default() }, now);
         let asked = 3000;
         for nth in 0..asked {
             assert!(link.to_quorum.push(open(nth as i64)).is_ok());

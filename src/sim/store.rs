@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::txnlog::{
-    Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, Nonce, PendingFlush,
-    WriterSettings, file_header,
+    Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NextFile, Nonce,
+    PendingFlush, WriterSettings, file_header,
 };
 use crate::zxid::Zxid;
 
@@ -64,7 +64,7 @@ impl Store {
             segment_bytes_step: SEGMENT_BYTES_STEP,
             record_bytes_max: RECORD_BYTES_MAX as u64,
             force_sync: true,
-            appending: if direct { Appending::Direct } else { Appending::Stored },
+            appending: if direct { Appending::Direct } else { Appending::Mapped },
         };
         Self {
             writer: LogWriter::new(settings, last, first_file),
@@ -80,7 +80,7 @@ impl Store {
     /// Waits for the first file, or for its being impossible to make.
     pub(crate) fn open(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
         self.run_effects(disk)?;
-        while self.writer.is_urgent() && !self.writer.is_full() {
+        while self.writer.next_file() != NextFile::Ready && !self.writer.is_full() {
             self.step(disk, false, rng)?;
         }
         Ok(())

@@ -51,8 +51,8 @@ pub use durable::{Durable, PendingFlush};
 pub use parse::Damage;
 pub use scanner::{Entry, ScanEnd, Scanner};
 pub use writer::{
-    Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NoRoom,
-    SPARE_PREFIX, WriterSettings,
+    Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NextFile,
+    NoRoom, SPARE_PREFIX, WriterSettings,
 };
 
 /// The first four bytes of a log file, "ZKLG".

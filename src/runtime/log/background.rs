@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::txnlog::{FileId, TAIL_MARK_BYTES};
+use crate::txnlog::{Appending, FileId, TAIL_MARK_BYTES};
 
 use super::flush::ToFlush;
 use super::place::Place;
 use super::segment::{Preparation, Segment};
-use super::way::WayKind;
 
 /// The requests of the appending thread.
 pub(super) enum Job {
@@ -78,7 +77,7 @@ pub(super) enum Completion {
 /// The thread's state.
 pub(super) struct Background {
     dir: PathBuf,
-    kind: WayKind,
+    appending: Appending,
     jobs: Receiver<Job>,
     /// Closed when the thread ends, by a panic too: the wake in `_last` follows.
     completions: Sender<Completion>,
@@ -151,14 +150,24 @@ impl Drop for WakeAtEnd {
 impl Background {
     pub(super) fn new(
         dir: PathBuf,
-        kind: WayKind,
+        appending: Appending,
         jobs: Receiver<Job>,
         completions: Sender<Completion>,
         pace: Arc<SharedPace>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         let (making, place, look_at) = (None, None, Instant::now());
-        Self { dir, kind, jobs, completions, pace, making, place, look_at, last: WakeAtEnd(wake) }
+        Self {
+            dir,
+            appending,
+            jobs,
+            completions,
+            pace,
+            making,
+            place,
+            look_at,
+            last: WakeAtEnd(wake),
+        }
     }
 
     /// Works until the log is dropped.
@@ -251,7 +260,7 @@ impl Background {
             return Some(making.at - now);
         }
         let pace = self.pace.get();
-        match making.step(self.kind, pace) {
+        match making.step(self.appending, pace) {
             Ok(None) if pace == Pace::Resting => Some((now.elapsed() * RESTS).min(REST_MAX)),
             Ok(None) => Some(Duration::ZERO),
             Ok(Some(segment)) => self.end_making(Ok(segment)),
@@ -274,9 +283,9 @@ impl Background {
 
 impl Making {
     /// Does the next piece; the file where it was the last.
-    fn step(&mut self, kind: WayKind, pace: Pace) -> io::Result<Option<Segment>> {
+    fn step(&mut self, appending: Appending, pace: Pace) -> io::Result<Option<Segment>> {
         let Some(mut begun) = self.begun.take() else {
-            self.begun = Some(Preparation::begin(&self.path, self.bytes, kind)?);
+            self.begun = Some(Preparation::begin(&self.path, self.bytes, appending)?);
             return Ok(None);
         };
         if pace == Pace::AsItIs && begun.is_reserved() {
@@ -326,11 +335,11 @@ mod tests {
         let at = Instant::now();
         let mut making = Making { file: FileId(0), path: path.clone(), bytes, at, begun: None };
         for _ in 0..3 {
-            assert!(making.step(WayKind::Cached, Pace::Resting).unwrap().is_none());
+            assert!(making.step(Appending::Cached, Pace::Resting).unwrap().is_none());
         }
         let begun = making.begun.as_ref().unwrap();
         let is_reserved = begun.is_reserved();
-        let made = making.step(WayKind::Cached, Pace::AsItIs).unwrap();
+        let made = making.step(Appending::Cached, Pace::AsItIs).unwrap();
         assert_eq!(made.is_some(), is_reserved, "without its space a file is zeroed to its end");
         let found = std::fs::metadata(&path).unwrap();
         assert_eq!(found.len(), bytes);

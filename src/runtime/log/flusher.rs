@@ -94,16 +94,15 @@ fn run(begun: &Receiver<(Arc<Segment>, ToFlush)>, end: Sender<Ended>, last: Wake
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::txnlog::{BLOCK_BYTES, FileId};
+    use crate::txnlog::{Appending, BLOCK_BYTES, FileId};
 
     use super::super::segment::Preparation;
-    use super::super::way::WayKind;
 
     #[test]
     fn blocks_are_in_the_file_when_their_write_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut file = Preparation::begin(&path, 1 << 20, WayKind::Cached).unwrap();
+        let mut file = Preparation::begin(&path, 1 << 20, Appending::Cached).unwrap();
         while !file.step().unwrap() {}
         let segment = Arc::new(file.finish().unwrap());
         let (woken, wakes) = unbounded();

@@ -37,8 +37,8 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::limits;
 use crate::txnlog::{
-    self, Appending, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NoRoom, PendingFlush,
-    SPARE_PREFIX, WriterSettings,
+    self, Appending, Durable, Failed, FileId, LogDone, LogEffect, LogWriter, NextFile, NoRoom,
+    PendingFlush, SPARE_PREFIX, WriterSettings,
 };
 use crate::zxid::Zxid;
 
@@ -50,9 +50,7 @@ use flusher::{Ended, Flusher, Lost};
 use segment::{Segment, WINDOW_BYTES};
 
 pub use error::{LogError, NoSpare};
-pub use way::{LogMode, Way};
-
-use way::WayKind;
+pub use way::Way;
 
 /// The settings of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +63,9 @@ pub struct LogConfig {
     /// `forceSync`: without it no flush waits for the disk, and a power failure loses acknowledged
     /// writes. Default true; only the word `no` turns it off.
     pub force_sync: bool,
-    /// `ringkeeper.log`: how groups get to the disk.
-    pub mode: LogMode,
+    /// `ringkeeper.log`: how groups of entries are asked to get to the disk. Default direct, for
+    /// which perf/README.md gives the figures.
+    pub appending: Appending,
 }
 
 impl Default for LogConfig {
@@ -75,7 +74,7 @@ impl Default for LogConfig {
             segment_bytes: limits::LOG_PREALLOC_BYTES,
             record_bytes_max: limits::RECORD_BYTES_MAX as u64,
             force_sync: true,
-            mode: LogMode::DEFAULT,
+            appending: Appending::Direct,
         }
     }
 }
@@ -83,20 +82,17 @@ impl Default for LogConfig {
 impl LogConfig {
     /// The smallest segment that a start can do with, in bytes.
     pub fn segment_bytes_min(&self) -> u64 {
-        self.settings(WayKind::Mapped).segment_bytes_min()
+        self.settings(Appending::Mapped).segment_bytes_min()
     }
 
-    fn settings(&self, kind: WayKind) -> WriterSettings {
+    fn settings(&self, appending: Appending) -> WriterSettings {
         WriterSettings {
             segment_bytes: self.segment_bytes,
             first_segment_bytes: FIRST_SEGMENT_BYTES,
             segment_bytes_step: SEGMENT_BYTES_STEP,
             record_bytes_max: self.record_bytes_max,
             force_sync: self.force_sync,
-            appending: match kind {
-                WayKind::Direct => Appending::Direct,
-                WayKind::Mapped | WayKind::Cached => Appending::Stored,
-            },
+            appending,
         }
     }
 }
@@ -169,10 +165,10 @@ impl Log {
         let (jobs, job_queue) = unbounded();
         let (completion_queue, completions) = unbounded();
         let pace = Arc::new(SharedPace::new(Pace::Hurrying));
-        let way = Way::choose(&dir, config.mode, config.force_sync);
+        let way = Way::choose(&dir, config.appending, config.force_sync);
         let background = Background::new(
             dir.clone(),
-            way.kind,
+            way.appending,
             job_queue,
             completion_queue,
             pace.clone(),
@@ -181,11 +177,11 @@ impl Log {
         let no_thread = |error| LogError::new("no thread can be started for the log", &dir, error);
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
         let thread = thread.map_err(no_thread)?;
-        let is_direct = way.kind == WayKind::Direct;
+        let is_direct = way.appending == Appending::Direct;
         let flusher = is_direct.then(|| Flusher::start(WRITER_THREAD, wake)).transpose();
         let flusher = flusher.map_err(no_thread)?;
         let mut log = Self {
-            writer: LogWriter::new(config.settings(way.kind), last, 0),
+            writer: LogWriter::new(config.settings(way.appending), last, 0),
             dir,
             config,
             way,
@@ -204,7 +200,10 @@ impl Log {
             thread: Some(thread),
         };
         log.run_effects();
-        while log.writer.is_urgent() && !log.writer.is_full() && !log.writer.has_failed() {
+        while log.writer.next_file() != NextFile::Ready
+            && !log.writer.is_full()
+            && !log.writer.has_failed()
+        {
             log.wait();
         }
         log.opened = true;
@@ -431,11 +430,12 @@ impl Log {
     /// they are not there in time; stores into a map do not, as each flush of theirs would then
     /// write the file system's journal page by page.
     fn next_pace(&self) -> Pace {
-        match self.way.kind {
-            WayKind::Direct if self.opened && self.writer.is_due() => Pace::AsItIs,
-            WayKind::Direct if self.opened => Pace::Resting,
-            _ if self.writer.is_urgent() => Pace::Hurrying,
-            _ => Pace::Resting,
+        let is_direct = self.way.appending == Appending::Direct;
+        match self.writer.next_file() {
+            NextFile::Ready => Pace::Resting,
+            NextFile::Wanted if is_direct && self.opened => Pace::Resting,
+            NextFile::Needed if is_direct && self.opened => Pace::AsItIs,
+            NextFile::Wanted | NextFile::Needed => Pace::Hurrying,
         }
     }
 

@@ -18,10 +18,12 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::ReadWriteFlags;
 
-use crate::txnlog::{BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header};
+use crate::txnlog::{
+    Appending, BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header,
+};
 
 use super::place::check_writable;
-use super::way::{Block, WayKind};
+use super::way::Block;
 
 /// A log file with its header in place.
 #[derive(Debug)]
@@ -141,7 +143,7 @@ impl AsRawFd for Segment {
 pub(super) struct Preparation {
     path: PathBuf,
     file: File,
-    kind: WayKind,
+    appending: Appending,
     bytes: u64,
     zeroed: u64,
     /// All of the file has its space, and reads as zeros.
@@ -150,15 +152,15 @@ pub(super) struct Preparation {
 
 impl Preparation {
     /// Makes the file and reserves its space.
-    pub(super) fn begin(path: &Path, bytes: u64, kind: WayKind) -> io::Result<Self> {
+    pub(super) fn begin(path: &Path, bytes: u64, appending: Appending) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o644);
-        if kind == WayKind::Direct {
+        if appending == Appending::Direct {
             options.custom_flags(libc::O_DIRECT);
         }
         let file = options.open(path)?;
         let path = path.to_owned();
-        let preparation = Self { path, file, kind, bytes, zeroed: 0, is_reserved: false };
+        let preparation = Self { path, file, appending, bytes, zeroed: 0, is_reserved: false };
         match rustix::fs::fallocate(&preparation.file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(Self { is_reserved: true, ..preparation }),
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(preparation),
@@ -181,7 +183,7 @@ impl Preparation {
     /// large folios, of which a flush writes every byte again for each entry: with writes of 1 MiB
     /// a flush of 250 bytes took 290 us instead of 85.
     pub(super) fn step(&mut self) -> io::Result<bool> {
-        let is_direct = self.kind == WayKind::Direct;
+        let is_direct = self.appending == Appending::Direct;
         let (step, piece) =
             if is_direct { (ZEROS_BYTES as u64, ZEROS_BYTES) } else { (STEP_BYTES, FOLIO_BYTES) };
         let end = (self.zeroed + step).min(self.bytes);
@@ -216,7 +218,7 @@ impl Preparation {
     }
 
     fn map(&self) -> io::Result<Option<MmapRaw>> {
-        if self.kind != WayKind::Mapped {
+        if self.appending != Appending::Mapped {
             return Ok(None);
         }
         let map = MmapOptions::new().len(self.bytes as usize).map_raw(&self.file)?;

@@ -66,7 +66,7 @@ fn wait_for_room(log: &mut Log, bytes: u64) {
 /// Until a roll would not have to wait.
 fn wait_for_spare(log: &mut Log) {
     let start = std::time::Instant::now();
-    while log.writer.is_urgent() {
+    while log.writer.next_file() != NextFile::Ready {
         assert!(start.elapsed().as_secs() < 60, "no spare file after a minute");
         std::thread::sleep(std::time::Duration::from_millis(2));
         log.collect();
@@ -97,9 +97,9 @@ fn what_is_appended_is_found_again() {
 /// Groups of every size, a roll in the middle of a block, the end: the same files in both ways.
 #[test]
 fn both_ways_leave_the_same_entries() {
-    for mode in [LogMode::Mapped, LogMode::Direct] {
+    for mode in [Appending::Mapped, Appending::Direct] {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = open(&dir, |config| config.mode = mode);
+        let mut log = open(&dir, |config| config.appending = mode);
         let mut zxid = 0;
         for group in 1..=40 {
             wait_for_room(&mut log, 1 << 20);
@@ -217,7 +217,7 @@ fn without_force_sync_marks_claim_nothing() {
 #[test]
 fn after_a_failed_flush_nothing_succeeds() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = open(&dir, |config| config.mode = LogMode::Mapped);
+    let mut log = open(&dir, |config| config.appending = Appending::Mapped);
     append(&mut log, &entry(1, 40)).unwrap();
     log.flush_blocking().unwrap();
     append(&mut log, &entry(2, 40)).unwrap();
@@ -240,7 +240,7 @@ fn after_a_failed_flush_nothing_succeeds() {
 #[test]
 fn a_flush_that_the_kernel_did_not_begin_is_done_by_the_logs_thread() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = open(&dir, |config| config.mode = LogMode::Mapped);
+    let mut log = open(&dir, |config| config.appending = Appending::Mapped);
     for zxid in 1..=3 {
         append(&mut log, &entry(zxid, 40)).unwrap();
         log.flush(PendingFlush::of(log.writer.appended()));

@@ -8,75 +8,45 @@ use std::path::Path;
 
 use rustix::io::ReadWriteFlags;
 
-use crate::txnlog::{BLOCK_BYTES, SPARE_PREFIX};
-
-/// `ringkeeper.log`: how groups of entries get to the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogMode {
-    /// Stores into a map of the file, and one fdatasync per group.
-    Mapped,
-    /// One durable write per group, past the page cache.
-    Direct,
-}
-
-impl LogMode {
-    /// The mode where none is asked for; perf/README.md says why.
-    pub const DEFAULT: Self = Self::Direct;
-
-    /// The word for it in the configuration.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Mapped => "mapped",
-            Self::Direct => "direct",
-        }
-    }
-}
+use crate::txnlog::{Appending, BLOCK_BYTES, SPARE_PREFIX};
 
 /// The way entries get into files, and why not as was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Way {
-    pub(super) kind: WayKind,
-    asked: LogMode,
+    pub(super) appending: Appending,
+    asked: Appending,
     because: Option<String>,
     /// Whether the files are on this machine.
     pub(super) is_local: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WayKind {
-    Mapped,
-    Direct,
-    /// Writes into the page cache, and one fdatasync per group.
-    Cached,
-}
-
 impl Way {
     /// The way for the log in `dir`.
-    pub(super) fn choose(dir: &Path, asked: LogMode, force_sync: bool) -> Self {
-        let (kind, because) = match asked {
-            LogMode::Direct if !force_sync => {
+    pub(super) fn choose(dir: &Path, asked: Appending, force_sync: bool) -> Self {
+        let (appending, because) = match asked {
+            Appending::Direct if !force_sync => {
                 let because = "forceSync=no leaves the writing to the page cache";
                 (map_or_cache(dir).0, Some(because.to_owned()))
             }
-            LogMode::Direct => match refuses_direct(dir) {
-                None => (WayKind::Direct, None),
+            Appending::Direct => match refuses_direct(dir) {
+                None => (Appending::Direct, None),
                 Some(error) => {
                     let because = format!("the file system refuses direct writes: {error}");
                     (map_or_cache(dir).0, Some(because))
                 }
             },
-            LogMode::Mapped => map_or_cache(dir),
+            Appending::Mapped | Appending::Cached => map_or_cache(dir),
         };
-        Self { kind, asked, because, is_local: !is_remote(file_system_of(dir)) }
+        Self { appending, asked, because, is_local: !is_remote(file_system_of(dir)) }
     }
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            WayKind::Mapped => "stores into a map and one fdatasync per group",
-            WayKind::Direct => "one direct, durable write per group",
-            WayKind::Cached => "writes into the page cache and one fdatasync per group",
+        f.write_str(match self.appending {
+            Appending::Mapped => "stores into a map and one fdatasync per group",
+            Appending::Direct => "one direct, durable write per group",
+            Appending::Cached => "writes into the page cache and one fdatasync per group",
         })?;
         match &self.because {
             None => write!(f, " (ringkeeper.log={})", self.asked.word()),
@@ -85,17 +55,17 @@ impl fmt::Display for Way {
     }
 }
 
-fn map_or_cache(dir: &Path) -> (WayKind, Option<String>) {
+fn map_or_cache(dir: &Path) -> (Appending, Option<String>) {
     let because = match stores_may_fail(file_system_of(dir)) {
         Some(why) => Some(why),
         None if shares_extents(dir) => Some("it copies on write where files share blocks"),
         None => None,
     };
     match because {
-        None => (WayKind::Mapped, None),
+        None => (Appending::Mapped, None),
         Some(why) => {
             let why = format!("a store into a map can fail on this file system: {why}");
-            (WayKind::Cached, Some(why))
+            (Appending::Cached, Some(why))
         }
     }
 }
@@ -193,17 +163,17 @@ mod tests {
     #[test]
     fn the_way_in_force_is_said_with_its_reason() {
         let dir = tempfile::tempdir().unwrap();
-        let way = Way::choose(dir.path(), LogMode::Direct, false);
-        assert_ne!(way.kind, WayKind::Direct);
+        let way = Way::choose(dir.path(), Appending::Direct, false);
+        assert_ne!(way.appending, Appending::Direct);
         let said = way.to_string();
         assert!(
             said.contains("instead of ringkeeper.log=direct") && said.contains("forceSync=no"),
             "{said}"
         );
-        for mode in [LogMode::Mapped, LogMode::Direct] {
+        for mode in [Appending::Mapped, Appending::Direct] {
             let way = Way::choose(dir.path(), mode, true);
-            let as_asked = way.kind != WayKind::Cached
-                && (way.kind == WayKind::Direct) == (mode == LogMode::Direct);
+            let as_asked = way.appending != Appending::Cached
+                && (way.appending == Appending::Direct) == (mode == Appending::Direct);
             assert_eq!(way.because.is_none(), as_asked, "{way}");
             assert!(way.to_string().contains(mode.word()), "{way}");
         }

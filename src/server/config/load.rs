@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::acl::{AclConfig, DigestAlgorithm, Secret};
-use crate::runtime::log::LogMode;
 use crate::snapshot::Codec;
+use crate::txnlog::Appending;
 
 use super::classes;
 use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
@@ -411,7 +411,7 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     log.segment_bytes = segment.max(PRE_ALLOC_BYTES_MIN);
     let otherwise = "only the word no turns it off; the log is flushed";
     log.force_sync = read_word(reader, "forceSync", "no", otherwise) != "no";
-    log.mode = read_log_mode(reader, log.mode)?;
+    log.appending = read_appending(reader, log.appending)?;
     config.fsync_warning_ms =
         u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
     config.snapshot_trust_empty = reader.bool("snapshot.trust.empty", false);
@@ -423,11 +423,11 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     Ok(())
 }
 
-fn read_log_mode(reader: &mut Reader<'_>, default: LogMode) -> Result<LogMode, ConfigError> {
+fn read_appending(reader: &mut Reader<'_>, default: Appending) -> Result<Appending, ConfigError> {
     let key = "ringkeeper.log";
     let Some(word) = reader.text(key) else { return Ok(default) };
-    let mode = [LogMode::Mapped, LogMode::Direct].into_iter().find(|mode| mode.word() == word);
-    mode.ok_or_else(|| {
+    let asked = [Appending::Mapped, Appending::Direct];
+    asked.into_iter().find(|it| it.word() == word).ok_or_else(|| {
         let known = "mapped or direct";
         ConfigError::UnknownWord { key, value: word.to_owned(), known }
     })

@@ -100,7 +100,7 @@ impl LogWriter {
                 // Nothing that the flush covers is in a later file: it was appended before now.
                 let step = Step::Sync { file, end: front.end, is_last: is_current };
                 let effect = match self.settings.appending {
-                    Appending::Stored => LogEffect::Sync { file },
+                    Appending::Mapped | Appending::Cached => LogEffect::Sync { file },
                     Appending::Direct => front.write(std::mem::take(&mut self.memory)),
                 };
                 return self.begin(step, effect);

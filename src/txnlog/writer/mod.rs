@@ -18,8 +18,8 @@
 //! open file, so of two flushes one would hear "ok". A failed step ends the log for good. The
 //! kernel counts pages as clean after an error, so a second attempt would prove nothing.
 //!
-//! Entries get into a file in one of two ways ([`Appending`]). Stored, they go into the map or the
-//! page cache at once, and a flush syncs the file. Direct, they are staged here, and a flush writes
+//! Entries get into a file in one of three ways ([`Appending`]). Mapped and cached, they go into the
+//! map or the page cache at once, and a flush syncs the file. Direct, they are staged here, and a flush writes
 //! the blocks that they make up past the page cache, durably. The last block is filled up with
 //! zeros and written again with the entries that follow. That puts nothing at risk: each of its
 //! sectors that is durable is written with the same bytes, and the one that the entries end in has
@@ -66,19 +66,47 @@ pub struct WriterSettings {
     pub segment_bytes_step: u64,
     /// The longest record that will be appended.
     pub record_bytes_max: u64,
-    /// `forceSync`: without it no flush waits for the disk, and marks claim nothing. It needs
-    /// [`Appending::Stored`].
+    /// `forceSync`: without it no flush waits for the disk, and marks claim nothing. It does not go
+    /// with [`Appending::Direct`].
     pub force_sync: bool,
+    /// How entries get into files.
     pub appending: Appending,
 }
 
-/// The way entries get into a file.
+/// The way entries get into a file. A configuration asks for [`Appending::Mapped`] or
+/// [`Appending::Direct`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appending {
-    /// Each append is an [`LogEffect::Store`], each flush of a file a [`LogEffect::Sync`].
-    Stored,
-    /// Each flush of a file is one [`LogEffect::Write`] of whole blocks.
+    /// Stores into a map of the file, one fdatasync per group: each append is a
+    /// [`LogEffect::Store`], each flush of a file a [`LogEffect::Sync`].
+    Mapped,
+    /// Writes into the page cache, one fdatasync per group; the effects are those of a mapped log.
+    Cached,
+    /// One durable write per group, past the page cache: each flush of a file is one
+    /// [`LogEffect::Write`] of whole blocks.
     Direct,
+}
+
+impl Appending {
+    /// The word for it in `ringkeeper.log`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Mapped => "mapped",
+            Self::Cached => "cached",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// The state of the file that comes after the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextFile {
+    /// It is made.
+    Ready,
+    /// It is not made, and the current one will do for a while.
+    Wanted,
+    /// It is not made, and the current one will not do for long, or a roll waits for it.
+    Needed,
 }
 
 /// One file of this run, by the number under which it was made.
@@ -236,7 +264,7 @@ impl LogWriter {
         let smallest = settings.segment_bytes_min();
         assert!(settings.segment_bytes_step.is_multiple_of(BLOCK_BYTES), "files are whole blocks");
         assert!(
-            settings.force_sync || settings.appending == Appending::Stored,
+            settings.force_sync || settings.appending != Appending::Direct,
             "nothing is flushed"
         );
         let mut writer = Self {
@@ -364,17 +392,16 @@ impl LogWriter {
         self.full
     }
 
-    /// Whether no file is ready after the current one.
-    pub fn is_urgent(&self) -> bool {
-        self.spares.is_empty()
-    }
-
-    /// Whether no file is ready and the current one will not do for long.
-    pub fn is_due(&self) -> bool {
+    /// The state of the file that comes after the current one.
+    pub fn next_file(&self) -> NextFile {
         let will_do = self.files.back().is_some_and(|current| {
-            current.bytes - current.end > current.bytes / DUE_FRACTION && !self.roll_wanted
+            current.bytes - current.end > current.bytes / NEEDED_FRACTION && !self.roll_wanted
         });
-        self.spares.is_empty() && !will_do
+        match (self.spares.is_empty(), will_do) {
+            (false, _) => NextFile::Ready,
+            (true, true) => NextFile::Wanted,
+            (true, false) => NextFile::Needed,
+        }
     }
 
     /// Whether the log takes nothing more.
@@ -527,6 +554,6 @@ impl OpenFile {
 /// disk.
 pub const BLOCK_BYTES: u64 = 4096;
 /// With less of the current file left than this part of it, the next one is needed.
-const DUE_FRACTION: u64 = 2;
+const NEEDED_FRACTION: u64 = 2;
 /// Spare files are called so and a number; no reader of logs looks at them.
 pub const SPARE_PREFIX: &str = "ringkeeper.spare.";

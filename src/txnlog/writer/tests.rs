@@ -41,7 +41,7 @@ const SETTINGS: WriterSettings = WriterSettings {
     segment_bytes_step: 4 << 10,
     record_bytes_max: 1000,
     force_sync: true,
-    appending: Appending::Stored,
+    appending: Appending::Mapped,
 };
 const DIRECT: WriterSettings = WriterSettings { appending: Appending::Direct, ..SETTINGS };
 
@@ -572,15 +572,14 @@ fn the_end_cuts_the_current_file_and_removes_the_spares() {
 /// The next file is made at leisure while the current one has room, and is needed when it has not,
 /// or when a roll is wanted.
 #[test]
-fn the_next_file_is_due_when_the_current_one_is_half_full() {
+fn the_next_file_is_needed_when_the_current_one_is_half_full() {
     let mut world = World::new(DIRECT);
-    assert!(world.writer.is_due(), "there is none yet");
+    assert_eq!(world.writer.next_file(), NextFile::Needed, "there is none yet");
     world.complete(0, true);
-    assert!(!world.writer.is_due(), "one is ready");
+    assert_eq!(world.writer.next_file(), NextFile::Ready);
     world.ask_room();
     world.write(500);
-    assert!(world.writer.is_urgent(), "the one that was ready is in use");
-    assert!(!world.writer.is_due(), "it will do");
+    assert_eq!(world.writer.next_file(), NextFile::Wanted, "the one that was ready is in use");
     world.writer.roll();
-    assert!(world.writer.is_due(), "a roll is wanted");
+    assert_eq!(world.writer.next_file(), NextFile::Needed, "a roll is wanted");
 }

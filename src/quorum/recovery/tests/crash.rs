@@ -22,7 +22,7 @@ const SETTINGS: WriterSettings = WriterSettings {
     segment_bytes_step: BLOCK_BYTES,
     record_bytes_max: 1000,
     force_sync: true,
-    appending: Appending::Stored,
+    appending: Appending::Mapped,
 };
 
 #[derive(Clone, Default)]
@@ -335,7 +335,7 @@ fn run(seed: u64, appending: Appending) -> usize {
 
 #[test]
 fn nothing_acknowledged_is_lost_in_any_crash_of_a_stored_log() {
-    let images: usize = (0..27).map(|seed| run(seed, Appending::Stored)).sum();
+    let images: usize = (0..27).map(|seed| run(seed, Appending::Mapped)).sum();
     assert!(images > 5000, "only {images} images were looked at");
 }
 
@@ -350,7 +350,7 @@ fn nothing_acknowledged_is_lost_in_any_crash_of_a_direct_log() {
 #[test]
 fn a_lost_directory_entry_is_seen() {
     let lost = (0..50).any(|seed| {
-        let mut server = Server::new(seed, Appending::Stored);
+        let mut server = Server::new(seed, Appending::Mapped);
         let spare = server.disk.create("ringkeeper.spare");
         server.disk.sync_dir();
         let entry = server.writing.next();
