@@ -32,9 +32,12 @@ pub(crate) const AUTH_IDS_MAX: usize = 1024;
 /// Bytes of those ids (B18).
 pub(crate) const AUTH_BYTES_MAX: usize = 64 << 10;
 
-/// `globalOutstandingLimit`: requests in process above which a server stops reading from its
-/// clients.
-pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 1000;
+/// `globalOutstandingLimit` where it is not set: requests in process above which a server stops
+/// reading from its clients. Apache's is 1000, as nothing else bounds the memory of its requests;
+/// here their bytes have bounds of their own, below. So it may be as many as fit the queue to the
+/// quorum core: with fewer than clients have under way, all of them are in one group, and the disk
+/// and the processor wait for each other.
+pub(crate) const OUTSTANDING_REQUESTS_MAX: usize = 4000;
 
 /// Bytes of requests in process above which a connection's next write waits; one request may exceed
 /// it. A multi counts [`MULTI_WEIGHT`] times. So whoever writes beside waits for no more of another
@@ -76,12 +79,16 @@ pub(crate) const SNAP_COUNT: u64 = 100_000;
 pub(crate) const LOG_PREALLOC_BYTES: u64 = 64 << 20;
 
 const _: () = assert!(
+    OUTSTANDING_REQUESTS_MAX < HANDOFF_QUEUE_MAX,
+    "what one shard may have in process fits its queue"
+);
+const _: () = assert!(
     FRAME_BYTES_MAX < CONNECTION_OUT_BYTES_MAX,
     "a full-size reply must fit the out budget"
 );
 const _: () = assert!(
-    OUTSTANDING_REQUESTS_MAX * 4 * REQUEST_BYTES_BESIDE <= CONNECTION_OUTSTANDING_BYTES_MAX,
-    "one connection alone may use up the outstanding limit with small requests"
+    OUTSTANDING_REQUESTS_MAX * REQUEST_BYTES_BESIDE <= CONNECTION_OUTSTANDING_BYTES_MAX,
+    "the bytes beside small requests do not take up what one connection may have"
 );
 const _: () = assert!(
     CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES_MAX,

@@ -89,7 +89,7 @@ pub struct FrontendConfig {
     /// `jute.maxbuffer`: the longest frame that a client may send, in bytes.
     pub frame_bytes_max: usize,
     /// `globalOutstandingLimit`: requests in process above which connections are not read, for all
-    /// shards together; 0 is no limit.
+    /// shards together; 0 is no limit but that of bytes. Default 4000.
     pub outstanding_max: usize,
     /// `zookeeper.largeRequestThreshold`: larger requests count as large; `None` is none.
     pub large_request_bytes: Option<usize>,

@@ -1,6 +1,7 @@
 //! What kind of world a seed makes: which faults it has at all, how often, how slow things are. Few
 //! faults at a time find more than all of them at once.
 
+use crate::limits::OUTSTANDING_REQUESTS_MAX;
 use crate::snapshot::Codec;
 use crate::zxid::Zxid;
 
@@ -76,7 +77,7 @@ impl Swarm {
             clients: 0,
             tick_ms: 100,
             snap_count: rng.between(12, 120),
-            outstanding_max: if rng.chance(200) { 4 } else { 1000 },
+            outstanding_max: if rng.chance(200) { 4 } else { OUTSTANDING_REQUESTS_MAX },
             out_bytes_max: if rng.chance(200) { 2000 } else { 1 << 20 },
             run_us: rng.between(1_500, 5_000) * 1000,
             core_delay: rng.between(5, 400),
