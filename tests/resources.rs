@@ -119,8 +119,10 @@ fn refused_behind(before: &str) -> String {
 fn too_little_is_named_with_what_raises_it() {
     for (before, said) in [
         ("ulimit -n 64", "ulimit -n 65536"),
+        ("ulimit -n 12", "ulimit -n 65536"),
         ("ulimit -u 1", "ulimit -u 4096"),
         ("ulimit -f 2048", "ulimit -f unlimited"),
+        ("ulimit -f 64", "ulimit -f unlimited"),
     ] {
         let log = refused_behind(before);
         let refusal = log.lines().last().unwrap_or_default();

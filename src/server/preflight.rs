@@ -11,7 +11,7 @@ use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recov
 use crate::runtime::SharedTree;
 use crate::runtime::datadir::DataDir;
 use crate::runtime::lane::WakeHandle;
-use crate::runtime::log::Log;
+use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
 use crate::runtime::snapshotter::take_snapshot;
 use crate::zxid::Zxid;
@@ -20,6 +20,7 @@ use super::config::Config;
 use super::listen::{self, Listener};
 use super::panics::panic_if_asked;
 use super::placement::{self, Placement};
+use super::resources::TooLittle;
 use super::start_error::StartError;
 use super::stats::RecoveryFigures;
 use super::{resources, words};
@@ -55,7 +56,9 @@ pub(crate) fn prepare(
     }
     resources::raise_locked_memory().map_err(StartError::Resources)?;
     let placement = placement::of(config);
+    resources::check_open_files(placement.executors()).map_err(StartError::Resources)?;
     resources::probe_threads(placement.executors()).map_err(StartError::Resources)?;
+    let log_config = within_limits(&config.log).map_err(StartError::Resources)?;
     ring::probe().map_err(StartError::Ring)?;
     let listener = listen::reserve(
         config.client_host.as_deref(),
@@ -81,7 +84,7 @@ pub(crate) fn prepare(
     }
     data.take_initialize().map_err(StartError::DataDir)?;
     let log_waker = Arc::new(WakeHandle::default());
-    let log = open_log(config, &data, last_zxid, log_waker.clone())?;
+    let log = open_log(log_config, &data, last_zxid, log_waker.clone())?;
     Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, started })
 }
 
@@ -100,28 +103,31 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
     recover(data, &settings).map_err(StartError::Recovery)
 }
 
+/// The log's settings, with files no longer than the process may write.
+fn within_limits(asked: &LogConfig) -> Result<LogConfig, TooLittle> {
+    let least = asked.segment_bytes_min();
+    let segment_bytes = resources::log_file_bytes(asked.segment_bytes, least)?;
+    Ok(LogConfig { segment_bytes, ..asked.clone() })
+}
+
 fn open_log(
-    config: &Config,
+    config: LogConfig,
     data: &DataDir,
     last: Zxid,
     waker: Arc<WakeHandle>,
 ) -> Result<Log, StartError> {
-    let mut log_config = config.log.clone();
-    if !log_config.force_sync {
+    if !config.force_sync {
         warn!(
             "forceSync=no: no write waits for the disk, and a power failure loses writes that \
              were acknowledged"
         );
     }
-    let least = log_config.segment_bytes_min();
-    log_config.segment_bytes = resources::log_file_bytes(log_config.segment_bytes, least)
-        .map_err(StartError::Resources)?;
     let wake = move || {
         panic_if_asked();
         waker.wake();
     };
-    let log = Log::open(data.logs().to_owned(), log_config, last, Arc::new(wake))
-        .map_err(StartError::Log)?;
+    let log =
+        Log::open(data.logs().to_owned(), config, last, Arc::new(wake)).map_err(StartError::Log)?;
     info!("transaction log: {}", log.way());
     Ok(log)
 }

@@ -1,6 +1,6 @@
 //! The resources that the system grants this process: open files, threads, lengths of files. What
-//! the server keeps of them for itself, and what it says where they are too little. Looked at once,
-//! at the start.
+//! the server keeps of them for itself, and what it says where they are too little. Looked at
+//! when it starts, before it leaves anything on the disk.
 
 use std::fmt;
 use std::sync::mpsc;
@@ -94,12 +94,18 @@ pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
     }
 }
 
+/// Whether the limit of open files leaves room for a server with this many executors and a few
+/// connections; asked before anything is opened that needs descriptors.
+pub(crate) fn check_open_files(executors: usize) -> Result<(), TooLittle> {
+    room_for_connections(process::max_files(), files_taken(executors)).map(drop)
+}
+
 /// The number of connections that the limit of open files leaves room for, beside what is open now,
 /// what `executors` open when they start, and what is kept for log, snapshots and peers. Never more
 /// than `asked` (`maxCnxns`; 0 is no limit).
 pub(crate) fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLittle> {
     let limit = process::max_files();
-    let taken = process::open_files() + executors as u64 * EXECUTOR_FILES + KEPT_FILES;
+    let taken = files_taken(executors);
     let room = room_for_connections(limit, taken)?;
     match asked {
         0 => info!(
@@ -116,6 +122,11 @@ pub(crate) fn connections_max(executors: usize, asked: u32) -> Result<u32, TooLi
         ),
     }
     Ok(if asked == 0 { room } else { asked.min(room) })
+}
+
+/// Descriptors that are open now, and those that are kept for what is no connection.
+fn files_taken(executors: usize) -> u64 {
+    process::open_files() + executors as u64 * EXECUTOR_FILES + KEPT_FILES
 }
 
 fn room_for_connections(limit: u64, taken: u64) -> Result<u32, TooLittle> {
