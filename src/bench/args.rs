@@ -11,14 +11,14 @@ use super::mix::Mix;
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
-    /// The floors.
+    /// A floor, or a load of a special kind.
     #[command(subcommand)]
     pub(super) floor: Option<Floor>,
     #[command(flatten)]
     pub(super) load: LoadArgs,
 }
 
-/// What to hold a server's figures against.
+/// The commands beside plain load: floors to hold a server's figures against, and special loads.
 #[derive(Subcommand, Debug)]
 pub(super) enum Floor {
     /// Answer the load generator's frames with replies of a server's size, and do nothing else.
@@ -135,15 +135,18 @@ pub(super) struct DurableServerArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:2198")]
     pub(super) listen: SocketAddr,
-    /// How records get to the disk.
+    /// The way that records get to the disk.
     #[arg(long, value_enum, default_value_t = Way::Direct)]
     pub(super) way: Way,
-    /// The directory for its file, on the device that is measured.
+    /// Where they go.
+    #[arg(long, value_enum, default_value_t = Space::Old)]
+    pub(super) space: Space,
+    /// The directory for its files, on the device that is measured.
     #[arg(long, default_value = ".")]
     pub(super) dir: PathBuf,
-    /// MiB of that file; it is gone through round and round.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(super) file_mib: u32,
+    /// MiB of a file; 256 where space is old, 64 where it is new.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) file_mib: Option<u32>,
     /// Bytes of data in the reply to a getData.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(super) payload: u32,
@@ -179,7 +182,7 @@ pub(super) struct GreedyArgs {
     /// Address of the server.
     #[arg(long, default_value = "127.0.0.1:2181")]
     pub(super) server: SocketAddr,
-    /// What the greedy client does.
+    /// The work of the greedy client.
     #[arg(long, value_enum)]
     pub(super) kind: Kind,
     /// Intervals of each sort, the greedy client alone and both together, in turn.
@@ -204,7 +207,7 @@ pub(super) struct FanOutArgs {
     /// Sessions that watch the one znode.
     #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) watchers: u32,
-    /// How often the znode is changed.
+    /// The number of times that the znode is changed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) rounds: u32,
     /// Print the report as JSON.
@@ -212,7 +215,7 @@ pub(super) struct FanOutArgs {
     pub(super) json: bool,
 }
 
-/// How a group gets to the disk.
+/// The way that a group gets to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Way {
     /// Stores into a mapping of the file, then one fdatasync.
@@ -223,7 +226,16 @@ pub(super) enum Way {
     Overlapped,
 }
 
-/// What the greedy client does.
+/// The place that groups are written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Space {
+    /// One file that was written before, gone through round and round.
+    Old,
+    /// File after file, made as the log makes them: reserved, zeroed at leisure.
+    New,
+}
+
+/// The work of the greedy client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
     /// Nothing.

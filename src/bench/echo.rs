@@ -16,7 +16,7 @@ pub(super) fn serve(args: &EchoArgs) -> Result<(), BenchError> {
     let echo = Echo { replies: Replies::new(args.payload) };
     let replies = Replies::new(args.payload);
     let spin = Duration::from_micros(args.spin);
-    serving::serve("echo server", args.listen, spin, args.duration, echo, replies)
+    serving::serve("echo server", args.listen, spin, args.duration, |_| Ok(echo), replies)
 }
 
 struct Echo {

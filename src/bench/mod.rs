@@ -12,6 +12,7 @@
 
 mod args;
 mod durable;
+mod durable_files;
 mod durable_server;
 mod echo;
 mod engine;

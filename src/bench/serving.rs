@@ -27,8 +27,13 @@ pub(super) trait Service {
         Ok(())
     }
 
-    /// Called once per turn, before the ring's: queues its operations.
-    fn turn(&mut self, _ring: &mut Ring) -> Result<(), BenchError> {
+    /// Called once per turn, before the ring's: queues its operations, and pushes what can be
+    /// answered now to `answers`.
+    fn turn(
+        &mut self,
+        _ring: &mut Ring,
+        _answers: &mut Vec<(Token, Xid)>,
+    ) -> Result<(), BenchError> {
         Ok(())
     }
 }
@@ -37,13 +42,13 @@ pub(super) trait Service {
 pub(super) type Xid = [u8; 4];
 
 /// Listens on `address`, says so as `name`, and serves until `duration` is over or a signal ends
-/// the process.
-pub(super) fn serve(
+/// the process. `open` makes the service, before anybody is let in.
+pub(super) fn serve<S: Service>(
     name: &str,
     address: SocketAddr,
     spin: Duration,
     duration: f64,
-    service: impl Service,
+    open: impl FnOnce(&Ring) -> Result<S, BenchError>,
     replies: Replies,
 ) -> Result<(), BenchError> {
     let listener = listen(address).map_err(BenchError::io(format!("listening on {address}")))?;
@@ -53,13 +58,14 @@ pub(super) fn serve(
         error: error.into(),
     })?;
     let mut ring = Ring::new(super::ring_config(spin))?;
+    let service = open(&ring)?;
     ring.accept(LISTENER, listener.as_fd())?;
     eprintln!("{name} on {address}");
     let conns = Conns { ring, conns: Vec::new(), free: Vec::new(), dirty: Vec::new() };
     let mut served = Served { conns, service, replies, answers: Vec::new() };
     let deadline = Instant::now() + Duration::from_secs_f64(duration.clamp(0.0, 1e6));
     while Instant::now() < deadline {
-        served.service.turn(&mut served.conns.ring)?;
+        served.turn()?;
         served.conns.flush()?;
         served.conns.ring.turn(Wait::For(TICK))?;
         while let Some(event) = served.conns.ring.next_event() {
@@ -70,7 +76,7 @@ pub(super) fn serve(
 }
 
 /// Listens, trying for a while: the kernel tears the ring of a killed process down in the
-/// background, and until that is done its multishot accept holds the port.
+/// background, and until that is done its accept holds the port.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let deadline = Instant::now() + BIND_TIME;
     loop {
@@ -108,6 +114,18 @@ struct Conn {
 }
 
 impl<S: Service> Served<S> {
+    fn turn(&mut self) -> Result<(), BenchError> {
+        self.service.turn(&mut self.conns.ring, &mut self.answers)?;
+        self.answer();
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        for (conn, xid) in self.answers.drain(..) {
+            self.conns.answer(conn, xid, &self.replies);
+        }
+    }
+
     fn on_event(&mut self, event: Event, listener: &TcpListener) -> Result<(), BenchError> {
         let conns = &mut self.conns;
         match event {
@@ -139,11 +157,9 @@ impl<S: Service> Served<S> {
                 conns.free_if_done(conn.slot);
             }
             Event::Sent { conn, buffer, .. } => conns.on_sent(conn, buffer),
-            Event::Synced { .. } | Event::Written { .. } => {
+            Event::Synced { .. } => {
                 self.service.event(event, &mut self.answers)?;
-                for (conn, xid) in self.answers.drain(..) {
-                    conns.answer(conn, xid, &self.replies);
-                }
+                self.answer();
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::args::{DurableServerArgs, EchoArgs, Way};
+use super::args::{DurableServerArgs, EchoArgs, Space, Way};
 use super::engine::{Asked, Engine, Phase, Reply, Target, Work};
 use super::wire::{self, Op};
 use super::{BenchError, durable_server, echo};
@@ -60,15 +60,18 @@ fn one_by_one_sends_a_request_at_a_time() {
 
 #[test]
 fn the_durable_server_answers_whatever_the_way_and_goes_round_its_file() {
-    for way in [Way::Mapped, Way::Direct, Way::Overlapped] {
+    let ways = [Way::Mapped, Way::Direct, Way::Overlapped];
+    let both = |way| [(way, Space::Old), (way, Space::New)];
+    for (way, space) in ways.into_iter().flat_map(both) {
         let dir = tempfile::tempdir().expect("a directory");
         let server = free_address();
         let (dir_path, payload, duration) = (dir.path().to_owned(), 128, 20.0);
         let args = DurableServerArgs {
             listen: server,
             way,
+            space,
             dir: dir_path,
-            file_mib: 1,
+            file_mib: Some(1),
             payload,
             core: None,
             duration,
@@ -76,7 +79,7 @@ fn the_durable_server_answers_whatever_the_way_and_goes_round_its_file() {
         thread::spawn(move || durable_server::serve(&args));
         let mut work = Counted::new(20_000);
         engine(server, 3).run(&mut work, 50, None).expect("the durable server serves");
-        assert_eq!(work.latencies_ns.len(), 20_000, "{way:?}");
+        assert_eq!(work.latencies_ns.len(), 20_000, "{way:?} {space:?}");
     }
 }
 

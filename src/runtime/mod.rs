@@ -1,4 +1,4 @@
-//! The production shell: glommio executors, io_uring rings, the mapped log. The only row with
+//! The production shell: glommio executors, io_uring rings, the log on files. The only row with
 //! `unsafe` in it.
 //!
 //! One executor is one pinned thread that drives one raw [`ring`]. It carries a [`shard`]
@@ -31,11 +31,11 @@ pub mod lane;
 pub mod log;
 #[cfg(all(test, feature = "loom"))]
 mod loom_tests;
-pub mod mapping;
+pub mod pages;
 pub mod quorum_core;
 pub mod ring;
 pub mod shard;
-mod slice;
+pub mod slice;
 pub mod snapshotter;
 pub mod sockets;
 pub mod sync;

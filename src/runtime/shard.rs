@@ -200,10 +200,7 @@ impl Shard {
                 debug!("closing a connection failed: {error}");
                 Ok(())
             }
-            Event::Synced { .. }
-            | Event::Written { .. }
-            | Event::Readable { .. }
-            | Event::PollStopped { .. } => Ok(()),
+            Event::Synced { .. } | Event::Readable { .. } | Event::PollStopped { .. } => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@ use log::debug;
 
 /// Asks for short slices for this thread and those that it starts. An older system, or one that
 /// refuses, leaves everything as it is.
-pub(super) fn shorten() {
+pub fn shorten() {
     let Some(mut attr) = attributes() else { return };
     attr.sched_runtime = SLICE_NS;
     // SAFETY: the pointer leads to a whole structure of the size that it names, and the call only
@@ -21,7 +21,8 @@ pub(super) fn shorten() {
     }
 }
 
-/// What this thread runs as. `None` but for the usual policy: what an operator has chosen stays.
+/// The scheduling of this thread. `None` but for the usual policy: what an operator has chosen
+/// stays.
 fn attributes() -> Option<SchedAttr> {
     let mut attr = SchedAttr::default();
     let size = size_of::<SchedAttr>();

@@ -15,8 +15,9 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::txnlog::{Appending, FileId, TAIL_MARK_BYTES};
 
 use super::flush::ToFlush;
+use super::making::{Making, Pace};
 use super::place::Place;
-use super::segment::{Preparation, Segment};
+use super::segment::Segment;
 
 /// The requests of the appending thread.
 pub(super) enum Job {
@@ -79,10 +80,10 @@ pub(super) struct Background {
     dir: PathBuf,
     appending: Appending,
     jobs: Receiver<Job>,
-    /// Closed when the thread ends, by a panic too: the wake in `_last` follows.
+    /// Closed when the thread ends, by a panic too: the wake in `last` follows.
     completions: Sender<Completion>,
     pace: Arc<SharedPace>,
-    making: Option<Making>,
+    next: Option<Next>,
     /// Of the file that was named last, until it is lost; and when to look again.
     place: Option<Place>,
     look_at: Instant,
@@ -90,26 +91,11 @@ pub(super) struct Background {
     last: WakeAtEnd,
 }
 
-struct Making {
+/// The file that is made, from this time on.
+struct Next {
     file: FileId,
-    path: PathBuf,
-    bytes: u64,
-    /// The time to begin.
     at: Instant,
-    begun: Option<Preparation>,
-}
-
-/// How a file is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Pace {
-    /// With a rest after each piece of zeros.
-    Resting,
-    /// One piece after the other: somebody waits for the file.
-    Hurrying,
-    /// What is zeroed will do: the file is needed, and the disk by its entries. What is left is
-    /// reserved and reads as zeros; a write there costs the file system a note in its journal.
-    AsItIs,
+    making: Making,
 }
 
 /// The pace, as the appending thread sets it.
@@ -156,14 +142,14 @@ impl Background {
         pace: Arc<SharedPace>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let (making, place, look_at) = (None, None, Instant::now());
+        let (next, place, look_at) = (None, None, Instant::now());
         Self {
             dir,
             appending,
             jobs,
             completions,
             pace,
-            making,
+            next,
             place,
             look_at,
             last: WakeAtEnd(wake),
@@ -189,8 +175,8 @@ impl Background {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Some(begun) = self.making.take().and_then(|making| making.begun) {
-            begun.abandon();
+        if let Some(next) = self.next.take() {
+            next.making.abandon();
         }
     }
 
@@ -199,7 +185,7 @@ impl Background {
             Job::Make { file, name, bytes, after_ms } => {
                 let at = Instant::now() + Duration::from_millis(u64::from(after_ms));
                 let path = self.dir.join(name);
-                self.making = Some(Making { file, path, bytes, at, begun: None });
+                self.next = Some(Next { file, at, making: Making::new(path, bytes) });
             }
             Job::Rename { file, from, to } => {
                 let result = self.rename(&from, &to);
@@ -254,23 +240,22 @@ impl Background {
     /// Does a piece of the file in the making. Says how long to wait for a job before the next
     /// piece; `None` is until one comes.
     fn make_step(&mut self) -> Option<Duration> {
-        let making = self.making.as_mut()?;
+        let next = self.next.as_mut()?;
         let now = Instant::now();
-        if making.at > now {
-            return Some(making.at - now);
+        if next.at > now {
+            return Some(next.at - now);
         }
         let pace = self.pace.get();
-        match making.step(self.appending, pace) {
-            Ok(None) if pace == Pace::Resting => Some((now.elapsed() * RESTS).min(REST_MAX)),
-            Ok(None) => Some(Duration::ZERO),
+        match next.making.step(self.appending, pace) {
+            Ok(None) => Some(pace.rest(now.elapsed())),
             Ok(Some(segment)) => self.end_making(Ok(segment)),
             Err(error) => self.end_making(Err(error)),
         }
     }
 
     fn end_making(&mut self, made: io::Result<Segment>) -> Option<Duration> {
-        let making = self.making.take()?;
-        self.report(Completion::Made { file: making.file, made });
+        let next = self.next.take()?;
+        self.report(Completion::Made { file: next.file, made });
         Some(Duration::ZERO)
     }
 
@@ -278,30 +263,6 @@ impl Background {
         // The log is gone: nobody needs to hear it.
         let _ = self.completions.send(completion);
         self.last.wake();
-    }
-}
-
-impl Making {
-    /// Does the next piece; the file where it was the last.
-    fn step(&mut self, appending: Appending, pace: Pace) -> io::Result<Option<Segment>> {
-        let Some(mut begun) = self.begun.take() else {
-            self.begun = Some(Preparation::begin(&self.path, self.bytes, appending)?);
-            return Ok(None);
-        };
-        if pace == Pace::AsItIs && begun.is_reserved() {
-            return begun.finish().map(Some);
-        }
-        match begun.step() {
-            Ok(true) => begun.finish().map(Some),
-            Ok(false) => {
-                self.begun = Some(begun);
-                Ok(None)
-            }
-            Err(error) => {
-                begun.abandon();
-                Err(error)
-            }
-        }
     }
 }
 
@@ -318,31 +279,3 @@ fn warn(result: io::Result<()>) {
 
 /// The interval between two looks at the place of the file in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The rest after a piece, in times of what it took: entries have the disk nearly to themselves.
-const RESTS: u32 = 15;
-/// The longest rest.
-const REST_MAX: Duration = Duration::from_millis(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::MetadataExt;
-
-    #[test]
-    fn a_file_that_is_needed_is_given_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, bytes) = (dir.path().join("file"), 64 << 20);
-        let at = Instant::now();
-        let mut making = Making { file: FileId(0), path: path.clone(), bytes, at, begun: None };
-        for _ in 0..3 {
-            assert!(making.step(Appending::Cached, Pace::Resting).unwrap().is_none());
-        }
-        let begun = making.begun.as_ref().unwrap();
-        let is_reserved = begun.is_reserved();
-        let made = making.step(Appending::Cached, Pace::AsItIs).unwrap();
-        assert_eq!(made.is_some(), is_reserved, "without its space a file is zeroed to its end");
-        let found = std::fs::metadata(&path).unwrap();
-        assert_eq!(found.len(), bytes);
-        assert!(!is_reserved || found.blocks() * 512 >= bytes, "its space is reserved");
-    }
-}

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::txnlog::FileId;
 
-use crate::runtime::ring::Pages;
+use crate::runtime::pages::Pages;
 
 use super::segment::Segment;
 

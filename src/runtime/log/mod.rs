@@ -2,14 +2,15 @@
 //!
 //! [`LogWriter`] decides everything: which file entries go to, how it is called, what a flush does.
 //! This shell carries its effects out, in the [`Way`] that is asked for and possible: entries are
-//! stored into a map of the file and the ring syncs it, or they are staged and a thread of their own
-//! writes them. What may take its time in the kernel otherwise (making and naming files, syncing
-//! the directory, cutting padding) is a background thread's, so that the quorum core waits for no
-//! directory.
+//! stored into a map of the file and the ring syncs it, or they are staged and a thread of their
+//! own writes them. Everything else that may take time in the kernel (making and naming files,
+//! syncing the directory, cutting padding) is a background thread's, so that the quorum core waits
+//! for no directory.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `segment` | one file |
+//! | `making` | a file in the making |
 //! | `way` | how entries get into files |
 //! | `flush` | an operation that makes entries durable |
 //! | `place` | whether the files are still where a start looks for them, and can be written |
@@ -21,6 +22,7 @@ mod background;
 mod error;
 mod flush;
 mod flusher;
+mod making;
 mod place;
 mod segment;
 #[cfg(test)]
@@ -28,7 +30,7 @@ mod tests;
 mod way;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -44,12 +46,14 @@ use crate::zxid::Zxid;
 
 use super::ring::{Ring, RingError, Token};
 
-use background::{Background, Completion, Job, Pace, SharedPace};
+use background::{Background, Completion, Job, SharedPace};
 use flush::{ToFlush, is_canceled};
 use flusher::{Ended, Flusher, Lost};
-use segment::{Segment, WINDOW_BYTES};
+use segment::WINDOW_BYTES;
 
 pub use error::{LogError, NoSpare};
+pub use making::{Making, Pace};
+pub use segment::Segment;
 pub use way::Way;
 
 /// The settings of a log.
@@ -97,8 +101,7 @@ impl LogConfig {
     }
 }
 
-/// What happened to the log; what comes from the background thread follows a call of the wake
-/// function.
+/// An event of the log; one of the background thread's follows a call of the wake function.
 #[derive(Debug)]
 pub enum LogEvent {
     /// The flush has ended.
@@ -135,7 +138,7 @@ pub struct Log {
     buffers: Vec<Vec<u8>>,
     jobs: Sender<Job>,
     completions: Receiver<Completion>,
-    /// How the next file is made.
+    /// The haste with which the next file is made.
     pace: Arc<SharedPace>,
     /// The start is over, which waits for the first file.
     opened: bool,
@@ -271,7 +274,7 @@ impl Log {
             }
             (ToFlush::Write { .. }, None) => panic!("direct ways have the thread"),
             (ToFlush::Sync { .. }, _) => {
-                let fd = segment.as_raw_fd();
+                let fd = segment.as_fd().as_raw_fd();
                 // SAFETY: the file stays open until the operation has ended: the machine has it
                 // cut, which is what closes it, only after that.
                 ring.sync(FLUSH, unsafe { BorrowedFd::borrow_raw(fd) })?;

@@ -28,8 +28,8 @@ impl Place {
         Ok(Self { path, device: found.dev(), inode: found.ino() })
     }
 
-    /// An error where the path leads to no file, or to another one. What forbids to look is no
-    /// reason: it is said when the next file cannot be made.
+    /// An error where the path leads to no file, or to another one. That looking is not allowed is
+    /// no reason: it is said when the next file cannot be made.
     pub(super) fn check(&self) -> io::Result<()> {
         let why = match std::fs::metadata(&self.path) {
             Ok(found) if self.is(&found) => return Ok(()),

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use super::way::Block;
 
 /// A log file with its header in place.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub struct Segment {
     file: File,
     bytes: u64,
     /// None where entries are written.
@@ -42,7 +42,7 @@ impl Segment {
     }
 
     /// Bytes of the file.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -53,7 +53,7 @@ impl Segment {
 
     /// Puts `bytes` at `offset`, into the map or the page cache. Only the thread that appends calls
     /// it.
-    pub(super) fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let Some(map) = &self.map else { return self.file.write_all_at(bytes, offset) };
         let offset =
             usize::try_from(offset).expect("an offset in a mapping fits the address space");
@@ -72,7 +72,7 @@ impl Segment {
 
     /// Brings pages in before the appending thread needs them; an unreadable disk fails here
     /// instead of in a store.
-    pub(super) fn prefault(&self, range: Range<u64>) -> io::Result<()> {
+    pub fn prefault(&self, range: Range<u64>) -> io::Result<()> {
         let (Some(map), range) = (&self.map, self.clip(range)) else { return Ok(()) };
         map.advise_range(Advice::PopulateRead, range.start, range.len())
     }
@@ -98,12 +98,26 @@ impl Segment {
     }
 
     /// Writes whole blocks, and waits until they are on disk. In direct writes the memory must be
-    /// aligned as [`Pages`](crate::runtime::ring::Pages) are.
-    pub(super) fn write_durably(&self, mut offset: u64, mut blocks: &[u8]) -> io::Result<()> {
+    /// aligned as [`Pages`](crate::runtime::pages::Pages) are.
+    pub fn write_durably(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.write_with(ReadWriteFlags::DSYNC, offset, blocks)
+    }
+
+    /// Writes whole blocks, of which a flush is to follow: for measuring what that takes.
+    pub fn write(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.write_with(ReadWriteFlags::empty(), offset, blocks)
+    }
+
+    fn write_with(
+        &self,
+        flags: ReadWriteFlags,
+        mut offset: u64,
+        mut blocks: &[u8],
+    ) -> io::Result<()> {
         while !blocks.is_empty() {
             let slices = [IoSlice::new(blocks)];
             let written = rustix::io::retry_on_intr(|| {
-                rustix::io::pwritev2(&self.file, &slices, offset, ReadWriteFlags::DSYNC)
+                rustix::io::pwritev2(&self.file, &slices, offset, flags)
             })?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -131,9 +145,9 @@ impl Segment {
     }
 }
 
-impl AsRawFd for Segment {
-    fn as_raw_fd(&self) -> RawFd {
-        self.file.as_raw_fd()
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -1,4 +1,5 @@
-//! How entries get into the log's files here: what is asked for, what the file system allows.
+//! The way that entries get into the log's files: what is asked for and what the file system
+//! allows.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

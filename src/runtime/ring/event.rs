@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::buffers::Chunk;
-use super::pages::Pages;
 use super::token::Token;
 
 /// One completion. `armed` says whether a multishot operation goes on by itself; where it is false
@@ -29,9 +28,6 @@ pub enum Event {
     /// A flush has ended. After an error the file's unflushed bytes are in doubt and must not be
     /// promised.
     Synced { token: Token, result: Result<(), Errno> },
-    /// A write has ended: its pages come back, with the number of bytes that are written. Fewer
-    /// than were asked for, and an error, leave the file's bytes there in doubt.
-    Written { token: Token, pages: Pages, written: Result<usize, Errno> },
     /// A polled descriptor has input.
     Readable { token: Token, armed: bool },
     /// A poll has failed or was cancelled.

@@ -20,20 +20,19 @@
 //! the kernel fails an operation that it would otherwise have waited for.
 //!
 //! A process that dies leaves its ring to the kernel, which tears it down in the background: for
-//! some milliseconds a accept may still hold the port of a listener, so whoever binds it again
+//! some milliseconds an accept may still hold the port of a listener, so whoever binds it again
 //! should try for a while.
 //!
 //! All `unsafe` code serves three invariants: received bytes are read only between the completion
-//! that names their buffer and its return ([`buffers`]); sent and written bytes are owned by the
-//! ring until their completion ([`send`], [`write`]); and all outlive whatever the kernel still
-//! does with them, because dropping the ring first cancels that.
+//! that names their buffer and its return ([`buffers`]); sent bytes are owned by the ring until
+//! their completion ([`send`]); and all outlive whatever the kernel still does with them, because
+//! dropping the ring first cancels that.
 
 mod accept;
 mod buffers;
 mod cancel;
 mod close;
 mod event;
-mod pages;
 mod poll;
 mod probe;
 mod receive;
@@ -43,7 +42,6 @@ mod sync;
 mod tests;
 mod token;
 mod wake;
-mod write;
 
 use std::fmt;
 use std::io;
@@ -57,11 +55,9 @@ use rustix::io::Errno;
 
 use buffers::BufferGroup;
 use send::SendTable;
-use write::WriteTable;
 
 pub use buffers::Chunk;
 pub use event::{Event, ReceiveStop};
-pub use pages::Pages;
 pub use probe::{RingUnavailable, probe};
 pub use token::{OpKind, Token, UserData};
 pub use wake::Waker;
@@ -78,7 +74,7 @@ pub struct RingConfig {
     pub receive_buffer_bytes: u32,
     /// The time for which a turn looks out for completions before it sleeps, while they keep coming
     /// that fast. It saves the cost of a wake-up, which in a virtual machine is tens of
-    /// microseconds, and burns the core meanwhile: zero where the loop has no core of its own.
+    /// microseconds, and keeps the core busy meanwhile: zero where the loop has no core of its own.
     pub spin: Duration,
 }
 
@@ -110,7 +106,6 @@ pub struct Ring {
     uring: IoUring,
     group: Rc<BufferGroup>,
     sends: SendTable,
-    writes: WriteTable,
     waker: Waker,
     batch: Batch,
     /// Of a call that collects completions.
@@ -138,10 +133,9 @@ impl Ring {
         } else {
             EnterFlags::GETEVENTS
         };
-        let (sends, writes) = (SendTable::default(), WriteTable::default());
+        let sends = SendTable::default();
         let spin = Spin { window: config.spin, pays: false };
-        let mut ring =
-            Ring { uring, group, sends, writes, waker, batch: Batch::new(), collecting, spin };
+        let mut ring = Ring { uring, group, sends, waker, batch: Batch::new(), collecting, spin };
         ring.arm_wake().map_err(|error| RingUnavailable::from_setup(error.into()))?;
         Ok(ring)
     }
@@ -197,7 +191,6 @@ impl Ring {
         match kind {
             OpKind::Receive => Some(receive::decode(token, cqe, &self.group)),
             OpKind::Send => Some(send::decode(token, cqe, &mut self.sends)),
-            OpKind::Write => write::decode(token, cqe, &mut self.writes),
             OpKind::Accept => Some(accept::decode(token, cqe)),
             OpKind::Poll => Some(poll::decode(token, cqe)),
             OpKind::Sync => Some(Event::Synced { token, result: cqe.result().map(drop) }),
@@ -313,7 +306,6 @@ impl Drop for Ring {
         while self.next_event().is_some() {}
         // A buffer that is still in flight after all that is better leaked than freed.
         std::mem::take(&mut self.sends).leak();
-        std::mem::take(&mut self.writes).leak();
     }
 }
 
@@ -337,13 +329,6 @@ pub enum RingError {
         /// The bytes that were to be sent.
         buffer: Vec<u8>,
     },
-    /// The slot already has a write in flight; here are the pages back.
-    WriteInFlight {
-        /// Whose write.
-        token: Token,
-        /// The bytes that were to be written.
-        pages: Pages,
-    },
     /// A send is longer than 4 GiB.
     SendTooLong {
         /// Its length.
@@ -360,9 +345,6 @@ impl fmt::Display for RingError {
             }
             RingError::SendInFlight { conn, .. } => {
                 write!(f, "connection {conn:?} has a send in flight already")
-            }
-            RingError::WriteInFlight { token, .. } => {
-                write!(f, "{token:?} has a write in flight already")
             }
             RingError::SendTooLong { bytes } => {
                 write!(f, "a send of {bytes} B is longer than the 4 GiB one can have")

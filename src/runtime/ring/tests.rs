@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -339,27 +338,6 @@ fn accepting_ends_when_cancelled_and_can_be_armed_again() {
     ring.accept(LISTENER, listener.as_fd()).unwrap();
     let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     assert!(matches!(wait(&mut ring), Event::Accepted { .. }));
-}
-
-#[test]
-fn pages_are_written_where_they_belong_and_come_back() {
-    let mut ring = ring(RingConfig::default());
-    let file = tempfile::tempfile().unwrap();
-    file.set_len(3 * 4096).unwrap();
-    let mut pages = Pages::zeroed(2 * 4096).unwrap();
-    pages.fill(7);
-    ring.write(CONN, file.as_fd(), pages, 4096, 4096, true).unwrap();
-    let second = ring.write(CONN, file.as_fd(), Pages::zeroed(4096).unwrap(), 4096, 0, true);
-    assert!(matches!(second, Err(RingError::WriteInFlight { token: CONN, .. })), "{second:?}");
-    let Event::Written { token, pages, written } = wait(&mut ring) else { panic!("not written") };
-    assert_eq!((token, written, pages.len()), (CONN, Ok(4096), 2 * 4096));
-    let mut bytes = vec![1; 3 * 4096];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    assert!(bytes[..4096].iter().chain(&bytes[2 * 4096..]).all(|byte| *byte == 0));
-    assert!(bytes[4096..2 * 4096].iter().all(|byte| *byte == 7));
-    ring.write(CONN, listener().as_fd(), pages, 4096, 0, false).unwrap();
-    let failed = wait(&mut ring);
-    assert!(matches!(failed, Event::Written { written: Err(_), .. }), "{failed:?}");
 }
 
 fn ring(config: RingConfig) -> Ring {

@@ -41,7 +41,7 @@ impl fmt::Debug for Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpKind {
-    /// Multishot accept.
+    /// Accept of one connection.
     Accept = 1,
     /// Multishot receive into provided buffers.
     Receive = 2,
@@ -57,8 +57,6 @@ pub enum OpKind {
     Close = 7,
     /// Multishot poll of a descriptor for input.
     Poll = 8,
-    /// Direct write of pages.
-    Write = 9,
 }
 
 impl OpKind {
@@ -72,7 +70,6 @@ impl OpKind {
             6 => OpKind::Sync,
             7 => OpKind::Close,
             8 => OpKind::Poll,
-            9 => OpKind::Write,
             _ => return None,
         })
     }
@@ -118,8 +115,8 @@ mod tests {
     fn bits_round_trip_at_the_edges() {
         for slot in [0, 1, u32::MAX] {
             for generation in [0, 1, GENERATION_MAX] {
-                for bits in 1..=9 {
-                    let kind = OpKind::from_bits(bits).expect("kinds 1 to 9 exist");
+                for bits in 1..=8 {
+                    let kind = OpKind::from_bits(bits).expect("kinds 1 to 8 exist");
                     let named = UserData::new(kind, Token::new(slot, generation));
                     assert_eq!(UserData::from_bits(named.to_bits()), Some(named));
                 }

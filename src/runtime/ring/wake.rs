@@ -98,7 +98,7 @@ impl Waker {
         Self::new().expect("a descriptor")
     }
 
-    /// What the kernel does in loom's world: sleeps until it is interrupted.
+    /// Stands for the kernel in loom's world: sleeps until it is interrupted.
     #[cfg(all(test, feature = "loom"))]
     pub(in crate::runtime) fn sleep_in_kernel(&self) {
         self.shared.sleep.wait();
