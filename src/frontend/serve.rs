@@ -44,13 +44,14 @@ impl ConnContext<'_> {
         if header.op == OpCode::GET_DATA && self.shard.config.enforce_auth.is_none() {
             return self.answer(header, reader);
         }
-        if self.is_refused(header, frame.len()) {
+        let large_bytes = self.large_bytes(frame.len());
+        if self.is_refused(header, large_bytes) {
             return Served::Done;
         }
         if !is_for_quorum(header.op) {
             return self.answer(header, reader);
         }
-        self.hand_over(header, frame.len(), &reader);
+        self.hand_over(header, large_bytes, &reader);
         Served::Done
     }
 
@@ -70,19 +71,23 @@ impl ConnContext<'_> {
         }
     }
 
+    /// The bytes of a frame as far as they count towards the limit of large requests.
+    fn large_bytes(&self, frame_bytes: usize) -> usize {
+        let threshold = self.shard.config.large_request_bytes;
+        if threshold.is_some_and(|threshold| frame_bytes > threshold) { frame_bytes } else { 0 }
+    }
+
     /// Requests that end the connection before they are looked at: a required scheme has not been
     /// proven, or too many large ones are in process.
-    fn is_refused(&mut self, header: RequestHeader, frame_bytes: usize) -> bool {
+    fn is_refused(&mut self, header: RequestHeader, large_bytes: usize) -> bool {
         if !self.has_proven_enough(header.op) {
             self.shard.counts.sent += 1;
             self.conn.reply_header(header.xid, 0, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
             self.close(CloseReason::AuthRequired);
             return true;
         }
-        let is_large =
-            self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
-        if is_large
-            && self.shard.large_bytes + frame_bytes > self.shard.config.large_request_bytes_max
+        if large_bytes > 0
+            && self.shard.large_bytes + large_bytes > self.shard.config.large_request_bytes_max
         {
             self.close(CloseReason::LargeRequests);
             return true;
@@ -91,14 +96,12 @@ impl ConnContext<'_> {
     }
 
     /// Gives a request to the quorum core. After a closeSession nothing more is heard.
-    fn hand_over(&mut self, header: RequestHeader, frame_bytes: usize, reader: &Reader<'_>) {
+    fn hand_over(&mut self, header: RequestHeader, large_bytes: usize, reader: &Reader<'_>) {
         debug_assert!(self.may_hand_over > 0, "a request that may not be handed over waits");
         assert!(self.conn.long.is_none(), "a request waits while an answer is under way");
         self.may_hand_over -= 1;
         self.spend(REQUEST);
-        let is_large =
-            self.shard.config.large_request_bytes.is_some_and(|threshold| frame_bytes > threshold);
-        let large_bytes = if is_large { u32::try_from(frame_bytes).unwrap_or(u32::MAX) } else { 0 };
+        let large_bytes = u32::try_from(large_bytes).unwrap_or(u32::MAX);
         let pending = Pending::new(header.op, reader.rest().len(), large_bytes, self.now);
         self.shard.count_pending(self.conn, pending);
         let request = Request {

@@ -151,7 +151,8 @@ pub struct Quorum {
     preparing: Option<Box<Preparing>>,
     /// Long multis that are applied and not yet out of the overlay.
     forgetting: Forgetting,
-    /// The operations that must not be refused while the log is full.
+    /// The operations that must not be refused while the log is full. Invariant: at most
+    /// [`WAITING_MAX`] of new sessions, and one of each session, which closes once.
     waiting: VecDeque<Waiting>,
     /// All that the shell has still to do, in order. The pipeline adds its group when it is empty.
     effects: VecDeque<Effect>,
@@ -268,7 +269,7 @@ impl Quorum {
     }
 
     /// A shard reports the sessions that it has heard of. To be called before [`Self::on_tick`] for
-    /// every report that waits, or sessions end whose clients are well.
+    /// every report that waits; else sessions end whose clients are alive.
     pub fn on_touches(&mut self, report: &[(SessionId, i64)]) {
         for (session, at_ms) in report {
             self.sessions.touch(*session, *at_ms);
@@ -307,9 +308,9 @@ impl Quorum {
         self.departures.front().is_some_and(is_next) && self.has_room(CLOSE_BYTES_MIN)
     }
 
-    /// Goes on with a long multi, clears up after others, then does what time has made due, until
-    /// the budget is spent: what waited for room goes on, sessions expire, containers and TTL nodes
-    /// go. Where much is outstanding it waits for the commits.
+    /// Goes on with a long multi, forgets what earlier ones have changed, then does what time has
+    /// made due, until the budget is spent: what waited for room goes on, sessions expire,
+    /// containers and TTL nodes go. Where much is outstanding it waits for the commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
         self.check();
         // As much is forgotten as is prepared: what waits to be forgotten has a bound.
@@ -387,7 +388,8 @@ impl Quorum {
         self.check();
     }
 
-    /// A flush has failed: this role is over, nothing that is not committed will ever be answered.
+    /// A flush has failed: the machine goes no further, and nothing that is not committed will ever
+    /// be answered.
     pub fn on_flush_failed(&mut self) {
         self.pipeline.fail();
         self.preparing = None;
@@ -474,7 +476,7 @@ impl Quorum {
         }
     }
 
-    /// What has been prepared, for a node that may be known, is proposed or refused.
+    /// Proposes or refuses what has been prepared, for a node that may be known.
     fn decide(
         &mut self,
         header: TxnHeader,
@@ -616,6 +618,8 @@ impl Quorum {
             "what is announced is committed next"
         );
         assert_eq!(self.batches.len(), usize::from(self.config.shards.max(1)));
+        let (waiting, sessions) = (self.waiting.len(), self.sessions.len());
+        assert!(waiting <= WAITING_MAX + sessions, "{waiting} wait, of {sessions} sessions");
     }
 
     /// Whether a record of this many bytes, or the longest there is, still fits the log.

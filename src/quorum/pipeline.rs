@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 
-use super::report::QuorumStats;
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
@@ -83,7 +82,6 @@ pub(super) struct Pipeline {
     /// Bytes that the log still takes beyond `bytes`.
     room: u64,
     roll: Roll,
-    sizes: QuorumStats,
     /// Buffers that came back.
     spare: Vec<Vec<u8>>,
 }
@@ -91,12 +89,6 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Everything up to `last` is durable.
     pub(super) fn new(config: &QuorumConfig, last: Zxid, seed: u64) -> Self {
-        let sizes = QuorumStats {
-            proposal_bytes_last: -1,
-            proposal_bytes_min: -1,
-            proposal_bytes_max: -1,
-            ..QuorumStats::default()
-        };
         Self {
             entries: VecDeque::new(),
             bytes: Vec::new(),
@@ -108,7 +100,6 @@ impl Pipeline {
             failed: false,
             room: u64::MAX,
             roll: Roll::new(config, seed),
-            sizes,
             spare: Vec::new(),
         }
     }
@@ -133,7 +124,6 @@ impl Pipeline {
         self.proposed = proposal.header.zxid;
         debug_assert!(len <= self.room, "{len} bytes were proposed where {} find room", self.room);
         self.room = self.room.saturating_sub(len);
-        self.note_size(len as i64);
         self.entries.push_back(PipelineEntry::Proposal(proposal));
         let due = self.roll.note(len);
         if due != Due::Nothing {
@@ -274,11 +264,6 @@ impl Pipeline {
         self.failed
     }
 
-    /// A report of which only the sizes are filled in.
-    pub(super) fn sizes(&self) -> QuorumStats {
-        self.sizes
-    }
-
     fn is_committable(&self, entry: &PipelineEntry) -> bool {
         let frontier = if mutant!(CommitBeforeFlush) { self.appended } else { self.durable.get() };
         !self.failed && entry.zxid() <= frontier
@@ -318,15 +303,6 @@ impl Pipeline {
         self.appended = self.proposed;
         let bytes = std::mem::take(&mut self.bytes);
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
-    }
-
-    fn note_size(&mut self, bytes: i64) {
-        let sizes = &mut self.sizes;
-        sizes.proposal_bytes_last = bytes;
-        sizes.proposal_bytes_max = sizes.proposal_bytes_max.max(bytes);
-        if sizes.proposal_bytes_min < 0 || bytes < sizes.proposal_bytes_min {
-            sizes.proposal_bytes_min = bytes;
-        }
     }
 }
 

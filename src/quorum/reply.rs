@@ -20,28 +20,13 @@ pub(super) fn applied(
     // A failed multi is an answer of its own: the header says OK, the entries what went wrong.
     let err = if matches!(txn, Txn::Multi(_)) { ErrorCode::OK } else { applied.err };
     let body = if err.is_ok() { body(applied.result) } else { ReplyBody::Empty };
-    Reply {
-        conn: origin.conn,
-        xid: origin.xid,
-        op,
-        zxid,
-        err,
-        body,
-        close: op == OpCode::CLOSE_SESSION,
-    }
+    let close = op == OpCode::CLOSE_SESSION;
+    Reply { close, ..reply(origin, op, zxid, err, body) }
 }
 
 /// The answer to a request that was refused before it got a zxid.
 pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) -> Reply {
-    Reply {
-        conn: origin.conn,
-        xid: origin.xid,
-        op,
-        zxid,
-        err,
-        body: ReplyBody::Empty,
-        close: false,
-    }
+    reply(origin, op, zxid, err, ReplyBody::Empty)
 }
 
 /// The answer to a sync: the path that it named, even if that was null.
@@ -54,15 +39,12 @@ pub(super) fn synced(origin: Origin, zxid: Zxid, path: Option<&str>) -> Reply {
             ReplyBody::Bytes(bytes)
         }
     };
-    Reply {
-        conn: origin.conn,
-        xid: origin.xid,
-        op: OpCode::SYNC,
-        zxid,
-        err: ErrorCode::OK,
-        body,
-        close: false,
-    }
+    reply(origin, OpCode::SYNC, zxid, ErrorCode::OK, body)
+}
+
+/// An answer after which the connection goes on.
+fn reply(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode, body: ReplyBody) -> Reply {
+    Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body, close: false }
 }
 
 fn body(result: TxnResult) -> ReplyBody {

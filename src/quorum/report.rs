@@ -18,10 +18,6 @@ pub struct QuorumStats {
     pub sessions: usize,
     /// createSessions and closeSessions that wait for room in the log.
     pub waiting_for_room: usize,
-    /// Bytes of the last, the smallest and the largest log record; -1 before the first.
-    pub proposal_bytes_last: i64,
-    pub proposal_bytes_min: i64,
-    pub proposal_bytes_max: i64,
     /// Transactions after which the tree did not have the digest that was logged with them.
     pub digest_mismatches: u64,
     /// A flush has failed: nothing more is acknowledged.
@@ -40,7 +36,6 @@ impl Quorum {
             waiting_for_room: self.waiting.len(),
             digest_mismatches: self.digest_mismatches,
             failed: self.pipeline.has_failed(),
-            ..self.pipeline.sizes()
         }
     }
 
