@@ -1,4 +1,5 @@
-"""The two servers as the scripts of this directory run them, and what a reader must know of the machine."""
+"""The two servers as the scripts of this directory run them, and what a reader must know of the
+machine."""
 
 import datetime
 import os
@@ -70,7 +71,8 @@ class Server:
         self.process = None
 
     def await_rest(self, seconds=20.0):
-        """Waits until it has next to nothing to do: what one load has left must not fall into the next."""
+        """Waits until it has next to nothing to do: what one load has left must not fall into the
+        next."""
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:
             before = cpu_seconds(self.process.pid)
@@ -91,7 +93,7 @@ class Server:
 
 
 class Session:
-    """A client session as short as can be: to see that a server serves, and that it has the data."""
+    """A short client session: to see that a server serves, and that it has the data."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)

@@ -150,7 +150,7 @@ pub mod perms {
 mod tests {
     use super::*;
 
-    /// What Apache 3.9.5 prints after `lop=`, by the request's number.
+    /// The names that Apache 3.9.5 prints after `lop=`, by the request's number.
     #[test]
     fn short_names_are_those_that_cons_prints() {
         const NAMES: [(&str, &[i32]); 24] = [

@@ -58,11 +58,11 @@ pub enum ToQuorum {
 }
 
 /// Sessions that a shard has heard of, each with the monotonic time of the last time: at most
-/// [`limits::TOUCHES_PER_REPORT`]. Reports have a way of their own to the quorum core, which takes
-/// them whatever requests wait for: no session expires because its pings stand in a queue.
+/// [`limits::TOUCHES_PER_REPORT`]. Reports have a queue of their own to the quorum core, which
+/// takes them whatever requests wait for: no session expires because its pings wait for requests.
 pub type TouchReport = Vec<(SessionId, i64)>;
 
-/// The reports of a shard that found their way to the quorum core full.
+/// The reports of a shard for which the queue to the quorum core had no room.
 #[derive(Debug, Default)]
 pub struct LateTouches {
     /// One entry per session, however often it was heard of: it grows with the sessions of the
@@ -165,7 +165,7 @@ pub struct Reply {
     pub conn: ConnId,
     pub xid: i32,
     pub op: OpCode,
-    /// What the header carries: the transaction's own zxid for all that used one up.
+    /// The zxid in the header: the transaction's own zxid for all that used one up.
     pub zxid: Zxid,
     pub err: ErrorCode,
     pub body: ReplyBody,

@@ -1,6 +1,6 @@
-//! What clients should not send, sent to a real server: the offender gets its answer or is closed,
-//! nobody else notices, and memory stays bounded. The rows (B1, …) are those of the frontend's own
-//! tests, here with real sockets.
+//! Input that clients should not send, sent to a real server: the offender gets its answer or is
+//! closed, nobody else notices, and memory stays bounded. The rows (B1, …) are those of the
+//! frontend's own tests, here with real sockets.
 
 mod support;
 

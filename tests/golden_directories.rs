@@ -184,7 +184,7 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
     assert!(tree.digest_history().all(|(zxid, _)| zxid >= whole_at), "{what}");
 }
 
-/// What we write of it reads back as the same tree.
+/// A snapshot that we write of it reads back as the same tree.
 fn compare_copy(what: &str, tree: &mut Tree) {
     let mut head = tree.begin_snapshot();
     while tree.copy_head(&mut head, 7) {}

@@ -201,7 +201,7 @@ struct Source {
     path: String,
     /// The first segment of its module path; `lib` and `main` for the roots.
     module: String,
-    /// How many modules deep it stands below the crate's root.
+    /// The number of modules between it and the crate's root.
     depth: usize,
     text: String,
     code: String,
@@ -358,7 +358,7 @@ fn supers_beyond_the_module(file: &Source) -> Vec<usize> {
         .collect()
 }
 
-/// How many `super::` stand at the start of `text`.
+/// The number of `super::` at the start of `text`.
 fn chain(text: &str) -> usize {
     text.strip_prefix("super::").map_or(0, |rest| 1 + chain(rest))
 }
@@ -464,7 +464,7 @@ fn blank(text: &str) -> String {
     out
 }
 
-/// How many bytes of code come first, and how many hidden ones after them.
+/// The number of bytes of code that come first, and of the hidden ones after them.
 fn next_hidden(text: &str) -> (usize, usize) {
     for (at, ch) in text.char_indices() {
         let rest = &text[at..];
@@ -539,7 +539,7 @@ const OUTSIDE_THE_ROWS: &[&str] = &["lib", "main"];
 /// Up to this row a module takes everything from its caller.
 const SANS_IO_ROW_MAX: usize = 6;
 
-/// What a sans-io module may not name.
+/// The names that a sans-io module may not use.
 const MACHINE_WORDS: &[&str] = &[
     "std::fs",
     "std::thread",
@@ -579,7 +579,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 /// The longest line of a comment or a text.
 const TEXT_COLUMNS_MAX: usize = 120;
-/// What may follow a text that runs over: `"),` and the like.
+/// The characters that may follow a text that runs over: `"),` and the like.
 const PUNCTUATION_COLUMNS: usize = 10;
 
 /// Functions that may be longer than a screen: (file below src, name).

@@ -106,7 +106,7 @@ fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     assert!(log.contains("maxCnxns is 100000") && log.contains("ulimit -n"), "{log}");
 }
 
-/// What a server said that was started by a shell with this limit and must not come up.
+/// The log of a server that was started by a shell with this limit and must not come up.
 fn refused_behind(before: &str) -> String {
     let home = tempfile::tempdir().unwrap();
     let mut server = Server::spawn_limited(before, home.path(), free_port(), &[]);

@@ -97,7 +97,7 @@ fn a_session_is_renewed_through_whatever_shard_accepts() {
     });
 }
 
-/// What a client sends right after its connect request moves with the connection, whole and in
+/// Bytes that a client sends right after its connect request move with the connection, whole and in
 /// order.
 #[test]
 fn requests_after_the_connect_request_move_along() {

@@ -1,5 +1,5 @@
-//! How a server starts and ends: what it says, what it refuses with which reason and exit code,
-//! what it recovers from and what not, and what it costs when nothing happens.
+//! The start and the end of a server: what it says, what it refuses with which reason and exit
+//! code, what it recovers from and what not, and what it costs when nothing happens.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What a znode costs, measured on the whole process. It is alone in its file, so that no other
+//! The memory of a znode, measured on the whole process. It is alone in its file, so that no other
 //! test shares its memory.
 
 use std::fs;

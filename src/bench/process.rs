@@ -1,5 +1,5 @@
-//! What a process has used, CPU time of all its threads and resident memory, and what the machine
-//! has done, from `/proc`.
+//! The resources that a process has used, CPU time of all its threads and resident memory, and what
+//! the machine has done, from `/proc`.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ pub(super) fn usage(pid: Option<u32>) -> Option<Usage> {
     })
 }
 
-/// What all processors have done since the machine started, in microseconds.
+/// The times of all processors since the machine started, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     /// At work, for processes and in the kernel.

@@ -23,7 +23,7 @@ pub(super) struct Report {
     pub(super) server_cpu_us: Option<u64>,
     pub(super) server: Option<Usage>,
     pub(super) client_cpu_us: u64,
-    /// What all processors did meanwhile.
+    /// The times of all processors meanwhile.
     pub(super) machine: Machine,
 }
 

@@ -309,7 +309,7 @@ pub(super) fn reply_header(head: &[u8]) -> Option<ReplyHeader> {
     Some(ReplyHeader { xid: int(4)?, error: int(16)?, first: int(20).unwrap_or(0) })
 }
 
-/// How many of `bytes`, which begin with a frame, that frame takes up.
+/// The number of `bytes`, which begin with a frame, that the frame takes up.
 pub(super) fn first_frame_bytes(bytes: &[u8]) -> usize {
     bytes
         .first_chunk()
@@ -342,7 +342,7 @@ fn finish_at(out: &mut [u8], start: usize, xid: i32) {
     finish(&mut out[start..], xid);
 }
 
-/// What follows the path of a create: data, the open ACL, persistent.
+/// The rest of a create after its path: data, the open ACL, persistent.
 pub(super) fn put_create_rest(out: &mut Vec<u8>, payload: &[u8]) {
     put_bytes(out, payload);
     put_int(out, 1);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::server::config::{Flag, Origin};
 
-/// What the words say.
+/// The meaning of the words.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     /// `-D` flags in order.

@@ -148,7 +148,8 @@ impl Frontend {
         self.shard.close(connection, CloseReason::SessionEnded);
     }
 
-    /// There is no room for the session that was asked for: its client goes elsewhere.
+    /// There is no room for the session that was asked for: the connection ends, and the client may
+    /// try another server.
     pub(super) fn on_not_opened(&mut self, origin: Origin) {
         if let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) {
             self.shard.close(connection, CloseReason::NoRoom);
@@ -195,7 +196,7 @@ fn connecting<'c>(
     }
 }
 
-/// The connection speaks for its session no more.
+/// The connection no longer acts for its session.
 fn drop_session(connection: &mut Connection) {
     connection.session = SessionId::NONE;
 }

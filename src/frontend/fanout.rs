@@ -1,6 +1,6 @@
 //! Events that many connections watch for: they go out in slices, a part of every turn.
 //!
-//! The watches are spent at once. Whatever else is written to a connection comes after the events
+//! The watches are removed at once. Whatever else is written to a connection comes after the events
 //! that it is owed, so that its order is the same as if all had gone out at once; others do not
 //! wait.
 

@@ -23,7 +23,8 @@ pub(super) struct LongRead {
     pub(super) count: usize,
     /// Which part of the request is at hand.
     pub(super) part: u8,
-    /// What the elements of the reply have been read from, where one stamp does not stand for all.
+    /// The stamps of what the elements of the reply have been read from, where one stamp does not
+    /// stand for all.
     pub(super) seen: Vec<Stamp>,
     stamp: Stamp,
     restarts: u32,

@@ -166,7 +166,7 @@ impl<'t> ConnContext<'t> {
     }
 }
 
-/// What changes with a node's data or children, or with its being there and readable.
+/// A stamp that changes with a node's data or children, or with its being there and readable.
 fn stamp_of(found: Result<Node<'_>, ErrorCode>) -> Stamp {
     match found {
         Err(code) => (i64::MIN, i64::from(code.0)),

@@ -1,4 +1,5 @@
-//! What comes back from the quorum core: replies in order, sessions, and events for the watches.
+//! Messages that come back from the quorum core: replies in order, sessions, and events for the
+//! watches.
 
 use std::sync::Arc;
 

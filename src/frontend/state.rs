@@ -1,4 +1,4 @@
-//! What the connections of a shard share, and everything that is done to it.
+//! The state that the connections of a shard share, and everything that is done to it.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -342,7 +342,7 @@ impl ShardState {
         Some((conn.id, (room / waiting).max(1)))
     }
 
-    /// Starts to keep an eye on a connection whose client does not read.
+    /// Lists a connection whose client does not read, to be looked at later.
     pub(super) fn watch_slow_reader(&mut self, conn: &mut Connection, now: Now) {
         if !conn.marks.has(ListMark::Slow) {
             conn.drained = false;

@@ -16,7 +16,7 @@ pub(super) struct Due {
     touched_closed: usize,
     /// Of the readers to be looked at.
     slow: usize,
-    /// Whether somebody may have no session and no more time.
+    /// Whether a connection without a session may have used up its time.
     sessionless: bool,
 }
 
@@ -78,7 +78,8 @@ impl Frontend {
         shard.effects.extend(reports);
     }
 
-    /// Closes what has been accepted long ago and has no session yet, whatever bytes it drips.
+    /// Closes connections that were accepted long ago and have no session yet, whatever they have
+    /// sent.
     fn close_sessionless(&mut self, now: Now) {
         for _ in 0..CLOSES_PER_TURN {
             match self.shard.sessionless.front().copied() {
@@ -111,7 +112,7 @@ impl Frontend {
             }
             if std::mem::take(&mut connection.drained) {
                 connection.slow_since_ms = now.mono_ms;
-                // It lives, though its pings may wait unread.
+                // Its client is alive, though its pings may wait unread.
                 connection.touched_ms = now.mono_ms;
                 shard.touched.push(connection);
             }

@@ -1,4 +1,4 @@
-//! How much of a connection's output has not left, and how much of that is events.
+//! Bytes of a connection's output that have not left, and how many of them are events.
 
 use std::collections::VecDeque;
 

@@ -61,8 +61,9 @@ impl ConnContext<'_> {
     }
 
     /// Registers again what the client watches, and tells it at once what it has missed, before the
-    /// reply. Persistent watches miss what they miss. Several turns of it show several points in
-    /// time, which is as good: what changes between two turns fires the watches set in the first.
+    /// reply. Of persistent watches it is not told what they have missed. Several turns of it show
+    /// several points in time, which is as good: what changes between two turns fires the watches
+    /// set in the first.
     pub(super) fn set_watches(
         &mut self,
         header: RequestHeader,
@@ -87,7 +88,7 @@ impl ConnContext<'_> {
         }
         let budget = self.shard.config.watches_per_connection_max;
         if budget != 0 && self.shard.watches.watches_of(self.conn.id.slot) > budget {
-            // Half of its watches would be worse for a client than none: it goes elsewhere.
+            // The connection ends: half of its watches would be worse for a client than none.
             self.close(CloseReason::WatchLimit);
             return Ok(());
         }
@@ -128,14 +129,14 @@ impl ConnContext<'_> {
                 None => {}
                 Some(path) => act(self, long.part % ACT, &path)?,
             }
-            // A node is looked up and a watch set, both where nobody has been lately.
+            // A node is looked up and a watch set, both likely to be out of the processor's cache.
             self.spend(if acts { 4 * LOOKUP } else { 1 });
         }
         long.cursor = Some(lists.record.len() - reader.rest().len());
         Ok(false)
     }
 
-    /// What one path of setWatches comes to, by its list: data, exist, child, persistent,
+    /// The outcome of one path of setWatches, by its list: data, exist, child, persistent,
     /// recursive.
     fn catch_up(&mut self, list: u8, path: &str, seen: i64) -> Result<(), ErrorCode> {
         let node = self.tree.get(path);

@@ -24,7 +24,7 @@ pub(super) struct Announcing {
 /// The step that comes before the next entry is committed.
 enum BeforeNext {
     Nothing,
-    /// What is committed so far is handed over and shown first; the next call goes on.
+    /// The part that is committed is handed over and shown first; the next call goes on.
     ShowFirst,
     /// A part of it was done; nothing is handed over yet.
     Goes,
@@ -239,7 +239,7 @@ impl Quorum {
         events
     }
 
-    /// A shard that does not exist is a message's mistake, and gets nothing.
+    /// A shard that does not exist gets nothing: the message that names it is wrong.
     fn push(&mut self, shard: ShardId, zxid: Zxid, item: BatchItem) {
         if let Some(batch) = self.batches.get_mut(usize::from(shard.0)) {
             batch.zxid = zxid;

@@ -60,12 +60,12 @@ impl Sessions {
         self.closing.remove(&session);
     }
 
-    /// Says whose time is over.
+    /// Sets the time up to which sessions may expire.
     ///
     /// A shard reports touches once in a quarter of a tick, so a session is given that much longer;
     /// and a report may still wait to be taken in, so it is the time of the call before this one
-    /// that counts. When that is more than a tick ago we have been away, and nothing that happened
-    /// meanwhile has reached us: then every session gets its timeout afresh.
+    /// that counts. When that is more than a tick ago this thread has not run, and no report of
+    /// what happened meanwhile was taken in: then every session gets its timeout afresh.
     pub(super) fn on_tick(&mut self, now: Now) {
         assert!(now.mono_ms >= self.last_tick_ms, "the monotonic clock does not go back");
         let before_ms = std::mem::replace(&mut self.last_tick_ms, now.mono_ms);

@@ -95,8 +95,8 @@ pub fn spawn(
     load: impl FnOnce(Waker) -> Workload + Send + 'static,
     ended: impl FnOnce(Result<(), ExecutorError>) + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, ExecutorError> {
-    // glommio pins the thread and stays at hand for timers and files; sockets and the log are on
-    // the raw ring.
+    // glommio pins the thread and carries timers and files; sockets and the log are on the raw
+    // ring.
     let placement = spec.cpu.map_or(Placement::Unbound, Placement::Fixed);
     let (name, no_thread) = (spec.name.clone(), spec.name.clone());
     thread::Builder::new()

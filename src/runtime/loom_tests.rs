@@ -1,4 +1,4 @@
-//! What threads of the runtime do to each other, in every order that loom can think of: the lanes
+//! The threads of the runtime beside each other, in every order that loom goes through: the lanes
 //! and the waker of a ring, admission, and the hold on the tree. The code is that of production but
 //! for the primitives in `sync`; each test has a mistake planted as well, which it must find.
 //!
@@ -192,7 +192,7 @@ impl World {
         .unwrap();
     }
 
-    /// What the shard wants goes to the quorum core, and becomes durable.
+    /// A write of the shard goes to the quorum core, and becomes durable.
     fn forward(&mut self) {
         while let Some(effect) = self.shard.frontend().poll() {
             if let Effect::ToQuorum(message) = effect {
@@ -255,7 +255,7 @@ fn set_data() -> Vec<u8> {
     })
 }
 
-/// What a client has got.
+/// The messages that a client has got.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     Event,

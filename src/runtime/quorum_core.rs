@@ -1,5 +1,5 @@
 //! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the
-//! mapped log, flushes one group at a time and applies what is durable to the tree.
+//! log, flushes one group at a time and applies what is durable to the tree.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -31,8 +31,7 @@ pub struct Socket {
 #[derive(Debug)]
 pub enum Stage {
     Open,
-    /// What is queued is still sent, then our side is shut. A peer that does not read has until
-    /// then.
+    /// Ends our side once what is queued has been sent. A peer that does not read has until then.
     Closing {
         until_ms: i64,
     },

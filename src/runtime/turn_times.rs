@@ -1,4 +1,4 @@
-//! How long the turns of an executor take, and what the long ones did.
+//! Times of an executor's turns, and what the long ones did.
 
 use std::fmt;
 use std::time::{Duration, Instant};

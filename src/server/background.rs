@@ -1,4 +1,4 @@
-//! What is never on the path of a request: snapshots, and the purge of what they have made
+//! Work that is never on the path of a request: snapshots, and the purge of what they have made
 //! superfluous.
 
 use std::io;

@@ -1,5 +1,5 @@
-//! What the words tell about the process, its machine and its directories; read when asked, never
-//! on a hot path.
+//! Figures that the words tell about the process, its machine and its directories; read when asked,
+//! never on a hot path.
 //!
 //! Nothing here fails: what cannot be read is empty or 0, since a word is answered all the same.
 

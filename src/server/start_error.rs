@@ -26,7 +26,7 @@ pub(crate) enum StartError {
     Listen(ListenError),
     /// The data directory cannot be used.
     DataDir(DataDirError),
-    /// What is on the disk is not started from.
+    /// The data on the disk is not started from.
     Recovery(RecoveryError),
     /// The transaction log cannot be opened.
     Log(LogError),

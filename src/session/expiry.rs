@@ -124,9 +124,9 @@ impl ExpiryQueue {
         rest.map(|session| (bucket, *session)).chain(later).take(max).collect()
     }
 
-    /// Gives every session at least until `now_ms` plus its own timeout: nobody could be heard of
-    /// while we were away. It takes no time itself: [`Self::expire_one`] looks at each when it is
-    /// due.
+    /// Gives every session at least until `now_ms` plus its own timeout: no client could be heard
+    /// while this server did not run. It takes no time itself: [`Self::expire_one`] looks at each
+    /// when it is due.
     pub(crate) fn touch_all(&mut self, now_ms: i64) {
         self.spared_ms = self.spared_ms.max(now_ms);
     }

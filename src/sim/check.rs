@@ -28,8 +28,7 @@ pub enum Property {
     WriteLost,
     /// C1: nothing happens that nobody asked for, and nothing twice.
     WriteUnasked,
-    /// What a request becomes is what ZooKeeper makes of it, and the tree is what its transactions
-    /// say.
+    /// A request becomes what ZooKeeper makes of it, and the tree is what its transactions say.
     WrongOutcome,
     /// Zxids grow by one.
     ZxidOrder,
@@ -59,7 +58,7 @@ pub enum Property {
     Closed,
     /// No request waits longer than its bound.
     Late,
-    /// What one turn does is bounded.
+    /// The work of one turn is bounded.
     Work,
 }
 
@@ -142,13 +141,13 @@ pub struct Check {
     ended_us: BTreeMap<i64, u64>,
     /// Sessions of hostile clients, which may end when they like.
     unjudged: BTreeSet<i64>,
-    /// How far the last flushes have come: entries up to the first of them are followed by a mark
-    /// that says so.
+    /// The place up to which the last flushes have come: entries up to the first of them are
+    /// followed by a mark that says so.
     flushes: VecDeque<i64>,
     /// Virtual microseconds, and until when something was slow that no request can be blamed for.
     now_us: u64,
     slow_until_us: u64,
-    /// How long a request may wait otherwise.
+    /// The time that a request may wait otherwise.
     patience_us: u64,
     /// Whether the log has no room: sessions cannot be ended then.
     disk_full: bool,
@@ -611,7 +610,7 @@ pub fn session_id(session: i64) -> SessionId {
 }
 
 const ENTRY_HEADER_BYTES: usize = 12;
-/// How long a shard may take to tell the quorum core that it has heard of a session.
+/// The time that a shard may take to tell the quorum core that it has heard of a session.
 const LAPSE_MS: i64 = 100;
 /// Flushes after which an entry has a mark behind it for certain.
 const FLUSHES_NOTED: usize = 4;

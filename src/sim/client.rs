@@ -55,7 +55,7 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// What bytes from the server have told it.
+/// The meaning of bytes from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Nothing,
@@ -136,7 +136,7 @@ impl Client {
         }
     }
 
-    /// What it asks for first on a connection: its user, and the watches that it still has.
+    /// The first requests on a connection: its user, and the watches that it still has.
     pub(crate) fn greet(&mut self) -> Vec<(i32, Op)> {
         let mut ops = Vec::new();
         if self.has_user {

@@ -23,7 +23,8 @@ pub enum Defect {
     RollWithoutFlush,
     /// Replay takes a torn last entry for whole.
     TornTailAccepted,
-    /// What is recovered is served before it is flushed: it may only have been in the page cache.
+    /// Recovered entries are served before they are flushed: they may only have been in the page
+    /// cache.
     RecoveredNotFlushed,
     /// After a failed flush, a start takes what the page cache holds for what the disk holds.
     CachedPagesTrusted,
@@ -72,11 +73,11 @@ pub enum Defect {
     // In `quorum`:
     /// A proposal is committed when it is appended.
     CommitBeforeFlush,
-    /// What was appended while a flush ran is not flushed after it.
+    /// Entries appended while a flush ran are not flushed after it.
     LateGroupNotFlushed,
     /// A refusal and a sync are answered before the writes ahead of them.
     RefusalOvertakes,
-    /// What a failed multi has changed stays in the overlay.
+    /// The changes of a failed multi stay in the overlay.
     MultiNotRolledBack,
     /// The overlay forgets a node with the first of several transactions that change it.
     OverlayForgottenEarly,
@@ -114,7 +115,7 @@ pub enum Defect {
     // In `frontend`:
     /// A read is answered while a write of its connection is under way.
     ReadOvertakesWrite,
-    /// What a closed connection had under way counts as outstanding for ever.
+    /// Requests that a closed connection had under way count as outstanding for ever.
     OutstandingNeverFreed,
     /// Of those that wait for the quorum core, some are forgotten.
     ThrottledForgotten,

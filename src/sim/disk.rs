@@ -1,11 +1,11 @@
 //! A disk that loses whatever was not flushed: file contents by the sector, directory entries one
 //! by one.
 //!
-//! What programs see (the page cache) and what survives a power cut are kept apart. A cut keeps, of
-//! every sector written since its last flush, the old or the new content, of the directory's
-//! changes any subset, of the sizes either: an adversary's choice, drawn from the seed. A killed
-//! process loses nothing that it wrote. It knows names in one directory, bytes and flushes; which
-//! files mean what is the store's business.
+//! The bytes that programs see (the page cache) and those that survive a power cut are kept apart.
+//! A cut keeps, of every sector written since its last flush, the old or the new content, of the
+//! directory's changes any subset, of the sizes either: an adversary's choice, drawn from the seed.
+//! A killed process loses nothing that it wrote. It knows names in one directory, bytes and
+//! flushes; which files mean what is the store's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,7 +11,7 @@ use super::rng::Rng;
 pub(crate) struct Hostile {
     kind: Kind,
     rng: Rng,
-    /// What the server may take at most as a frame.
+    /// The longest frame that the server may take.
     frame_bytes_max: usize,
     /// Its connect answer has come.
     pub connected: bool,
@@ -57,7 +57,7 @@ impl Hostile {
         Self { kind, rng, frame_bytes_max, connected: false }
     }
 
-    /// What it does, for the trace.
+    /// Its doings, for the trace.
     pub(crate) fn name(&self) -> String {
         format!("{:?}", self.kind)
     }
@@ -76,7 +76,7 @@ impl Hostile {
         self.kind != Kind::Deaf
     }
 
-    /// What it sends first.
+    /// The bytes that it sends first.
     pub(crate) fn first(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.kind {
@@ -94,7 +94,7 @@ impl Hostile {
         out
     }
 
-    /// What it sends when it has a session.
+    /// The bytes that it sends when it has a session.
     pub(crate) fn then(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.kind {

@@ -57,7 +57,7 @@ struct SimShard {
     front: Frontend,
     late_touches: LateTouches,
     to_quorum: Lane<ToQuorum>,
-    /// What found that lane full.
+    /// Messages that found that lane full.
     backlog: VecDeque<ToQuorum>,
     inbox: Lane<ToShard>,
     inputs: VecDeque<(usize, Input)>,
@@ -68,7 +68,7 @@ struct SimShard {
 /// Messages to the shards that are in no lane yet.
 #[derive(Debug, Default)]
 struct OnTheWay {
-    /// What found a lane full, oldest first.
+    /// Messages that found a lane full, oldest first.
     backlog: VecDeque<(ShardId, ToShard)>,
     /// The messages that a defect hands over too late.
     held_back: Vec<(ShardId, ToShard)>,
@@ -646,7 +646,7 @@ fn judge_work(turn: &TurnContext<'_>) -> Checked {
     Ok(())
 }
 
-/// How many frames begin in these bytes.
+/// The number of frames that begin in these bytes.
 fn frames(bytes: &[u8]) -> usize {
     let (mut count, mut rest) = (0, bytes);
     while let Some(len) = rest.first_chunk().map(|len| u32::from_be_bytes(*len) as usize) {

@@ -60,7 +60,7 @@ fn is_at_or_below(at: &str, root: &str) -> bool {
     at.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What may have a quota.
+/// The nodes that may have a quota.
 pub(crate) const ROOTS: [&str; 2] = ["/a", "/b"];
 /// The node with the limits.
 pub(crate) const LIMITS: &str = "/zookeeper_limits";

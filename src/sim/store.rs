@@ -396,9 +396,9 @@ pub(crate) const RECORD_BYTES_MAX: usize = 24 << 10;
 pub(crate) const SEGMENT_BYTES: usize = 192 << 10;
 const FIRST_SEGMENT_BYTES: u64 = 64 << 10;
 const SEGMENT_BYTES_STEP: u64 = 4 << 10;
-/// What snapshots may take up of a full disk.
+/// The space that snapshots may take up of a full disk.
 const RESERVE_BYTES: usize = 32 << 10;
-/// What is left of a file where a full disk is not noticed.
+/// The part that is left of a file where a full disk is not noticed.
 const FILE_BYTES_SHORT: usize = 512;
 /// Nobody in the simulated world guesses at nonces: an odd number times the file's makes them.
 const NONCES: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,5 +1,5 @@
-//! What kind of world a seed makes: which faults it has at all, how often, how slow things are. Few
-//! faults at a time find more than all of them at once.
+//! The kind of world that a seed makes: which faults it has at all, how often, how slow things are.
+//! Few faults at a time find more than all of them at once.
 
 use crate::limits::OUTSTANDING_REQUESTS_MAX;
 use crate::snapshot::Codec;
@@ -16,7 +16,7 @@ pub struct Swarm {
     pub snap_count: u64,
     pub outstanding_max: usize,
     pub out_bytes_max: usize,
-    /// How long clients and faults go on.
+    /// The time for which clients and faults go on.
     pub run_us: u64,
     pub core_delay: u64,
     pub link_delay: u64,
@@ -130,8 +130,8 @@ impl Swarm {
         swarm
     }
 
-    /// How long a request may wait at the server in microseconds, if nothing stalls, fails or is
-    /// slow meanwhile: some rounds of the disk, and the turns that all that is under way takes.
+    /// The time that a request may wait at the server in microseconds, if nothing stalls, fails or
+    /// is slow meanwhile: some rounds of the disk, and the turns that all that is under way takes.
     /// Where few may be outstanding, each round is for few.
     pub fn patience_us(&self) -> u64 {
         let under_way = (self.clients * REQUESTS_UNDER_WAY) as u64;

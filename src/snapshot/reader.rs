@@ -137,7 +137,7 @@ enum Stage {
     Ended(Trailers),
 }
 
-/// What comes next among the nodes.
+/// The next item among the nodes.
 enum Next {
     Node,
     End,
@@ -195,7 +195,7 @@ impl<S: Source> Reader<S> {
         }
     }
 
-    /// What came after the first seal; `None` until [`Self::next_part`] has reached the end.
+    /// The trailers after the first seal; `None` until [`Self::next_part`] has reached the end.
     pub fn trailers(&self) -> Option<Trailers> {
         match self.stage {
             Stage::Ended(trailers) => Some(trailers),

@@ -54,7 +54,7 @@ fn read_from(codec: Codec, source: impl Source) -> Result<(Vec<String>, Trailers
     Ok((parts, reader.trailers().expect("the end was reached")))
 }
 
-/// What is wrong, and where.
+/// The error in a snapshot, with its place.
 fn corrupt(bytes: &[u8]) -> (u64, Corrupt) {
     match read(bytes) {
         Err(SnapshotError::Corrupt { offset, why }) => (offset, why),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// How far the copying has got. Whoever changes the table calls [`Self::touch`] before.
+/// The progress of the copying. Whoever changes the table calls [`Self::touch`] before.
 #[derive(Debug)]
 pub(super) struct Copying<K, V> {
     /// The last key that has been copied.

@@ -22,9 +22,9 @@ use super::{Change, Tree};
 #[derive(Debug, Default)]
 pub(super) struct Owned {
     pub(super) slots: BTreeSet<Slot>,
-    /// What the tree's `ephemeral_changes` was when they changed last.
+    /// The tree's `ephemeral_changes` when they changed last.
     pub(super) changed: i64,
-    /// How many of them each parent has, without zeros; counted once there were
+    /// The number of them that each parent has, without zeros; counted once there were
     /// [`EPHEMERALS_MANY`]. Invariant: it is there while there are so many, and sums up to them.
     by_parent: Option<HashMap<Slot, u32, FixedState>>,
 }
@@ -87,8 +87,9 @@ impl Tree {
         owned.map_or(0, |owned| self.find(path).map_or(0, |parent| owned.below(parent)))
     }
 
-    /// What watches must hear when `session` departs by a transaction `zxid`: of up to `max` nodes
-    /// after `after`, in Apache's order. Returns the last of them, `None` if there were no more.
+    /// The events that watches must hear of when `session` departs by a transaction `zxid`: of up
+    /// to `max` nodes after `after`, in Apache's order. Returns the last of them, `None` if there
+    /// were no more.
     pub fn departure_events(
         &self,
         session: SessionId,
@@ -113,8 +114,8 @@ impl Tree {
         last
     }
 
-    /// Applies a closeSession of a session with many ephemerals: the same as [`Self::apply`] to all
-    /// who read, and in no time. [`Self::reap`] does the work.
+    /// Applies a closeSession of a session with many ephemerals: the same as [`Self::apply`] for
+    /// all who read, but at once. [`Self::reap`] does the work.
     pub fn depart(&mut self, header: &TxnHeader) {
         assert!(
             self.has_many_ephemerals(header.session),

@@ -196,7 +196,8 @@ impl Tree {
         self.data_size + 1
     }
 
-    /// What getAllChildrenNumber answers: the nodes below `path`. Below "" that includes "/".
+    /// The answer to getAllChildrenNumber: the number of nodes below `path`. Below "" that includes
+    /// "/".
     pub fn count_descendants(&self, path: &str) -> Option<usize> {
         let top = self.find(path).filter(|top| !self.has_departed(*top))?;
         Some(match path {
@@ -567,7 +568,7 @@ impl<'a> Node<'a> {
         seen.map(|slot| tree.slab.record(slot).name())
     }
 
-    /// What the node adds to the tree's digest.
+    /// The node's share of the tree's digest.
     pub fn digest(&self) -> u32 {
         self.record.crc
     }

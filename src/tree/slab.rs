@@ -28,7 +28,7 @@ pub(super) struct Record {
     pub(super) next: Slot,
     /// The sibling before; of the first child, the last one.
     pub(super) prev: Slot,
-    /// What the node adds to the tree's digest.
+    /// The node's share of the tree's digest.
     pub(super) crc: u32,
     /// Hash of the full path.
     pub(super) hash: u32,
@@ -38,8 +38,8 @@ pub(super) struct Record {
     family: u32,
 }
 
-/// What a node is to its children. A node without it has none and never had: its cversion is 0, its
-/// pzxid its czxid.
+/// The part of a node that concerns its children. A node without it has none and never had: its
+/// cversion is 0, its pzxid its czxid.
 #[derive(Debug)]
 struct Family {
     pzxid: i64,

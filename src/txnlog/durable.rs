@@ -14,7 +14,7 @@ impl<T: Copy> Durable<T> {
 }
 
 impl Durable<Zxid> {
-    /// What recovery has read back from the disk, and flushed again where it had to.
+    /// Entries that recovery has read back from the disk, and flushed again where it had to.
     pub fn recovered(last: Zxid) -> Self {
         Self(last)
     }

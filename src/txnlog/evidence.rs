@@ -1,4 +1,4 @@
-//! What follows a bad entry, and whether it proves that the entry was whole once.
+//! The bytes after a bad entry, and whether they prove that the entry was whole once.
 //!
 //! A crash leaves a bad entry as well: the one that was being written. To take that for damage
 //! refuses a start for nothing, to take damage for that loses acknowledged writes. What a client
@@ -19,7 +19,7 @@ use crate::zxid::Zxid;
 use super::parse::{Parsed, parse, sum};
 use super::*;
 
-/// What was found after a bad entry.
+/// The evidence found after a bad entry.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     /// The highest durable offset that a tail mark claims.
@@ -51,7 +51,7 @@ pub(super) fn gather<S: Source>(
     Ok(search.found)
 }
 
-/// What the header of the bad entry says about it.
+/// The bad entry as its header describes it.
 struct BadEntry {
     checksum: u64,
     /// Where the entry ends; beyond the end of the file if it was cut.
@@ -172,7 +172,7 @@ impl<S: Source> Search<'_, S> {
             return Ok(true);
         }
         if self.summed > SUMMED_BYTES_MAX {
-            // Something that looks like this many entries is no crash's doing.
+            // No crash leaves something that looks like this many entries.
             return Ok(true);
         }
         let start = self.offset + ENTRY_HEADER_BYTES as u64;

@@ -24,18 +24,18 @@
 //! that it claims ([`read_tail_mark`]). No client sees a nonce, so none can write bytes into its
 //! data that count as a mark, and a mark copied from elsewhere or damaged is none.
 //!
-//! What is assumed of a disk: a crash leaves each 512-byte sector that was not flushed with a
-//! content that it had at some moment since the last flush, in any combination; a flushed sector
-//! stays. So of a file of ours, a sector that was lost ends in the zeros that were there before, and
-//! has more of them than it was to have. The mark counts how many zeros the sectors after its claim
-//! end in. If there are more than that, a sector was lost, and what is bad was torn by the crash; if
-//! there are not, everything up to the mark did arrive, and what is bad was damaged since.
-//! [`Scanner`] rests on this.
+//! The disk is assumed to behave like this: a crash leaves each 512-byte sector that was not
+//! flushed with a content that it had at some moment since the last flush, in any combination; a
+//! flushed sector stays. So of a file of ours, a sector that was lost ends in the zeros that were
+//! there before, and has more of them than it was to have. The mark counts how many zeros the
+//! sectors after its claim end in. If there are more than that, a sector was lost, and what is bad
+//! was torn by the crash; if there are not, everything up to the mark did arrive, and what is bad
+//! was damaged since. [`Scanner`] rests on this.
 //!
-//! What this cannot tell: the last flushed append is damaged, and in the same crash the next one got
-//! as far as to overwrite its mark, but not so far that a mark of its own arrived. Then nothing says
-//! that the damaged one was whole, and it is cut as torn. The same is true of damage that takes a
-//! mark along with an entry in its sector, or makes the last byte of a sector a zero.
+//! One case cannot be told: the last flushed append is damaged, and in the same crash the next one
+//! got as far as to overwrite its mark, but not so far that a mark of its own arrived. Then nothing
+//! says that the damaged one was whole, and it is cut as torn. The same is true of damage that
+//! takes a mark along with an entry in its sector, or makes the last byte of a sector a zero.
 
 mod durable;
 mod evidence;
@@ -162,7 +162,7 @@ impl TailMark {
     }
 }
 
-/// What a tail mark claims.
+/// The claim of a tail mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Everything before this offset was flushed when the mark was made.

@@ -1,4 +1,4 @@
-//! What stands at a place of a log file: an entry, padding, a tail mark or nothing that is whole.
+//! The item at a place of a log file: an entry, padding, a tail mark or nothing that is whole.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What stands at a place.
+/// An item of a log file.
 pub(super) enum Parsed {
     /// A whole entry with a payload of `len` bytes.
     Entry {
@@ -61,7 +61,7 @@ pub(super) enum Parsed {
     Bad(Damage),
 }
 
-/// What stands at `at`. Memory does not grow by a length that is not the one of a whole entry.
+/// Reads the item at `at`. Memory does not grow by a length that is not the one of a whole entry.
 pub(super) fn parse<S: Source>(
     window: &mut Window<S>,
     nonce: Option<Nonce>,

@@ -29,8 +29,8 @@ impl Entry<'_> {
 pub enum ScanEnd {
     /// Only padding follows `offset`.
     Clean { offset: u64 },
-    /// What follows `offset` was being written when the server died and was never promised to
-    /// anybody: it may be cut.
+    /// The bytes after `offset` were being written when the server died and were never promised to
+    /// anybody: they may be cut.
     TornTail { offset: u64, why: Damage },
     /// The entry at `offset` was whole once: what follows it proves that. It must not be cut.
     Corrupt { offset: u64, why: Damage },

@@ -431,7 +431,7 @@ fn a_read_error_is_neither_a_torn_tail_nor_damage() {
     assert!(Scanner::new(Failing(&file, u64::MAX)).end().is_ok());
 }
 
-/// What an entry claims to be long costs nothing before its checksum was right.
+/// The length that an entry claims costs nothing before its checksum was right.
 #[test]
 fn memory_grows_with_whole_entries_alone() {
     let mut file = write(apache_header(), &[vec![100], vec![100]], 0).bytes;

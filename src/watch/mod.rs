@@ -15,10 +15,10 @@
 //! A distinct path with one watch costs about 80 bytes, name included; a further watch on the same
 //! path about 15.
 //!
-//! What concerns very many watches is done in parts, so that no call takes long: the watches of a
-//! connection that has gone are out of sight at once and removed later
-//! ([`WatchTable::remove_gone`]), and who has heard of an event that many waited for forgets its
-//! watch later ([`WatchTable::settle`]).
+//! Work that concerns very many watches is done in parts, so that no call takes long: the watches
+//! of a connection that has gone are out of sight at once and removed later
+//! ([`WatchTable::remove_gone`]), and a connection that was told of an event for which many waited
+//! forgets its watch later ([`WatchTable::settle`]).
 
 mod paths;
 

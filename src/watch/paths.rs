@@ -189,7 +189,7 @@ fn put_in(all: &mut HashTable<Watcher>, watcher: Watcher) {
     all.insert_unique(rehash(&watcher), watcher, rehash);
 }
 
-/// What the allocator takes for a number of bytes.
+/// The bytes that the allocator takes for so many.
 fn malloc_bytes(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }

@@ -1,4 +1,5 @@
-"""Whether two servers gave the same answer: bytes first, then with the fields set aside that may differ (times, session
+"""Whether two servers gave the same answer: bytes first, then with the fields set aside that may
+differ (times, session
 ids, the order of names and ids that Apache takes from a hash set)."""
 
 import struct
@@ -54,7 +55,8 @@ class Comparer:
         return self._plain(proto.read_reply(proto.PING, a)) == self._plain(proto.read_reply(proto.PING, b))
 
     def _same_undecodable(self, op, a, b):
-        """The zxid in the header of a single write that could not be read is open: the last one, or one of its own."""
+        """The zxid in the header of a single write that could not be read is open: the last one, or
+        one of its own."""
         open_zxid = op in _SINGLE_WRITES and a[12:16] == _MARSHALLING
         return open_zxid and a[:4] == b[:4] and a[12:] == b[12:]
 
@@ -66,7 +68,7 @@ class Comparer:
         return self.sessions.get(_LONG.unpack(a[-24:-16])[0]) == _LONG.unpack(b[-24:-16])[0]
 
     def _plain(self, value, of_a=False):
-        """A decoded reply with everything made equal that may differ; A's session ids become B's."""
+        """A decoded reply in which what may differ is equal; A's session ids become B's."""
         if isinstance(value, dict):
             plain = {key: self._plain(field, of_a) for key, field in value.items()}
             if "ephemeralOwner" in plain:
@@ -74,7 +76,8 @@ class Comparer:
                     plain["ephemeralOwner"] = self.sessions.get(plain["ephemeralOwner"], "unknown")
                 plain["ctime"] = plain["mtime"] = None
             if "acl" in plain and sum(entry[1] == "digest" for entry in plain["acl"]) > 1:
-                plain["acl"] = sorted(plain["acl"], key=repr)  # `auth` expands in the order of a hash set
+                # `auth` expands in the order of a hash set.
+                plain["acl"] = sorted(plain["acl"], key=repr)
             return plain
         if isinstance(value, list | tuple):
             return [self._plain(entry, of_a) for entry in value]
@@ -84,7 +87,7 @@ class Comparer:
         return {path: self._plain(node, of_a) for path, node in nodes.items()}
 
     def order_closings(self, frames):
-        """The events of one closed session come in the order of a hash set: sorts each run of them."""
+        """Sorts the events of each closed session: they come in the order of a hash set."""
         ordered, run = [], []
         for frame in frames:
             xid, zxid, _ = proto.HEADER.unpack_from(frame)
@@ -101,7 +104,8 @@ def same_time(a, b):
 
 
 def joined(text):
-    """Java writes a character beyond U+FFFF as two surrogates of three bytes each; ours writes it as UTF-8 does."""
+    """Java writes a character beyond U+FFFF as two surrogates of three bytes each; ours writes it
+    as UTF-8 does."""
     if not any("\udc80" <= char <= "\udcff" for char in text):
         return text
     raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Sends one seeded stream of random operations to two ZooKeeper servers and compares every reply and event.
+"""Sends one seeded stream of random operations to two ZooKeeper servers and compares every reply
+and event.
 
     tests/differential/differential.py --start [--ops 200000] [--seed 1]      Apache 3.9.5 against Ringkeeper
     tests/differential/differential.py --start --control                      Apache against a second Apache
     tests/differential/differential.py --a host:port --b host:port            servers that run already, both fresh
 
-Exit 0: no difference. Exit 1: a difference, printed with seed, step, operation and both answers. README.md says what is
-compared and what is not.
+Exit 0: no difference. Exit 1: a difference, printed with seed, step, operation and both answers.
+README.md says what is compared and what is not.
 """
 
 import argparse
@@ -117,7 +118,8 @@ def run(arguments, a, b):
 
 
 def learner(generator, coverage):
-    """What is done with the replies to a batch: the generator learns names, and the codes are counted if asked for."""
+    """What is done with the replies to a batch: the generator learns names, and the codes are
+    counted if asked for."""
 
     def count(requests, replies):
         generator.learn(requests, replies)
@@ -187,7 +189,8 @@ def same_end(driver, a, b):
 
 
 def data_size(nodes):
-    """What the size should be: paths in UTF-16 units, data in bytes, the root both as "" and as "/"."""
+    """What the size should be: paths in UTF-16 units, data in bytes, the root both as "" and as
+    "/"."""
     data = sum(len(base64.b64decode(node.get("data") or "")) for node in nodes.values())
     return data + sum(len(path.encode("utf-16-le", "surrogatepass")) // 2 for path in nodes)
 

@@ -24,7 +24,8 @@ class Side:
         self.session, self.password = 0, b"\0" * 16
 
     def connect(self, fields):
-        """Opens a connection and sends the ConnectRequest. The reply's body, None if the server hung up."""
+        """Opens a connection and sends the ConnectRequest. The reply's body, None if the server
+        hung up."""
         self.drop()
         self.connection = Connection(self.address)
         self.connection.send(proto.frame(proto.connect_request(**fields)))
@@ -34,7 +35,8 @@ class Side:
             return None
 
     def frames(self, replies):
-        """Every frame up to the given number of replies, events between them included; ends early at a close."""
+        """Every frame up to the given number of replies, events between them included; ends early
+        at a close."""
         got, frames, connection = 0, [], self.connection
         while got < replies:
             try:
@@ -121,7 +123,8 @@ class Driver:
         self._same_events(*rests)
 
     def _refused(self, slot, how):
-        """A renewal that must fail: wrong password, closed session, or a zxid ahead of the server's."""
+        """A renewal that must fail: wrong password, closed session, or a zxid ahead of the
+        server's."""
         sides = self.sides(slot)
         bodies = []
         for side in sides:
@@ -164,7 +167,8 @@ class Driver:
             self.comparer.closings.add(zxid_of_close)
 
     def _close_zxid(self, slot, requests):
-        """Sends `requests`; a closing one's events are known by its zxid, which only the reply tells."""
+        """Sends `requests`; a closing one's events are known by its zxid, which only the reply
+        tells."""
         sides = self.sides(slot)
         data = b"".join(proto.request(xid, op, record) for op, xid, record in requests)
         for side in sides:
@@ -183,7 +187,8 @@ class Driver:
             self._batch(slot, [(proto.PING, proto.XID_PING, b"")])
 
     def _expire(self):
-        """A session of 4 s falls silent and expires; the super session watches its ephemeral. Meanwhile nothing else is
+        """A session of 4 s falls silent and expires; the super session watches its ephemeral.
+        Meanwhile nothing else is
         written, and the others only ping."""
         path = "/expiring"
         self._connect("silent", {"new": True, "timeout": 4000})

@@ -1,4 +1,5 @@
-"""The seeded stream of steps: what one session after the other sends. The generator sees server A's replies only to
+"""The seeded stream of steps: what one session after the other sends. The generator sees server A's
+replies only to
 learn the names of sequential nodes."""
 
 import random
@@ -101,7 +102,8 @@ class Generator:
     # ---- steps
 
     def steps(self):
-        """Steps without end: ("connect", slot, how), ("batch", slot, requests), ("drop", slot), ("ends", slot,
+        """Steps without end: ("connect", slot, how), ("batch", slot, requests), ("drop", slot),
+        ("ends", slot,
         requests) for requests that end the connection, ("barrier",)."""
         for slot in range(SLOTS):
             yield ("connect", slot, {"new": True})
@@ -126,8 +128,9 @@ class Generator:
                     yield ("batch", slot, batch)
 
     def _batches(self, count):
-        """Pipelined requests, cut where Apache's own answer depends on how far the requests before have come: it checks
-        a later write against the ACL from before a setACL that is still under way, and a quota against what is
+        """Pipelined requests, cut where Apache's own answer depends on how far the requests before
+        have come: it checks a later write against the ACL from before a setACL that is still under
+        way, and a quota against what is
         applied."""
         batch, set_acl = [], False
         for request in (self.next() for _ in range(count)):
@@ -375,7 +378,7 @@ class Generator:
         return self._request(proto.MULTI_READ, proto.multi(reads))
 
     def malformed(self):
-        """A record that is cut, has a length that lies, or has bytes to spare (which are ignored)."""
+        """A record that is cut, has a wrong length, or has bytes to spare (which are ignored)."""
         op, xid, record = self.next()
         while op in (proto.AUTH, proto.MULTI_READ, proto.PING, proto.GET_EPHEMERALS, proto.WHO_AM_I):
             op, xid, record = self.next()
@@ -431,7 +434,7 @@ class Generator:
         return self.draw() < 0.25
 
     def learn(self, requests, replies):
-        """Takes the names of sequential nodes, and the last zxid, from the replies to `requests`."""
+        """Takes names of sequential nodes and the last zxid from the replies to `requests`."""
         for (op, _, record), body in zip(requests, replies):
             if body[12:16] != b"\0\0\0\0":
                 continue

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Containers and TTL nodes go when their time has come: the same nodes, with the same events, on Apache 3.9.5 and on
-Ringkeeper. The differential stream leaves this out, since each server looks in its own time.
+"""Containers and TTL nodes go when their time has come: the same nodes, with the same events, on
+Apache 3.9.5 and on Ringkeeper. The differential stream leaves this out, since each server looks in
+its own time.
 
     tests/differential/reap.py [--control]
 """

@@ -1,4 +1,5 @@
-"""Looks for a shorter stream of steps that the two servers still answer differently: leaves out ever smaller parts and
+"""Looks for a shorter stream of steps that the two servers still answer differently: leaves out
+ever smaller parts and
 tries the rest on fresh servers."""
 
 import contextlib
@@ -11,7 +12,8 @@ ATTEMPTS = 60
 
 
 def shrink(arguments, steps, servers, save):
-    """First leaves out steps, then, of those that stay, requests; each trial is a start of two servers."""
+    """First leaves out steps, then, of those that stay, requests; each trial is a start of two
+    servers."""
 
     def fails(candidate):
         return differs(arguments, candidate, servers)

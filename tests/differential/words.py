@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The four-letter words of Apache 3.9.5 and of Ringkeeper, after the same short history, compared line by line with the
-numbers set aside.
+"""The four-letter words of Apache 3.9.5 and of Ringkeeper, after the same short history, compared
+line by line with the numbers set aside.
 
     tests/differential/words.py [--control] [--show]
 
-Set aside too: Java's own lines of envi, the address a connection comes from, which of two buckets a session is in, and
-the order of Apache's hash sets (lines of a list are sorted). Numbers that describe the tree stay.
+Set aside too: Java's own lines of envi, the address a connection comes from, which of two buckets a
+session is in, and the order of Apache's hash sets (lines of a list are sorted). Numbers that
+describe the tree stay.
 """
 
 import argparse

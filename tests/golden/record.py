@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Records golden data: directories written by real Apache servers, each with an oracle of what they hold, and the
-frames of every operation. See README.md.
+"""Records golden data: directories written by real Apache servers, each with an oracle of what they
+hold, and the frames of every operation. See README.md.
 
     tests/golden/record.py [name...]      all, or some of: 3.4.14 3.4.14-logs-only 3.8.6 3.9.5
     3.9.5-gz 3.9.5-snappy 3.9.5-fuzzy wire
@@ -252,7 +252,8 @@ def observe(address, alive):
 
 
 def keep(scratch, apache, oracle, target):
-    """Copies the data directory to `target`, adds to the oracle what the files say and what 3.9.5 makes of them."""
+    """Copies the data directory to `target`, adds to the oracle what the files say and what 3.9.5
+    makes of them."""
     data = apache.directory / "data"
     timeouts = {f"{ident & (1 << 64) - 1:016x}": timeout for ident, timeout in files.sessions(data).items()}
     for session in oracle["sessions"]:
@@ -287,7 +288,8 @@ def one_node_a_line(oracle):
 
 
 def reload(scratch, data, nodes):
-    """What 3.9.5 shows after a start on a copy of `data`, and the digest of the snapshot it writes then."""
+    """What 3.9.5 shows after a start on a copy of `data`, and the digest of the snapshot it writes
+    then."""
     copy = scratch / "reload"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(data, copy / "data")
@@ -305,7 +307,8 @@ def reload(scratch, data, nodes):
 
 
 def record_fuzzy(scratch, target):
-    """A directory whose newest snapshot was written while txns were applied, so that it is complete only after the
+    """A directory whose newest snapshot was written while txns were applied, so that it is complete
+    only after the
     log is replayed from the zxid in its name."""
     for attempt in range(20):
         apache = Apache(scratch / f"apache-{attempt}", "3.9.5", flags={**FLAGS, "zookeeper.snapCount": 700})
@@ -332,7 +335,8 @@ def is_fuzzy(path):
 
 
 def load(address):
-    """400 nodes, then pipelined creates, deletes and changes while the server takes a snapshot every few hundred."""
+    """400 nodes, then pipelined creates, deletes and changes while the server takes a snapshot
+    every few hundred."""
     client = Client(address)
     client.ok(proto.CREATE, proto.create("/f", b""))
     client.ok(proto.CREATE, proto.create("/f/quiet", b""))

@@ -1,5 +1,5 @@
-//! What comments cite is in the repository: numbers of properties, scenarios and bad inputs stand
-//! in `docs/`, and `§` names a section of `docs/observed.md`.
+//! Everything that comments cite is in the repository: numbers of properties, scenarios and bad
+//! inputs stand in `docs/`, and `§` names a section of `docs/observed.md`.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -22,7 +22,7 @@ const COLUMNS_MAX: usize = 110;
 /// Where a name may begin.
 const FOLDERS: &[&str] = &[".", "src", "tests", "docs"];
 
-/// How the names of files end.
+/// The endings of the names of files.
 const ENDINGS: &[&str] = &[".rs", ".md", ".toml", ".py", "/"];
 
 #[test]
@@ -80,7 +80,7 @@ fn the_check_sees_names_of_files() {
     );
 }
 
-/// What stands in backticks and looks like a file's or a folder's name.
+/// The texts in backticks that look like a file's or a folder's name.
 fn file_names(text: &str) -> Vec<(usize, String)> {
     let in_line = |(at, line): (usize, &str)| {
         let quoted: Vec<String> = line.split('`').skip(1).step_by(2).map(str::to_owned).collect();

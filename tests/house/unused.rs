@@ -46,7 +46,8 @@ fn the_check_sees_public_items() {
     assert_eq!(public_items(&file), [(1, "A".to_owned()), (3, "c".to_owned())]);
 }
 
-/// How often each name stands in code: in `src` outside unit tests, in `tests/` and in `benches/`.
+/// The number of times that each name stands in code: in `src` outside unit tests, in `tests/` and
+/// in `benches/`.
 fn uses() -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let mut count = |code: &str| {

@@ -3,8 +3,9 @@
     judge.py surprises report.xml list.txt                      the pytest ids of failures not listed
     judge.py verdict report.xml list.txt again.xml [--subset]   exit 0 if there is no surprise
 
-The list: a line `test: reason` for each, `#` for remarks. A failure not listed is a surprise, unless it passed in the
-second report; so is, unless only a subset ran, a listed test that passes or did not run: the list is the truth.
+The list: a line `test: reason` for each, `#` for remarks. A failure not listed is a surprise,
+unless it passed in the second report; so is, unless only a subset ran, a listed test that passes or
+did not run: the list is the truth.
 """
 
 import pathlib

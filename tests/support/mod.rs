@@ -1,5 +1,5 @@
-//! What the process tests share: a real server process on a free port, and a client that speaks in
-//! raw frames.
+//! The parts that the process tests share: a real server process on a free port, and a client that
+//! speaks in raw frames.
 
 // Each test binary uses a part of this.
 #![allow(dead_code)]
@@ -106,7 +106,7 @@ impl Server {
         Self { child, address, home: home.to_path_buf(), lines: Vec::new() }
     }
 
-    /// What it has printed.
+    /// The text that it has printed.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
     }

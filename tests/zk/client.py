@@ -1,4 +1,5 @@
-"""A blocking client of raw frames: one socket, one session, no thread. It hides nothing: events are kept in the order
+"""A blocking client of raw frames: one socket, one session, no thread. It hides nothing: events are
+kept in the order
 they came, replies are dictionaries with their header."""
 
 import socket
@@ -60,7 +61,8 @@ class Connection:
 
 
 class Client:
-    """A session. `call` sends one request and waits for its reply; events that came on the way are in `events`."""
+    """A session. `call` sends one request and waits for its reply; events that came on the way are
+    in `events`."""
 
     def __init__(self, address, session=0, password=b"\0" * 16, timeout_ms=30000, **connect):
         self.connection = Connection(address)
@@ -75,7 +77,8 @@ class Client:
         return self.pipeline([(op, record)], xid)[0]
 
     def pipeline(self, requests, xid=None):
-        """Sends all `requests` (pairs of operation and record) in one write and returns their replies."""
+        """Sends all `requests` (pairs of operation and record) in one write and returns their
+        replies."""
         frames = []
         for op, record in requests:
             self.last_xid += 1

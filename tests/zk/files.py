@@ -1,4 +1,5 @@
-"""Transaction logs and snapshots, read independently of any server; and the digest of the tree they hold."""
+"""Transaction logs and snapshots, read independently of any server; and the digest of the tree they
+hold."""
 
 import gzip
 import pathlib
@@ -43,7 +44,8 @@ _TXNS[14] = _multi
 
 
 def read_log(path):
-    """The records of one log: header fields, `txn`, and `digest` (unsigned) where the record carries one."""
+    """The records of one log: header fields, `txn`, and `digest` (unsigned) where the record
+    carries one."""
     reader = Reader(pathlib.Path(path).read_bytes())
     magic, version, _dbid = reader.int(), reader.int(), reader.long()
     if (magic, version) != (LOG_MAGIC, 2):
@@ -82,7 +84,8 @@ def _record(reader):
 
 
 def read_snapshot(path):
-    """A snapshot: sessions {id: timeout}, nodes {path: fields}, `digest` (zxid, version, digest) and `last_zxid` where
+    """A snapshot: sessions {id: timeout}, nodes {path: fields}, `digest` (zxid, version, digest)
+    and `last_zxid` where
     the trailers are there. Every seal is verified."""
     path = pathlib.Path(path)
     raw = path.read_bytes()
@@ -129,7 +132,8 @@ def _seal(reader):
 
 
 def tree_digest(nodes):
-    """The digest (version 2) of a snapshot's nodes: the sum of a CRC-32 per node, /zookeeper/… left out."""
+    """The digest (version 2) of a snapshot's nodes: the sum of a CRC-32 per node, /zookeeper/… left
+    out."""
     total = 0
     for path, node in nodes.items():
         if path.startswith("/zookeeper/"):
@@ -182,7 +186,8 @@ def sessions(directory):
 
 
 def _unsnappy(raw):
-    """snappy-java's stream: an 8-byte magic, version and compatible version, then length-prefixed raw blocks."""
+    """snappy-java's stream: an 8-byte magic, version and compatible version, then length-prefixed
+    raw blocks."""
     if raw[:8] != b"\x82SNAPPY\0":
         raise Malformed("no snappy stream")
     at, out = 16, []

@@ -1,4 +1,5 @@
-"""Jute, the encoding of every ZooKeeper record: big-endian integers, counted buffers, strings and vectors."""
+"""Jute, the encoding of every ZooKeeper record: big-endian integers, counted buffers, strings and
+vectors."""
 
 import struct
 
@@ -61,7 +62,8 @@ class Reader:
 
 
 class Writer:
-    """Collects the bytes of a record. Every method returns the writer, so that records read as one line."""
+    """Collects the bytes of a record. Every method returns the writer, so that records read as one
+    line."""
 
     __slots__ = ("parts",)
 

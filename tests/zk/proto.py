@@ -1,4 +1,5 @@
-"""The client protocol: operation numbers, error codes, request records, and replies as plain dictionaries."""
+"""The client protocol: operation numbers, error codes, request records, and replies as plain
+dictionaries."""
 
 import struct
 
@@ -48,7 +49,7 @@ def request(xid, op, record=b""):
 
 
 def connect_request(timeout=30000, session=0, password=b"\0" * 16, last_zxid=0, version=0, read_only=False):
-    """The body of a ConnectRequest. `read_only` None leaves the byte out, as clients up to 3.3 do."""
+    """The body of a ConnectRequest. `read_only` None leaves its byte out, as old clients do."""
     out = Writer().int(version).long(last_zxid).int(timeout).long(session).buffer(password)
     if read_only is not None:
         out.bool(read_only)
@@ -103,7 +104,8 @@ def auth(scheme, data, kind=0):
 
 
 def set_watches(relative, *lists):
-    """setWatches takes three lists (data, exist, child), setWatches2 five (… persistent, recursive)."""
+    """setWatches takes three lists (data, exist, child), setWatches2 five (… persistent,
+    recursive)."""
     out = Writer().long(relative)
     for paths in lists:
         out.vector(paths, Writer.string)

@@ -16,7 +16,8 @@ SUPER_DIGEST = "super:8FvaNKAk7uM6qi3MXAVApu3TnDA="
 
 
 class Server:
-    """A server process. `flags`: {key: value} as -D arguments; `config`: {key: value} as lines of zoo.cfg."""
+    """A server process. `flags`: {key: value} as -D arguments; `config`: {key: value} as lines of
+    zoo.cfg."""
 
     def __init__(self, directory, config=None, flags=None, port=None):
         self.directory = pathlib.Path(directory)

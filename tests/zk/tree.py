@@ -6,8 +6,9 @@ from . import proto
 
 
 def dump(client, root="/", system=True):
-    """{path: {data (base64 or None), stat, acl}} of every node at and under `root`. The client needs to be allowed to
-    read everything (`super`); what it may not read has an `err` in place of the field. /zookeeper is left out unless
+    """{path: {data (base64 or None), stat, acl}} of every node at and under `root`. The client
+    needs to be allowed to read everything (`super`); what it may not read has an `err` in place of
+    the field. /zookeeper is left out unless
     `system`."""
     nodes = {}
     level = [root]

@@ -92,7 +92,7 @@ fn flood(
     if patient { engine.close() } else { Ok(()) }
 }
 
-/// How many requests are sent without waiting, and which.
+/// The requests that are sent without waiting, and their number.
 fn requests(kind: Kind) -> (u32, Vec<Vec<u8>>) {
     let tree = tree();
     let some =
@@ -160,7 +160,7 @@ pub(super) fn tree() -> Tree {
     Tree { root: "/ringkeeper-greedy".to_owned(), fanout: NODES }
 }
 
-/// How the greedy client's sessions are opened.
+/// The way that the greedy client's sessions are opened.
 pub(super) fn target(server: SocketAddr, sessions: u32) -> Target {
     Target {
         server,

@@ -1,11 +1,10 @@
-//! What one greedy client does to another: a well-behaved client reads and writes every 5 ms while
-//! the greedy one works as hard as it can, and each is measured with and without the other.
+//! The harm that a greedy client does to another: a well-behaved client reads and writes every 5 ms
+//! while the greedy one works as hard as it can, and each is measured with and without the other.
 //!
 //! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a
 //! pause, [`words`] one that opens connections without a pause, [`rounds`] one that does something
-//! great once; [`kinds`] says which of them a kind is and what it needs, [`frames`] encodes it,
-//! [`fan_out`] is a row of its own, [`flushes`] what the disk
-//! takes by itself.
+//! large once; [`kinds`] says which of them a kind is and what it needs, [`frames`] encodes it,
+//! [`fan_out`] is a row of its own, [`flushes`] what the disk takes by itself.
 
 mod fan_out;
 mod flood;
@@ -35,7 +34,7 @@ use rounds::Round;
 
 pub(super) use fan_out::run as fan_out;
 
-/// What the greedy client's thread shares with the one that measures.
+/// The state that the greedy client's thread shares with the one that measures.
 #[derive(Default)]
 pub(super) struct Shared {
     /// Replies, or whatever else the kind counts.
@@ -96,7 +95,7 @@ pub(super) fn run(args: &GreedyArgs) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// What is done beside the greedy client, in the intervals in which it is not alone.
+/// The work beside the greedy client, in the intervals in which it is not alone.
 pub(super) struct Beside {
     probe: Probe,
     flushes: Option<Flushes>,
@@ -201,5 +200,5 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// How long the greedy client works before anything counts.
+/// The time for which the greedy client works before anything counts.
 const WARM: Duration = Duration::from_secs(1);

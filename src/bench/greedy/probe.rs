@@ -28,7 +28,7 @@ struct Switch {
     stop: AtomicBool,
 }
 
-/// What the client has seen while it worked: latencies in nanoseconds, from sending a request to
+/// The client's measurements while it worked: latencies in nanoseconds, from sending a request to
 /// having its reply. A request that was under way when it was told to rest counts in full.
 pub(super) struct ProbeReport {
     pub(super) reads: Histogram<u64>,

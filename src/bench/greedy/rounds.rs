@@ -1,4 +1,4 @@
-//! Greedy clients that do something great once: prepared anew for each round, alone and beside the
+//! Greedy clients that do something large once: prepared anew for each round, alone and beside the
 //! probe in turn.
 
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) enum Round {
 }
 
 impl Round {
-    /// What `kind` does once, unless it does something all the time.
+    /// The deed that `kind` does once, unless it works all the time.
     pub(super) fn of(kind: Kind) -> Option<Self> {
         match kind {
             Kind::Close => Some(Round::Close),
@@ -143,7 +143,7 @@ const ROUNDS: u32 = 2;
 /// Rest after the preparation.
 const REST: Duration = Duration::from_millis(500);
 
-/// How long the probe works before the deed and after it.
+/// The time for which the probe works before the deed and after it.
 const LEAD: Duration = Duration::from_millis(200);
 
 /// The time that events may take.

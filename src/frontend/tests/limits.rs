@@ -353,7 +353,7 @@ fn b15_who_guesses_passwords_is_answered_ever_more_slowly_and_leaves_nothing_beh
     assert_eq!(world.err(living, OpCode::PING, &[]), 0);
 }
 
-/// What `cons` shows as `lop=` and `lcxid=`.
+/// The last operation as `cons` shows it: `lop=` and `lcxid=`.
 #[test]
 fn the_last_operation_is_told_as_apache_tells_it() {
     let mut world = World::new();

@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// What must hold between two inputs.
+    /// The invariants between two inputs.
     fn check(&self) {
         let (shard, open) = (&self.front.shard, self.front.connections.iter());
         let pending = open.flat_map(|conn| &conn.pending).chain(shard.forgotten.values().flatten());

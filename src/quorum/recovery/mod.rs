@@ -74,10 +74,10 @@ pub trait Storage {
     }
 }
 
-/// How a file that a start believes is made durable.
+/// The way in which a file that a start believes is made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settling {
-    /// What nothing proves to be on the disk. It ends where the entries do.
+    /// The part that nothing proves to be on the disk. It ends where the entries do.
     pub anew: Range<u64>,
     /// Whether what follows the entries goes.
     pub cut: bool,
@@ -150,7 +150,7 @@ pub struct Cut {
     pub file: String,
     /// The offset at which the whole records end.
     pub offset: u64,
-    /// What stood there, in words.
+    /// The bytes found there, in words.
     pub why: String,
     /// The file held nothing else and was removed.
     pub removed: bool,
@@ -216,7 +216,8 @@ fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError>
     }
     let finished = names.into_iter().filter(|name| !is_unfinished(name));
     let with_zxid = finished.filter_map(|name| Some(LogFile { zxid: zxid_of_name(&name)?, name }));
-    // A name without a number orders before all others in Apache and is read for nothing.
+    // A name without a number orders before all others in Apache, and no transaction is read from
+    // it.
     let mut logs: Vec<_> = with_zxid.filter(|log| log.zxid >= Zxid::ZERO).collect();
     logs.sort_by(|a, b| (a.zxid, &a.name).cmp(&(b.zxid, &b.name)));
     Ok(logs)

@@ -15,10 +15,10 @@ pub struct SnapshotFile {
     pub verified: bool,
 }
 
-/// What may be removed, in this order, so that the `keep` newest verified snapshots stay usable:
-/// older snapshots, then logs of which no record lies after the oldest that is kept. With fewer
-/// than `keep` verified ones, what is older than the oldest of them; without any, nothing. `keep`
-/// is at least 1.
+/// The files that may be removed, in this order, so that the `keep` newest verified snapshots stay
+/// usable: older snapshots, then logs of which no record lies after the oldest that is kept. With
+/// fewer than `keep` verified ones, what is older than the oldest of them; without any, nothing.
+/// `keep` is at least 1.
 pub fn superseded(snapshots: &[SnapshotFile], logs: &[String], keep: usize) -> Vec<(Dir, String)> {
     let zxid_of = |file: &SnapshotFile| FileName::parse(&file.name).map(|name| name.zxid);
     let mut verified: Vec<Zxid> =

@@ -115,7 +115,7 @@ impl<'a> Replay<'a> {
                 why,
             });
         }
-        // In any other file a torn tail is what an Apache leaves that dies and starts anew; that
+        // An Apache server that dies and starts anew leaves a torn tail in an older file, too; that
         // nothing is missing shows when the next file's first record follows.
         let (file, durable, nonce) = (log.name.clone(), scanner.durable(), scanner.nonce());
         Ok(Believed { file, end, durable, nonce, file_bytes: scanner.bytes(), is_last })

@@ -1,6 +1,6 @@
 //! Makes durable what a start believes, before anybody is shown it.
 //!
-//! What is read comes from the page cache, and the page cache proves nothing about the disk. When a
+//! Bytes read come from the page cache, and the page cache proves nothing about the disk. When a
 //! write-back fails, Linux marks the pages clean and tells it once, to a process that may be dead;
 //! from then on a reader finds bytes that the disk does not have, and a flush that succeeds because
 //! it has nothing to do. A start that believes them shows clients what the next power failure takes
@@ -14,11 +14,11 @@
 //! later write-back can lose them. Hence what lies before the offset is proven by the mark, no
 //! matter whether the mark itself was read from the disk or from the page cache.
 //!
-//! What it costs: of files of ours, the entries appended since the last mark, which is the last
-//! group of writes before a crash, and nothing after an orderly end. Of files of an Apache server
-//! there is no proof: all entries after the snapshot are read and written once, at the speed of the
-//! disk. That is bounded by what Apache writes between two snapshots (`snapSizeLimitInKb`, 4 GiB)
-//! and is over with the first snapshot of ours. Memory is one piece.
+//! The cost: of files of ours, the entries appended since the last mark, which is the last group of
+//! writes before a crash, and nothing after an orderly end. Of files of an Apache server there is
+//! no proof: all entries after the snapshot are read and written once, at the speed of the disk.
+//! That is bounded by what Apache writes between two snapshots (`snapSizeLimitInKb`, 4 GiB) and is
+//! over with the first snapshot of ours. Memory is one piece.
 //!
 //! A snapshot needs no rewriting: ours gets its name only after its flush has succeeded. Those of
 //! an Apache server are not flushed at all, so the shell flushes the one that is taken and reads it
@@ -88,12 +88,12 @@ impl Believed {
         Ok(true)
     }
 
-    /// What there is to do; none if the file is proven as it stands.
+    /// The work to do; none if the file is proven as it stands.
     fn settling(&self) -> Option<Settling> {
         let end = self.end.offset();
         let is_torn = matches!(self.end, ScanEnd::TornTail { .. });
-        // The torn tail of an older file is what an Apache leaves that dies and starts anew, and
-        // the padding of others stays: a reader may come to it through a name that it keeps.
+        // An Apache server that dies and starts anew leaves a torn tail in an older file: it stays,
+        // and so does the padding of others: a reader may come to it through a name that it keeps.
         let cut = (is_torn && self.is_last) || (!is_torn && self.nonce.is_some());
         let mark = self
             .nonce

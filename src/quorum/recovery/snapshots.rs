@@ -140,7 +140,7 @@ pub(super) fn is_ttl(stat: &StatPersisted) -> bool {
 
 /// Snapshots that are tried, newest first, as in Apache.
 const TRIED_MAX: usize = 100;
-/// What [`is_candidate`] looks at.
+/// The number of bytes at each end that [`is_candidate`] looks at.
 const ENDS_BYTES: u64 = 8;
 /// Nodes that are verified at a stretch.
 const PARTS_PER_REST: usize = 256;

@@ -43,7 +43,7 @@ fn open_and_close() {
     assert!(world.tree.get("/p/e").is_none());
 }
 
-/// What was prepared before the closeSession and not yet applied goes with the session, too; what
+/// Ephemerals prepared before the closeSession and not yet applied go with the session, too; what
 /// comes after is dropped.
 #[test]
 fn a_close_sees_what_is_outstanding() {

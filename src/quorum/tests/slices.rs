@@ -246,8 +246,8 @@ fn a_long_multi_is_prepared_in_slices() {
     assert_eq!(world.quorum.report().outstanding_nodes, 0);
 }
 
-/// What the multi has replaced in the overlay, and was committed meanwhile, does not come back
-/// when it fails in the end.
+/// A change that the multi has replaced in the overlay, and that was committed meanwhile, does not
+/// come back when it fails in the end.
 #[test]
 fn a_long_multi_that_fails_late_leaves_nothing() {
     let mut world = World::new();
@@ -305,7 +305,7 @@ fn requests_say_how_much_work_they_were() {
     }
 }
 
-/// What a long multi has changed leaves the overlay a part at a time; whoever asks meanwhile finds
+/// The changes of a long multi leave the overlay a part at a time; whoever asks meanwhile finds
 /// what the tree shows, or what came after it.
 #[test]
 fn a_long_multi_is_forgotten_in_slices() {

@@ -11,8 +11,8 @@ use crate::pieces::{PIECE_BYTES, Source};
 
 /// An open file of a data directory.
 ///
-/// What is read around the page cache (`O_DIRECT`) is what the disk has; what is read through it
-/// may be what the disk was to have and has not got, after a write-back that failed.
+/// Bytes read around the page cache (`O_DIRECT`) are what the disk has; those read through it may
+/// be what the disk was to have and has not got, after a write-back that failed.
 #[derive(Debug)]
 pub struct PieceFile {
     file: File,
@@ -114,5 +114,5 @@ impl Piece {
     }
 }
 
-/// What direct reads need of memory, offset and length: no block is larger.
+/// The alignment that direct reads need of memory, offset and length: no block is larger.
 const ALIGNMENT: usize = 4096;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::DataDirError;
 
-/// What a server has promised in an ensemble; none where the file is missing.
+/// The promises that a server has made in an ensemble; none where the file is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
     /// The epoch whose history it has taken over.

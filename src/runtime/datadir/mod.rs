@@ -2,7 +2,7 @@
 //! removed.
 //!
 //! Made as Apache makes them (`datadir.autocreate`), so that either server can be started on them.
-//! What is ours alone has names that Apache looks at no more than at any other file:
+//! Files that are ours alone have names that Apache looks at no more than at any other file:
 //! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`.
 
 mod error;

@@ -1,4 +1,4 @@
-//! What a start has to say about the configuration: every key that does not do what it seems to, by
+//! The notices of a start about the configuration: every key that does not do what it seems to, by
 //! name, and what to write in its place. Values are never shown, since a misplaced key may hold a
 //! password.
 

@@ -1,4 +1,4 @@
-//! How Java turns a property's text into a number or a truth value; each function follows one
+//! Numbers and truth values as Java reads them from a property's text; each function follows one
 //! method of the JDK.
 
 /// `Integer.parseInt`: decimal, one optional sign.

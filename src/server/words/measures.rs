@@ -5,7 +5,7 @@
 //! hash tables, the same at every start, and exporters that diff the text rely on it.
 //! `golden/mntr-3.9.5-fresh.txt` is the whole answer as it was recorded from a fresh standalone
 //! 3.9.5 (empty data directory, one connection that sent `mntr`, 2 s ticks), and a test compares.
-//! How a figure of several shards becomes one is told by `ShardReport::merge`.
+//! `ShardReport::merge` tells how a figure of several shards becomes one.
 //!
 //! A new measure takes a field in [`super::report::MonitorReport`], which the server fills, and its
 //! row here.

@@ -1,9 +1,9 @@
 //! The word mntr: `zk_` + name + tab + value for everything a standalone 3.9.5 lists, in its order,
 //! and then what is Ringkeeper's own.
 //!
-//! What Ringkeeper does not measure stays at what a fresh Apache prints, so that no exporter misses
-//! a key. The lines that Apache adds for each top-level name ever read or written, and never takes
-//! away, are left out: they are a leak.
+//! Figures that Ringkeeper does not measure stay at what a fresh Apache prints, so that no exporter
+//! misses a key. The lines that Apache adds for each top-level name ever read or written, and never
+//! takes away, are left out: they are a leak.
 
 use std::fmt::Write as _;
 

@@ -23,8 +23,8 @@ pub fn full() -> String {
 mod tests {
     use super::*;
 
-    /// What go-zookeeper's and Telegraf's expressions take: no other characters before the comma, a
-    /// US date after it.
+    /// The form that go-zookeeper's and Telegraf's expressions take: no other characters before the
+    /// comma, a US date after it.
     #[test]
     fn the_form_is_what_exporters_parse() {
         let full = full();

@@ -617,14 +617,15 @@ fn is_data(name: &str) -> bool {
 
 /// The last writes of a log: some sectors.
 const END_BYTES: usize = 1024;
-/// What a full disk still gives to files that are there.
+/// The space that a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
-/// How much longer the shards may stand still than the quorum core: less than any session lives.
+/// The time that the shards may stand still longer than the quorum core: less than any session
+/// lives.
 const PAUSE_BEYOND_US: u64 = 150_000;
 /// The longest that a slow flush takes.
 const SLOW_FLUSH_US: u64 = 400_000;
 const DISK_BYTES: usize = 8 << 20;
-/// How long the world is given to come to rest.
+/// The time that the world is given to come to rest.
 const CALM_US: u64 = 3_000_000;
-/// How long an answer may take in calm times; shorter than any session's timeout.
+/// The time that an answer may take in calm times; shorter than any session's timeout.
 const STILL_US: u64 = 120_000;

@@ -309,7 +309,7 @@ fn sessions_and_their_ephemerals() {
     assert_eq!(driven.tree.node_count(), 6);
 }
 
-/// What is due, found by looks at one node each.
+/// The nodes that are due, found by looks at one node each.
 fn doomed(tree: &Tree, now_wall_ms: i64, never_used_ms: i64) -> VecDeque<String> {
     let (mut all, mut at) = (VecDeque::new(), Some(DoomedCursor::default()));
     while let Some(cursor) = at {

@@ -143,5 +143,5 @@ impl OpenFile {
     }
 }
 
-/// What is kept of the memory of a write for the next one; more is given back.
+/// The most memory of a write that is kept for the next one; more is given back.
 const MEMORY_BYTES_MAX: usize = 4 << 20;

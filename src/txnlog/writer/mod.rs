@@ -7,7 +7,7 @@
 //! was made ahead of need. It has a name that Apache ignores ([`SPARE_PREFIX`]) until its first
 //! entry decides the right one.
 //!
-//! What a flush does, in this order and one step at a time:
+//! A flush does this, in this order and one step at a time:
 //!
 //! 1. the entries of the file before get onto the disk, its padding is cut;
 //! 2. the next file gets its name, and the directory is synced;
@@ -69,7 +69,7 @@ pub struct WriterSettings {
     /// `forceSync`: without it no flush waits for the disk, and marks claim nothing. It does not go
     /// with [`Appending::Direct`].
     pub force_sync: bool,
-    /// How entries get into files.
+    /// The way entries get into files.
     pub appending: Appending,
 }
 
@@ -550,7 +550,7 @@ impl OpenFile {
     }
 }
 
-/// What direct writes are a multiple of, in place and length: a page, which is enough for every
+/// Direct writes are a multiple of this, in place and length: a page, which is enough for every
 /// disk.
 pub const BLOCK_BYTES: u64 = 4096;
 /// With less of the current file left than this part of it, the next one is needed.

@@ -14,7 +14,7 @@ pub(super) struct Spare {
 #[derive(Debug)]
 pub(super) struct Making {
     file: FileId,
-    /// What is tried now; less than what is wanted where there was no space for that.
+    /// The size tried now; less than what is wanted where there was no space for that.
     bytes: u64,
 }
 

@@ -478,7 +478,7 @@ fn a_full_disk_is_said_once_and_a_smaller_file_is_tried() {
     assert!(!world.writer.is_full());
 }
 
-/// What is asked for again must not take away what was promised and encoded.
+/// Room that is asked for again must not take away what was promised and encoded.
 #[test]
 fn room_that_is_asked_for_again_keeps_what_is_pending() {
     let mut world = World::new(SETTINGS);
@@ -517,7 +517,7 @@ fn entries_of_one_append_are_split_over_files_at_entries() {
     assert_eq!(world.survivors(), (1..=world.last).collect::<Vec<_>>());
 }
 
-/// What is durable of the last block is written again as it was.
+/// The durable part of the last block is written again as it was.
 #[test]
 fn direct_writes_are_whole_blocks_and_begin_with_the_last_one() {
     let mut world = World::open(DIRECT);

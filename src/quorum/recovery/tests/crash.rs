@@ -28,7 +28,7 @@ const SETTINGS: WriterSettings = WriterSettings {
 #[derive(Clone, Default)]
 struct File {
     durable: Vec<u8>,
-    /// What was done since the last flush.
+    /// The operations since the last flush.
     pending: Vec<Write>,
 }
 

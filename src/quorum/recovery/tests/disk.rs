@@ -13,7 +13,7 @@ pub(in super::super) struct Files {
     files: BTreeMap<String, Vec<u8>>,
     /// The other directory, if there are two; it then holds the snapshots.
     pub(super) snapshots: Option<BTreeMap<String, Vec<u8>>>,
-    /// What was written anew.
+    /// Files that were written anew.
     pub(super) settled: Vec<(String, Settling)>,
     /// A file that cannot be read from this offset on.
     pub(super) bad: Option<(String, usize)>,

@@ -1,4 +1,4 @@
-//! What stops a start, and that its message says where and what to do.
+//! Faults that stop a start, each with a message that says where it is and what to do.
 
 use super::*;
 

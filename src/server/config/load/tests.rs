@@ -443,8 +443,8 @@ fn fsync_warning_is_read_with_and_without_the_prefix() {
     assert_eq!(loaded("", &["fsync.warningthresholdms=5"]).notices, []);
 }
 
-/// What Apache's container image writes: no clientPort, one server line with the client address, a
-/// myid.
+/// The file that Apache's container image writes: no clientPort, one server line with the client
+/// address, a myid.
 #[test]
 fn the_client_address_may_stand_in_the_own_server_line() {
     let cfg = "dataDir=/d\nstandaloneEnabled=true\nserver.1=localhost:2888:3888;2181\n";
@@ -590,8 +590,8 @@ fn debug_of_a_configuration_shows_no_secret() {
     assert!(!format!("{config:?}").contains("s3cret"));
 }
 
-/// What kazoo's test harness starts its servers with; it must start, with everything that is
-/// missing named once.
+/// The file that kazoo's test harness starts its servers with; it must start, with everything that
+/// is missing named once.
 #[test]
 fn kazoos_harness_starts_and_its_unsupported_keys_are_named() {
     let text = "secureClientPort=2281\nmaxClientCnxns=0\nadmin.serverPort=8080\n\
