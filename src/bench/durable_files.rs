@@ -7,8 +7,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use crate::runtime::log::{Making, Pace, Segment};
 use crate::runtime::pages::Pages;
 use crate::runtime::ring::Waker;
-use crate::runtime::slice;
+use crate::runtime::worker::Worker;
 use crate::txnlog::Appending;
 
 use super::args::Space;
@@ -160,27 +160,7 @@ fn made_at_leisure(
 }
 
 /// The thread that writes groups, one after the other, and wakes the loop after each.
-///
-/// A group is handed over under a lock and a condition: a channel looks out for the next one before
-/// it sleeps, and takes the processor from the loop meanwhile.
-pub(super) struct Writer {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    begun: Condvar,
-}
-
-/// The one group, before it is written and after.
-#[derive(Default)]
-struct State {
-    begun: Option<Group>,
-    ended: Option<(Pages, io::Result<()>)>,
-    /// There are no more groups.
-    closed: bool,
-}
+pub(super) type Writer = Worker<Group, (Pages, io::Result<()>)>;
 
 /// Blocks on their way into a file.
 pub(super) struct Group {
@@ -192,57 +172,18 @@ pub(super) struct Group {
     pub(super) durable: bool,
 }
 
-impl Writer {
-    pub(super) fn start(waker: Waker) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let seen = shared.clone();
-        thread::Builder::new().name("durable-writer".into()).spawn(move || {
-            slice::shorten();
-            while let Some(Group { file, at, pages, bytes, durable }) = seen.next() {
-                let written = match durable {
-                    true => file.write_durably(at, &pages[..bytes]),
-                    false => file.write(at, &pages[..bytes]),
-                };
-                // The file may be given back as soon as its last write has ended.
-                drop(file);
-                seen.state().ended = Some((pages, written));
-                waker.wake();
-            }
-        })?;
-        Ok(Self { shared })
-    }
-
-    /// Begins to write a group. The one before has ended.
-    pub(super) fn begin(&self, group: Group) {
-        self.shared.state().begun = Some(group);
-        self.shared.begun.notify_one();
-    }
-
-    /// The memory of the group that is written, if one is.
-    pub(super) fn poll(&self) -> io::Result<Option<Pages>> {
-        let ended = self.shared.state().ended.take();
-        ended.map(|(pages, written)| written.map(|()| pages)).transpose()
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.state().closed = true;
-        self.shared.begun.notify_one();
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the next group; `None` at the end.
-    fn next(&self) -> Option<Group> {
-        let nothing = |state: &mut State| state.begun.is_none() && !state.closed;
-        let state = self.begun.wait_while(self.state(), nothing);
-        state.unwrap_or_else(PoisonError::into_inner).begun.take()
-    }
+/// Starts the thread.
+pub(super) fn start_writer(waker: Waker) -> io::Result<Writer> {
+    let write = |Group { file, at, pages, bytes, durable }| {
+        let written = match durable {
+            true => file.write_durably(at, &pages[..bytes]),
+            false => file.write(at, &pages[..bytes]),
+        };
+        // The file may be given back as soon as its last write has ended.
+        drop(file);
+        (pages, written)
+    };
+    Worker::start("durable-writer", write, Arc::new(move || waker.wake()))
 }
 
 /// Groups go after the block of the file's header.

@@ -18,7 +18,7 @@ use crate::txnlog::Appending;
 
 use super::BenchError;
 use super::args::{DurableServerArgs, Space, Way};
-use super::durable_files::{Files, Group, Writer};
+use super::durable_files::{Files, Group, Writer, start_writer};
 use super::load::pin;
 use super::serving::{self, Replies, Service, Xid, xid_of};
 
@@ -144,7 +144,7 @@ impl Log {
             Way::Mapped => (Appending::Mapped, None),
             Way::Direct | Way::Overlapped => {
                 let pages = Pages::zeroed(bytes.min(GROUP_BYTES_MAX) as usize)?;
-                let writer = Writer::start(ring.waker())?;
+                let writer = start_writer(ring.waker())?;
                 let direct = Direct { writer, pages: Some(pages), tail: Vec::new() };
                 (Appending::Direct, Some(direct))
             }
@@ -205,9 +205,10 @@ impl Log {
     /// Whether the write that was on its way has ended.
     fn collect(&mut self) -> io::Result<bool> {
         let Some(direct) = &mut self.direct else { return Ok(false) };
-        let Some(pages) = direct.writer.poll()? else { return Ok(false) };
+        let lost = |_| io::Error::other("the thread that writes has ended");
+        let Some((pages, written)) = direct.writer.poll().map_err(lost)? else { return Ok(false) };
         direct.pages = Some(pages);
-        Ok(true)
+        written.map(|()| true)
     }
 
     fn sync(&self, ring: &mut Ring) -> Result<(), BenchError> {

@@ -35,11 +35,12 @@ pub mod pages;
 pub mod quorum_core;
 pub mod ring;
 pub mod shard;
-pub mod slice;
+mod slice;
 pub mod snapshotter;
 pub mod sockets;
 pub mod sync;
 mod turn_times;
+pub mod worker;
 
 use std::sync::{Arc, PoisonError};
 

@@ -10,7 +10,7 @@ use log::debug;
 
 /// Asks for short slices for this thread and those that it starts. An older system, or one that
 /// refuses, leaves everything as it is.
-pub fn shorten() {
+pub(super) fn shorten() {
     let Some(mut attr) = attributes() else { return };
     attr.sched_runtime = SLICE_NS;
     // SAFETY: the pointer leads to a whole structure of the size that it names, and the call only

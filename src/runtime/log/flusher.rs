@@ -7,13 +7,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
+use crate::runtime::worker::{Lost, Worker};
 
-use crate::runtime::slice;
-
-use super::background::WakeAtEnd;
 use super::flush::ToFlush;
 use super::segment::Segment;
 
@@ -23,72 +19,31 @@ pub(super) struct Ended {
     pub(super) result: io::Result<()>,
 }
 
-/// The thread has ended although nobody ended it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost;
-
 /// The thread, as the appending thread sees it. At most one operation is under way.
-pub(super) struct Flusher {
-    /// None once it is to end.
-    begun: Option<Sender<(Arc<Segment>, ToFlush)>>,
-    ended: Receiver<Ended>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(super) struct Flusher(Worker<(Arc<Segment>, ToFlush), Ended>);
 
 impl Flusher {
     /// Starts the thread. `wake` is called after each operation and when the thread ends.
     pub(super) fn start(name: &str, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
-        let (begun, queue) = unbounded();
-        let (end, ended) = unbounded();
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&queue, end, WakeAtEnd(wake)))?;
-        Ok(Self { begun: Some(begun), ended, thread: Some(thread) })
+        let mut pages = None;
+        let run = move |(segment, flush): (Arc<Segment>, ToFlush)| {
+            let result = flush.run(&segment, &mut pages);
+            // The file may be taken apart as soon as its last operation has ended.
+            drop(segment);
+            Ended { flush, result }
+        };
+        Worker::start(name, run, wake).map(Self)
     }
 
     /// Begins an operation.
     pub(super) fn begin(&self, segment: Arc<Segment>, flush: ToFlush) {
-        if let Some(begun) = &self.begun {
-            // Where the thread is lost, `poll` says so.
-            let _ = begun.send((segment, flush));
-        }
+        self.0.begin((segment, flush));
     }
 
     /// The operation that has ended, if one has.
     pub(super) fn poll(&self) -> Result<Option<Ended>, Lost> {
-        match self.ended.try_recv() {
-            Ok(ended) => Ok(Some(ended)),
-            Err(TryRecvError::Disconnected) if self.begun.is_some() => Err(Lost),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
-        }
+        self.0.poll()
     }
-}
-
-impl Drop for Flusher {
-    fn drop(&mut self) {
-        self.begun = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread that writes the log has panicked");
-        }
-    }
-}
-
-// `end` is dropped before `last`: whoever is woken at the end finds the channel closed.
-fn run(begun: &Receiver<(Arc<Segment>, ToFlush)>, end: Sender<Ended>, last: WakeAtEnd) {
-    slice::shorten();
-    let mut pages = None;
-    while let Ok((segment, flush)) = begun.recv() {
-        let result = flush.run(&segment, &mut pages);
-        // The file may be taken apart as soon as its last operation has ended.
-        drop(segment);
-        if end.send(Ended { flush, result }).is_err() {
-            break;
-        }
-        last.wake();
-    }
-    drop(end);
 }
 
 #[cfg(test)]
@@ -105,7 +60,7 @@ mod tests {
         let mut file = Preparation::begin(&path, 1 << 20, Appending::Cached).unwrap();
         while !file.step().unwrap() {}
         let segment = Arc::new(file.finish().unwrap());
-        let (woken, wakes) = unbounded();
+        let (woken, wakes) = std::sync::mpsc::channel();
         let wake = Arc::new(move || woken.send(()).unwrap_or_default());
         let flusher = Flusher::start("test", wake).unwrap();
         for nth in 1..=3u8 {

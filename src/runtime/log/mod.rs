@@ -45,10 +45,11 @@ use crate::txnlog::{
 use crate::zxid::Zxid;
 
 use super::ring::{Ring, RingError, Token};
+use super::worker::Lost;
 
 use background::{Background, Completion, Job, SharedPace};
 use flush::{ToFlush, is_canceled};
-use flusher::{Ended, Flusher, Lost};
+use flusher::{Ended, Flusher};
 use segment::WINDOW_BYTES;
 
 pub use error::{LogError, NoSpare};
