@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{RawClient, Server, four_letters, free_port};
+use support::{RawClient, Server, connect_record, four_letters, free_port};
 
 #[test]
 fn signals_that_ask_for_nothing_end_nothing() {
@@ -91,7 +91,7 @@ fn a_thread_that_dies_ends_the_server_with_its_name() {
                 server.log()
             );
             if let Ok(mut stream) = TcpStream::connect(server.address) {
-                let frame = connect_request();
+                let frame = connect_record(10_000, 0, &[0; 16]);
                 let _ =
                     stream.write_all(&[&(frame.len() as i32).to_be_bytes()[..], &frame].concat());
             }
@@ -124,20 +124,8 @@ fn a_log_that_cannot_be_written_ends_in_10() {
     // Moved in one step: the server may be preparing a spare file in it.
     fs::rename(home.path().join("data/version-2"), home.path().join("gone")).unwrap();
     let mut client = RawClient::plain(server.address);
-    client.send_frame(&connect_request());
+    client.send_frame(&connect_record(10_000, 0, &[0; 16]));
     assert_eq!(server.wait(), Some(10), "{}", server.log());
     let log = server.log();
     assert!(log.contains("transaction log") && !log.contains("no space"), "{log}");
-}
-
-fn connect_request() -> Vec<u8> {
-    let mut frame = Vec::new();
-    let mut writer = ringkeeper::jute::Writer::new(&mut frame);
-    writer.i32(0);
-    writer.i64(0);
-    writer.i32(10_000);
-    writer.i64(0);
-    writer.buffer(Some(&[0; 16]));
-    writer.bool(false);
-    frame
 }

@@ -309,15 +309,7 @@ impl RawClient {
     }
 
     fn handshake(&mut self, timeout_ms: i32, session: i64, password: &[u8]) {
-        let mut frame = Vec::new();
-        let mut writer = Writer::new(&mut frame);
-        writer.i32(0);
-        writer.i64(0);
-        writer.i32(timeout_ms);
-        writer.i64(session);
-        writer.buffer(Some(password));
-        writer.bool(false);
-        self.send_frame(&frame);
+        self.send_frame(&connect_record(timeout_ms, session, password));
         let answer = self.read_frame().expect("a connect request is answered");
         let mut reader = Reader::new(&answer);
         reader.i32().unwrap();
@@ -419,6 +411,19 @@ impl RawClient {
             err => Err(err),
         }
     }
+}
+
+/// A ConnectRequest; session 0 asks for a new one.
+pub(crate) fn connect_record(timeout_ms: i32, session: i64, password: &[u8]) -> Vec<u8> {
+    let mut record = Vec::new();
+    let mut writer = Writer::new(&mut record);
+    writer.i32(0);
+    writer.i64(0);
+    writer.i32(timeout_ms);
+    writer.i64(session);
+    writer.buffer(Some(password));
+    writer.bool(false);
+    record
 }
 
 /// A CreateRequest with `OPEN_ACL_UNSAFE`.

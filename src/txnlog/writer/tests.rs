@@ -330,6 +330,15 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..200)
 }
 
+/// Runs the operations, appends what is encoded and flushes it all.
+fn run_to_the_end(world: &mut World, ops: Vec<Op>) {
+    run(world, ops, false);
+    world.append();
+    world.settle();
+    world.flush();
+    world.settle();
+}
+
 fn run(world: &mut World, ops: Vec<Op>, may_fail: bool) {
     for op in ops {
         match op {
@@ -354,11 +363,7 @@ proptest! {
     #[test]
     fn what_is_promised_fits_and_what_is_durable_survives(ops in ops(), is_direct: bool) {
         let mut world = World::new(if is_direct { DIRECT } else { SETTINGS });
-        run(&mut world, ops, false);
-        world.append();
-        world.settle();
-        world.flush();
-        world.settle();
+        run_to_the_end(&mut world, ops);
         prop_assert_eq!(world.durable, world.last);
     }
 
@@ -366,11 +371,7 @@ proptest! {
     #[test]
     fn without_force_sync_nothing_is_claimed(ops in ops()) {
         let mut world = World::new(WriterSettings { force_sync: false, ..SETTINGS });
-        run(&mut world, ops, false);
-        world.append();
-        world.settle();
-        world.flush();
-        world.settle();
+        run_to_the_end(&mut world, ops);
         prop_assert_eq!(world.durable, world.last);
     }
 
