@@ -20,6 +20,7 @@
 //! ([`WatchTable::remove_gone`]), and a connection that was told of an event for which many waited
 //! forgets its watch later ([`WatchTable::settle`]).
 
+mod cut_table;
 mod paths;
 
 use foldhash::fast::FixedState;
@@ -28,6 +29,7 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use crate::codes::EventType;
+use cut_table::CutTable;
 use paths::{HASHER, Paths, Watchers};
 
 /// A set of ways in which one connection watches one path.
@@ -94,7 +96,7 @@ pub struct WatchTable {
     /// For paths; what is numbered by this server has a hasher of its own.
     hasher: FixedState,
     /// Path numbers by the hash of the path.
-    index: HashTable<u32>,
+    index: CutTable,
     /// Who watches anything, by number. Paths name watchers by these numbers and not by slots: a
     /// slot is used again while the watches of the connection that had it before are still being
     /// removed.
@@ -103,8 +105,8 @@ pub struct WatchTable {
     numbers: Vec<u32>,
     /// Numbers without a connection and without watches.
     free: Vec<u32>,
-    /// Numbers whose connections are gone, with the paths that are still to be removed of each.
-    gone: VecDeque<(u32, Vec<u32>)>,
+    /// Connections that are gone and whose watches are still to be removed.
+    gone: VecDeque<Gone>,
     counts: Counts,
     /// Kept for its capacity: the connections that the event at hand concerns.
     told: Vec<u32>,
@@ -117,7 +119,16 @@ struct Watching {
     slot: u32,
     /// The numbers of the paths that it watches, and of those that have fired and that it has not
     /// settled yet.
-    paths: HashTable<u32>,
+    paths: CutTable,
+}
+
+/// A connection that is gone, and the paths that are still to be removed of it.
+#[derive(Debug)]
+struct Gone {
+    number: u32,
+    /// Paths one by one, and then those of these tables.
+    paths: Vec<u32>,
+    tables: Vec<HashTable<u32>>,
 }
 
 /// Numbers of watches, each a pair of path and connection.
@@ -168,7 +179,7 @@ impl WatchTable {
         Self {
             hasher: FixedState::with_seed(seed),
             paths: Paths::default(),
-            index: HashTable::new(),
+            index: CutTable::default(),
             watchers: Vec::new(),
             numbers: Vec::new(),
             free: Vec::new(),
@@ -190,7 +201,7 @@ impl WatchTable {
         self.count(old, new);
         if old == Modes::NONE {
             let paths = &mut self.watchers[number as usize].paths;
-            paths.insert_unique(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
+            paths.insert(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
         }
     }
 
@@ -237,7 +248,7 @@ impl WatchTable {
         let watching = &mut self.watchers[number as usize];
         watching.slot = NOBODY;
         let paths = std::mem::take(&mut watching.paths);
-        self.gone.push_back((number, paths.into_iter().collect()));
+        self.gone.push_back(Gone { number, paths: Vec::new(), tables: paths.into_parts() });
     }
 
     /// Whether [`Self::remove_gone`] has something to do.
@@ -249,17 +260,17 @@ impl WatchTable {
     /// removed.
     pub fn remove_gone(&mut self, max: usize) -> usize {
         let mut removed = 0;
-        while let Some((number, mut paths)) = self.gone.pop_front() {
+        while let Some(mut gone) = self.gone.pop_front() {
             while removed < max
-                && let Some(id) = paths.pop()
+                && let Some(id) = gone.next()
             {
                 removed += 1;
-                self.remove_at(number, id);
+                self.remove_at(gone.number, id);
             }
-            if paths.is_empty() {
-                self.free.push(number);
+            if removed < max {
+                self.free.push(gone.number);
             } else {
-                self.gone.push_front((number, paths));
+                self.gone.push_front(gone);
                 break;
             }
         }
@@ -388,10 +399,10 @@ impl WatchTable {
     /// several are estimated.
     pub fn heap_bytes(&self) -> usize {
         let tables = || self.watchers.iter().map(|watching| &watching.paths);
-        let reverse: usize = tables().map(HashTable::allocation_size).sum();
-        let pairs: usize = tables().map(HashTable::len).sum();
+        let reverse: usize = tables().map(CutTable::heap_bytes).sum();
+        let pairs: usize = tables().map(CutTable::len).sum();
         self.paths.heap_bytes()
-            + self.index.allocation_size()
+            + self.index.heap_bytes()
             + reverse
             + self.watchers.capacity() * size_of::<Watching>()
             + (self.numbers.capacity() + self.free.capacity()) * size_of::<u32>()
@@ -400,14 +411,13 @@ impl WatchTable {
 
     fn find(&self, path: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(path);
-        self.index.find(hash, |id| *self.paths.get(*id).path == *path).copied()
+        self.index.find(hash, |id| *self.paths.get(id).path == *path)
     }
 
     fn insert(&mut self, path: &str) -> u32 {
         let id = self.paths.insert(path);
         let (paths, hasher) = (&self.paths, &self.hasher);
-        self.index
-            .insert_unique(hasher.hash_one(path), id, |id| hasher.hash_one(&*paths.get(*id).path));
+        self.index.insert(hasher.hash_one(path), id, |id| hasher.hash_one(&*paths.get(id).path));
         id
     }
 
@@ -424,7 +434,7 @@ impl WatchTable {
         }
         if self.numbers[slot] == NOBODY {
             let number = self.free.pop().unwrap_or_else(|| {
-                self.watchers.push(Watching { slot: NOBODY, paths: HashTable::new() });
+                self.watchers.push(Watching { slot: NOBODY, paths: CutTable::default() });
                 (self.watchers.len() - 1) as u32
             });
             debug_assert!(self.watchers[number as usize].paths.is_empty(), "a free number is free");
@@ -468,26 +478,27 @@ impl WatchTable {
         if !self.paths.get(id).watchers.is_empty() {
             return;
         }
-        let hash = self.hasher.hash_one(&*self.paths.get(id).path);
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == id) {
-            entry.remove();
-        }
+        let (paths, hasher) = (&self.paths, &self.hasher);
+        let hash_of = |id| hasher.hash_one(&*paths.get(id).path);
+        self.index.remove(hash_of(id), id, hash_of);
         self.paths.remove(id);
-        // After a flood the table gives its memory back, in steps so large that they cost nothing
-        // per watch.
         if self.index.is_empty() {
             self.paths = Paths::default();
-            self.index = HashTable::new();
-        } else if self.index.capacity() > SPARE_MIN
-            && self.index.len() < self.index.capacity() / SPARE_FACTOR
-        {
-            let (paths, hasher) = (&self.paths, &self.hasher);
-            self.index.shrink_to(2 * self.index.len(), |id| hasher.hash_one(&*paths.get(*id).path));
         }
     }
 
     fn count(&mut self, old: Modes, new: Modes) {
         self.counts.change(old, new);
+    }
+}
+
+impl Gone {
+    /// The next path to be removed.
+    fn next(&mut self) -> Option<u32> {
+        while self.paths.is_empty() {
+            self.paths = self.tables.pop()?.into_iter().collect();
+        }
+        self.paths.pop()
     }
 }
 
@@ -505,12 +516,7 @@ impl Counts {
 
 fn forget(watchers: &mut [Watching], number: u32, id: u32) {
     let Some(Watching { paths, .. }) = watchers.get_mut(number as usize) else { return };
-    if let Ok(entry) = paths.find_entry(HASHER.hash_one(id), |other| *other == id) {
-        entry.remove();
-    }
-    if paths.capacity() > SPARE_MIN && paths.len() < paths.capacity() / SPARE_FACTOR {
-        paths.shrink_to(2 * paths.len(), |id| HASHER.hash_one(id));
-    }
+    paths.remove(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
 }
 
 /// The slot of a watcher, if its connection is still there.
@@ -541,10 +547,6 @@ const SETTLED_AT_ONCE_MAX: usize = if cfg!(test) { 2 } else { 64 };
 pub const CONNECTIONS_MAX: u32 = 1 << 28;
 /// The memory of one more watcher of a path in a hash table that is two thirds full.
 const SHARED_WATCH_BYTES: usize = 8;
-/// Entries up to which spare room is not given back.
-const SPARE_MIN: usize = 256;
-/// Room is given back when the table has shrunk to this fraction of its capacity.
-const SPARE_FACTOR: usize = 8;
 
 #[cfg(test)]
 mod tests;

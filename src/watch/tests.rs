@@ -260,3 +260,18 @@ proptest! {
         }
     }
 }
+
+/// A million entries that are hashed anew take a tenth of a second.
+#[test]
+fn however_many_watches_there_are_few_of_them_are_moved_at_once() {
+    let mut table = WatchTable::new();
+    (0..300_000).for_each(|path| table.add(&format!("/{path}"), 3, Modes::DATA));
+    assert!(table.index.moved_at_most() <= cut_table::ONE_MAX);
+    assert!(table.watchers.iter().all(|who| who.paths.moved_at_most() <= cut_table::ONE_MAX));
+    table.remove_connection(3);
+    while table.has_gone() {
+        assert!(table.remove_gone(1000) <= 1000);
+        assert!(table.gone.iter().all(|gone| gone.paths.len() <= cut_table::ONE_MAX));
+    }
+    assert_eq!((table.counts(), table.index.heap_bytes()), (Counts::default(), 0));
+}
