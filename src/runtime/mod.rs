@@ -26,6 +26,7 @@ pub mod clock;
 pub mod core_work;
 pub mod datadir;
 pub mod executor;
+pub mod heap;
 pub mod intake;
 pub mod lane;
 pub mod log;
@@ -39,7 +40,7 @@ mod slice;
 pub mod snapshotter;
 pub mod sockets;
 pub mod sync;
-mod turn_times;
+pub mod turn_times;
 pub mod worker;
 
 use std::sync::{Arc, PoisonError};

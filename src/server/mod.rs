@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::quorum::recovery::RecoveryError;
 
+use crate::runtime::heap;
 use exit::Exit;
 use start_error::StartError;
 
@@ -46,6 +47,7 @@ pub fn run(config: config::Config) -> ExitCode {
 }
 
 fn serve(config: config::Config) -> Result<(), StartError> {
+    heap::join_at_once();
     let told_to_stop = Arc::new(AtomicBool::new(false));
     let requests = signals::requests(told_to_stop.clone())
         .map_err(|_| StartError::Resources(resources::no_thread()))?;
