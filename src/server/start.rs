@@ -19,6 +19,7 @@ use crate::runtime::lane::{Lane, WakeHandle};
 use crate::runtime::quorum_core::{QuorumCore, ShardLink};
 use crate::runtime::ring::Waker;
 use crate::runtime::shard::{ControlLane, Links, Shard, WordRequest};
+use crate::runtime::turn_times::LongTurns;
 use crate::runtime::{SharedTree, clock};
 use crate::session;
 
@@ -64,6 +65,7 @@ pub(crate) fn start(
         core_waker: wiring.log_waker.clone(),
         admission: admission.clone(),
         snapshots: background.record(),
+        long_turns: wiring.long_turns.clone(),
         recovery,
         started,
     });
@@ -94,6 +96,7 @@ struct Wiring {
     inspections: Arc<SegQueue<crate::runtime::quorum_core::Inspection>>,
     /// Wakes the quorum core for what is in no lane: events of the log, inspections.
     log_waker: Arc<WakeHandle>,
+    long_turns: Arc<LongTurns>,
 }
 
 impl Wiring {
@@ -110,6 +113,7 @@ impl Wiring {
             controls: (0..shards).map(|_| Arc::default()).collect(),
             inspections: Arc::default(),
             log_waker,
+            long_turns: Arc::default(),
         }
     }
 
@@ -162,9 +166,10 @@ fn spawn_all(
     if let Some(spec) = placement.quorum {
         let (core, wakers, tree, stopping) =
             (core.take(), wiring.core_wakers(), tree.clone(), stop_core.clone());
+        let long_turns = wiring.long_turns.clone();
         let load = move |waker: Waker| {
             wakers(&waker);
-            Workload { shard: None, watching: None, core, tree, stopping }
+            Workload { shard: None, watching: None, core, tree, long_turns, stopping }
         };
         threads.push(
             executor::spawn(spec, load, report_to(&ended_sender))
@@ -194,12 +199,14 @@ fn spawn_all(
             (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
         let (watching, tree, stopping) =
             (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
+        let long_turns = wiring.long_turns.clone();
         let load = move |waker: Waker| {
             shard_wakers(&waker);
             if let Some(core_wakers) = core_wakers {
                 core_wakers(&waker);
             }
-            Workload { shard: Some(shard), watching: Some(watching), core, tree, stopping }
+            let watching = Some(watching);
+            Workload { shard: Some(shard), watching, core, tree, long_turns, stopping }
         };
         threads.push(
             executor::spawn(spec, load, report_to(&ended_sender))

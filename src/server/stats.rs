@@ -16,6 +16,7 @@ use crate::runtime::admission::Admission;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
 use crate::runtime::shard::{Control, ControlLane};
+use crate::runtime::turn_times::{self, LongTurnFigures, LongTurns};
 use crate::runtime::{SharedTree, clock};
 use crate::zxid::{Now, SessionId};
 
@@ -24,6 +25,7 @@ use super::config::Config;
 use super::process;
 use super::words::report::{
     ConnExpiry, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
+    TurnFigures,
 };
 use super::words::{Needs, Reports};
 
@@ -40,6 +42,7 @@ pub(crate) struct StatsCollector {
     pub core_waker: Arc<WakeHandle>,
     pub admission: Arc<Admission>,
     pub snapshots: Arc<SnapshotRecord>,
+    pub long_turns: Arc<LongTurns>,
     pub recovery: RecoveryFigures,
     pub started: Instant,
 }
@@ -92,6 +95,26 @@ impl StatsCollector {
                 core.durable
             ),
         });
+        lines
+    }
+
+    /// The long turns of the executors, and what the worst of them did.
+    pub(crate) fn long_turns(&self) -> Vec<String> {
+        let turns = self.long_turns.figures();
+        let mut lines = vec![format!(
+            "  {} turns of an executor above {} ms, of which {} worked that long; the others waited \
+             for a processor or a lock",
+            turns.count,
+            turn_times::LONG.as_millis(),
+            turns.worked
+        )];
+        if turns.count > 0 {
+            lines.push(format!("  the longest: {}", turns.longest_did));
+        }
+        if turns.worked > 0 {
+            let work_us = turns.most_work.as_micros();
+            lines.push(format!("  the most work, {work_us} us at most: {}", turns.most_work_did));
+        }
         lines
     }
 
@@ -170,6 +193,7 @@ impl StatsCollector {
             shards: shards.counts,
             digest_mismatches: quorum.digest_mismatches,
             flushes: flush_times(&flushes),
+            long_turns: turn_figures(&self.long_turns.figures()),
             snapshots: self.snapshots.figures(),
             recovery_ms: self.recovery.took.as_millis() as u64,
             recovered_records: self.recovery.records,
@@ -300,6 +324,15 @@ fn flush_times(flushes: &FlushReport) -> Summary {
         p95: quantile(0.95),
         p99: quantile(0.99),
         p999: quantile(0.999),
+    }
+}
+
+fn turn_figures(turns: &LongTurnFigures) -> TurnFigures {
+    TurnFigures {
+        long: turns.count,
+        worked: turns.worked,
+        longest_us: turns.longest.as_micros() as u64,
+        most_work_us: turns.most_work.as_micros() as u64,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The report that SIGQUIT writes to the log, as a JVM writes its threads: threads, queues,
-//! counters that are not 0.
+//! turns that were long, counters that are not 0.
 
 use std::fs;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ fn lines(stats: &StatsCollector) -> Vec<String> {
     lines.extend(threads());
     lines.push("report: queues".to_owned());
     lines.extend(stats.queues());
+    lines.push("report: turns".to_owned());
+    lines.extend(stats.long_turns());
     lines.push("report: counters that are not 0, as the word mntr names them".to_owned());
     let counters = answer(Word::Mntr, &stats.gather(Word::Mntr.needs()));
     let text = String::from_utf8_lossy(&counters);

@@ -35,6 +35,11 @@ pub(crate) fn mntr(reports: &Reports, out: &mut String) {
             reports.monitor.shards.closed.of(why)
         );
     }
+    let turns = &reports.monitor.long_turns;
+    line!(out, "zk_ringkeeper_long_turns\t{}", turns.long);
+    line!(out, "zk_ringkeeper_long_turns_worked\t{}", turns.worked);
+    line!(out, "zk_ringkeeper_longest_turn_us\t{}", turns.longest_us);
+    line!(out, "zk_ringkeeper_most_work_of_a_turn_us\t{}", turns.most_work_us);
 }
 
 fn series(name: &str, kind: Kind, value: &Summary, out: &mut String) {

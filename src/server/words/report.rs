@@ -224,6 +224,8 @@ pub struct MonitorReport {
     pub digest_mismatches: u64,
     /// Flushes of the transaction log.
     pub flushes: Summary,
+    /// Turns of the executors that were long.
+    pub long_turns: TurnFigures,
     /// Snapshots since the start.
     pub snapshots: SnapshotFigures,
     /// The duration of the recovery at the start.
@@ -239,6 +241,19 @@ pub struct SnapshotFigures {
     pub times: Summary,
     /// Those that could not be written.
     pub failed: u64,
+}
+
+/// Turns of the executors above 5 ms. All zero before the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TurnFigures {
+    /// All of them.
+    pub long: u64,
+    /// Those that may have worked that long; the others waited for a processor or a lock.
+    pub worked: u64,
+    /// The longest.
+    pub longest_us: u64,
+    /// The most work in one turn.
+    pub most_work_us: u64,
 }
 
 /// A series of one point; of none if it is 0, as a start that measured nothing has it.

@@ -302,6 +302,7 @@ fn mntr_shows_what_is_measured() {
     monitor.flushes = points;
     monitor.snapshots.times.add(12);
     monitor.recovered_records = 9;
+    monitor.long_turns = TurnFigures { long: 11, worked: 10, longest_us: 7000, most_work_us: 6000 };
     let mntr = text(Word::Mntr, &reports);
     for line in [
         "zk_avg_latency\t3.3333",
@@ -325,6 +326,10 @@ fn mntr_shows_what_is_measured() {
         "zk_cnt_fsynctime\t3",
         "zk_sum_updatelatency\t0",
         "zk_ringkeeper_closed_slow_reader\t0",
+        "zk_ringkeeper_long_turns\t11",
+        "zk_ringkeeper_long_turns_worked\t10",
+        "zk_ringkeeper_longest_turn_us\t7000",
+        "zk_ringkeeper_most_work_of_a_turn_us\t6000",
     ] {
         assert!(mntr.lines().any(|has| has == line), "{line}");
     }
