@@ -8,6 +8,7 @@
 use crate::codes::ErrorCode;
 use crate::jute::Writer;
 use crate::proto::begin_reply;
+use crate::tree::NodeId;
 
 use super::hold::Work;
 
@@ -23,15 +24,34 @@ pub(super) struct LongRead {
     pub(super) count: usize,
     /// Which part of the request is at hand.
     pub(super) part: u8,
-    /// The stamps of what the elements of the reply have been read from, where one stamp does not
+    /// The places that the elements of the reply have been read from, where one stamp does not
     /// stand for all.
-    pub(super) seen: Vec<Stamp>,
+    pub(super) seen: Vec<Seen>,
+    /// Whether the first operation of the request is a read, once it has been looked at.
+    pub(super) reads: Option<bool>,
+    /// The zxid of a tree that shows all that has been read, as it was read.
+    pub(super) as_of: i64,
+    /// The zxid of the tree with which that is being compared.
+    pub(super) compared_with: i64,
+    /// How often such a comparison has begun.
+    pub(super) comparisons: u32,
+    /// The error of the reply, once all has been read.
+    pub(super) err: Option<ErrorCode>,
     stamp: Stamp,
     restarts: u32,
 }
 
 /// Two numbers that change with what they stand for.
 pub(super) type Stamp = (i64, i64);
+
+/// What one element of a reply has been read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A node, and the zxids of its data and of its children.
+    Node(NodeId, Stamp),
+    /// None that could be read, and why; the request names its path at this offset.
+    Error(u32, ErrorCode),
+}
 
 impl LongRead {
     /// The number of elements that may be read in this turn, at `each` units of work.
@@ -40,6 +60,15 @@ impl LongRead {
             return usize::MAX;
         }
         ((left / each).max(1) as usize) << (2 * self.restarts)
+    }
+
+    /// The elements that may be compared in this turn: more, each time that the tree has changed
+    /// meanwhile.
+    pub(super) fn comparisons(&self, left: Work) -> usize {
+        if self.comparisons > RESTARTS_MAX {
+            return usize::MAX;
+        }
+        (left.max(COMPARED_MIN) as usize) << (2 * self.comparisons)
     }
 
     /// Begins anew: what has been read is no longer there.
@@ -86,5 +115,7 @@ impl LongRead {
 pub(super) const REPLY_HEADER_BYTES: usize = ERR_AT + 4;
 const ZXID_AT: usize = 8;
 const ERR_AT: usize = 16;
+/// Elements that are compared in a turn, if it has nothing left.
+const COMPARED_MIN: Work = 64;
 /// After this many new beginnings the answer is put together in one go.
 const RESTARTS_MAX: u32 = 4;

@@ -202,11 +202,23 @@ impl Frontend {
         &mut self,
         tree: &'t Tree,
         now: Now,
+        next: impl FnMut() -> Option<ToShard>,
+    ) -> Option<Hold<'t>> {
+        self.drain_in_time(tree, now, next, |_| true)
+    }
+
+    /// The same in a time that the shell measures: `in_time` is told the units of work done so far
+    /// and says whether there is time for more. `None` if there is not.
+    pub fn drain_in_time<'t>(
+        &mut self,
+        tree: &'t Tree,
+        now: Now,
         mut next: impl FnMut() -> Option<ToShard>,
+        mut in_time: impl FnMut(u32) -> bool,
     ) -> Option<Hold<'t>> {
         let mut left = DRAIN_WORK;
         loop {
-            self.act_on_batch(now, &mut left);
+            self.act_on_batch(now, &mut left, &mut in_time);
             if left == 0 {
                 self.do_part_of_the_rest(now);
                 return None;
@@ -342,10 +354,10 @@ impl Frontend {
     }
 
     /// The answer to a four-letter word; the connection ends with it.
-    pub fn on_word_answer(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub fn on_word_answer(&mut self, conn: ConnId, bytes: Vec<u8>) {
         let Some(connection) = self.connections.get(conn) else { return };
         self.shard.counts.sent += 1;
-        self.shard.append(connection, bytes);
+        self.shard.append_whole(connection, bytes);
         self.shard.close(connection, CloseReason::WordAnswered);
     }
 

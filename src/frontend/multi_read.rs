@@ -9,15 +9,25 @@ use crate::proto::{MultiOp, read_multi, write_multi_header};
 use crate::tree::Node;
 
 use super::context::ConnContext;
-use super::hold::{LOOKUP, bytes_work};
-use super::long_read::{LongRead, Stamp};
+use super::hold::{LOOKUP, Work, bytes_work};
+use super::long_read::{LongRead, Seen, Stamp};
 use super::malformed;
 use super::reads::write_children;
 
 /// First everything is looked at, so that nothing is put together that is then thrown away; then it
-/// is read; and if the tree has changed meanwhile, everything read is looked at once more.
+/// is read; and if the tree has changed meanwhile, everything read is compared with it.
 const LOOK: u8 = 0;
 const READ: u8 = 1;
+const COMPARE: u8 = 2;
+
+/// The outcome of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    /// The tree shows all that has been read as it was read.
+    Same,
+    Changed,
+    GoesOn,
+}
 
 impl<'t> ConnContext<'t> {
     /// Its sub-reads fail one by one; a write among them fails the whole.
@@ -35,25 +45,32 @@ impl<'t> ConnContext<'t> {
                 return Ok(());
             }
             (long.part, long.cursor, long.count) = (READ, None, 0);
-            long.seen.clear();
         }
-        let zxid = self.tree.last_zxid().0;
         if long.is_new() {
             long.begin(xid);
-            // The tree as it is when reading begins.
-            long.seen.push((zxid, 0));
+            long.as_of = self.tree.last_zxid().0;
         }
-        let Some(err) = self.read_slice(&mut long, record)? else {
-            self.go_on_later(long);
-            return Ok(());
-        };
-        if long.seen.first().is_some_and(|begun| begun.0 != zxid) && !self.is_as_seen(&long, record)
-        {
-            long.restart((0, 0));
-            long.part = READ;
-            self.go_on_later(long);
-            return Ok(());
+        if long.part == READ {
+            let Some(err) = self.read_slice(&mut long, record)? else {
+                self.go_on_later(long);
+                return Ok(());
+            };
+            (long.part, long.err) = (COMPARE, Some(err));
         }
+        match self.compare(&mut long, record) {
+            Compared::Same => {}
+            Compared::GoesOn => {
+                self.go_on_later(long);
+                return Ok(());
+            }
+            Compared::Changed => {
+                long.restart((0, 0));
+                long.part = READ;
+                self.go_on_later(long);
+                return Ok(());
+            }
+        }
+        let err = long.err.unwrap_or(ErrorCode::OK);
         write_multi_header(&mut Writer::new(&mut long.frame), OpCode::ERROR, true, ErrorCode(-1));
         self.finish_long(*long, err);
         Ok(())
@@ -66,12 +83,8 @@ impl<'t> ConnContext<'t> {
         for _ in 0..long.slice(self.work_left(), LOOKUP) {
             let Some(op) = read_multi(&mut reader).map_err(malformed)? else { return Ok(true) };
             // The first one says what the others must be.
-            let kind = if op.is_read() { 1 } else { 2 };
-            if long.seen.first().is_some_and(|first| first.0 != kind) {
+            if *long.reads.get_or_insert(op.is_read()) != op.is_read() {
                 return Err(ErrorCode::MARSHALLING_ERROR);
-            }
-            if long.seen.is_empty() {
-                long.seen.push((kind, 0));
             }
             long.count += self.bytes_at_least(&op);
             if long.count > limits::REPLY_BYTES_MAX {
@@ -103,17 +116,18 @@ impl<'t> ConnContext<'t> {
         let slice = long.slice(self.work_left(), 1);
         let mut work = 0;
         while work < slice {
+            let offset = record.len() - reader.rest().len();
             let Some(op) = read_multi(&mut reader).map_err(malformed)? else {
                 return Ok(Some(ErrorCode::OK));
             };
             let before = long.frame.len();
             let mut writer = Writer::new(&mut long.frame);
-            let outcome = self.sub_read(&mut writer, op);
+            let outcome = self.sub_read(&mut writer, op, offset as u32);
             if long.frame.len() > limits::REPLY_BYTES_MAX {
                 return Err(ErrorCode::MARSHALLING_ERROR);
             }
             match outcome {
-                Ok(stamp) => long.seen.push(stamp),
+                Ok(seen) => long.seen.push(seen),
                 Err(code) => return Ok(Some(code)),
             }
             let done = 2 * LOOKUP + bytes_work(long.frame.len() - before);
@@ -124,8 +138,14 @@ impl<'t> ConnContext<'t> {
         Ok(None)
     }
 
-    /// One entry. An error means that the request as a whole made no sense.
-    fn sub_read(&self, writer: &mut Writer<'_>, op: MultiOp<'_>) -> Result<Stamp, ErrorCode> {
+    /// One entry, which stands at this offset of the request. An error means that the request as a
+    /// whole made no sense.
+    fn sub_read(
+        &self,
+        writer: &mut Writer<'_>,
+        op: MultiOp<'_>,
+        offset: u32,
+    ) -> Result<Seen, ErrorCode> {
         let (op, path) = match op {
             MultiOp::GetData(request) => (OpCode::GET_DATA, request.path),
             MultiOp::GetChildren(request) => (OpCode::GET_CHILDREN, request.path),
@@ -148,28 +168,65 @@ impl<'t> ConnContext<'t> {
                 }
             }
         }
-        Ok(stamp_of(found))
-    }
-
-    /// Whether all that has been read is still what it was.
-    fn is_as_seen(&mut self, long: &LongRead, record: &[u8]) -> bool {
-        let mut reader = Reader::new(record);
-        let seen = long.seen.get(1..).unwrap_or_default();
-        self.spend(LOOKUP.saturating_mul(seen.len() as u32));
-        seen.iter().all(|stamp| match read_multi(&mut reader) {
-            Ok(Some(MultiOp::GetData(request) | MultiOp::GetChildren(request))) => {
-                let path = request.path.unwrap_or_default();
-                stamp_of(self.readable(&path)) == *stamp
-            }
-            _ => false,
+        Ok(match found {
+            Ok(node) => Seen::Node(node.id(), stamp_of(node)),
+            Err(code) => Seen::Error(offset, code),
         })
     }
-}
 
-/// A stamp that changes with a node's data or children, or with its being there and readable.
-fn stamp_of(found: Result<Node<'_>, ErrorCode>) -> Stamp {
-    match found {
-        Err(code) => (i64::MIN, i64::from(code.0)),
-        Ok(node) => (node.persisted().mzxid, node.persisted().pzxid),
+    /// Compares a slice of what has been read with the tree as it is, unless nothing has changed.
+    fn compare(&mut self, long: &mut LongRead, record: &[u8]) -> Compared {
+        let zxid = self.tree.last_zxid().0;
+        if long.as_of == zxid {
+            return Compared::Same;
+        }
+        if long.compared_with != zxid {
+            (long.compared_with, long.cursor) = (zxid, Some(0));
+            long.comparisons += 1;
+        }
+        let from = long.cursor.unwrap_or(0);
+        let rest = long.seen.get(from..).unwrap_or_default();
+        let slice = rest.len().min(long.comparisons(self.work_left() / COMPARISON));
+        if !rest.iter().take(slice).all(|seen| self.is_as_seen(seen, record)) {
+            return Compared::Changed;
+        }
+        self.spend(Work::try_from(slice).unwrap_or(Work::MAX).saturating_mul(COMPARISON));
+        if slice == rest.len() {
+            long.as_of = zxid;
+            return Compared::Same;
+        }
+        long.cursor = Some(from + slice);
+        Compared::GoesOn
+    }
+
+    /// Whether what has been read is still what it was. A node that has another's number by now is
+    /// younger than all that was read.
+    fn is_as_seen(&self, seen: &Seen, record: &[u8]) -> bool {
+        match *seen {
+            Seen::Node(id, stamp) => self
+                .tree
+                .numbered(id)
+                .is_some_and(|node| stamp_of(node) == stamp && self.may_read(node).is_ok()),
+            Seen::Error(offset, code) => {
+                self.spend(LOOKUP);
+                let mut reader = Reader::new(record.get(offset as usize..).unwrap_or_default());
+                let Ok(Some(MultiOp::GetData(request) | MultiOp::GetChildren(request))) =
+                    read_multi(&mut reader)
+                else {
+                    return false;
+                };
+                let path = request.path.unwrap_or_default();
+                self.readable(&path).err() == Some(code)
+            }
+        }
     }
 }
+
+/// A stamp that changes with a node's data or children.
+fn stamp_of(node: Node<'_>) -> Stamp {
+    let stat = node.persisted();
+    (stat.mzxid, stat.pzxid)
+}
+
+/// The work of comparing one element.
+const COMPARISON: Work = 2;

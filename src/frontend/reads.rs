@@ -262,7 +262,12 @@ impl<'t> ConnContext<'t> {
     /// The node, if it is there and the connection may read it.
     #[inline]
     pub(super) fn readable(&self, path: &str) -> Result<Node<'t>, ErrorCode> {
-        let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
+        self.may_read(self.tree.get(path).ok_or(ErrorCode::NO_NODE)?)
+    }
+
+    /// The node, if the connection may read it.
+    #[inline]
+    pub(super) fn may_read(&self, node: Node<'t>) -> Result<Node<'t>, ErrorCode> {
         if node.is_open() {
             return Ok(node);
         }

@@ -14,7 +14,7 @@ use super::Frontend;
 use super::close_reason::CloseReason;
 use super::connection::{Phase, Wait};
 use super::fanout::{FANOUTS_MAX, Fanout, TOLD_AT_ONCE_MAX};
-use super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work, bytes_work};
+use super::hold::{ANNOUNCEMENT, DRAIN_WORK, LOOKUP, REQUEST, Work, bytes_work};
 
 impl Frontend {
     /// A message of the quorum core. A batch is acted on in [`Self::act_on_batch`].
@@ -33,8 +33,14 @@ impl Frontend {
         }
     }
 
-    /// Acts on the batch at hand until it ends or the work that is left is done.
-    pub(super) fn act_on_batch(&mut self, now: Now, left: &mut Work) {
+    /// Acts on the batch at hand until it ends, or the work that is left of [`DRAIN_WORK`] is done,
+    /// or `in_time` says that there is no time for it: then none is left.
+    pub(super) fn act_on_batch(
+        &mut self,
+        now: Now,
+        left: &mut Work,
+        in_time: &mut impl FnMut(Work) -> bool,
+    ) {
         let Some(mut batch) = self.shard.batch.take() else { return };
         while *left > 0 {
             if self.shard.fanouts.len() >= FANOUTS_MAX {
@@ -52,6 +58,9 @@ impl Frontend {
                 BatchItem::SessionClosed { session } => self.on_session_closed(session),
             };
             *left = left.saturating_sub(work);
+            if *left > 0 && !in_time(DRAIN_WORK - *left) {
+                *left = 0;
+            }
         }
         self.shard.batch = Some(batch);
     }

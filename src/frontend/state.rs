@@ -164,6 +164,17 @@ impl ShardState {
         }
     }
 
+    /// Output that is the caller's to give away. It may be long, and is not copied if nothing comes
+    /// before it.
+    pub(super) fn append_whole(&mut self, conn: &mut Connection, bytes: Vec<u8>) {
+        if conn.phase == Phase::Closed || !conn.out.is_empty() {
+            return self.append(conn, &bytes);
+        }
+        let written = bytes.len();
+        conn.out = bytes;
+        self.announce(conn, written);
+    }
+
     /// An event outside of a turn.
     pub(super) fn append_event(&mut self, conn: &mut Connection, frame: &[u8]) {
         if conn.phase != Phase::Closed {

@@ -16,7 +16,7 @@ use crate::zxid::Now;
 use super::quorum_core::QuorumCore;
 use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
 use super::shard::Shard;
-use super::turn_times::{Part, TurnTimes, TurnWatch};
+use super::turn_times::{LongTurns, Part, TurnTimes, TurnWatch};
 use super::{SharedTree, clock, slice, sync};
 
 /// Where an executor runs.
@@ -36,6 +36,8 @@ pub struct Workload {
     pub watching: Option<Arc<sync::AtomicBool>>,
     pub core: Option<QuorumCore>,
     pub tree: SharedTree,
+    /// Where long turns are counted.
+    pub long_turns: Arc<LongTurns>,
     /// Set when the server is to stop; the executor ends once nothing is in flight.
     pub stopping: Arc<AtomicBool>,
 }
@@ -123,7 +125,8 @@ pub fn spawn(
 fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {
     let ring = Ring::new(RingConfig::default()).map_err(ExecutorError::Ring)?;
     let load = load(ring.waker());
-    Executor { ring, load, next_tick_ms: 0, watch: TurnWatch::default() }.run()
+    let watch = TurnWatch::new(load.long_turns.clone());
+    Executor { ring, load, next_tick_ms: 0, watch }.run()
 }
 
 struct Executor {
@@ -141,9 +144,12 @@ impl Executor {
         }
         let mut now = clock::now();
         while !self.finished() {
+            let mut times = self.watch.begin();
             self.ring.turn(self.wait(now)).map_err(failed)?;
+            times.end(Part::Ring);
             now = clock::now();
-            self.turn(now).map_err(ExecutorError::Io)?;
+            self.turn(now, &mut times).map_err(ExecutorError::Io)?;
+            self.watch.note(&times);
             if let Some(err) = self.load.core.as_mut().and_then(QuorumCore::take_failure) {
                 return Err(ExecutorError::Log(err));
             }
@@ -152,16 +158,15 @@ impl Executor {
     }
 
     /// One round: completions, requests, commits, replies, sends.
-    fn turn(&mut self, now: Now) -> io::Result<()> {
+    fn turn(&mut self, now: Now, times: &mut TurnTimes) -> io::Result<()> {
         let ticking = now.mono_ms >= self.next_tick_ms;
         if ticking {
             self.next_tick_ms = now.mono_ms + TICK_MS;
         }
-        let mut times = TurnTimes::begin();
         if let Some(core) = &mut self.load.core {
             core.begin_flush(&mut self.ring)?;
         }
-        self.serve(ticking, now, &mut times)?;
+        self.serve(ticking, now, times)?;
         times.end(Part::Clients);
         if let Some(core) = &mut self.load.core {
             if ticking {
@@ -170,7 +175,7 @@ impl Executor {
             times.core_work = Some(core.step(&mut self.ring, now)?);
             times.end(Part::Core);
             if self.load.shard.is_some() {
-                self.serve(false, now, &mut times)?;
+                self.serve(false, now, times)?;
                 times.end(Part::Clients);
             }
         }
@@ -178,7 +183,6 @@ impl Executor {
             shard.flush(&mut self.ring, now)?;
             times.end(Part::Sends);
         }
-        self.watch.note(&times);
         Ok(())
     }
 
@@ -190,21 +194,13 @@ impl Executor {
         if ticking {
             shard.on_tick(ring, now)?;
         }
-        let began = Instant::now();
-        let (mut handled, mut looked_at) = (0u32, 0);
-        let mut in_time = |work: u32| {
-            handled += 1;
-            if work - looked_at < WORK_PER_CLOCK && !handled.is_multiple_of(EVENTS_PER_CLOCK) {
-                return true;
-            }
-            looked_at = work;
-            began.elapsed() < HOLD_TIME
-        };
+        let mut time = HoldTime::new(hold_time(times.total()));
         let Workload { core, tree, watching, .. } = load;
-        under_hold(tree, shard, watching.as_deref(), now, |shard, hold| {
+        let time = &mut time;
+        under_hold(tree, shard, watching.as_deref(), now, time, |shard, hold, time| {
             shard.drain_controls(ring, hold, now)?;
             while !hold.is_half_used()
-                && in_time(hold.work())
+                && time.is_left(hold.work())
                 && let Some(event) = ring.next_event()
             {
                 times.completions += 1;
@@ -216,7 +212,7 @@ impl Executor {
                     shard.on_event(event, ring, hold, now)?;
                 }
             }
-            shard.serve_waiting(hold, in_time);
+            shard.serve_waiting(hold, |work| time.is_left(work));
             times.work += hold.work();
             Ok::<_, RingError>(())
         })
@@ -259,11 +255,12 @@ pub(super) fn under_hold<R>(
     shard: &mut Shard,
     watching: Option<&sync::AtomicBool>,
     now: Now,
-    serve: impl FnOnce(&mut Shard, &mut Hold<'_>) -> R,
+    time: &mut HoldTime,
+    serve: impl FnOnce(&mut Shard, &mut Hold<'_>, &mut HoldTime) -> R,
 ) -> Option<R> {
     let mut tree = Some(tree.read());
-    let hold = shard.drain(tree.as_ref()?, now);
-    let served = hold.map(|mut hold| serve(shard, &mut hold));
+    let hold = shard.drain(tree.as_ref()?, now, |work| time.is_left(work));
+    let served = hold.map(|mut hold| serve(shard, &mut hold, time));
     if misordered!(WatchingSaidLate) {
         tree = None;
     }
@@ -274,11 +271,53 @@ pub(super) fn under_hold<R>(
     served
 }
 
+/// The time of one hold on the tree: once it is over it stays over.
+#[derive(Debug)]
+pub(super) struct HoldTime {
+    began: Instant,
+    lasts: Duration,
+    /// Times that somebody has asked since the last look at the clock.
+    asked: u32,
+    /// The work that had been done then.
+    looked_at: u32,
+    is_over: bool,
+}
+
+impl HoldTime {
+    /// A hold that begins now.
+    pub(super) fn new(lasts: Duration) -> Self {
+        Self { began: Instant::now(), lasts, asked: 0, looked_at: 0, is_over: false }
+    }
+
+    /// Whether there is time left. The clock is looked at when as much `work` has been done since
+    /// the last look as takes a while, or when this has been asked a few times.
+    pub(super) fn is_left(&mut self, work: u32) -> bool {
+        self.asked += 1;
+        let is_little = work.abs_diff(self.looked_at) < WORK_PER_CLOCK;
+        let is_due = !is_little || self.asked >= EVENTS_PER_CLOCK;
+        if is_due && !self.is_over {
+            (self.asked, self.looked_at) = (0, work);
+            self.is_over = self.began.elapsed() >= self.lasts;
+        }
+        !self.is_over
+    }
+}
+
+/// The longest time for which the tree may be held in a turn that has taken so long already: what
+/// is done in all of it has a bound.
+fn hold_time(turn_so_far: Duration) -> Duration {
+    TURN_TIME.saturating_sub(turn_so_far).clamp(HOLD_TIME_MIN, HOLD_TIME)
+}
+
 /// The interval between two looks at deadlines, in milliseconds.
 const TICK_MS: i64 = 100;
 
 /// The longest time for which the tree is held, but for the end of the request at hand.
 const HOLD_TIME: Duration = Duration::from_millis(1);
+/// The same at the end of a turn that has taken long.
+const HOLD_TIME_MIN: Duration = Duration::from_micros(100);
+/// The time after which a turn should end.
+const TURN_TIME: Duration = Duration::from_millis(3);
 /// Completions and turns of connections between two looks at the clock.
 const EVENTS_PER_CLOCK: u32 = 8;
 /// Units of work of the frontend between two looks at the clock, if they come first: about 50 us.
@@ -292,6 +331,25 @@ const RING_DEPTH: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever asks once more, after it was over, is not told that there is time for a little.
+    #[test]
+    fn a_hold_that_is_over_stays_over() {
+        let mut time = HoldTime::new(Duration::ZERO);
+        assert!(!time.is_left(WORK_PER_CLOCK));
+        assert!(!time.is_left(WORK_PER_CLOCK) && !time.is_left(WORK_PER_CLOCK + 1));
+        let mut time = HoldTime::new(Duration::ZERO);
+        let asked = (1..).find(|_| !time.is_left(0));
+        assert_eq!(asked, Some(EVENTS_PER_CLOCK));
+        let mut time = HoldTime::new(Duration::MAX);
+        assert!((0..100).all(|nth| time.is_left(nth * WORK_PER_CLOCK)));
+    }
+
+    #[test]
+    fn the_last_hold_of_a_long_turn_is_short() {
+        let times = [0, 1900, 2500, 3000, 90_000].map(Duration::from_micros).map(hold_time);
+        assert_eq!(times.map(|time| time.as_micros()), [1000, 1000, 500, 100, 100]);
+    }
 
     #[test]
     fn the_end_of_an_executor_is_told_even_if_it_panics() {

@@ -22,7 +22,7 @@ use crate::zxid::Now;
 
 use super::SharedTree;
 use super::admission::Admission;
-use super::executor::under_hold;
+use super::executor::{HoldTime, under_hold};
 use super::lane::Lane;
 use super::quorum_core::{ShardLink, commit};
 use super::ring::Waker;
@@ -139,6 +139,11 @@ struct World {
     shard: Shard,
 }
 
+/// A hold that no clock ends.
+fn long() -> HoldTime {
+    HoldTime::new(std::time::Duration::MAX)
+}
+
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 const READER: ConnId = ConnId { slot: 0, generation: 1 };
 const WRITER: ConnId = ConnId { slot: 1, generation: 1 };
@@ -186,7 +191,7 @@ impl World {
     /// The shard takes in bytes of a client, under a hold.
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
         let watching = Some(&*self.links[0].watching);
-        under_hold(&self.tree, &mut self.shard, watching, NOW, |shard, hold| {
+        under_hold(&self.tree, &mut self.shard, watching, NOW, &mut long(), |shard, hold, _| {
             shard.frontend().on_bytes(conn, bytes, hold);
         })
         .unwrap();
@@ -214,7 +219,7 @@ impl World {
 
     fn output(&mut self, conn: ConnId) -> Vec<u8> {
         let watching = Some(&*self.links[0].watching);
-        under_hold(&self.tree, &mut self.shard, watching, NOW, |_, _| ()).unwrap();
+        under_hold(&self.tree, &mut self.shard, watching, NOW, &mut long(), |_, _, _| ()).unwrap();
         std::mem::take(self.shard.frontend().output(conn))
     }
 }
@@ -300,13 +305,13 @@ fn hold_and_commit() {
     };
     let said = Some(&*links[0].watching);
     for bytes in [read(1, OpCode::EXISTS, true), read(2, OpCode::GET_DATA, false)] {
-        under_hold(&tree, &mut shard, said, NOW, |shard, hold| {
+        under_hold(&tree, &mut shard, said, NOW, &mut long(), |shard, hold, _| {
             shard.frontend().on_bytes(READER, &bytes, hold);
         })
         .unwrap();
     }
     core.join().unwrap();
-    under_hold(&tree, &mut shard, said, NOW, |_, _| ()).unwrap();
+    under_hold(&tree, &mut shard, said, NOW, &mut long(), |_, _, _| ()).unwrap();
     let got = frames(shard.frontend().output(READER));
     let right: [&[Got]; 3] = [
         &[Got::Version(1), Got::Version(1)],

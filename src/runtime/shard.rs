@@ -205,10 +205,15 @@ impl Shard {
     }
 
     /// Takes in what the quorum core has sent, with the tree held for reading. `None` if there is
-    /// more than one turn's work: see [`Frontend::drain`].
-    pub fn drain<'t>(&mut self, tree: &'t Tree, now: Now) -> Option<Hold<'t>> {
+    /// more than one turn's work, or more than there is time for: see [`Frontend::drain_in_time`].
+    pub fn drain<'t>(
+        &mut self,
+        tree: &'t Tree,
+        now: Now,
+        in_time: impl FnMut(u32) -> bool,
+    ) -> Option<Hold<'t>> {
         let Self { frontend, links, .. } = self;
-        frontend.drain(tree, now, || links.from_quorum.pop())
+        frontend.drain_in_time(tree, now, || links.from_quorum.pop(), in_time)
     }
 
     /// Goes on with waiting requests until there are none, the hold's work is done, or `in_time`
@@ -239,7 +244,7 @@ impl Shard {
                         self.frontend.on_bytes(adopted, &bytes, hold);
                     }
                 }
-                Control::WordAnswer { conn, bytes } => self.frontend.on_word_answer(conn, &bytes),
+                Control::WordAnswer { conn, bytes } => self.frontend.on_word_answer(conn, bytes),
                 Control::Inspect(look) => look(&mut self.frontend, now),
                 Control::Drain => self.begin_drain(ring)?,
             }

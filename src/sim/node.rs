@@ -226,7 +226,7 @@ impl Node {
                 frontend::Effect::ToQuorum(message) => self.hand_over(index, message, turn),
                 frontend::Effect::Touches(report) => self.report_touches(index, report, turn),
                 frontend::Effect::Word { conn, .. } => {
-                    self.shards[index].front.on_word_answer(conn, b"");
+                    self.shards[index].front.on_word_answer(conn, Vec::new());
                 }
                 frontend::Effect::MoveTo { conn, shard, bytes } => {
                     self.move_to(index, conn, shard, bytes, turn)

@@ -184,6 +184,15 @@ impl Tree {
         self.find(path).filter(|slot| !self.has_departed(*slot)).map(|slot| self.node(slot))
     }
 
+    /// The node with this number: the one that had it when it was given out, unless that has gone
+    /// and another one, which was created later, has the number now.
+    pub fn numbered(&self, id: NodeId) -> Option<Node<'_>> {
+        let NodeId(slot) = id;
+        let is_there =
+            slot < self.slab.end() && self.slab.record(slot).is_live() && !self.has_departed(slot);
+        is_there.then(|| self.node(slot))
+    }
+
     /// Nodes as the four-letter words count them: the root twice, since Apache keeps it under ""
     /// and under "/".
     pub fn node_count(&self) -> usize {

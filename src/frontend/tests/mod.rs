@@ -192,7 +192,7 @@ impl World {
             Effect::ToQuorum(message) => self.queue.push_back(message),
             Effect::Word { conn, word, argument } => {
                 self.words.push((word, argument));
-                self.front.on_word_answer(conn, b"imok");
+                self.front.on_word_answer(conn, b"imok".to_vec());
             }
             Effect::MoveTo { shard, bytes, .. } => self.moved.push((shard, bytes)),
         }

@@ -171,6 +171,50 @@ fn a_long_batch_is_acted_on_in_several_turns_and_no_read_is_served_between() {
     assert_eq!(world.got(conn).len(), 50_000);
 }
 
+/// Work is counted by what is asked for; how long it takes the shell alone knows.
+#[test]
+fn a_batch_for_which_there_is_no_time_goes_on_in_the_next_turn() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.ask(conn, OpCode::ADD_WATCH, &path_int("/", 1));
+    let zxid = world.tree.last_zxid();
+    let event = Event { zxid, kind: EventType::NodeDataChanged, path: "/x".into(), acl: None };
+    let items = vec![BatchItem::Event(event.into()); 100];
+    let mut batch = Some(ToShard::Commit(CommitBatch { zxid, items }));
+    let mut turns = 0;
+    let mut done = 0;
+    while world
+        .front
+        .drain_in_time(
+            &world.tree,
+            world.now,
+            || batch.take(),
+            |work| {
+                done = work;
+                false
+            },
+        )
+        .is_none()
+    {
+        assert!((1..200).contains(&done), "{done} units: one event");
+        turns += 1;
+    }
+    assert_eq!(turns, 100);
+    world.pump();
+    assert_eq!(world.got(conn).len(), 100);
+}
+
+#[test]
+fn a_long_answer_to_a_word_is_not_copied() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let bytes = vec![b'w'; 1 << 20];
+    let at = bytes.as_ptr();
+    world.front.on_word_answer(conn, bytes);
+    assert_eq!(world.front.output(conn).as_ptr(), at);
+    assert_eq!(world.front.output(conn).len(), 1 << 20);
+}
+
 #[test]
 fn connections_are_closed_for_a_reason() {
     let mut world = World::new();
@@ -361,6 +405,42 @@ fn a_long_multi_read_shows_one_point_in_time() {
     let last = got.body[got.body.len() - 9 - 68 - 1];
     assert_eq!(got.body.len(), 10_000 * entry + 2 + 9);
     assert_eq!((first, last), (version, version));
+}
+
+/// Whatever changes meanwhile, what has been read is looked at again in slices, and not read again
+/// if it is as it was.
+#[test]
+fn a_long_multi_read_beside_other_changes_takes_no_long_turn() {
+    let mut world = wide_world(20_000);
+    make(&mut world, "/other".to_owned(), &mut Vec::new());
+    let conn = world.connect();
+    let mut paths: Vec<String> = (1..=20_000).map(|i| format!("/wide/n{i:06}")).collect();
+    paths.push("/wide/none".to_owned());
+    let ask = request(1, OpCode::MULTI_READ, &multi_read(&paths));
+    let mut version = 0;
+    let mut change = |world: &mut World, _: usize| {
+        version += 1;
+        let set = SetDataTxn { version, path: "/other".into(), data: None };
+        world.apply(SessionId(1), 0, &Txn::SetData(set), &mut Vec::new());
+    };
+    let (got, turns) = in_turns(&mut world, conn, &ask, &mut change);
+    let entry = 9 + 4 + 68;
+    assert_eq!(got.body.len(), 20_000 * entry + (9 + 4) + 9);
+    assert!(turns < 80, "{turns} turns: it is read once");
+    let spent = world.front.connections.get(conn).unwrap().spent;
+    assert!(spent < HOLD_WORK + QUANTUM, "{spent} units in the last turn");
+    // A node goes, another one gets its place in the tree, and what was not there comes.
+    let ask = request(2, OpCode::MULTI_READ, &multi_read(&paths));
+    let (got, _) = in_turns(&mut world, conn, &ask, |world, turn| {
+        change(world, turn);
+        if turn == turns - 6 {
+            let path = "/wide/n000001".into();
+            world.apply(SessionId(1), 0, &Txn::Delete { path }, &mut Vec::new());
+            make(world, "/wide/none".to_owned(), &mut Vec::new());
+        }
+    });
+    assert_eq!(got.body.len(), 20_000 * entry + (9 + 4) + 9);
+    assert_eq!(got.body[..4], (-1i32).to_be_bytes(), "the first is an error now");
 }
 
 #[test]

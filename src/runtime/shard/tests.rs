@@ -64,13 +64,13 @@ impl World {
     }
 
     fn feed(&mut self, event: Event) {
-        let mut hold = self.shard.drain(&self.tree, self.now).unwrap();
+        let mut hold = self.shard.drain(&self.tree, self.now, |_| true).unwrap();
         self.shard.on_event(event, &mut self.ring, &mut hold, self.now).unwrap();
         self.shard.serve_waiting(&mut hold, |_| true);
     }
 
     fn settle(&mut self) {
-        let mut hold = self.shard.drain(&self.tree, self.now).unwrap();
+        let mut hold = self.shard.drain(&self.tree, self.now, |_| true).unwrap();
         self.shard.drain_controls(&mut self.ring, &mut hold, self.now).unwrap();
         self.shard.run_effects(&mut self.ring, self.now).unwrap();
         self.shard.flush(&mut self.ring, self.now).unwrap();
