@@ -272,4 +272,6 @@ pub(super) enum Kind {
     Cons,
     /// Opening and closing sessions on four connections.
     Sessions,
+    /// All of these at once, and 5,000 sessions that expire together again and again.
+    All,
 }

@@ -14,12 +14,11 @@ use super::super::wire::{Tree, put_bytes};
 use super::flood::{Flood, send_all};
 use super::{Shared, frames, words};
 
-/// Creates the 100,000 znodes that most kinds work on, unless they are there.
-pub(super) fn prepare_tree(server: SocketAddr) -> Result<(), BenchError> {
+/// Creates the 100,000 znodes of a tree, unless they are there.
+pub(super) fn prepare_tree(server: SocketAddr, tree: &Tree) -> Result<(), BenchError> {
     let mut engine = Engine::connect(&target(server, 1))?;
     let payload = [b'g'; 128];
-    Preload { tree: &tree(), nodes: NODES, batch: 100, payload: &payload, quiet: true }
-        .run(&mut engine)?;
+    Preload { tree, nodes: NODES, batch: 100, payload: &payload, quiet: true }.run(&mut engine)?;
     engine.close()
 }
 
@@ -37,7 +36,7 @@ pub(super) fn run(
     };
     match kind {
         Kind::Dump => send_all(&mut others, 16, ephemerals("dump"))?,
-        Kind::Wchp => send_all(&mut others, 4, watches())?,
+        Kind::Wchp => send_all(&mut others, 4, watches(&tree()))?,
         _ => {}
     }
     match kind {
@@ -127,7 +126,7 @@ fn requests(kind: Kind) -> (u32, Vec<Vec<u8>>) {
         ),
         Kind::Ephemerals => (10, vec![frames::of_path(frames::GET_EPHEMERALS, "/")]),
         Kind::Acl => (20, vec![frames::read(frames::GET_DATA, LONG_ACL, false)]),
-        Kind::SetWatches => (SET_WATCHES_FRAMES, watches().collect()),
+        Kind::SetWatches => (SET_WATCHES_FRAMES, watches(&tree).collect()),
         _ => (1, Vec::new()),
     }
 }
@@ -145,19 +144,24 @@ pub(super) fn ephemerals(name: &str) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// The frames that watch the 100,000 znodes and as many again that are not there: 8 MB.
-pub(super) fn watches() -> impl Iterator<Item = Vec<u8>> {
+pub(super) fn watches(tree: &Tree) -> impl Iterator<Item = Vec<u8>> {
     let mut first = 0;
     (0..SET_WATCHES_FRAMES).map(move |_| {
         let (frame, count) =
-            frames::set_watches(SET_WATCHES_BYTES, first, |n| tree().node_path(n % NODES));
+            frames::set_watches(SET_WATCHES_BYTES, first, |n| tree.node_path(n % NODES));
         first += count;
         frame
     })
 }
 
-/// The tree of 100,000 znodes under one parent.
+/// The tree of 100,000 znodes under one parent that most kinds work on.
 pub(super) fn tree() -> Tree {
     Tree { root: "/ringkeeper-greedy".to_owned(), fanout: NODES }
+}
+
+/// The same for those who delete it.
+pub(super) fn tree_to_delete() -> Tree {
+    Tree { root: "/ringkeeper-greedy-delete".to_owned(), fanout: NODES }
 }
 
 /// The way that the greedy client's sessions are opened.

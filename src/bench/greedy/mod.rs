@@ -3,8 +3,9 @@
 //!
 //! [`probe`] is the well-behaved client, [`flood`] a greedy one that sends requests without a
 //! pause, [`words`] one that opens connections without a pause, [`rounds`] one that does something
-//! large once; [`kinds`] says which of them a kind is and what it needs, [`frames`] encodes it,
-//! [`fan_out`] is a row of its own, [`flushes`] what the disk takes by itself.
+//! large once, [`together`] all of them at once; [`kinds`] says which of them a kind is and what it
+//! needs, [`frames`] encodes it, [`fan_out`] is a row of its own, [`flushes`] what the disk takes by
+//! itself, [`turns`] what the server counts of its own turns.
 
 mod fan_out;
 mod flood;
@@ -13,6 +14,8 @@ mod frames;
 mod kinds;
 mod probe;
 mod rounds;
+mod together;
+mod turns;
 mod words;
 
 use std::sync::Arc;
@@ -26,11 +29,12 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::BenchError;
-use super::args::GreedyArgs;
+use super::args::{GreedyArgs, Kind};
 use super::report::{percentiles_json, percentiles_text};
 use flushes::Flushes;
 use probe::{Probe, ProbeReport};
 use rounds::Round;
+use turns::Turns;
 
 pub(super) use fan_out::run as fan_out;
 
@@ -47,6 +51,10 @@ pub(super) struct Shared {
 impl Shared {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     fn count(&self, ops: u64) {
@@ -81,17 +89,21 @@ pub(super) fn run(args: &GreedyArgs) -> Result<(), BenchError> {
         return Err(BenchError::Option("--slot-seconds: from 0.01 to 3600".to_owned()));
     }
     raise_file_limit();
-    kinds::prepare_tree(args.server)?;
+    kinds::prepare_tree(args.server, &kinds::tree())?;
+    let turns = Turns::read(args.server)?;
     let shared = Arc::new(Shared::default());
     let flushes = args.flush_in.as_deref().map(Flushes::start).transpose()?;
     let beside = Beside { probe: Probe::start(args.server)?, flushes };
-    let rates = match Round::of(args.kind) {
-        Some(round) => rounds::run(args, round, &shared, &beside)?,
-        None => in_turn(args, &shared, &beside)?,
+    let rates = match (args.kind, Round::of(args.kind)) {
+        (Kind::All, _) => together::run(args, &shared, &beside)?,
+        (_, Some(round)) => rounds::run(args, round, &shared, &beside)?,
+        (_, None) => in_turn(args, &shared, &beside)?,
     };
     let report = beside.probe.finish()?;
     let flushed = beside.flushes.map(Flushes::finish).transpose()?;
-    print(args, &report, flushed.as_ref(), &rates, shared.errors.load(Ordering::Relaxed));
+    let turns = Turns::read(args.server)?.since(&turns);
+    let errors = shared.errors.load(Ordering::Relaxed);
+    print(args, &report, flushed.as_ref(), &rates, &turns, errors);
     Ok(())
 }
 
@@ -124,17 +136,8 @@ fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, with: &Beside) -> Result<Rat
     let mut rates = Rates::default();
     // The sender goes without a word where the preparation has failed.
     if ready.recv().is_ok() {
-        thread::sleep(WARM);
-        for slot in 0..2 * args.slots {
-            let beside = slot % 2 == 1;
-            with.measure(beside);
-            let (before, since) = (shared.ops.load(Ordering::Relaxed), Instant::now());
-            thread::sleep(Duration::from_secs_f64(args.slot_seconds));
-            let done = shared.ops.load(Ordering::Relaxed) - before;
-            rates.push(beside, done as f64 / since.elapsed().as_secs_f64());
-        }
-        with.measure(false);
-        shared.stop.store(true, Ordering::Relaxed);
+        rates = in_slots(args, shared, with);
+        shared.stop();
     }
     greedy
         .join()
@@ -142,11 +145,36 @@ fn in_turn(args: &GreedyArgs, shared: &Arc<Shared>, with: &Beside) -> Result<Rat
     Ok(rates)
 }
 
+/// Counts what the greedy client does while the probe rests and works in turn.
+fn in_slots(args: &GreedyArgs, shared: &Shared, with: &Beside) -> Rates {
+    let mut rates = Rates::default();
+    thread::sleep(WARM);
+    for slot in 0..2 * args.slots {
+        let beside = slot % 2 == 1;
+        with.measure(beside);
+        let (before, since) = (shared.ops.load(Ordering::Relaxed), Instant::now());
+        thread::sleep(Duration::from_secs_f64(args.slot_seconds));
+        let done = shared.ops.load(Ordering::Relaxed) - before;
+        rates.push(beside, done as f64 / since.elapsed().as_secs_f64());
+    }
+    with.measure(false);
+    rates
+}
+
+/// Sleeps for `time`, or until `goes_on` says no.
+fn wait_while(time: Duration, goes_on: impl Fn() -> bool) {
+    let until = Instant::now() + time;
+    while goes_on() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn print(
     args: &GreedyArgs,
     probe: &ProbeReport,
     flushed: Option<&Histogram<u64>>,
     rates: &Rates,
+    turns: &Turns,
     errors: u64,
 ) {
     let (alone, beside) = (median(&rates.alone), median(&rates.beside));
@@ -163,6 +191,7 @@ fn print(
             "greedy_loss": rates.loss(),
             "greedy_slots": json!({ "alone": rates.alone, "beside": rates.beside }),
             "greedy_errors": errors,
+            "server_turns": turns.json(),
         });
         println!("{report}");
         return;
@@ -177,6 +206,7 @@ fn print(
         "greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %",
         rates.loss() * 100.0
     );
+    println!("turns        {turns}");
     if errors > 0 {
         println!("greedy       {errors} replies held an error");
     }

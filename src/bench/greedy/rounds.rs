@@ -32,6 +32,19 @@ impl Round {
             _ => None,
         }
     }
+
+    /// Does it without anybody beside it.
+    pub(super) fn once(self, server: SocketAddr) -> Result<f64, BenchError> {
+        self.prepared(server, || {})
+    }
+
+    /// Prepares it, calls `start`, does it, and returns the seconds that it took.
+    fn prepared(self, server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
+        match self {
+            Round::Close => close(server, start),
+            Round::Delete => delete(server, start),
+        }
+    }
 }
 
 /// Runs two rounds of each sort.
@@ -44,10 +57,7 @@ pub(super) fn run(
     let mut rates = Rates::default();
     for turn in 0..2 * ROUNDS {
         let beside = turn % 2 == 1;
-        let seconds = match round {
-            Round::Close => close(args.server, || start(with, beside))?,
-            Round::Delete => delete(args.server, || start(with, beside))?,
-        };
+        let seconds = round.prepared(args.server, || start(with, beside))?;
         // What is still being done after the answer hurts as well.
         thread::sleep(LEAD);
         with.measure(false);
@@ -84,12 +94,13 @@ fn close(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
 /// Deletes 100,000 watched znodes; returns the seconds until all are gone and the watcher has all
 /// events.
 fn delete(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
-    kinds::prepare_tree(server)?;
+    let tree = kinds::tree_to_delete();
+    kinds::prepare_tree(server, &tree)?;
     let mut greedy = Engine::connect(&target(server, 1))?;
     let (tell_ready, ready) = mpsc::channel();
     let watcher = thread::spawn(move || {
         let mut watcher = Engine::connect(&target(server, 1))?;
-        send_all(&mut watcher, 4, kinds::watches())?;
+        send_all(&mut watcher, 4, kinds::watches(&kinds::tree_to_delete()))?;
         drop(tell_ready);
         listen(&mut watcher, NODES)
     });
@@ -97,7 +108,7 @@ fn delete(server: SocketAddr, start: impl FnOnce()) -> Result<f64, BenchError> {
     let _: Result<(), _> = ready.recv();
     start();
     let since = Instant::now();
-    send_all(&mut greedy, 4000, (0..NODES).map(|node| frames::delete(&tree().node_path(node))))?;
+    send_all(&mut greedy, 4000, (0..NODES).map(|node| frames::delete(&tree.node_path(node))))?;
     watcher
         .join()
         .map_err(|_| BenchError::Option("the watcher's thread has panicked".to_owned()))??;
