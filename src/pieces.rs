@@ -140,7 +140,7 @@ impl<S: Source> Window<S> {
         if self.piece.capacity() > needed.max(PIECE_BYTES) {
             self.piece = Vec::new();
         }
-        self.piece.clear();
+        // What is there will be written over.
         self.piece.resize(len, 0);
         self.start = offset;
         if self.source.read_at(offset, &mut self.piece).is_ok() {

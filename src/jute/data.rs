@@ -136,6 +136,9 @@ pub struct StatPersisted {
 }
 
 impl StatPersisted {
+    /// The length of the record.
+    pub const BYTES: usize = 60;
+
     /// Reads the record.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {

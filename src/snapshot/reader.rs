@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 
 use simd_adler32::Adler32;
 
@@ -247,8 +247,7 @@ impl<S: Source> Reader<S> {
         let len = self.complete(|reader| {
             reader.buffer()?;
             reader.buffer()?;
-            reader.i64()?;
-            StatPersisted::read(reader).map(drop)
+            reader.take(ACL_AND_STAT_BYTES, "node").map(drop)
         })?;
         let offset = self.offset();
         let start = self.at;
@@ -372,21 +371,16 @@ impl<S: Source> Reader<S> {
         if held < PIECE_BYTES && self.piece.capacity() > 4 * PIECE_BYTES {
             self.piece.shrink_to(2 * PIECE_BYTES);
         }
-        let mut end = held;
-        self.piece.resize(held + held.max(PIECE_BYTES), 0);
-        while end < self.piece.len() && !self.is_end {
-            match self.input.read(&mut self.piece[end..]) {
+        let full = held + held.max(PIECE_BYTES);
+        while self.piece.len() < full && !self.is_end {
+            match self.input.read_onto(&mut self.piece, full) {
                 Ok(0) => self.is_end = true,
-                Ok(read) => end += read,
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.piece.truncate(end);
-                    return Err(self.unreadable(error));
-                }
+                Err(error) => return Err(self.unreadable(error)),
             }
         }
-        self.piece.truncate(end);
-        Ok(end > held)
+        Ok(self.piece.len() > held)
     }
 
     fn sum(&mut self) {
@@ -410,6 +404,8 @@ impl<S: Source> Reader<S> {
 const REMEDY: &str = "; use the next older snapshot with all logs since then";
 /// The rest of the file header after the magic.
 const VERSION_AND_DBID_BYTES: usize = 12;
+/// What follows a node's path and data.
+const ACL_AND_STAT_BYTES: usize = 8 + StatPersisted::BYTES;
 const ZXID_AND_SEAL_BYTES: usize = 8 + SEAL_BYTES;
 /// More than all trailers take up.
 const TRAILER_BYTES_MAX: usize = 4 << 10;

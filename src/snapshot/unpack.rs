@@ -38,13 +38,26 @@ impl<S: Source> Unpacker<S> {
     }
 }
 
-impl<S: Source> Read for Unpacker<S> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(out),
-            Self::Gzip(decoder) => decoder.read(out),
-            Self::Snappy(unpacker) => unpacker.read(out),
-        }
+impl<S: Source> Unpacker<S> {
+    /// Reads once, onto the end of `out`, which gets no longer than `full`; returns how many bytes
+    /// came, 0 at the end.
+    pub(super) fn read_onto(&mut self, out: &mut Vec<u8>, full: usize) -> io::Result<usize> {
+        let held = out.len();
+        let decoder: &mut dyn Read = match self {
+            Self::Plain(stream) => {
+                let piece = io::BufRead::fill_buf(stream)?;
+                let len = piece.len().min(full - held);
+                out.extend_from_slice(&piece[..len]);
+                io::BufRead::consume(stream, len);
+                return Ok(len);
+            }
+            Self::Gzip(decoder) => decoder,
+            Self::Snappy(unpacker) => unpacker,
+        };
+        out.resize(full.min(held + DECODED_BYTES), 0);
+        let read = decoder.read(&mut out[held..]);
+        out.truncate(held + read.as_ref().copied().unwrap_or(0));
+        read
     }
 }
 
@@ -57,6 +70,9 @@ impl<S> fmt::Debug for Unpacker<S> {
         })
     }
 }
+
+/// Bytes that a decoder is asked for at a time.
+const DECODED_BYTES: usize = 64 << 10;
 
 /// Reads what [`super::Encoder`] and snappy-java's `SnappyOutputStream` write.
 pub(super) struct SnappyUnpacker<S> {

@@ -61,8 +61,8 @@ impl History {
     }
 }
 
-fn stat_bytes(stat: &StatPersisted) -> [u8; 60] {
-    let mut bytes = [0; 60];
+fn stat_bytes(stat: &StatPersisted) -> [u8; StatPersisted::BYTES] {
+    let mut bytes = [0; StatPersisted::BYTES];
     let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];
     let ints = [stat.version, stat.cversion, stat.aversion];
     for (to, long) in bytes.chunks_exact_mut(8).zip(longs) {

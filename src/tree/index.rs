@@ -40,6 +40,14 @@ impl Index {
         self.tables[table_of(hash)].insert_unique(spread(hash), slot, hash_of);
     }
 
+    /// Makes room for this many nodes in all: what comes then moves nothing.
+    pub(super) fn reserve(&mut self, slab: &Slab, nodes: usize) {
+        let hash_of = |&slot: &Slot| spread(slab.record(slot).hash);
+        for table in &mut self.tables {
+            table.reserve((nodes / TABLES).saturating_sub(table.len()), hash_of);
+        }
+    }
+
     pub(super) fn remove(&mut self, slot: Slot, hash: u32) {
         let table = &mut self.tables[table_of(hash)];
         if let Ok(entry) = table.find_entry(spread(hash), |&other| other == slot) {

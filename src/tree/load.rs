@@ -59,6 +59,13 @@ impl Loader {
         Self { tree: Tree::with_root(seed), lists: BTreeMap::new(), parent: (String::new(), ROOT) }
     }
 
+    /// About this many nodes will come in all. Makes room for them, or for some millions of them:
+    /// the number is somebody's guess.
+    pub fn expect(&mut self, nodes: usize) {
+        let Tree { index, slab, .. } = &mut self.tree;
+        index.reserve(slab, nodes.min(EXPECTED_MAX));
+    }
+
     /// A global session and its timeout in milliseconds.
     pub fn session(&mut self, session: SessionId, timeout_ms: i32) {
         self.tree.begin_session(session, timeout_ms);
@@ -142,5 +149,7 @@ impl Default for Loader {
     }
 }
 
+/// Nodes for which room is made before they come: 40 MB of it.
+const EXPECTED_MAX: usize = 8 << 20;
 /// The index of `OPEN_ACL_UNSAFE` in snapshots.
 pub(super) const OPEN_INDEX: i64 = -1;

@@ -364,6 +364,7 @@ impl Tree {
         record.aversion = -1;
     }
 
+    #[inline]
     fn find(&self, path: &str) -> Option<Slot> {
         if path.is_empty() || path == "/" {
             return Some(ROOT);
@@ -372,6 +373,7 @@ impl Tree {
     }
 
     /// As [`Self::find`], for a path that is not the root's and whose hash is known.
+    #[inline]
     fn find_hashed(&self, path: &str, hash: u32) -> Option<Slot> {
         self.index.find(&self.slab, path, hash)
     }
@@ -400,6 +402,7 @@ impl Tree {
         self.owners.get(&slot).copied().unwrap_or(0)
     }
 
+    #[inline]
     fn persisted(&self, slot: Slot) -> StatPersisted {
         let record = self.slab.record(slot);
         StatPersisted {
@@ -433,7 +436,8 @@ impl Tree {
         self.index.insert(&self.slab, slot, hash);
         self.data_size += (path::counted_len(path) + data.map_or(0, <[u8]>::len)) as u64;
         self.set_stat(slot, stat);
-        self.refresh_digest(slot, path);
+        self.set_digest(slot, node_digest(path, data, stat));
+        debug_assert_eq!(self.persisted(slot), *stat, "what was put in is there");
         Some(slot)
     }
 
@@ -505,6 +509,10 @@ impl Tree {
     /// Puts a node's digest right after a change; `path` is its own.
     fn refresh_digest(&mut self, slot: Slot, path: &str) {
         let crc = node_digest(path, self.slab.record(slot).data(), &self.persisted(slot));
+        self.set_digest(slot, crc);
+    }
+
+    fn set_digest(&mut self, slot: Slot, crc: u32) {
         let record = self.slab.record_mut(slot);
         let before = std::mem::replace(&mut record.crc, crc);
         self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(crc));
@@ -529,11 +537,13 @@ impl<'a> Node<'a> {
     }
 
     /// The statistics as clients see them.
+    #[inline]
     pub fn stat(&self) -> Stat {
         self.persisted().to_stat(self.record.data_len(), self.num_children())
     }
 
     /// The statistics as they are stored.
+    #[inline]
     pub fn persisted(&self) -> StatPersisted {
         let stat = self.tree.persisted(self.slot);
         let pzxid = if self.tree.is_reaping() { self.tree.departed_at(self.slot) } else { 0 };

@@ -82,12 +82,17 @@ fn load(
 ) -> Result<Start, Rejection> {
     let mut loader = Loader::with_seed(seed);
     let mut has_ttl = false;
+    let bytes = source.bytes();
+    let mut sample = Sample::default();
     let trailers = read_parts(file, source, is_stopping, |part| {
         match part {
             Part::Session(session, timeout_ms) => loader.session(session, timeout_ms),
             Part::Acl(index, list) => loader.acl(index, &list),
             Part::Node { path, data, acl_index, stat } => {
                 has_ttl |= is_ttl(&stat);
+                if let Some(nodes) = sample.add(&path, data, bytes) {
+                    loader.expect(nodes);
+                }
                 loader.node(&path, data, acl_index, &stat).map_err(Rejection::Load)?;
             }
         }
@@ -95,6 +100,27 @@ fn load(
     })?;
     let tree = loader.finish(file.zxid);
     Ok(Start { tree, zxid: file.zxid, expected: trailers.digest_to_expect(file.zxid), has_ttl })
+}
+
+/// The first nodes of a snapshot, by which the number of all is guessed.
+#[derive(Debug, Default)]
+struct Sample {
+    nodes: u64,
+    bytes: u64,
+}
+
+impl Sample {
+    /// Counts a node in. Once there are enough: how many there will be if all are like them in a
+    /// file of `file_bytes`. Of a packed one that is too few, which costs only time.
+    fn add(&mut self, path: &str, data: Option<&[u8]>, file_bytes: u64) -> Option<usize> {
+        if self.nodes == SAMPLE_NODES {
+            return None;
+        }
+        self.nodes += 1;
+        self.bytes += (path.len() + data.map_or(0, <[u8]>::len) + NODE_BYTES_BESIDE) as u64;
+        let expected = file_bytes / (self.bytes / self.nodes);
+        (self.nodes == SAMPLE_NODES).then_some(usize::try_from(expected).unwrap_or(usize::MAX))
+    }
 }
 
 /// Reads a whole snapshot, part by part.
@@ -140,6 +166,10 @@ pub(super) fn is_ttl(stat: &StatPersisted) -> bool {
 
 /// Snapshots that are tried, newest first, as in Apache.
 const TRIED_MAX: usize = 100;
+/// Nodes that tell about all the others.
+const SAMPLE_NODES: u64 = 4096;
+/// Bytes of a node in a snapshot beside its path and data: two lengths, the ACL, the statistics.
+const NODE_BYTES_BESIDE: usize = 16 + StatPersisted::BYTES;
 /// The number of bytes at each end that [`is_candidate`] looks at.
 const ENDS_BYTES: u64 = 8;
 /// Nodes that are verified at a stretch.

@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::pieces::{PIECE_BYTES, Source};
+
+use super::ahead::{ALIGNMENT, Ahead, Piece};
 
 /// An open file of a data directory.
 ///
@@ -15,19 +16,18 @@ use crate::pieces::{PIECE_BYTES, Source};
 /// be what the disk was to have and has not got, after a write-back that failed.
 #[derive(Debug)]
 pub struct PieceFile {
-    file: File,
+    file: Arc<File>,
     bytes: u64,
-    /// The aligned piece that direct reads go to; none where the file is read through the cache.
-    direct: Option<Mutex<Piece>>,
+    /// Where direct reads go to; none where the file is read through the cache.
+    direct: Option<Mutex<Direct>>,
 }
 
+/// The piece of a file that was read last, and the one after it.
 #[derive(Debug)]
-struct Piece {
-    /// One piece and the room to align it.
-    buffer: Vec<u8>,
-    /// Where the piece stands in the file, and how much of it was read.
-    start: u64,
-    len: usize,
+struct Direct {
+    piece: Piece,
+    /// There once the file is read from piece to piece.
+    ahead: Option<Ahead>,
 }
 
 impl PieceFile {
@@ -35,7 +35,7 @@ impl PieceFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { file, bytes, direct: None })
+        Ok(Self { file: Arc::new(file), bytes, direct: None })
     }
 
     /// Opens a file for reading what the disk has, as far as the file system can do that, once all
@@ -44,10 +44,9 @@ impl PieceFile {
         let through_cache = Self::open(path)?;
         through_cache.file.sync_all()?;
         let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
-        let piece = Piece { buffer: vec![0; PIECE_BYTES + ALIGNMENT], start: 0, len: 0 };
         let Ok(file) = direct else { return Ok(through_cache) };
-        let around_cache =
-            Self { file, bytes: through_cache.bytes, direct: Some(Mutex::new(piece)) };
+        let direct = Some(Mutex::new(Direct { piece: Piece::new(), ahead: None }));
+        let around_cache = Self { file: Arc::new(file), bytes: through_cache.bytes, direct };
         // Some file systems take the flag and refuse the read.
         let mut first = [0; 1];
         let works = through_cache.bytes > 0 && around_cache.read_at(0, &mut first).is_ok();
@@ -71,48 +70,40 @@ impl Source for PieceFile {
     }
 }
 
-impl Piece {
-    fn read(&mut self, file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+impl Direct {
+    fn read(&mut self, file: &Arc<File>, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
         while !out.is_empty() {
-            if offset < self.start || offset >= self.start + self.len as u64 {
+            if self.piece.from(offset).is_empty() {
                 let wanted = (offset % ALIGNMENT as u64) as usize + out.len();
                 self.fill(file, offset / ALIGNMENT as u64 * ALIGNMENT as u64, wanted)?;
             }
-            let held = (self.start + self.len as u64).saturating_sub(offset);
-            let now = usize::try_from(held).unwrap_or(usize::MAX).min(out.len());
+            let held = self.piece.from(offset);
+            let now = held.len().min(out.len());
             if now == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let from = self.aligned() + (offset - self.start) as usize;
             let (head, rest) = out.split_at_mut(now);
-            head.copy_from_slice(&self.buffer[from..from + now]);
+            head.copy_from_slice(&held[..now]);
             (out, offset) = (rest, offset + now as u64);
         }
         Ok(())
     }
 
-    /// Reads whole blocks from `start` on: as few as hold what is wanted, so that a bad one that is
-    /// not wanted does not spoil the read.
-    fn fill(&mut self, file: &File, start: u64, wanted: usize) -> io::Result<()> {
-        (self.start, self.len) = (start, 0);
-        let len = wanted.next_multiple_of(ALIGNMENT).min(PIECE_BYTES);
-        let from = self.aligned();
-        while self.len < len {
-            let read = file
-                .read_at(&mut self.buffer[from + self.len..from + len], start + self.len as u64)?;
-            self.len += read;
-            if read == 0 || !read.is_multiple_of(ALIGNMENT) {
-                break;
+    /// Brings in whole blocks from `start` on: as few as hold what is wanted, so that a bad one
+    /// that is not wanted does not spoil the read.
+    fn fill(&mut self, file: &Arc<File>, start: u64, wanted: usize) -> io::Result<()> {
+        let goes_on = self.piece.end() == start && wanted >= PIECE_BYTES;
+        let is_there = self.ahead.as_mut().is_some_and(|it| it.take(start, &mut self.piece));
+        if !is_there {
+            let len = wanted.next_multiple_of(ALIGNMENT).min(PIECE_BYTES);
+            self.piece.read(file, start, len)?;
+        }
+        if goes_on && self.piece.end() == start + PIECE_BYTES as u64 {
+            self.ahead = self.ahead.take().or_else(|| Ahead::start(file.clone()));
+            if let Some(ahead) = &mut self.ahead {
+                ahead.ask(self.piece.end());
             }
         }
         Ok(())
     }
-
-    /// Where the aligned piece starts in the buffer, which never moves.
-    fn aligned(&self) -> usize {
-        self.buffer.as_ptr().align_offset(ALIGNMENT)
-    }
 }
-
-/// The alignment that direct reads need of memory, offset and length: no block is larger.
-const ALIGNMENT: usize = 4096;

@@ -5,6 +5,7 @@
 //! Files that are ours alone have names that Apache looks at no more than at any other file:
 //! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`.
 
+mod ahead;
 mod error;
 mod file;
 mod lock;

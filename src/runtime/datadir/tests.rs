@@ -136,5 +136,14 @@ fn what_a_direct_read_gives_is_the_file() {
             assert!(piece == bytes[offset..offset + len], "{len} bytes at {offset}");
         }
         assert!(file.read_at(1_000_000, &mut [0; 4]).is_err());
+        // From piece to piece, which reads ahead; then back, and on again.
+        let mut read = Vec::new();
+        for start in (0..bytes.len()).step_by(PIECE_BYTES).chain([0, PIECE_BYTES]) {
+            let mut piece = vec![0; PIECE_BYTES.min(bytes.len() - start)];
+            file.read_at(start as u64, &mut piece).unwrap();
+            assert!(piece == bytes[start..start + piece.len()], "a piece at {start}");
+            read.push(piece.len());
+        }
+        assert_eq!(read.len(), 6, "{read:?}");
     }
 }

@@ -507,6 +507,24 @@ fn a_loader_repairs_what_a_fuzzy_snapshot_leaves_open() {
 }
 
 /// All paths but "/", parents first.
+/// Whatever the guess: none, far too few, or more than memory is reserved for.
+#[test]
+fn a_loader_takes_as_many_nodes_as_come_whatever_it_expects() {
+    let names: Vec<_> = (0..3000).map(|nth| format!("/n{nth}")).collect();
+    for expected in [0, 5, 3000, 100_000] {
+        let mut loader = Loader::new();
+        for (nth, path) in std::iter::once("").chain(names.iter().map(String::as_str)).enumerate() {
+            if nth == 10 {
+                loader.expect(expected);
+            }
+            loader.node(path, Some(b"x"), -1, &StatPersisted::default()).unwrap();
+        }
+        let tree = loader.finish(Zxid(1));
+        assert!(names.iter().all(|path| tree.get(path).is_some()), "{expected} expected");
+        check_sums(&tree);
+    }
+}
+
 fn paths(tree: &Tree) -> Vec<String> {
     tree.subtree(ROOT).map(|slot| tree.path(slot)).collect()
 }
