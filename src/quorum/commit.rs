@@ -113,9 +113,9 @@ impl Quorum {
     ) -> u64 {
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
-        let Proposal { header, mut txn, node, digest, answer, names_all_paths, .. } = proposal;
+        let Proposal { header, txn, known, digest, answer, .. } = proposal;
         let events = watching.map(|_| &mut self.changes);
-        let applied = tree.apply_to(&header, &txn, node, events);
+        let applied = tree.apply_known(&header, &txn, known.all(), events);
         let mut units = weight(&txn) + nodes_before.abs_diff(tree.node_count()) as u64;
         if digest.is_some_and(|digest| digest != tree.digest()) {
             self.digest_mismatches += 1;
@@ -136,13 +136,13 @@ impl Quorum {
                 self.push(origin.shard, header.zxid, opened);
             }
         }
-        let at_once = self.config.multi_units_at_once;
-        if !self.forgetting.takes(header.zxid, &mut txn, at_once) {
-            self.outstanding.applied(tree, header.zxid, &txn, names_all_paths);
-        }
+        let at_once = usize::try_from(self.config.multi_units_at_once).unwrap_or(usize::MAX);
+        let forgotten = self.outstanding.forget(tree, at_once);
+        units += forgotten as u64 / RECORDS_PER_UNIT;
         if matches!(txn, Txn::CloseSession { .. }) {
             self.session_closed(&header);
         }
+        self.spent.push(txn, at_once);
         units
     }
 
@@ -266,6 +266,8 @@ fn weight(txn: &Txn) -> u64 {
     }
 }
 
+/// Records of the overlay that are forgotten in about the time of one unit.
+const RECORDS_PER_UNIT: u64 = 8;
 /// Items for which a batch has room at the start, at most.
 const BATCH_ITEMS_RESERVED: usize = 256;
 /// Nodes whose events are made in one call.

@@ -12,7 +12,7 @@
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
 //! | `commit` | apply, events, answers |
-//! | `forgetting` | long multis on their way out of the overlay |
+//! | `spent` | the memory of long multis |
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
@@ -21,7 +21,6 @@
 
 mod budget;
 mod commit;
-mod forgetting;
 mod outstanding;
 mod pipeline;
 mod prepare;
@@ -29,6 +28,7 @@ pub mod recovery;
 mod reply;
 mod report;
 mod sessions;
+mod spent;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -44,17 +44,17 @@ use crate::jute::Reader;
 use crate::jute::data::{Acl, Id};
 use crate::limits;
 use crate::proto::PathRequest;
-use crate::tree::{Change, NodeId, Tree};
+use crate::tree::{Change, Tree};
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::Announcing;
-use forgetting::Forgetting;
 use outstanding::Outstanding;
-use pipeline::{Answer, Pipeline, Proposal};
-use prepare::{Closing, MultiSlices, Prepare, Refusal};
+use pipeline::{Answer, KnownNodes, Pipeline, Proposal};
+use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
 use sessions::Sessions;
+use spent::Spent;
 use sweep::Sweep;
 
 pub use budget::Budget;
@@ -149,8 +149,8 @@ pub struct Quorum {
     /// A multi that takes more than one call. Nothing else is proposed meanwhile. Invariant: its
     /// zxid is the one after `last_zxid`.
     preparing: Option<Box<Preparing>>,
-    /// Long multis that are applied and not yet out of the overlay.
-    forgetting: Forgetting,
+    /// Long multis that are applied, and whose memory is still to be given back.
+    spent: Spent,
     /// The operations that must not be refused while the log is full. Invariant: at most
     /// [`WAITING_MAX`] of new sessions, and one of each session, which closes once.
     waiting: VecDeque<Waiting>,
@@ -216,7 +216,7 @@ impl Quorum {
             sessions: Sessions::new(tree, config.tick_ms, now),
             sweep: Sweep::new(&config, now),
             preparing: None,
-            forgetting: Forgetting::default(),
+            spent: Spent::default(),
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
             departures: VecDeque::new(),
@@ -287,7 +287,12 @@ impl Quorum {
 
     /// Whether [`Self::work`] has something to do.
     pub fn has_work(&self) -> bool {
-        self.is_preparing() || self.forgetting.has_work() || self.has_due_work()
+        self.is_preparing() || self.must_clear_up() || self.has_due_work()
+    }
+
+    /// Whether something that is applied is still in the overlay or takes up memory.
+    fn must_clear_up(&self) -> bool {
+        self.outstanding.can_forget(self.shown) || !self.spent.is_empty()
     }
 
     /// Whether time has made something due.
@@ -304,7 +309,7 @@ impl Quorum {
     /// Whether the first of the departures no longer waits for anything.
     fn can_depart(&self) -> bool {
         let is_next =
-            |next: &Departure| next.after <= self.shown && self.forgetting.is_past(next.after);
+            |next: &Departure| next.after <= self.shown && !self.outstanding.can_forget(next.after);
         self.departures.front().is_some_and(is_next) && self.has_room(CLOSE_BYTES_MIN)
     }
 
@@ -316,10 +321,10 @@ impl Quorum {
         // As much is forgotten as is prepared: what waits to be forgotten has a bound.
         let part = (budget.left() / 4).max(1);
         let mut rest = Budget::new(part);
-        self.forgetting.work(&mut self.outstanding, tree, &mut rest);
+        self.clear_up(tree, &mut rest);
         budget.spend(part - rest.left());
         self.go_on_preparing(tree, budget);
-        self.forgetting.work(&mut self.outstanding, tree, budget);
+        self.clear_up(tree, budget);
         while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
             if self.has_room(CLOSE_BYTES_MIN)
@@ -348,6 +353,14 @@ impl Quorum {
             }
         }
         self.check();
+    }
+
+    /// What is applied leaves the overlay, and its memory is given back.
+    fn clear_up(&mut self, tree: &Tree, budget: &mut Budget) {
+        while !budget.is_spent() && self.outstanding.forget(tree, FORGOTTEN_PER_UNIT) > 0 {
+            budget.spend(1);
+        }
+        self.spent.free(budget);
     }
 
     /// Prepares a transaction of the server's own, which no ACL concerns.
@@ -449,9 +462,10 @@ impl Quorum {
         }
         let mut prepare =
             Prepare::new(&self.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
-        let prepared = prepare.request(op, record).map(|txn| (txn, prepare.node));
+        let prepared = prepare.request(op, record);
+        let known = KnownNodes::One(prepare.known);
         budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
-        self.decide(header, origin, op, prepared);
+        self.decide(header, origin, op, prepared, known);
     }
 
     /// Goes on with the multi at hand, if there is one.
@@ -460,9 +474,7 @@ impl Quorum {
         let Preparing { header, request, slices } = &mut *preparing;
         let (auth, record) = (&request.auth, &request.record);
         if !self.has_room(self.bytes_needed(record, auth)) {
-            self.outstanding.roll_back(tree);
-            self.outstanding.see_again(tree);
-            return self.refuse(request.origin, OpCode::MULTI, ErrorCode::SYSTEM_ERROR);
+            slices.give_up(Refusal::Unlogged(ErrorCode::SYSTEM_ERROR));
         }
         let mut prepare =
             Prepare::new(&self.config, tree, &mut self.outstanding, *header, auth, &self.verdicts);
@@ -470,27 +482,28 @@ impl Quorum {
             None => self.preparing = Some(preparing),
             Some(prepared) => {
                 self.outstanding.see_again(tree);
-                let prepared = prepared.map(|txn| (txn, None));
-                self.decide(*header, request.origin, OpCode::MULTI, prepared);
+                let known = KnownNodes::Each(slices.take_known());
+                self.decide(*header, request.origin, OpCode::MULTI, prepared, known);
             }
         }
     }
 
-    /// Proposes or refuses what has been prepared, for a node that may be known.
+    /// Proposes or refuses what has been prepared.
     fn decide(
         &mut self,
         header: TxnHeader,
         origin: Origin,
         op: OpCode,
-        prepared: Result<(Txn, Option<NodeId>), Refusal>,
+        prepared: Prepared,
+        known: KnownNodes,
     ) {
-        let (txn, node) = match prepared {
-            Ok(known) => known,
-            Err(Refusal::Failed(err)) => (Txn::Error(err), None),
+        let txn = match prepared {
+            Ok(txn) => txn,
+            Err(Refusal::Failed(err)) => Txn::Error(err),
             Err(Refusal::Unlogged(err)) => return self.refuse(origin, op, err),
         };
         let proposal = self.proposal(header, txn, Answer::Request { origin, op });
-        self.propose_as(Proposal { node, ..proposal });
+        self.propose_as(Proposal { known, ..proposal });
     }
 
     fn sync(&mut self, origin: Origin, record: &[u8]) {
@@ -569,9 +582,9 @@ impl Quorum {
             Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
             None => Answer::Nobody,
         };
-        let Closing { txn, names_all_paths, departs, .. } = closing;
+        let Closing { txn, departs, .. } = closing;
         let proposal = self.proposal(header, txn, answer);
-        self.propose_as(Proposal { names_all_paths, departs, ..proposal });
+        self.propose_as(Proposal { departs, ..proposal });
     }
 
     fn propose(&mut self, header: TxnHeader, txn: Txn, answer: Answer) {
@@ -582,7 +595,7 @@ impl Quorum {
     fn proposal(&self, header: TxnHeader, txn: Txn, answer: Answer) -> Proposal {
         let has_digest = self.config.digest && !self.outstanding.is_blind();
         let digest = has_digest.then(|| self.outstanding.digest());
-        Proposal { header, txn, node: None, digest, answer, names_all_paths: true, departs: false }
+        Proposal { header, txn, known: KnownNodes::NOTHING, digest, answer, departs: false }
     }
 
     fn propose_as(&mut self, proposal: Proposal) {
@@ -642,6 +655,8 @@ const WAITING_MAX: usize = 10_000;
 /// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
 /// sessions that end at once go as fast as the disk, and other requests between them.
 const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
+/// Records of the overlay that are forgotten in the time of one unit of work.
+const FORGOTTEN_PER_UNIT: usize = 4;
 /// About a tenth of a millisecond.
 const MULTI_UNITS_AT_ONCE: u64 = 128;
 /// Bytes of a record that are digested and copied in about the time of one unit.

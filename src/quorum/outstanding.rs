@@ -2,9 +2,13 @@
 //! tree.
 //!
 //! A request is judged against the tree as it will be once everything before it is committed
-//! (`outstandingChanges` in Apache's server). When nothing is outstanding a look-up costs one
-//! comparison.
+//! (`outstandingChanges` in Apache's server). A node that the tree has is known by its place there,
+//! which a look-up finds anyway; one that is still to be made, by its path.
+//!
+//! A record whose transaction is applied says what the tree says, as whatever changes the node next
+//! puts another one in its place. So it is not looked at any more, and forgotten when there is time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,16 +18,19 @@ use hashbrown::hash_map::{Entry, EntryRef};
 
 use crate::jute::data::{Acl, StatPersisted};
 use crate::tree::{EPHEMERALS_MANY, Node, NodeId, Tree, node_digest};
-use crate::txn::Txn;
 use crate::zxid::{SessionId, Zxid};
+
+use super::Budget;
 
 /// A node as it will be after `zxid` (`ChangeRecord`).
 #[derive(Clone, Debug)]
 pub(super) struct ChangeRecord {
     /// The last transaction that changes the node.
     pub(super) zxid: Zxid,
-    /// `None` once it is deleted.
-    pub(super) stat: Option<StatPersisted>,
+    /// False once it is deleted.
+    pub(super) exists: bool,
+    /// Once it is deleted, as it was before.
+    pub(super) stat: StatPersisted,
     pub(super) children: u32,
     /// Its part of the tree's digest.
     pub(super) digest: u32,
@@ -49,6 +56,9 @@ pub(super) struct View<'a> {
     pub(super) children: u32,
     pub(super) digest: u32,
     pub(super) data: Option<&'a [u8]>,
+    /// Where the tree has it, unless it is still to be made. Invariant: what is prepared now finds
+    /// it there when it is applied, as whatever may remove it before that is outstanding.
+    pub(super) id: Option<NodeId>,
     node: Option<Node<'a>>,
     change: Option<&'a ChangeRecord>,
 }
@@ -56,12 +66,19 @@ pub(super) struct View<'a> {
 /// The overlay, and the digest of the tree after it.
 #[derive(Debug)]
 pub(super) struct Outstanding {
-    by_path: HashMap<Box<str>, ChangeRecord, FixedState>,
+    /// Nodes that the tree has, or had when they were changed.
+    by_id: HashMap<NodeId, ChangeRecord, FixedState>,
+    /// Nodes that the tree had not. Invariant: if one of them is also in `by_id`, under the same
+    /// path, it is deleted there, and the record here is the later one.
+    by_path: HashMap<Arc<str>, ChangeRecord, FixedState>,
+    /// What every transaction has put, in order; a node once per transaction.
+    /// Invariant: each record is named by the entry of its own zxid.
+    puts: VecDeque<Put>,
     owners: Owners,
     digest: i64,
     digests: bool,
     open: Arc<[Acl]>,
-    /// Sessions with very many ephemerals, none of them in `by_path`, that end with a transaction
+    /// Sessions with very many ephemerals, none of them outstanding, that end with a transaction
     /// that is not yet applied: the nodes are gone for everyone after it.
     departing: Vec<(SessionId, Zxid)>,
     /// `digest` is not known: see [`Self::is_blind`].
@@ -70,31 +87,50 @@ pub(super) struct Outstanding {
     undo: Option<Undo>,
 }
 
-/// The number of nodes in the overlay that each session owns: a session that ends looks for its own
-/// only if it has any, or thousands that end at once would each go through all that the others
-/// leave behind.
+/// The number of nodes in the overlay that each session owns, or owned before they were deleted: a
+/// session that ends looks for its own only if it has any, or thousands that end at once would each
+/// go through all that the others leave behind.
 #[derive(Debug)]
-struct Owners(HashMap<i64, u32, FixedState>);
+struct Owners(HashMap<i64, OwnerCount, FixedState>);
 
-/// The records that a multi has put, in order.
+/// Nodes of one owner in the overlay. Invariant: there are some.
+#[derive(Clone, Copy, Debug, Default)]
+struct OwnerCount {
+    exist: u32,
+    deleted: u32,
+}
+
+/// A record that the transaction `zxid` has put.
+#[derive(Debug)]
+struct Put {
+    zxid: Zxid,
+    key: Key,
+}
+
+/// Where a record is kept.
+#[derive(Debug)]
+enum Key {
+    Id(NodeId),
+    Path(Arc<str>),
+}
+
+/// What a multi has replaced.
 #[derive(Debug)]
 struct Undo {
     digest: i64,
-    /// The paths, one after the other.
-    paths: String,
-    /// For each: where it ends in `paths`, and the record that was there before.
-    records: Vec<(usize, Option<Box<ChangeRecord>>)>,
+    /// For each of the last entries of `puts`, the record that was there before.
+    replaced: Vec<Option<Box<ChangeRecord>>>,
 }
 
 impl Outstanding {
     /// Nothing outstanding over `tree`. Without `digests` none are computed. Who can guess `seed`
     /// can find paths that collide.
     pub(super) fn new(tree: &Tree, digests: bool, seed: u64) -> Self {
-        let by_path = HashMap::with_hasher(FixedState::with_seed(seed));
-        let owners = Owners(HashMap::with_hasher(FixedState::with_seed(seed)));
         Self {
-            by_path,
-            owners,
+            by_id: HashMap::with_hasher(FixedState::with_seed(seed)),
+            by_path: HashMap::with_hasher(FixedState::with_seed(seed)),
+            puts: VecDeque::new(),
+            owners: Owners(HashMap::with_hasher(FixedState::with_seed(seed))),
             digest: tree.digest(),
             digests,
             open: Arc::from([Acl::open()]),
@@ -111,28 +147,42 @@ impl Outstanding {
 
     /// The number of nodes that are outstanding.
     pub(super) fn len(&self) -> usize {
-        self.by_path.len()
+        self.by_id.len() + self.by_path.len()
     }
 
     /// The node at `path`, if it will exist.
     pub(super) fn view<'a>(&'a self, tree: &'a Tree, path: &str) -> Option<View<'a>> {
-        match self.record(path) {
-            None => self.without_departing(tree, path, tree.get(path).map(View::of_node)?),
-            Some(change) => {
-                let stat = change.stat?;
-                let node = if change.is_all_own() { None } else { tree.get(path) };
-                let data = match &change.data {
-                    Overlaid::Changed(data) => data.as_deref(),
-                    Overlaid::Unchanged => node.and_then(|node| node.data()),
-                };
-                let (children, digest) = (change.children, change.digest);
-                self.without_departing(
-                    tree,
-                    path,
-                    View { stat, children, digest, data, node, change: Some(change) },
-                )
+        let view = match self.record(tree, path) {
+            Some(change) => View::of_change(change, None)?,
+            None => {
+                let node = tree.get(path)?;
+                match self.record_of(tree, node.id()) {
+                    Some(change) => View::of_change(change, Some(node))?,
+                    None => View::of_node(node),
+                }
             }
+        };
+        if self.departing.is_empty() {
+            Some(view)
+        } else {
+            self.without_departing(tree, path, view)
         }
+    }
+
+    /// The record of a node that the tree had not when it was changed.
+    fn record(&self, tree: &Tree, path: &str) -> Option<&ChangeRecord> {
+        if self.by_path.is_empty() {
+            return None;
+        }
+        self.by_path.get(path).filter(|change| change.zxid > tree.last_zxid())
+    }
+
+    /// The record of a node that the tree has.
+    fn record_of(&self, tree: &Tree, id: NodeId) -> Option<&ChangeRecord> {
+        if self.by_id.is_empty() {
+            return None;
+        }
+        self.by_id.get(&id).filter(|change| change.zxid > tree.last_zxid())
     }
 
     /// The view after the sessions that depart: their nodes are gone, and their parents have fewer.
@@ -162,7 +212,7 @@ impl Outstanding {
     /// A closeSession `zxid` takes the whole session out of sight, if it has very many ephemerals
     /// and nothing outstanding concerns them. False if it does not: then the nodes go one by one.
     pub(super) fn depart(&mut self, tree: &Tree, session: SessionId, zxid: Zxid) -> bool {
-        if !tree.has_many_ephemerals(session) || self.concerns(tree, session) {
+        if !tree.has_many_ephemerals(session) || self.concerns(session) {
             return false;
         }
         let last = self.departing.last();
@@ -175,17 +225,13 @@ impl Outstanding {
 
     /// Whether the session has so many ephemerals that it should depart, and cannot yet.
     pub(super) fn must_wait_to_depart(&self, tree: &Tree, session: SessionId) -> bool {
-        let outstanding = self.owners.0.get(&session.0).copied().unwrap_or(0) as usize;
-        outstanding + tree.ephemerals_owned(session) >= EPHEMERALS_MANY
-            && self.concerns(tree, session)
+        let Some(count) = self.owners.0.get(&session.0) else { return false };
+        count.exist as usize + tree.ephemerals_owned(session) >= EPHEMERALS_MANY
     }
 
     /// Whether any of the session's ephemerals is outstanding.
-    fn concerns(&self, tree: &Tree, session: SessionId) -> bool {
-        let is_own = |path: &str| {
-            tree.get(path).is_some_and(|node| node.persisted().ephemeral_owner == session.0)
-        };
-        self.owners.0.contains_key(&session.0) || self.by_path.keys().any(|path| is_own(path))
+    fn concerns(&self, session: SessionId) -> bool {
+        self.owners.0.contains_key(&session.0)
     }
 
     /// The tree shows the departure.
@@ -201,6 +247,11 @@ impl Outstanding {
         self.blind
     }
 
+    /// Whether the digests of the records are those that the nodes will have.
+    pub(super) fn is_exact(&self) -> bool {
+        self.digests && !self.blind
+    }
+
     /// The tree has removed all that had departed: the digest is known again. Not while a multi is
     /// prepared, which may be undone: this is to be called after it.
     pub(super) fn see_again(&mut self, tree: &Tree) {
@@ -208,43 +259,60 @@ impl Outstanding {
         if !self.blind || in_multi || tree.is_reaping() || !self.departing.is_empty() {
             return;
         }
-        self.blind = false;
-        self.digest = tree.digest();
-        for (path, change) in &self.by_path {
-            let before = tree.get(path).map_or(0, |node| node.digest());
-            self.digest =
-                self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(change.digest));
-        }
+        let ids = self.by_id.iter().filter(|(_, change)| change.zxid > tree.last_zxid());
+        let ids = ids.map(|(id, change)| (tree.digest_at(*id), change));
+        let paths = self.by_path.iter().filter(|(_, change)| change.zxid > tree.last_zxid());
+        let paths = paths.map(|(path, change)| {
+            // A node of the tree that is deleted before this one is made counts under its id.
+            let born = tree.get(path).filter(|node| self.record_of(tree, node.id()).is_none());
+            (born.map_or(0, |node| node.digest()), change)
+        });
+        let digest = ids.chain(paths).fold(tree.digest(), |digest, (before, change)| {
+            digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(change.digest))
+        });
+        (self.blind, self.digest) = (false, digest);
     }
 
     /// Fills in the digest of what the node at `path` becomes, which will hold `data`.
     pub(super) fn set_digest(&self, path: &str, next: &mut ChangeRecord, data: Option<&[u8]>) {
         if self.digests {
-            next.digest = next.stat.as_ref().map_or(0, |stat| node_digest(path, data, stat));
+            next.digest = if next.exists { node_digest(path, data, &next.stat) } else { 0 };
         }
     }
 
-    /// Notes what becomes of the node at `path`; `before` is its digest so far, 0 if there was
-    /// none.
-    pub(super) fn put(&mut self, path: &str, next: ChangeRecord, before: u32) {
-        debug_assert!(next.stat.is_some() || next.children == 0, "{path} is deleted with children");
-        debug_assert!(next.stat.is_some() || next.digest == 0, "{path} is gone and counted");
+    /// Notes what becomes of the node at `path`, which the tree has as `id`, if it has it; `before`
+    /// is its digest so far, 0 if there was none.
+    pub(super) fn put(&mut self, path: &str, id: Option<NodeId>, next: ChangeRecord, before: u32) {
+        debug_assert!(next.exists || next.children == 0, "{path} is deleted with children");
+        debug_assert!(next.exists || next.digest == 0, "{path} is gone and counted");
         self.digest =
             self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(next.digest));
         self.owners.enter(&next);
-        let replaced = match self.by_path.entry_ref(key(path)) {
-            EntryRef::Occupied(mut entry) => Some(entry.insert(next)),
-            EntryRef::Vacant(entry) => {
-                entry.insert_with_key(key(path).into(), next);
-                None
-            }
+        let zxid = next.zxid;
+        let (key, replaced) = match id {
+            Some(id) => (Key::Id(id), self.by_id.insert(id, next)),
+            None => match self.by_path.entry_ref(path) {
+                EntryRef::Occupied(mut entry) => {
+                    let replaced = entry.insert(next);
+                    (Key::Path(entry.key().clone()), Some(replaced))
+                }
+                EntryRef::Vacant(entry) => {
+                    let path: Arc<str> = path.into();
+                    entry.insert_with_key(path.clone(), next);
+                    (Key::Path(path), None)
+                }
+            },
         };
         if let Some(replaced) = &replaced {
             self.owners.leave(replaced);
+            if replaced.zxid == zxid {
+                return;
+            }
         }
+        debug_assert!(self.puts.back().is_none_or(|last| last.zxid <= zxid), "puts in order");
+        self.puts.push_back(Put { zxid, key });
         if let Some(undo) = &mut self.undo {
-            undo.paths.push_str(key(path));
-            undo.records.push((undo.paths.len(), replaced.map(Box::new)));
+            undo.replaced.push(replaced.map(Box::new));
         }
     }
 
@@ -257,31 +325,33 @@ impl Outstanding {
     /// those to be made; sorted.
     pub(super) fn ephemerals_of(&self, tree: &Tree, session: SessionId) -> Vec<String> {
         let mut paths = tree.ephemerals_of(session);
-        if !self.by_path.is_empty() {
-            paths.retain(|path| self.record(path).is_none());
+        if !self.concerns(session) {
+            return paths;
         }
+        let is_kept = |path: &String| {
+            let node = tree.get(path).map(|node| self.record_of(tree, node.id()));
+            self.record(tree, path).is_none() && node.flatten().is_none_or(|change| change.exists)
+        };
+        paths.retain(is_kept);
         if mutant!(UnbornEphemeralsMissed) {
             return paths;
         }
-        if self.owners.0.contains_key(&session.0) {
-            let owned = |change: &ChangeRecord| change.owner() == session.0;
-            paths.extend(
-                self.by_path
-                    .iter()
-                    .filter(|(_, change)| owned(change))
-                    .map(|(path, _)| path.to_string()),
-            );
-            paths.sort_unstable();
-        }
+        let is_own = |change: &ChangeRecord| {
+            change.exists && change.owner() == session.0 && change.zxid > tree.last_zxid()
+        };
+        let unborn = self.by_path.iter().filter(|(_, change)| is_own(change));
+        paths.extend(unborn.map(|(path, _)| path.to_string()));
+        paths.sort_unstable();
         paths
     }
 
-    /// A multi of this many operations begins: from here on everything can be taken back.
-    pub(super) fn begin_multi(&mut self, ops: usize) {
+    /// A multi begins: from here on everything can be taken back. It makes so many nodes, and
+    /// changes so many.
+    pub(super) fn begin_multi(&mut self, made: usize, changed: usize) {
         assert!(self.undo.is_none(), "one multi at a time");
-        self.by_path.reserve(ops.min(RESERVED_MAX));
-        let records = Vec::with_capacity(ops);
-        self.undo = Some(Undo { digest: self.digest, paths: String::new(), records });
+        self.by_path.reserve(made.min(RESERVED_MAX));
+        self.by_id.reserve(changed.min(RESERVED_MAX));
+        self.undo = Some(Undo { digest: self.digest, replaced: Vec::new() });
     }
 
     /// The multi stands.
@@ -290,128 +360,127 @@ impl Outstanding {
         self.undo = None;
     }
 
-    /// The multi failed: everything since [`Self::begin_multi`] is undone, last first. What `tree`
-    /// shows by now needs no record.
-    pub(super) fn roll_back(&mut self, tree: &Tree) {
-        let Some(undo) = self.undo.take() else { return };
+    /// The multi failed: everything since [`Self::begin_multi`] is undone, last first, until the
+    /// budget is spent. What `tree` shows by now needs no record. True once all of it is done.
+    pub(super) fn roll_back(&mut self, tree: &Tree, budget: &mut Budget) -> bool {
+        let Some(mut undo) = self.undo.take() else { return true };
         if mutant!(MultiNotRolledBack) {
-            return;
+            return true;
         }
-        self.digest = undo.digest;
-        let mut records = undo.records;
-        while let Some((end, record)) = records.pop() {
-            let start = records.last().map_or(0, |(end, _)| *end);
-            let path = undo.paths.get(start..end).unwrap_or_default();
-            let undone = match record.filter(|record| record.zxid > tree.last_zxid()) {
-                Some(record) => {
-                    self.owners.enter(&record);
-                    self.by_path.insert(path.into(), *record)
-                }
-                None => self.by_path.remove(path),
-            };
-            if let Some(undone) = undone {
-                self.owners.leave(&undone);
+        while !budget.is_spent() && !undo.replaced.is_empty() {
+            budget.spend(1);
+            for _ in 0..RECORDS_PER_UNIT {
+                let Some(record) = undo.replaced.pop() else { break };
+                let put = self.puts.pop_back().expect("what is put is noted in both");
+                let record = record.filter(|record| record.zxid > tree.last_zxid());
+                self.put_back(put.key, record.map(|record| *record));
             }
+        }
+        if undo.replaced.is_empty() {
+            self.digest = undo.digest;
+            return true;
+        }
+        self.undo = Some(undo);
+        false
+    }
+
+    fn put_back(&mut self, key: Key, record: Option<ChangeRecord>) {
+        if let Some(record) = &record {
+            self.owners.enter(record);
+        }
+        let undone = match (key, record) {
+            (Key::Id(id), Some(record)) => self.by_id.insert(id, record),
+            (Key::Id(id), None) => self.by_id.remove(&id),
+            (Key::Path(path), Some(record)) => self.by_path.insert(path, record),
+            (Key::Path(path), None) => self.by_path.remove(&path),
+        };
+        if let Some(undone) = undone {
+            self.owners.leave(&undone);
         }
     }
 
-    /// `txn` is applied: nodes that nothing later changes are forgotten. `tree` shows it already.
-    pub(super) fn applied(&mut self, tree: &Tree, zxid: Zxid, txn: &Txn, names_all_paths: bool) {
-        if self.by_path.is_empty() {
-            return;
-        }
-        if names_all_paths {
-            self.forget_txn(zxid, txn);
-        } else {
-            for (_, change) in self.by_path.extract_if(|_, change| change.zxid == zxid) {
-                self.owners.leave(&change);
+    /// Whether [`Self::forget`] has something to do once everything up to `shown` is applied.
+    pub(super) fn can_forget(&self, shown: Zxid) -> bool {
+        self.puts.front().is_some_and(|put| put.zxid <= shown)
+    }
+
+    /// Forgets up to `max` records that are applied: `tree` shows what they say. Returns their
+    /// number.
+    pub(super) fn forget(&mut self, tree: &Tree, max: usize) -> usize {
+        let mut forgotten = 0;
+        while forgotten < max && self.can_forget(tree.last_zxid()) {
+            let Some(Put { zxid, key }) = self.puts.pop_front() else { break };
+            let is_its =
+                |change: &ChangeRecord| change.zxid == zxid || mutant!(OverlayForgottenEarly);
+            let record = match key {
+                Key::Id(id) => match self.by_id.entry(id) {
+                    Entry::Occupied(entry) if is_its(entry.get()) => Some(entry.remove()),
+                    _ => None,
+                },
+                Key::Path(path) => match self.by_path.entry(path) {
+                    Entry::Occupied(entry) if is_its(entry.get()) => Some(entry.remove()),
+                    _ => None,
+                },
+            };
+            if let Some(record) = &record {
+                self.owners.leave(record);
             }
+            forgotten += 1;
         }
-        if self.by_path.is_empty() {
-            debug_assert!(
-                self.owners.0.is_empty(),
-                "every node that was counted has been counted out"
-            );
+        if forgotten > 0 && self.puts.is_empty() {
+            debug_assert!(self.len() == 0, "every record is named");
+            debug_assert!(self.owners.0.is_empty(), "every owner is counted out");
             self.digest = tree.digest();
         }
-    }
-
-    fn forget_txn(&mut self, zxid: Zxid, txn: &Txn) {
-        match txn {
-            Txn::SetData(set) | Txn::Reconfig(set) => self.forget(zxid, &set.path),
-            Txn::SetAcl { path, .. } => self.forget(zxid, path),
-            Txn::Create(create) => self.forget_with_parent(zxid, &create.path),
-            Txn::Delete { path } | Txn::DeleteContainer { path } => {
-                self.forget_with_parent(zxid, path)
-            }
-            Txn::CloseSession { paths } => {
-                paths.iter().flatten().for_each(|path| self.forget_with_parent(zxid, path));
-            }
-            Txn::Multi(txns) => txns.iter().for_each(|txn| self.forget_txn(zxid, txn)),
-            Txn::CreateSession { .. } | Txn::Check { .. } | Txn::Error(_) => {}
-        }
-    }
-
-    fn forget_with_parent(&mut self, zxid: Zxid, path: &str) {
-        self.forget(zxid, path);
-        if let Some((parent, _)) = path.rsplit_once('/') {
-            self.forget(zxid, parent);
-        }
-    }
-
-    fn forget(&mut self, zxid: Zxid, path: &str) {
-        if let EntryRef::Occupied(entry) = self.by_path.entry_ref(key(path))
-            && (entry.get().zxid == zxid || mutant!(OverlayForgottenEarly))
-        {
-            let change = entry.remove();
-            self.owners.leave(&change);
-        }
-    }
-
-    fn record(&self, path: &str) -> Option<&ChangeRecord> {
-        if self.by_path.is_empty() { None } else { self.by_path.get(key(path)) }
+        forgotten
     }
 }
 
 impl Owners {
     fn enter(&mut self, change: &ChangeRecord) {
         if change.owner() != 0 {
-            *self.0.entry(change.owner()).or_default() += 1;
+            *self.0.entry(change.owner()).or_default().of(change) += 1;
         }
     }
 
     fn leave(&mut self, change: &ChangeRecord) {
-        debug_assert!(change.owner() == 0 || self.0.contains_key(&change.owner()), "{change:?}");
+        if change.owner() == 0 {
+            return;
+        }
+        debug_assert!(self.0.contains_key(&change.owner()), "{change:?}");
         if let Entry::Occupied(mut count) = self.0.entry(change.owner()) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
+            *count.get_mut().of(change) -= 1;
+            if count.get().exist + count.get().deleted == 0 {
                 count.remove();
             }
         }
     }
 }
 
+impl OwnerCount {
+    fn of(&mut self, change: &ChangeRecord) -> &mut u32 {
+        if change.exists { &mut self.exist } else { &mut self.deleted }
+    }
+}
+
 impl ChangeRecord {
-    /// A node that is gone after `zxid`.
-    pub(super) fn deleted(zxid: Zxid) -> Self {
+    /// A node that was so and is gone after `zxid`.
+    pub(super) fn deleted(zxid: Zxid, stat: StatPersisted) -> Self {
         Self {
             zxid,
-            stat: None,
+            exists: false,
+            stat,
             children: 0,
             digest: 0,
             counter: 0,
-            acl: Overlaid::Changed(Arc::from([])),
-            data: Overlaid::Changed(None),
+            acl: Overlaid::Unchanged,
+            data: Overlaid::Unchanged,
         }
     }
 
     /// The stored owner, 0 for none.
     fn owner(&self) -> i64 {
-        self.stat.map_or(0, |stat| stat.ephemeral_owner)
-    }
-
-    fn is_all_own(&self) -> bool {
-        matches!((&self.acl, &self.data), (Overlaid::Changed(_), Overlaid::Changed(_)))
+        self.stat.ephemeral_owner
     }
 }
 
@@ -422,15 +491,26 @@ impl<'a> View<'a> {
             children: node.num_children(),
             digest: node.digest(),
             data: node.data(),
+            id: Some(node.id()),
             node: Some(node),
             change: None,
         }
     }
 
-    /// Where the tree has the node, if nothing outstanding concerns it. What is prepared now finds
-    /// it there when it is applied: whatever may remove it before that is outstanding.
-    pub(super) fn unchanged(&self) -> Option<NodeId> {
-        self.node.filter(|_| self.change.is_none()).map(|node| node.id())
+    /// A node as it will be, which the tree has now if it has it; `None` if it will be gone.
+    fn of_change(change: &'a ChangeRecord, node: Option<Node<'a>>) -> Option<Self> {
+        change.exists.then(|| Self {
+            stat: change.stat,
+            children: change.children,
+            digest: change.digest,
+            data: match &change.data {
+                Overlaid::Changed(data) => data.as_deref(),
+                Overlaid::Unchanged => node.and_then(|node| node.data()),
+            },
+            id: node.map(|node| node.id()),
+            node,
+            change: Some(change),
+        })
     }
 
     /// The ACL; `None` if everyone may do everything.
@@ -461,7 +541,8 @@ impl<'a> View<'a> {
         };
         ChangeRecord {
             zxid,
-            stat: Some(self.stat),
+            exists: true,
+            stat: self.stat,
             children: self.children,
             digest: self.digest,
             counter: self.counter(zxid),
@@ -471,10 +552,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Records for which a multi makes room at once.
+/// Records of each kind for which a multi makes room at once.
 const RESERVED_MAX: usize = 1 << 15;
-
-/// "" and "/" are one node.
-fn key(path: &str) -> &str {
-    if path == "/" { "" } else { path }
-}
+/// Records that are taken out in the time of one unit of work.
+const RECORDS_PER_UNIT: usize = 4;

@@ -11,7 +11,7 @@ use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
 use crate::splitmix;
-use crate::tree::NodeId;
+use crate::tree::Known;
 use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
 use crate::txnlog::{Durable, PendingFlush, begin_entry, end_entry};
 use crate::zxid::Zxid;
@@ -21,15 +21,32 @@ use crate::zxid::Zxid;
 pub(super) struct Proposal {
     pub(super) header: TxnHeader,
     pub(super) txn: Txn,
-    /// Where the tree has the one node that `txn` changes, if that is known.
-    pub(super) node: Option<NodeId>,
+    /// What is known about its nodes: of a multi, those of each of its sub-transactions.
+    pub(super) known: KnownNodes,
     /// The digest logged with it.
     pub(super) digest: Option<i64>,
     pub(super) answer: Answer,
-    /// Whether `txn` names every node that it changes; a closeSession may not.
-    pub(super) names_all_paths: bool,
     /// It ends a session with very many ephemerals, which [`Tree::depart`] applies.
     pub(super) departs: bool,
+}
+
+/// What [`Tree::apply_known`](crate::tree::Tree::apply_known) need not find out again.
+#[derive(Debug)]
+pub(super) enum KnownNodes {
+    One(Known),
+    Each(Vec<Known>),
+}
+
+impl KnownNodes {
+    /// Nothing is known.
+    pub(super) const NOTHING: Self = Self::One(Known { node: None, parent: None, digest: None });
+
+    pub(super) fn all(&self) -> &[Known] {
+        match self {
+            Self::One(known) => std::slice::from_ref(known),
+            Self::Each(all) => all,
+        }
+    }
 }
 
 /// The receiver of a proposal's outcome.

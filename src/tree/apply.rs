@@ -13,7 +13,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::path::{counted_len, split};
 use super::slab::{NONE, ROOT, Slot};
-use super::{Change, NodeId, Place, Tree};
+use super::{Change, Known, NodeId, Place, Tree};
 
 /// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,23 +52,26 @@ impl Tree {
         txn: &Txn,
         events: Option<&mut Vec<Change>>,
     ) -> Applied {
-        self.apply_to(header, txn, None, events)
+        self.apply_known(header, txn, &[], events)
     }
 
-    /// As [`Self::apply`] of a transaction whose node may be known: that of a setData or setACL,
-    /// which nothing has removed since it was found. It spares the way by the path.
-    pub fn apply_to(
+    /// As [`Self::apply`] of a transaction of whose nodes something is known, or of a multi of whose
+    /// sub-transactions it is, one by one. Nothing has removed the nodes since they were found.
+    pub fn apply_known(
         &mut self,
         header: &TxnHeader,
         txn: &Txn,
-        node: Option<NodeId>,
+        known: &[Known],
         events: Option<&mut Vec<Change>>,
     ) -> Applied {
-        debug_assert!(
-            node.is_none() || matches!(txn, Txn::SetData(_) | Txn::SetAcl { .. }),
-            "of other transactions no one node is the whole"
-        );
-        let applied = self.apply_one(&mut Apply { header, node, events }, txn);
+        let apply = &mut Apply { header, known: Known::default(), events };
+        let applied = match txn {
+            Txn::Multi(txns) => self.multi(apply, txns, known),
+            txn => {
+                apply.known = known.first().copied().unwrap_or_default();
+                self.apply_one(apply, txn)
+            }
+        };
         self.last_zxid = self.last_zxid.max(header.zxid);
         if self.is_whole() && !self.is_reaping() {
             self.history.note(header.zxid, self.digest);
@@ -91,7 +94,8 @@ impl Tree {
             Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(apply, set),
             Txn::SetAcl { path, acl, version } => self.set_acl(apply, path, acl, *version),
             Txn::Check { .. } => Ok(TxnResult::None),
-            Txn::Multi(txns) => return self.multi(apply, txns),
+            // A multi within a multi is not read from any log.
+            Txn::Multi(_) => Err(ErrorCode::UNIMPLEMENTED),
             Txn::Error(err) => Err(*err),
         };
         match outcome {
@@ -100,13 +104,14 @@ impl Tree {
         }
     }
 
-    fn multi(&mut self, apply: &mut Apply<'_>, txns: &[Txn]) -> Applied {
+    fn multi(&mut self, apply: &mut Apply<'_>, txns: &[Txn], known: &[Known]) -> Applied {
         if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) && !mutant!(FailedMultiApplied) {
             return failed_multi(txns);
         }
         let mut first_err = ErrorCode::OK;
         let mut results = Vec::with_capacity(txns.len());
-        for txn in txns {
+        for (at, txn) in txns.iter().enumerate() {
+            apply.known = known.get(at).copied().unwrap_or_default();
             let Applied { err, result } = self.apply_one(apply, txn);
             if first_err.is_ok() {
                 first_err = err;
@@ -122,7 +127,7 @@ impl Tree {
             return Err(ErrorCode::NODE_EXISTS);
         }
         let (parent_path, name) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        let parent = self.find_known(apply.known.parent, parent_path).ok_or(ErrorCode::NO_NODE)?;
         let place = Place { parent, path, name, hash: self.index.hash(path) };
         if let Some(slot) = self.find_hashed(path, place.hash) {
             // Only in a replay: the snapshot already holds the node, perhaps as a later transaction
@@ -155,14 +160,14 @@ impl Tree {
     /// the snapshot was taken.
     pub(super) fn delete(&mut self, apply: &mut Apply<'_>, path: &str) -> Outcome {
         let (parent_path, _) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        let parent = self.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
+        let parent = self.find_known(apply.known.parent, parent_path).ok_or(ErrorCode::NO_NODE)?;
         if apply.header.zxid.0 > self.slab.pzxid(parent) {
             self.touch(parent);
             let cversion = self.slab.cversion(parent);
             self.slab.set_cversion_pzxid(parent, cversion, apply.header.zxid.0);
             self.refresh_digest(parent, parent_path);
         }
-        let top = self.find(path).ok_or(ErrorCode::NO_NODE)?;
+        let top = self.find_known(apply.known.node, path).ok_or(ErrorCode::NO_NODE)?;
         // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then
         // they were made after this delete, by transactions that are still to be replayed.
         let mut slot = self.first_leaf(top);
@@ -179,7 +184,7 @@ impl Tree {
 
     fn set_data(&mut self, apply: &mut Apply<'_>, set: &SetDataTxn) -> Outcome {
         let path = set.path.as_str();
-        let slot = self.find_known(apply.node, path).ok_or(ErrorCode::NO_NODE)?;
+        let slot = self.find_known(apply.known.node, path).ok_or(ErrorCode::NO_NODE)?;
         self.touch(slot);
         let len_before = self.slab.record(slot).data_len();
         self.replace_data(slot, set.data.as_deref());
@@ -187,7 +192,13 @@ impl Tree {
         record.mtime = apply.header.time_ms;
         record.mzxid = apply.header.zxid.0;
         record.version = set.version;
-        self.refresh_digest(slot, path);
+        match apply.known.digest {
+            Some(digest) => {
+                debug_assert_eq!(digest, self.digest_of(slot, path), "{path} is as it was seen");
+                self.set_digest(slot, digest);
+            }
+            None => self.refresh_digest(slot, path),
+        }
         let stat = self.node(slot).stat();
         let len = set.data.as_ref().map_or(0, Bytes::len);
         self.quota_changed(slot, path, len as i64 - len_before as i64, 0);
@@ -196,7 +207,7 @@ impl Tree {
     }
 
     fn set_acl(&mut self, apply: &Apply<'_>, path: &str, acl: &[Acl], version: i32) -> Outcome {
-        let slot = self.find_known(apply.node, path).ok_or(ErrorCode::NO_NODE)?;
+        let slot = self.find_known(apply.known.node, path).ok_or(ErrorCode::NO_NODE)?;
         self.replace_acl(slot, acl);
         self.slab.record_mut(slot).aversion = version;
         if !mutant!(AclOutsideDigest) {
@@ -299,8 +310,7 @@ pub(super) type Outcome = Result<TxnResult, ErrorCode>;
 /// The context that the parts of one transaction share.
 pub(super) struct Apply<'a> {
     pub(super) header: &'a TxnHeader,
-    /// The node that the transaction changes, where it is known.
-    pub(super) node: Option<NodeId>,
+    pub(super) known: Known,
     pub(super) events: Option<&'a mut Vec<Change>>,
 }
 

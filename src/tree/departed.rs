@@ -16,7 +16,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::apply::Apply;
 use super::slab::Slot;
-use super::{Change, Tree};
+use super::{Change, Known, Tree};
 
 /// The ephemerals of one session.
 #[derive(Debug, Default)]
@@ -140,8 +140,9 @@ impl Tree {
             match departed.owned.slots.first().copied() {
                 Some(slot) => {
                     let path = self.path(slot);
-                    let gone = self
-                        .delete(&mut Apply { header: &header, node: None, events: None }, &path);
+                    let apply =
+                        &mut Apply { header: &header, known: Known::default(), events: None };
+                    let gone = self.delete(apply, &path);
                     assert!(gone.is_ok(), "a departed node is where it was");
                     removed += 1;
                 }

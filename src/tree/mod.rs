@@ -96,8 +96,20 @@ pub struct Node<'a> {
 
 /// Where the tree keeps a node, as long as that is there: after it is removed another node may get
 /// its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(Slot);
+
+/// What was found out when a transaction was prepared, and what [`Tree::apply_known`] need not find
+/// out again. None of it must be known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// The node that a setData or setACL changes, or a delete removes.
+    pub node: Option<NodeId>,
+    /// The parent of the node that is made or removed.
+    pub parent: Option<NodeId>,
+    /// What the node of a setData adds to the digest after it.
+    pub digest: Option<u32>,
+}
 
 /// Where a new node is to be.
 struct Place<'a> {
@@ -167,6 +179,11 @@ impl Tree {
     /// Whether the tree shows the state at [`Self::last_zxid`]: see [`Self::set_whole_at`].
     pub fn is_whole(&self) -> bool {
         self.last_zxid >= self.whole_at
+    }
+
+    /// What a node adds to the digest; 0 if it is not there any more.
+    pub fn digest_at(&self, node: NodeId) -> u32 {
+        self.slab.record(node.0).crc
     }
 
     /// The wrapping sum of all [`node_digest`]s (version 2).
@@ -508,10 +525,15 @@ impl Tree {
 
     /// Puts a node's digest right after a change; `path` is its own.
     fn refresh_digest(&mut self, slot: Slot, path: &str) {
-        let crc = node_digest(path, self.slab.record(slot).data(), &self.persisted(slot));
-        self.set_digest(slot, crc);
+        self.set_digest(slot, self.digest_of(slot, path));
     }
 
+    /// What the node adds to the digest as it is now.
+    fn digest_of(&self, slot: Slot, path: &str) -> u32 {
+        node_digest(path, self.slab.record(slot).data(), &self.persisted(slot))
+    }
+
+    /// The node adds so much to the digest from here on.
     fn set_digest(&mut self, slot: Slot, crc: u32) {
         let record = self.slab.record_mut(slot);
         let before = std::mem::replace(&mut record.crc, crc);
@@ -526,7 +548,7 @@ impl Default for Tree {
 }
 
 impl<'a> Node<'a> {
-    /// By which [`Tree::apply_to`] finds it again.
+    /// By which [`Tree::apply_known`] finds it again.
     pub fn id(&self) -> NodeId {
         NodeId(self.slot)
     }

@@ -8,7 +8,7 @@ use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::{CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
 use crate::limits::TTL_MS_MAX;
 use crate::proto::CreateRequest;
-use crate::tree::validate_path;
+use crate::tree::{Known, validate_path};
 use crate::txn::{CreateKind, CreateTxn, Txn};
 
 /// The kind of node that the op and its flags ask for (`CreateMode`).
@@ -60,14 +60,16 @@ impl Prepare<'_> {
         // The tree never lowers a cversion: past 2^31-1 it stands still.
         if next_number > parent.stat.cversion {
             next_parent.stat =
-                Some(StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat });
+                StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat };
         }
-        let before = parent.digest;
+        let (parent_id, before) = (parent.id, parent.digest);
+        self.known = Known { parent: parent_id, ..Known::default() };
         self.outstanding.set_digest(parent_path, &mut next_parent, parent.data);
         let data = request.data.map(|data| record.slice_ref(data));
         let mut node = ChangeRecord {
             zxid,
-            stat: Some(self.new_stat(mode.kind)),
+            exists: true,
+            stat: self.new_stat(mode.kind),
             children: 0,
             digest: 0,
             counter: 0,
@@ -75,8 +77,8 @@ impl Prepare<'_> {
             data: Overlaid::Changed(data.clone()),
         };
         self.outstanding.set_digest(&path, &mut node, request.data);
-        self.outstanding.put(parent_path, next_parent, before);
-        self.outstanding.put(&path, node, 0);
+        self.outstanding.put(parent_path, parent_id, next_parent, before);
+        self.outstanding.put(&path, None, node, 0);
         let with_stat = op != OpCode::CREATE
             || !matches!(mode.kind, CreateKind::Persistent | CreateKind::Ephemeral);
         let kind = mode.kind;

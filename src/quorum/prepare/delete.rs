@@ -5,6 +5,7 @@ use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, next_version, parent_of, tak
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::{Owner, StatPersisted, owner_kind};
 use crate::proto::DeleteRequest;
+use crate::tree::Known;
 use crate::txn::Txn;
 
 impl Prepare<'_> {
@@ -43,18 +44,24 @@ impl Prepare<'_> {
     /// Puts a deletion into the overlay: the parent loses a child, and its pzxid says when.
     pub(super) fn remove(&mut self, path: &str) {
         let zxid = self.header.zxid;
+        self.known = Known::default();
         let parent_path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         if let Some(parent) = self.outstanding.view(self.tree, parent_path) {
             let mut next = parent.next(zxid);
             debug_assert!(next.children > 0, "{parent_path} has the child {path}");
             next.children = next.children.saturating_sub(1);
-            next.stat = Some(StatPersisted { pzxid: parent.stat.pzxid.max(zxid.0), ..parent.stat });
-            let before = parent.digest;
+            next.stat = StatPersisted { pzxid: parent.stat.pzxid.max(zxid.0), ..parent.stat };
+            let (id, before) = (parent.id, parent.digest);
+            self.known.parent = id;
             self.outstanding.set_digest(parent_path, &mut next, parent.data);
-            self.outstanding.put(parent_path, next, before);
+            self.outstanding.put(parent_path, id, next, before);
         }
-        let before = self.outstanding.view(self.tree, path).map_or(0, |node| node.digest);
-        self.outstanding.put(path, ChangeRecord::deleted(zxid), before);
+        if let Some(node) = self.outstanding.view(self.tree, path) {
+            let (id, before) = (node.id, node.digest);
+            self.known.node = id;
+            let gone = ChangeRecord::deleted(zxid, node.stat);
+            self.outstanding.put(path, id, gone, before);
+        }
     }
 }
 

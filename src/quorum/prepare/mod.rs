@@ -23,7 +23,7 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::{Acl, Id};
 use crate::jute::{Malformed, Reader};
 use crate::proto::{CreateRequest, DeleteRequest, RequestAcl, SetAclRequest, SetDataRequest};
-use crate::tree::{NodeId, Tree};
+use crate::tree::{Known, Tree};
 use crate::txn::{Txn, TxnHeader};
 
 use super::QuorumConfig;
@@ -41,8 +41,8 @@ pub(super) struct Prepare<'a> {
     verdicts: &'a RefCell<Verdicts>,
     /// The bytes that the record may still take up in the log.
     bytes_left: usize,
-    /// Where the tree has the node that a setData or setACL changes, if it is known to stay there.
-    pub(super) node: Option<NodeId>,
+    /// What was found out about the nodes of the transaction prepared last.
+    pub(super) known: Known,
 }
 
 /// The reason why a request does not become what it asked for.
@@ -78,7 +78,16 @@ impl<'a> Prepare<'a> {
         verdicts: &'a RefCell<Verdicts>,
     ) -> Self {
         let bytes_left = config.record_bytes_max.saturating_sub(TXN_BYTES_BESIDE);
-        Self { config, tree, outstanding, header, auth, verdicts, bytes_left, node: None }
+        Self {
+            config,
+            tree,
+            outstanding,
+            header,
+            auth,
+            verdicts,
+            bytes_left,
+            known: Known::default(),
+        }
     }
 
     /// A client's write, but for a multi; that its session lives has been checked. On an error the

@@ -10,6 +10,7 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::jute::Reader;
 use crate::proto::{CreateRequest, MultiOp, read_multi};
 use crate::quorum::Budget;
+use crate::tree::Known;
 use crate::txn::Txn;
 
 /// The progress of a multi that is being prepared.
@@ -20,6 +21,8 @@ pub(in super::super) struct MultiSlices {
     at: usize,
     /// Operations decoded so far. Once all have been, it is their number.
     ops: usize,
+    /// The creates among them.
+    creates: usize,
     /// Whether they are those of a multiRead.
     reads: bool,
     /// Whether one of them names no path.
@@ -28,6 +31,10 @@ pub(in super::super) struct MultiSlices {
     bytes_left: usize,
     /// The transactions prepared so far. Invariant: at most `ops`, and none while decoding.
     txns: Vec<Txn>,
+    /// What is known about the nodes of each. Invariant: as many as `txns`.
+    known: Vec<Known>,
+    /// What comes of it once it is undone.
+    outcome: Option<Prepared>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ enum Stage {
     /// All of it must decode before any of it counts.
     Decode,
     Prepare,
+    /// One has failed: the overlay is to be as it was before.
+    Undo,
 }
 
 impl MultiSlices {
@@ -44,11 +53,26 @@ impl MultiSlices {
             stage: Stage::Decode,
             at: 0,
             ops: 0,
+            creates: 0,
             reads: false,
             lacks_path: false,
             bytes_left: 0,
             txns: Vec::new(),
+            known: Vec::new(),
+            outcome: None,
         }
+    }
+
+    /// Nothing will come of it, for this reason.
+    pub(in super::super) fn give_up(&mut self, why: Refusal) {
+        if self.stage != Stage::Undo {
+            (self.stage, self.outcome) = (Stage::Undo, Some(Err(why)));
+        }
+    }
+
+    /// What is known about the nodes of each of the transactions.
+    pub(in super::super) fn take_known(&mut self) -> Vec<Known> {
+        std::mem::take(&mut self.known)
     }
 }
 
@@ -74,21 +98,19 @@ impl Prepare<'_> {
             assert!(slices.txns.is_empty(), "nothing is prepared before all of it decodes");
             (slices.stage, slices.at, slices.bytes_left) = (Stage::Prepare, 0, self.bytes_left);
             slices.txns.reserve_exact(slices.ops);
-            self.outstanding.begin_multi(slices.ops);
+            slices.known.reserve_exact(slices.ops);
+            self.outstanding.begin_multi(slices.creates, slices.ops - slices.creates);
         }
-        self.bytes_left = slices.bytes_left;
-        let prepared = self.slice(slices, record, budget);
-        assert!(self.bytes_left <= slices.bytes_left, "a multi only grows");
-        assert!(slices.txns.len() <= slices.ops, "a transaction for each operation");
-        slices.bytes_left = self.bytes_left;
-        match &prepared {
-            None => {}
-            Some(Ok(Txn::Multi(txns))) if !matches!(txns.last(), Some(Txn::Error(_))) => {
+        if slices.stage == Stage::Prepare {
+            self.bytes_left = slices.bytes_left;
+            let prepared = self.slice(slices, record, budget)?;
+            if matches!(&prepared, Ok(Txn::Multi(txns)) if !has_failed(txns)) {
                 self.outstanding.keep_multi();
+                return Some(prepared);
             }
-            Some(_) => self.outstanding.roll_back(self.tree),
+            (slices.stage, slices.outcome) = (Stage::Undo, Some(prepared));
         }
-        prepared
+        if self.outstanding.roll_back(self.tree, budget) { slices.outcome.take() } else { None }
     }
 
     /// Prepares some of the operations. The overlay keeps what they change, whatever comes of it.
@@ -98,10 +120,13 @@ impl Prepare<'_> {
         record: &Bytes,
         budget: &mut Budget,
     ) -> Option<Prepared> {
+        let bytes_before = self.bytes_left;
         let mut reader = Reader::new(record.get(slices.at..).unwrap_or_default());
         while slices.txns.len() < slices.ops {
             if budget.is_spent() {
                 slices.at = record.len() - reader.rest().len();
+                assert!(self.bytes_left <= bytes_before, "a multi only grows");
+                slices.bytes_left = self.bytes_left;
                 return None;
             }
             // It has decoded before.
@@ -112,8 +137,12 @@ impl Prepare<'_> {
                 Err(refusal) => return Some(Err(refusal)),
             };
             budget.spend(1 + op_bytes(&op) as u64 / UNIT_BYTES);
+            self.known = Known::default();
             match self.one(&op, record) {
-                Ok(txn) => slices.txns.push(txn),
+                Ok(txn) => {
+                    slices.txns.push(txn);
+                    slices.known.push(self.known);
+                }
                 Err(Refusal::Failed(err)) if err != ErrorCode::MARSHALLING_ERROR => {
                     let mut txns = std::mem::take(&mut slices.txns);
                     txns.push(Txn::Error(err));
@@ -157,6 +186,7 @@ fn decode(slices: &mut MultiSlices, record: &Bytes, budget: &mut Budget) -> Resu
             }
             slices.lacks_path |= !has_path(&op);
             slices.ops += 1;
+            slices.creates += usize::from(matches!(op, MultiOp::Create(..)));
         }
         budget.spend(1);
     }
@@ -171,6 +201,11 @@ fn next<'a>(reader: &mut Reader<'a>) -> Result<Option<MultiOp<'a>>, Refusal> {
         Some(MultiOp::Create(op, request)) => Some(create_op(op, request)?),
         other => other,
     })
+}
+
+/// Whether one of them has failed: then so have all after it.
+fn has_failed(txns: &[Txn]) -> bool {
+    matches!(txns.last(), Some(Txn::Error(_)))
 }
 
 fn has_path(op: &MultiOp<'_>) -> bool {

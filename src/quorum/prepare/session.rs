@@ -7,8 +7,6 @@ use crate::zxid::SessionId;
 /// A prepared closeSession.
 pub(in super::super) struct Closing {
     pub(in super::super) txn: Txn,
-    /// Whether the transaction lists all that it deletes.
-    pub(in super::super) names_all_paths: bool,
     /// See [`Proposal::departs`](super::super::pipeline::Proposal::departs).
     pub(in super::super) departs: bool,
     /// Nodes that it deletes now.
@@ -23,7 +21,7 @@ impl Prepare<'_> {
     pub(in super::super) fn close_session(&mut self, session: SessionId, room: usize) -> Closing {
         if self.outstanding.depart(self.tree, session, self.header.zxid) {
             let txn = Txn::CloseSession { paths: None };
-            return Closing { txn, names_all_paths: true, departs: true, nodes: 0 };
+            return Closing { txn, departs: true, nodes: 0 };
         }
         let mut paths = self.outstanding.ephemerals_of(self.tree, session);
         let nodes = paths.len() as u64;
@@ -32,7 +30,7 @@ impl Prepare<'_> {
         }
         if !self.config.close_session_txn {
             let txn = Txn::CloseSession { paths: None };
-            return Closing { txn, names_all_paths: paths.is_empty(), departs: false, nodes };
+            return Closing { txn, departs: false, nodes };
         }
         let mut left = self.bytes_left.min(room);
         let mut fitting = 0;
@@ -41,13 +39,7 @@ impl Prepare<'_> {
             left = rest;
             fitting += 1;
         }
-        let names_all_paths = fitting == paths.len();
         paths.truncate(fitting);
-        Closing {
-            txn: Txn::CloseSession { paths: Some(paths) },
-            names_all_paths,
-            departs: false,
-            nodes,
-        }
+        Closing { txn: Txn::CloseSession { paths: Some(paths) }, departs: false, nodes }
     }
 }

@@ -7,7 +7,7 @@ use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, next_version, tak
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::StatPersisted;
 use crate::proto::{CheckVersionRequest, SetAclRequest, SetDataRequest};
-use crate::tree::{StatsTrack, validate_path};
+use crate::tree::{Known, StatsTrack, validate_path};
 use crate::txn::{SetDataTxn, Txn};
 
 impl Prepare<'_> {
@@ -25,12 +25,13 @@ impl Prepare<'_> {
         let data = request.data.map(|data| record.slice_ref(data));
         let mut next = node.next(self.header.zxid);
         let (mzxid, mtime) = (self.header.zxid.0, self.header.time_ms);
-        next.stat = Some(StatPersisted { version, mtime, mzxid, ..node.stat });
+        next.stat = StatPersisted { version, mtime, mzxid, ..node.stat };
         next.data = Overlaid::Changed(data.clone());
-        let before = node.digest;
-        self.node = node.unchanged();
+        let (id, before) = (node.id, node.digest);
         self.outstanding.set_digest(path, &mut next, request.data);
-        self.outstanding.put(path, next, before);
+        let digest = self.outstanding.is_exact().then_some(next.digest);
+        self.known = Known { node: id, digest, ..Known::default() };
+        self.outstanding.put(path, id, next, before);
         Ok(Txn::SetData(SetDataTxn { path: path.into(), data, version }))
     }
 
@@ -44,12 +45,12 @@ impl Prepare<'_> {
         take_bytes(&mut self.bytes_left, RECORD_BYTES_BESIDE + path.len() + acl_bytes(&list))?;
 
         let mut next = node.next(self.header.zxid);
-        next.stat = Some(StatPersisted { aversion: version, ..node.stat });
+        next.stat = StatPersisted { aversion: version, ..node.stat };
         next.acl = Overlaid::Changed(self.outstanding.shared(&list));
-        let before = node.digest;
-        self.node = node.unchanged();
+        let (id, before) = (node.id, node.digest);
+        self.known = Known { node: id, ..Known::default() };
         self.outstanding.set_digest(path, &mut next, node.data);
-        self.outstanding.put(path, next, before);
+        self.outstanding.put(path, id, next, before);
         Ok(Txn::SetAcl { path: path.into(), acl: list, version })
     }
 

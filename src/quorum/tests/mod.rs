@@ -137,7 +137,7 @@ impl World {
     /// Runs until nothing is left to do.
     fn settle(&mut self) {
         loop {
-            if self.quorum.is_preparing() || self.quorum.forgetting.has_work() {
+            if self.quorum.is_preparing() || self.quorum.must_clear_up() {
                 self.work(u64::MAX);
             }
             self.poll();
@@ -154,6 +154,7 @@ impl World {
                 break;
             }
         }
+        self.quorum.clear_up(&self.tree, &mut Budget::new(u64::MAX));
         assert_eq!(self.quorum.report().digest_mismatches, 0);
     }
 

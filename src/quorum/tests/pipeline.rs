@@ -7,7 +7,7 @@ fn propose(pipeline: &mut Pipeline, zxid: i64) -> VecDeque<Effect> {
     let txn = Txn::CreateSession { timeout_ms: 4000 };
     let (digest, answer) = (None, Answer::Nobody);
     let proposal =
-        Proposal { header, txn, digest, answer, names_all_paths: true, departs: false, node: None };
+        Proposal { header, txn, digest, answer, departs: false, known: KnownNodes::NOTHING };
     let mut effects = VecDeque::new();
     pipeline.propose(proposal, &mut effects);
     effects
