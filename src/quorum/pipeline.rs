@@ -39,7 +39,8 @@ pub(super) enum KnownNodes {
 
 impl KnownNodes {
     /// Nothing is known.
-    pub(super) const NOTHING: Self = Self::One(Known { node: None, parent: None, digest: None });
+    pub(super) const NOTHING: Self =
+        Self::One(Known { node: None, parent: None, digest: None, parent_digest: None });
 
     pub(super) fn all(&self) -> &[Known] {
         match self {

@@ -19,7 +19,7 @@ pub(super) fn applied(
 ) -> Reply {
     // A failed multi is an answer of its own: the header says OK, the entries what went wrong.
     let err = if matches!(txn, Txn::Multi(_)) { ErrorCode::OK } else { applied.err };
-    let body = if err.is_ok() { body(applied.result) } else { ReplyBody::Empty };
+    let body = if err.is_ok() { body(txn, applied.result) } else { ReplyBody::Empty };
     let close = op == OpCode::CLOSE_SESSION;
     Reply { close, ..reply(origin, op, zxid, err, body) }
 }
@@ -47,25 +47,30 @@ fn reply(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode, body: ReplyBody
     Reply { conn: origin.conn, xid: origin.xid, op, zxid, err, body, close: false }
 }
 
-fn body(result: TxnResult) -> ReplyBody {
-    match result {
-        TxnResult::None => ReplyBody::Empty,
-        TxnResult::Path(path) => ReplyBody::Path(path),
-        TxnResult::PathStat(path, stat) => ReplyBody::PathStat(path, stat),
-        TxnResult::Stat(stat) => ReplyBody::Stat(stat),
-        TxnResult::Multi(results) => ReplyBody::Bytes(multi_response(&results)),
+fn body(txn: &Txn, result: TxnResult) -> ReplyBody {
+    match (result, txn) {
+        (TxnResult::Stat(stat), _) => ReplyBody::Stat(stat),
+        (TxnResult::Created, Txn::Create(create)) => ReplyBody::Path(create.path.as_str().into()),
+        (TxnResult::CreatedStat(stat), Txn::Create(create)) => {
+            ReplyBody::PathStat(create.path.as_str().into(), stat)
+        }
+        (TxnResult::Multi(results), Txn::Multi(txns)) => {
+            ReplyBody::Bytes(multi_response(txns, &results))
+        }
+        _ => ReplyBody::Empty,
     }
 }
 
 /// `MultiResponse`: every kind of create that tells the Stat does so as create2.
-fn multi_response(results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
+fn multi_response(txns: &[Txn], results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
+    debug_assert_eq!(txns.len(), results.len(), "a result for each");
     let each = match results.first() {
-        Some((_, _, TxnResult::Stat(_) | TxnResult::PathStat(..))) => MULTI_STAT_BYTES,
+        Some((_, _, TxnResult::Stat(_) | TxnResult::CreatedStat(_))) => MULTI_STAT_BYTES,
         _ => MULTI_RESULT_BYTES,
     };
     let mut bytes = Vec::with_capacity((results.len() + 1) * each);
     let writer = &mut Writer::new(&mut bytes);
-    for (op, err, result) in results {
+    for (txn, (op, err, result)) in txns.iter().zip(results) {
         if *op == OpCode::ERROR || !err.is_ok() {
             write_multi_header(writer, OpCode::ERROR, false, *err);
             writer.i32(err.0);
@@ -77,14 +82,12 @@ fn multi_response(results: &[(OpCode, ErrorCode, TxnResult)]) -> Vec<u8> {
             op => op,
         };
         write_multi_header(writer, op, false, ErrorCode::OK);
-        match result {
-            TxnResult::None | TxnResult::Multi(_) => {}
-            TxnResult::Path(path) => writer.string(path),
-            TxnResult::PathStat(path, stat) => {
-                writer.string(path);
-                stat.write(writer);
-            }
-            TxnResult::Stat(stat) => stat.write(writer),
+        if let (TxnResult::Created | TxnResult::CreatedStat(_), Txn::Create(create)) = (result, txn)
+        {
+            writer.string(&create.path);
+        }
+        if let TxnResult::Stat(stat) | TxnResult::CreatedStat(stat) = result {
+            stat.write(writer);
         }
     }
     write_multi_header(writer, OpCode::ERROR, true, ErrorCode(-1));

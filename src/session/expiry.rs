@@ -51,6 +51,10 @@ impl ExpiryQueue {
     pub(crate) fn touch(&mut self, session: SessionId, at_ms: i64) -> bool {
         let tick_ms = self.tick_ms;
         let Some(due) = self.sessions.get_mut(&session) else { return false };
+        // Buckets are whole ticks: it is not in a later one before this one is over.
+        if at_ms.saturating_add(i64::from(due.timeout_ms)) < due.bucket {
+            return true;
+        }
         let bucket = bucket_of(at_ms, due.timeout_ms, tick_ms);
         if bucket > due.bucket {
             let old = std::mem::replace(&mut due.bucket, bucket);

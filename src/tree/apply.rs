@@ -29,10 +29,10 @@ pub struct Applied {
 pub enum TxnResult {
     /// Nothing: delete, check, sessions, errors.
     None,
-    /// create.
-    Path(Box<str>),
-    /// create2, createContainer, createTTL.
-    PathStat(Box<str>, Stat),
+    /// create: the path that the transaction names.
+    Created,
+    /// create2, createContainer, createTTL: the same path, and the new node's Stat.
+    CreatedStat(Stat),
     /// setData, setACL, reconfig.
     Stat(Stat),
     /// multi: each sub-transaction's type (-1 for all of a failed multi), code and result.
@@ -133,26 +133,27 @@ impl Tree {
             // Only in a replay: the snapshot already holds the node, perhaps as a later transaction
             // left it.
             self.replace_acl(slot, &create.acl);
-            self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
+            apply.known.parent_digest = None;
+            self.raise_cversion(apply, parent, parent_path, create.parent_cversion);
             return Err(ErrorCode::NODE_EXISTS);
         }
         let stat = new_stat(apply.header, create.kind);
         let acl = self.acls.acquire(&create.acl);
         let data = create.data.as_deref();
-        let Some(slot) = self.add_node(&place, data, acl, &stat) else {
+        let Some(slot) = self.add_node(&place, apply.known.digest, data, acl, &stat) else {
             self.acls.release(acl);
             return Err(ErrorCode::SYSTEM_ERROR);
         };
-        self.raise_cversion(parent, parent_path, create.parent_cversion, apply.header.zxid);
+        self.raise_cversion(apply, parent, parent_path, create.parent_cversion);
         self.quota_after_create(slot, (parent_path, name), path, data.map_or(0, <[u8]>::len));
         apply.notify(self, EventType::NodeCreated, path, slot);
         apply.notify(self, EventType::NodeChildrenChanged, parent_path, parent);
         let with_stat = create.with_stat
             || matches!(create.kind, CreateKind::Container | CreateKind::Ttl { .. });
         Ok(if with_stat {
-            TxnResult::PathStat(path.into(), self.node(slot).stat())
+            TxnResult::CreatedStat(self.node(slot).stat())
         } else {
-            TxnResult::Path(path.into())
+            TxnResult::Created
         })
     }
 
@@ -165,7 +166,7 @@ impl Tree {
             self.touch(parent);
             let cversion = self.slab.cversion(parent);
             self.slab.set_cversion_pzxid(parent, cversion, apply.header.zxid.0);
-            self.refresh_digest(parent, parent_path);
+            self.renew_digest(parent, parent_path, apply.known.parent_digest);
         }
         let top = self.find_known(apply.known.node, path).ok_or(ErrorCode::NO_NODE)?;
         // A node that is deleted has no children, except in the replay of a fuzzy snapshot: then
@@ -192,13 +193,7 @@ impl Tree {
         record.mtime = apply.header.time_ms;
         record.mzxid = apply.header.zxid.0;
         record.version = set.version;
-        match apply.known.digest {
-            Some(digest) => {
-                debug_assert_eq!(digest, self.digest_of(slot, path), "{path} is as it was seen");
-                self.set_digest(slot, digest);
-            }
-            None => self.refresh_digest(slot, path),
-        }
+        self.renew_digest(slot, path, apply.known.digest);
         let stat = self.node(slot).stat();
         let len = set.data.as_ref().map_or(0, Bytes::len);
         self.quota_changed(slot, path, len as i64 - len_before as i64, 0);
@@ -279,13 +274,13 @@ impl Tree {
 
     /// Sets cversion and pzxid of a node that got a child, unless it is ahead already; -1 is one
     /// more than there is.
-    fn raise_cversion(&mut self, slot: Slot, path: &str, cversion: i32, zxid: Zxid) {
+    fn raise_cversion(&mut self, apply: &Apply<'_>, slot: Slot, path: &str, cversion: i32) {
         let stored = self.slab.cversion(slot);
         let cversion = if cversion == -1 { stored.wrapping_add(1) } else { cversion };
         if cversion > stored {
             self.touch(slot);
-            self.slab.set_cversion_pzxid(slot, cversion, zxid.0);
-            self.refresh_digest(slot, path);
+            self.slab.set_cversion_pzxid(slot, cversion, apply.header.zxid.0);
+            self.renew_digest(slot, path, apply.known.parent_digest);
         }
     }
 

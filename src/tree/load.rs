@@ -107,7 +107,7 @@ impl Loader {
             return Err(LoadError::Twice(path.into()));
         }
         self.tree.acls.acquire_again(acl);
-        let added = self.tree.add_node(&place, data, acl, stat);
+        let added = self.tree.add_node(&place, None, data, acl, stat);
         added.map(|_| ()).ok_or_else(|| LoadError::NoRoom(path.into()))
     }
 

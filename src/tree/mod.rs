@@ -107,8 +107,10 @@ pub struct Known {
     pub node: Option<NodeId>,
     /// The parent of the node that is made or removed.
     pub parent: Option<NodeId>,
-    /// What the node of a setData adds to the digest after it.
+    /// What the node adds to the digest after a setData or create.
     pub digest: Option<u32>,
+    /// What the parent adds to it after a create or delete.
+    pub parent_digest: Option<u32>,
 }
 
 /// Where a new node is to be.
@@ -367,7 +369,7 @@ impl Tree {
 
     fn add_system_node(&mut self, parent: Slot, name: &str, path: &str) -> Slot {
         let place = Place { parent, path, name, hash: self.index.hash(path) };
-        let slot = self.add_node(&place, Some(&[]), OPEN, &StatPersisted::default());
+        let slot = self.add_node(&place, None, Some(&[]), OPEN, &StatPersisted::default());
         slot.expect("a small tree has room for three nodes")
     }
 
@@ -435,11 +437,13 @@ impl Tree {
         }
     }
 
-    /// Makes a node at a place where none is and accounts for it everywhere; it takes over one use
-    /// of the ACL. `None`: no room, or the name is impossibly long.
+    /// Makes a node at a place where none is and accounts for it everywhere, with its digest, if
+    /// that is known; it takes over one use of the ACL. `None`: no room, or the name is impossibly
+    /// long.
     fn add_node(
         &mut self,
         place: &Place<'_>,
+        digest: Option<u32>,
         data: Option<&[u8]>,
         acl: u32,
         stat: &StatPersisted,
@@ -453,7 +457,8 @@ impl Tree {
         self.index.insert(&self.slab, slot, hash);
         self.data_size += (path::counted_len(path) + data.map_or(0, <[u8]>::len)) as u64;
         self.set_stat(slot, stat);
-        self.set_digest(slot, node_digest(path, data, stat));
+        let crc = digest.unwrap_or_else(|| node_digest(path, data, stat));
+        self.set_digest(slot, path, crc);
         debug_assert_eq!(self.persisted(slot), *stat, "what was put in is there");
         Some(slot)
     }
@@ -525,19 +530,26 @@ impl Tree {
 
     /// Puts a node's digest right after a change; `path` is its own.
     fn refresh_digest(&mut self, slot: Slot, path: &str) {
-        self.set_digest(slot, self.digest_of(slot, path));
+        self.renew_digest(slot, path, None);
+    }
+
+    /// As [`Self::refresh_digest`], where the digest may be known.
+    fn renew_digest(&mut self, slot: Slot, path: &str, known: Option<u32>) {
+        let crc = known.unwrap_or_else(|| self.digest_of(slot, path));
+        self.set_digest(slot, path, crc);
+    }
+
+    /// The node at `path` adds so much to the digest from here on.
+    fn set_digest(&mut self, slot: Slot, path: &str, crc: u32) {
+        debug_assert_eq!(crc, self.digest_of(slot, path), "{path} is as it was seen");
+        let record = self.slab.record_mut(slot);
+        let before = std::mem::replace(&mut record.crc, crc);
+        self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(crc));
     }
 
     /// What the node adds to the digest as it is now.
     fn digest_of(&self, slot: Slot, path: &str) -> u32 {
         node_digest(path, self.slab.record(slot).data(), &self.persisted(slot))
-    }
-
-    /// The node adds so much to the digest from here on.
-    fn set_digest(&mut self, slot: Slot, crc: u32) {
-        let record = self.slab.record_mut(slot);
-        let before = std::mem::replace(&mut record.crc, crc);
-        self.digest = self.digest.wrapping_sub(i64::from(before)).wrapping_add(i64::from(crc));
     }
 }
 
@@ -584,7 +596,8 @@ impl<'a> Node<'a> {
 
     /// Children there are now.
     pub fn num_children(&self) -> u32 {
-        self.tree.slab.child_count(self.slot) - self.tree.departed_below(self.slot)
+        let departed = if self.tree.is_reaping() { self.tree.departed_below(self.slot) } else { 0 };
+        self.tree.slab.child_count(self.slot) - departed
     }
 
     /// The names of the children from the one numbered `from` on, or of all, each with its number.

@@ -280,7 +280,7 @@ impl World {
             op => {
                 let txn = prepare(&self.tree, op, &request.record);
                 let (err, result) = self.apply(session, xid, &txn, items);
-                (err, reply_body(result))
+                (err, reply_body(&txn, result))
             }
         };
         let close = request.op == OpCode::CLOSE_SESSION;
@@ -393,11 +393,13 @@ fn prepare(tree: &Tree, op: OpCode, record: &[u8]) -> Txn {
     }
 }
 
-fn reply_body(result: TxnResult) -> ReplyBody {
-    match result {
-        TxnResult::Path(path) => ReplyBody::Path(path),
-        TxnResult::PathStat(path, stat) => ReplyBody::PathStat(path, stat),
-        TxnResult::Stat(stat) => ReplyBody::Stat(stat),
+fn reply_body(txn: &Txn, result: TxnResult) -> ReplyBody {
+    match (result, txn) {
+        (TxnResult::Created, Txn::Create(create)) => ReplyBody::Path(create.path.as_str().into()),
+        (TxnResult::CreatedStat(stat), Txn::Create(create)) => {
+            ReplyBody::PathStat(create.path.as_str().into(), stat)
+        }
+        (TxnResult::Stat(stat), _) => ReplyBody::Stat(stat),
         _ => ReplyBody::Empty,
     }
 }

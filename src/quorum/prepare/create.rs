@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::outstanding::{ChangeRecord, Overlaid};
+use super::super::outstanding::{ChangeRecord, Overlaid, View};
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, parent_of, take_bytes};
 use crate::codes::{ErrorCode, OpCode, perms};
-use crate::jute::data::{CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
+use crate::jute::data::{Acl, CONTAINER_OWNER, Owner, StatPersisted, owner_kind, ttl_owner};
 use crate::limits::TTL_MS_MAX;
 use crate::proto::CreateRequest;
 use crate::tree::{Known, validate_path};
@@ -53,30 +53,17 @@ impl Prepare<'_> {
             + acl_bytes(&list);
         take_bytes(&mut self.bytes_left, bytes)?;
 
-        let next_number = number.wrapping_add(1);
-        let mut next_parent = parent.next(zxid);
-        next_parent.children += 1;
-        next_parent.counter = next_number;
-        // The tree never lowers a cversion: past 2^31-1 it stands still.
-        if next_number > parent.stat.cversion {
-            next_parent.stat =
-                StatPersisted { cversion: next_number, pzxid: zxid.0, ..parent.stat };
-        }
+        let next_parent = self.parent_after(parent_path, &parent, number.wrapping_add(1));
         let (parent_id, before) = (parent.id, parent.digest);
-        self.known = Known { parent: parent_id, ..Known::default() };
-        self.outstanding.set_digest(parent_path, &mut next_parent, parent.data);
         let data = request.data.map(|data| record.slice_ref(data));
-        let mut node = ChangeRecord {
-            zxid,
-            exists: true,
-            stat: self.new_stat(mode.kind),
-            children: 0,
-            digest: 0,
-            counter: 0,
-            acl: Overlaid::Changed(self.outstanding.shared(&list)),
-            data: Overlaid::Changed(data.clone()),
+        let node = self.new_node(&path, mode.kind, data.clone(), &list);
+        let is_exact = self.outstanding.is_exact();
+        self.known = Known {
+            node: None,
+            parent: parent_id,
+            digest: is_exact.then_some(node.digest),
+            parent_digest: is_exact.then_some(next_parent.digest),
         };
-        self.outstanding.set_digest(&path, &mut node, request.data);
         self.outstanding.put(parent_path, parent_id, next_parent, before);
         self.outstanding.put(&path, None, node, 0);
         let with_stat = op != OpCode::CREATE
@@ -88,8 +75,43 @@ impl Prepare<'_> {
             acl: list,
             kind,
             with_stat,
-            parent_cversion: next_number,
+            parent_cversion: number.wrapping_add(1),
         }))
+    }
+
+    /// A parent that has got a child, and whose next sequential one gets the number `next`.
+    fn parent_after(&self, path: &str, parent: &View<'_>, next: i32) -> ChangeRecord {
+        let zxid = self.header.zxid;
+        let mut after = parent.next(zxid);
+        after.children += 1;
+        after.counter = next;
+        // The tree never lowers a cversion: past 2^31-1 it stands still.
+        if next > parent.stat.cversion {
+            after.stat = StatPersisted { cversion: next, pzxid: zxid.0, ..parent.stat };
+        }
+        self.outstanding.set_digest(path, &mut after, parent.data);
+        after
+    }
+
+    fn new_node(
+        &self,
+        path: &str,
+        kind: CreateKind,
+        data: Option<Bytes>,
+        list: &[Acl],
+    ) -> ChangeRecord {
+        let mut node = ChangeRecord {
+            zxid: self.header.zxid,
+            exists: true,
+            stat: self.new_stat(kind),
+            children: 0,
+            digest: 0,
+            counter: 0,
+            acl: Overlaid::Changed(self.outstanding.shared(list)),
+            data: Overlaid::Unchanged,
+        };
+        self.outstanding.set_digest(path, &mut node, data.as_deref());
+        ChangeRecord { data: Overlaid::Changed(data), ..node }
     }
 
     fn mode(&self, op: OpCode, request: &CreateRequest<'_>) -> Result<Mode, ErrorCode> {

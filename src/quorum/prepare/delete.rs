@@ -52,8 +52,9 @@ impl Prepare<'_> {
             next.children = next.children.saturating_sub(1);
             next.stat = StatPersisted { pzxid: parent.stat.pzxid.max(zxid.0), ..parent.stat };
             let (id, before) = (parent.id, parent.digest);
-            self.known.parent = id;
             self.outstanding.set_digest(parent_path, &mut next, parent.data);
+            self.known.parent = id;
+            self.known.parent_digest = self.outstanding.is_exact().then_some(next.digest);
             self.outstanding.put(parent_path, id, next, before);
         }
         if let Some(node) = self.outstanding.view(self.tree, path) {

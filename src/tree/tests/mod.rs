@@ -148,9 +148,9 @@ fn create_sets_parent_and_child_stats() {
 #[test]
 fn results_are_enough_for_a_reply() {
     let mut driven = Driven::new();
-    assert_eq!(driven.create("/a").result, TxnResult::Path("/a".into()));
+    assert_eq!(driven.create("/a").result, TxnResult::Created);
     let result = driven.apply(&create("/c", CreateKind::Container)).result;
-    assert_eq!(result, TxnResult::PathStat("/c".into(), driven.stat("/c")));
+    assert_eq!(result, TxnResult::CreatedStat(driven.stat("/c")));
     assert_eq!(driven.apply(&Txn::Error(ErrorCode::BAD_VERSION)).err, ErrorCode::BAD_VERSION);
     let multi = Txn::Multi(vec![
         create("/a/b", CreateKind::Persistent),
@@ -161,7 +161,7 @@ fn results_are_enough_for_a_reply() {
     let TxnResult::Multi(results) = driven.apply(&multi).result else {
         panic!("a multi answers a list")
     };
-    assert_eq!(results[0], (OpCode::CREATE, ErrorCode::OK, TxnResult::Path("/a/b".into())));
+    assert_eq!(results[0], (OpCode::CREATE, ErrorCode::OK, TxnResult::Created));
     assert_eq!(results[1], (OpCode::CHECK, ErrorCode::OK, TxnResult::None));
     assert!(matches!(
         results[2],
