@@ -143,6 +143,7 @@ fn snapshots(criterion: &mut Criterion) {
 }
 
 fn set_data(path: String) -> Txn {
+    let path = path.into();
     Txn::SetData(SetDataTxn { path, data: Some(Bytes::from_static(&[8; 100])), version: 1 })
 }
 

@@ -472,7 +472,7 @@ mod tests {
             digests.insert(tree.last_zxid(), tree.digest());
             let zxid = tree.last_zxid().next();
             let set = SetDataTxn {
-                path: format!("/n{}", zxid.0 * 7919 % 20_000),
+                path: format!("/n{}", zxid.0 * 7919 % 20_000).into(),
                 data: None,
                 version: 1,
             };

@@ -172,7 +172,7 @@ impl Model {
                 })?;
                 check_version(*version, node.stat.version)?;
                 Ok(Txn::SetData(SetDataTxn {
-                    path: path.clone(),
+                    path: path.as_str().into(),
                     data,
                     version: node.stat.version + 1,
                 }))
@@ -292,7 +292,7 @@ impl Model {
                 Answer::Empty
             }
             Txn::SetData(set) => {
-                let Some(node) = self.nodes.get_mut(&set.path) else {
+                let Some(node) = self.nodes.get_mut(set.path.as_str()) else {
                     return Answer::Failed(ErrorCode::NO_NODE);
                 };
                 node.data = set.data.clone();
@@ -302,7 +302,7 @@ impl Model {
                 changes.push(Change {
                     zxid,
                     kind: EventType::NodeDataChanged,
-                    path: set.path.clone(),
+                    path: set.path.to_string(),
                     acl,
                 });
                 Answer::Stat(self.stat(&set.path))

@@ -5,6 +5,7 @@
 //! a type that is not here cannot be applied by any server, so it is an error at reading and cannot
 //! be written (ZOOKEEPER-2623).
 
+mod path;
 mod record;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::Acl;
 use crate::zxid::{SessionId, Zxid};
 
+pub use path::SharedPath;
 pub use record::{LogRecord, TxnError, read_log_record, write_log_record};
 
 /// The session, time and zxid of a transaction (`txn.TxnHeader`).
@@ -97,7 +99,7 @@ pub enum CreateKind {
 /// New data of a node (`txn.SetDataTxn`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetDataTxn {
-    pub path: String,
+    pub path: SharedPath,
     /// `None` for null data.
     pub data: Option<Bytes>,
     /// The version after it.

@@ -101,7 +101,7 @@ fn write_txn(writer: &mut Writer<'_>, txn: &Txn) {
         Txn::Create(create) => write_create(writer, create),
         Txn::Delete { path } | Txn::DeleteContainer { path } => writer.string(path),
         Txn::SetData(set) | Txn::Reconfig(set) => {
-            writer.string(&set.path);
+            writer.buffer(Some(set.path.as_bytes()));
             writer.buffer(set.data.as_deref());
             writer.i32(set.version);
         }
@@ -190,7 +190,7 @@ fn read_create(reader: &mut Reader<'_>, op: OpCode) -> Result<CreateTxn, TxnErro
 
 fn read_set_data(reader: &mut Reader<'_>) -> Result<SetDataTxn, TxnError> {
     Ok(SetDataTxn {
-        path: read_path(reader)?,
+        path: read_path(reader)?.into(),
         data: reader.buffer()?.map(Bytes::copy_from_slice),
         version: reader.i32()?,
     })

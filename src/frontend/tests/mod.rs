@@ -386,7 +386,7 @@ fn prepare(tree: &Tree, op: OpCode, record: &[u8]) -> Txn {
             let path: String = request.path.unwrap().into();
             let Some(node) = tree.get(&path) else { return Txn::Error(ErrorCode::NO_NODE) };
             let data = request.data.map(bytes::Bytes::copy_from_slice);
-            Txn::SetData(SetDataTxn { version: node.stat().version + 1, path, data })
+            Txn::SetData(SetDataTxn { version: node.stat().version + 1, path: path.into(), data })
         }
         OpCode::CLOSE_SESSION => Txn::CloseSession { paths: None },
         other => panic!("the quorum core of the tests has no {other:?}"),

@@ -8,7 +8,7 @@ use crate::codes::{ErrorCode, perms};
 use crate::jute::data::StatPersisted;
 use crate::proto::{CheckVersionRequest, SetAclRequest, SetDataRequest};
 use crate::tree::{Known, StatsTrack, validate_path};
-use crate::txn::{SetDataTxn, Txn};
+use crate::txn::{SetDataTxn, SharedPath, Txn};
 
 impl Prepare<'_> {
     /// Path, node, WRITE, quota, version: in this order.
@@ -32,7 +32,7 @@ impl Prepare<'_> {
         let digest = self.outstanding.is_exact().then_some(next.digest);
         self.known = Known { node: id, digest, ..Known::default() };
         self.outstanding.put(path, id, next, before);
-        Ok(Txn::SetData(SetDataTxn { path: path.into(), data, version }))
+        Ok(Txn::SetData(SetDataTxn { path: SharedPath::of(record, path), data, version }))
     }
 
     /// Path, ACL, node, ADMIN, version of the ACL: in this order.

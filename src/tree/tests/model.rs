@@ -341,7 +341,7 @@ fn any_single() -> impl Strategy<Value = Txn> {
         6 => any_create(),
         2 => any_path().prop_map(|path| Txn::Delete { path }),
         2 => (path_or_root, any_data(), 0..9).prop_map(|(path, data, version)| {
-            Txn::SetData(SetDataTxn { path, data, version })
+            Txn::SetData(SetDataTxn { path: path.into(), data, version })
         }),
         1 => (any_path(), any_acl(), 0..9)
             .prop_map(|(path, acl, version)| Txn::SetAcl { path, acl, version }),
