@@ -293,6 +293,9 @@ impl ShardState {
         self.outstanding = outstanding.expect("every request answered was counted");
         let bytes = self.outstanding_bytes.checked_sub(pending.bytes as usize);
         self.outstanding_bytes = bytes.expect("every request answered was counted");
+        if mutant!(LargeRequestsNeverFreed) {
+            return;
+        }
         let large_bytes = self.large_bytes.checked_sub(pending.large_bytes as usize);
         self.large_bytes = large_bytes.expect("every large request answered was counted");
     }

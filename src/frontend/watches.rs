@@ -172,7 +172,9 @@ impl ConnContext<'_> {
     /// (B19).
     fn afford_watch(&self, path: &str) -> Result<(), ErrorCode> {
         let (config, watches, slot) = (&self.shard.config, &self.shard.watches, self.conn.id.slot);
-        let full = |count: usize, max: usize| max != 0 && count >= max;
+        let full = |count: usize, max: usize| {
+            max != 0 && count >= max + usize::from(mutant!(OneWatchTooMany))
+        };
         let over = full(watches.watches_of(slot), config.watches_per_connection_max)
             || full(watches.counts().data + watches.counts().child, config.watches_max);
         if over && !watches.contains(path, slot, Modes::ANY) {

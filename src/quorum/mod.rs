@@ -251,7 +251,7 @@ impl Quorum {
             }
             ToQuorum::Renew { origin, session, timeout_ms } => {
                 let valid = self.sessions.is_live(session);
-                if valid {
+                if valid && !mutant!(RenewalKeepsTimer) {
                     self.sessions.track(session, timeout_ms, now);
                 }
                 let answer = ToShard::Renewed { origin, session, timeout_ms, valid };

@@ -14,7 +14,8 @@ use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
 use crate::runtime::snapshotter::take_snapshot;
-use crate::zxid::Zxid;
+use crate::session;
+use crate::zxid::{SessionId, Zxid};
 
 use super::config::Config;
 use super::listen::{self, Listener};
@@ -35,6 +36,8 @@ pub(crate) struct Startup {
     pub listener: Listener,
     pub placement: Placement,
     pub recovery: RecoveryFigures,
+    /// The highest session id that earlier runs have given out, as far as the data names it.
+    pub last_session: Option<SessionId>,
     pub started: Instant,
 }
 
@@ -72,7 +75,7 @@ pub(crate) fn prepare(
     data.stop_with(told_to_stop);
     log_place(&data);
     let began = Instant::now();
-    let Recovered { tree, report, last_zxid } = recovered(config, &mut data)?;
+    let Recovered { tree, report, last_zxid, last_session } = recovered(config, &mut data)?;
     let recovery = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
@@ -85,7 +88,7 @@ pub(crate) fn prepare(
     data.take_initialize().map_err(StartError::DataDir)?;
     let log_waker = Arc::new(WakeHandle::default());
     let log = open_log(log_config, &data, last_zxid, log_waker.clone())?;
-    Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, started })
+    Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, last_session, started })
 }
 
 /// A seed for hashes of what clients choose.
@@ -99,6 +102,7 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
         extended_types: config.quorum.extended_types,
         check_digests: config.quorum.digest,
         seed: unguessable(),
+        server_id: session::SERVER_ID,
     };
     recover(data, &settings).map_err(StartError::Recovery)
 }

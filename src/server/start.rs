@@ -43,7 +43,17 @@ pub(crate) fn start(
     panicked: Receiver<String>,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
-    let Startup { tree, log, log_waker, data, listener, placement, recovery, started } = startup;
+    let Startup {
+        tree,
+        log,
+        log_waker,
+        data,
+        listener,
+        placement,
+        recovery,
+        last_session,
+        started,
+    } = startup;
     let connections = resources::connections_max(placement.executors(), config.max_cnxns);
     let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
@@ -84,7 +94,8 @@ pub(crate) fn start(
     listen::open(&listener, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::Listen)?;
     log_serving(&placement, &listener);
-    let for_shards = ForShards { listener: &listener.socket, admission, words };
+    let first_session = session::first_id(now.mono_ms, session::SERVER_ID, last_session);
+    let for_shards = ForShards { listener: &listener.socket, admission, words, first_session };
     let executors = spawn_all(&config, placement, &wiring, core, &tree, for_shards)?;
     Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
 }
@@ -141,11 +152,13 @@ impl Wiring {
     }
 }
 
-/// The parts that all shards share: the listener, the admission, the way to the words.
+/// The parts that all shards share: the listener, the admission, the way to the words, where session
+/// ids begin.
 struct ForShards<'a> {
     listener: &'a OwnedFd,
     admission: Arc<Admission>,
     words: Sender<WordRequest>,
+    first_session: i64,
 }
 
 fn spawn_all(
@@ -160,7 +173,6 @@ fn spawn_all(
     let (stop_shards, stop_core) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let shard_count = placement.shards.len();
-    let first_session = session::first_id(clock::now().mono_ms, SERVER_ID);
     let mut threads = Vec::new();
     let mut core = Some(core);
     if let Some(spec) = placement.quorum {
@@ -188,7 +200,7 @@ fn spawn_all(
         };
         let id = ShardId(nth as u16);
         let settings = FrontendConfig { shards: shard_count as u16, ..config.frontend.clone() };
-        let frontend = Frontend::new(settings, id, first_session, unguessable());
+        let frontend = Frontend::new(settings, id, for_shards.first_session, unguessable());
         let listener = for_shards
             .listener
             .try_clone()
@@ -236,9 +248,6 @@ fn log_serving(placement: &Placement, listener: &Listener) {
         if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
     info!("clients: {address}{families}; nothing else is listened on");
 }
-
-/// The top byte of the session ids of a standalone server, as Apache's.
-const SERVER_ID: u8 = 1;
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;

@@ -16,14 +16,14 @@ use super::swarm::Swarm;
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    pub property: Property,
-    pub what: String,
+pub(crate) struct Violation {
+    pub(crate) property: Property,
+    pub(crate) what: String,
 }
 
 /// A promise; the numbers are those of docs/properties.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Property {
+pub(crate) enum Property {
     /// C1: a write that was acknowledged, or shown to anyone, is never lost.
     WriteLost,
     /// C1: nothing happens that nobody asked for, and nothing twice.
@@ -63,16 +63,16 @@ pub enum Property {
 }
 
 /// The result of a check.
-pub type Checked = Result<(), Violation>;
+pub(crate) type Checked = Result<(), Violation>;
 
 impl Property {
     /// The exit code of a run that ends with it.
-    pub fn exit_code(self) -> u8 {
+    pub(crate) fn exit_code(self) -> u8 {
         10 + self as u8
     }
 
     /// A violation of it.
-    pub fn broken(self, what: fmt::Arguments<'_>) -> Violation {
+    pub(crate) fn broken(self, what: fmt::Arguments<'_>) -> Violation {
         Violation { property: self, what: what.to_string() }
     }
 }
@@ -89,11 +89,11 @@ pub(super) use hold;
 
 /// One transaction of the present history.
 #[derive(Debug)]
-pub struct Done {
-    pub header: TxnHeader,
-    pub txn: Txn,
-    pub changes: Vec<Change>,
-    pub answer: Answer,
+pub(crate) struct Done {
+    pub(crate) header: TxnHeader,
+    pub(crate) txn: Txn,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) answer: Answer,
 }
 
 /// A request on its way.
@@ -105,20 +105,21 @@ struct Asked {
 
 /// Everything that is known about the server's promises.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// The id that the clients prove with `addauth`.
-    pub user: Id,
+    pub(crate) user: Id,
     /// The state after everything that was put into the log.
     head: Model,
     /// The state that clients are shown.
-    pub applied: Model,
+    pub(crate) applied: Model,
     /// The zxid before the first.
     base: i64,
     /// All transactions since the first, by zxid.
     history: Vec<Done>,
     /// Writes sent, by session and xid; those done stay to tell a second time from a first.
     asked: BTreeMap<(i64, i32), (Asked, Option<Zxid>)>,
-    /// Sessions that ever were, and the zxid that made them.
+    /// Sessions that the last start has found, living or ended, and those since; and the zxid that
+    /// made them.
     sessions: BTreeMap<i64, i64>,
     /// Connect requests for a new session that have been sent and have led to none yet.
     sessions_wanted: usize,
@@ -126,8 +127,11 @@ pub struct Check {
     heard: BTreeMap<i64, i64>,
     /// When a session was heard of after its time was over.
     lapsed: BTreeMap<i64, i64>,
-    /// When a session was last renewed, as of the last turn of the quorum core.
-    renewed: BTreeMap<i64, i64>,
+    /// When a session was last renewed, as of the last turn of the quorum core, and with which
+    /// timeout: that of all renewals of this session since the last start.
+    renewed: BTreeMap<i64, (i64, i32)>,
+    /// The longest timeout that a client has come back with for a session.
+    wanted_ms: BTreeMap<i64, i32>,
     now_ms: i64,
     /// Until then no session could be ended.
     excused_ms: i64,
@@ -152,12 +156,12 @@ pub struct Check {
     /// Whether the log has no room: sessions cannot be ended then.
     disk_full: bool,
     /// Whether it ever had none since the start.
-    pub was_full: bool,
+    pub(crate) was_full: bool,
 }
 
 impl Check {
     /// The judge of a fresh server.
-    pub fn new(user: Id, swarm: &Swarm) -> Self {
+    pub(crate) fn new(user: Id, swarm: &Swarm) -> Self {
         let base = swarm.zxid_base;
         Self {
             user,
@@ -171,6 +175,7 @@ impl Check {
             heard: BTreeMap::new(),
             lapsed: BTreeMap::new(),
             renewed: BTreeMap::new(),
+            wanted_ms: BTreeMap::new(),
             now_ms: 0,
             excused_ms: 0,
             durable: base,
@@ -188,17 +193,23 @@ impl Check {
     }
 
     /// A client has sent a write.
-    pub fn on_asked(&mut self, session: i64, xid: i32, op: &Op, authed: bool) {
+    pub(crate) fn on_asked(&mut self, session: i64, xid: i32, op: &Op, authed: bool) {
         self.asked.insert((session, xid), (Asked { op: op.clone(), authed }, None));
     }
 
     /// A client has asked for a new session.
-    pub fn on_session_wanted(&mut self) {
+    pub(crate) fn on_session_wanted(&mut self) {
         self.sessions_wanted += 1;
     }
 
+    /// A client asks for its session again, with this timeout.
+    pub(crate) fn on_renewal_wanted(&mut self, session: i64, timeout_ms: i32) {
+        let longest = self.wanted_ms.entry(session).or_default();
+        *longest = timeout_ms.max(*longest);
+    }
+
     /// A whole frame of a session has been taken in.
-    pub fn on_heard(&mut self, session: i64, mono_ms: i64) {
+    pub(crate) fn on_heard(&mut self, session: i64, mono_ms: i64) {
         let before = self.heard.insert(session, mono_ms);
         let timeout_ms = self.head.sessions.get(&session).copied().unwrap_or(0);
         if before.is_some_and(|before| mono_ms - before >= i64::from(timeout_ms)) {
@@ -207,7 +218,7 @@ impl Check {
     }
 
     /// Bytes have been put at the end of the log.
-    pub fn on_append(&mut self, bytes: &[u8], mono_ms: i64, wall_ms: i64) -> Checked {
+    pub(crate) fn on_append(&mut self, bytes: &[u8], mono_ms: i64, wall_ms: i64) -> Checked {
         let mut rest = bytes;
         while let Some(head) = rest.first_chunk::<ENTRY_HEADER_BYTES>() {
             let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
@@ -316,6 +327,7 @@ impl Check {
             return Err(Property::SessionState
                 .broken(format_args!("{zxid} ends session {session:x}, which is not")));
         };
+        let timeout_ms = &self.renewed.get(&session).map_or(*timeout_ms, |(_, longer)| *longer);
         let idle_ms = mono_ms - self.heard.get(&session).copied().unwrap_or(0);
         // Heard of again when its time was over already: the quorum core need not have heard of it
         // yet, or its closeSession may have waited for room.
@@ -338,17 +350,17 @@ impl Check {
     }
 
     /// A session goes on with another connection: its time starts afresh.
-    pub fn on_renewed(&mut self, session: i64) {
-        self.renewed.insert(session, self.now_ms);
+    pub(crate) fn on_renewed(&mut self, session: i64, timeout_ms: i32) {
+        self.renewed.insert(session, (self.now_ms, timeout_ms));
     }
 
     /// The quorum core has been away for so long that it gives every session its time afresh.
-    pub fn on_stall(&mut self, mono_ms: i64) {
+    pub(crate) fn on_stall(&mut self, mono_ms: i64) {
         self.excused_ms = mono_ms;
     }
 
     /// No session may be left that nothing has been heard of for its timeout and `grace_ms`.
-    pub fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
+    pub(crate) fn on_quorum_turn(&mut self, mono_ms: i64, grace_ms: i64) -> Checked {
         self.now_ms = mono_ms;
         if self.disk_full {
             self.excused_ms = mono_ms;
@@ -356,7 +368,8 @@ impl Check {
         }
         for (session, timeout_ms) in &self.head.sessions {
             let idle_ms = mono_ms - self.heard.get(session).copied().unwrap_or(mono_ms);
-            let renewed_ms = self.renewed.get(session).copied().unwrap_or(0);
+            let renewed_ms = self.renewed.get(session).map_or(0, |(at_ms, _)| *at_ms);
+            let timeout_ms = timeout_ms.max(self.wanted_ms.get(session).unwrap_or(&0));
             let idle_ms = idle_ms.min(mono_ms - renewed_ms.max(self.excused_ms));
             let late =
                 idle_ms > i64::from(*timeout_ms) + grace_ms && !self.unjudged.contains(session);
@@ -370,7 +383,7 @@ impl Check {
     }
 
     /// Whether the log has room for what a client may ask.
-    pub fn on_room(&mut self, has_room: bool) {
+    pub(crate) fn on_room(&mut self, has_room: bool) {
         self.disk_full = !has_room;
         self.was_full |= !has_room;
         if !has_room {
@@ -379,38 +392,38 @@ impl Check {
     }
 
     /// Whether the session lived at some time since `since_us`.
-    pub fn lived_since(&self, session: i64, since_us: u64) -> bool {
+    pub(crate) fn lived_since(&self, session: i64, since_us: u64) -> bool {
         self.lives_in_log(session)
             || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
     }
 
     /// A session of a hostile client.
-    pub fn unjudged(&mut self, session: i64) {
+    pub(crate) fn unjudged(&mut self, session: i64) {
         self.unjudged.insert(session);
     }
 
     /// Sets the time, in virtual microseconds.
-    pub fn at(&mut self, now_us: u64) {
+    pub(crate) fn at(&mut self, now_us: u64) {
         self.now_us = now_us;
     }
 
     /// Until then something is slow: a core, the disk.
-    pub fn slow_until(&mut self, until_us: u64) {
+    pub(crate) fn slow_until(&mut self, until_us: u64) {
         self.slow_until_us = self.slow_until_us.max(until_us);
     }
 
     /// Something is slow at this moment.
-    pub fn slow_now(&mut self) {
+    pub(crate) fn slow_now(&mut self) {
         self.slow_until(self.now_us);
     }
 
     /// Whether nothing was slow for so long.
-    pub fn was_swift_for(&self, us: u64) -> bool {
+    pub(crate) fn was_swift_for(&self, us: u64) -> bool {
         self.now_us >= self.slow_until_us + us
     }
 
     /// A request is answered that came to the server at `came_us`.
-    pub fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
+    pub(crate) fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
         let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
         let patience_us = self.patience_us;
         hold!(
@@ -423,12 +436,12 @@ impl Check {
 
     /// Whether the session has ended, or is about to: its closeSession is in the log, or had no
     /// room there.
-    pub fn may_end(&self, session: i64) -> bool {
+    pub(crate) fn may_end(&self, session: i64) -> bool {
         !self.head.sessions.contains_key(&session) || self.was_full
     }
 
     /// Up to here damage to the log must be seen: what follows has been flushed since, and says so.
-    pub fn marked(&self) -> i64 {
+    pub(crate) fn marked(&self) -> i64 {
         if self.flushes.len() < FLUSHES_NOTED {
             self.base
         } else {
@@ -437,12 +450,12 @@ impl Check {
     }
 
     /// Whether everything that was appended has been flushed.
-    pub fn is_all_durable(&self) -> bool {
+    pub(crate) fn is_all_durable(&self) -> bool {
         self.head.zxid == self.durable
     }
 
     /// A flush has truly come back: everything up to `zxid` is on the disk.
-    pub fn on_durable(&mut self, zxid: Zxid) {
+    pub(crate) fn on_durable(&mut self, zxid: Zxid) {
         self.durable = self.durable.max(zxid.0);
         self.flushes.push_back(self.durable);
         if self.flushes.len() > FLUSHES_NOTED {
@@ -451,7 +464,7 @@ impl Check {
     }
 
     /// The tree has moved on to `zxid`.
-    pub fn on_commit(&mut self, tree: &Tree, deep: bool) -> Checked {
+    pub(crate) fn on_commit(&mut self, tree: &Tree, deep: bool) -> Checked {
         let zxid = tree.last_zxid().0;
         hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
         hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
@@ -471,7 +484,7 @@ impl Check {
     }
 
     /// Someone is shown the effect of `zxid`.
-    pub fn on_shown(&mut self, zxid: i64) -> Checked {
+    pub(crate) fn on_shown(&mut self, zxid: i64) -> Checked {
         let durable = self.durable;
         hold!(
             zxid <= durable,
@@ -482,8 +495,9 @@ impl Check {
         Ok(())
     }
 
-    /// The server has started again with this tree, everything in it flushed.
-    pub fn on_recovered(&mut self, tree: &Tree, mono_ms: i64) -> Checked {
+    /// The server has started again with this tree, everything in it flushed. It comes from a
+    /// snapshot of `base` and the log after it.
+    pub(crate) fn on_recovered(&mut self, tree: &Tree, base: Zxid, mono_ms: i64) -> Checked {
         let (zxid, shown, head) = (tree.last_zxid().0, self.shown, self.head.zxid);
         hold!(zxid >= shown, WriteLost, "recovered to {zxid:x}, but {shown:x} was shown");
         hold!(zxid <= head, WriteUnasked, "recovered to {zxid:x}, the log only reached {head:x}");
@@ -499,13 +513,34 @@ impl Check {
         self.durable = zxid;
         self.disk_full = false;
         self.was_full = false;
-        self.sessions.retain(|_, made| *made <= zxid);
+        self.forget_sessions(base);
         self.heard = self.head.sessions.keys().map(|session| (*session, mono_ms)).collect();
         self.compare(tree)
     }
 
+    /// Of the sessions that were, those are known that lived at `base` or have lived since: their
+    /// ids must not be given out again.
+    fn forget_sessions(&mut self, base: Zxid) {
+        let mut known = BTreeMap::new();
+        for Done { header, txn, .. } in &self.history {
+            let session = header.session.0;
+            match txn {
+                Txn::CreateSession { .. } => drop(known.insert(session, header.zxid.0)),
+                Txn::CloseSession { .. } if header.zxid <= base => drop(known.remove(&session)),
+                _ => {}
+            }
+        }
+        self.sessions = known;
+        let lives = |session: &i64| self.head.sessions.contains_key(session);
+        self.lapsed.retain(|session, _| lives(session));
+        self.renewed.clear();
+        self.wanted_ms.clear();
+        self.ended_us.retain(|session, _| lives(session));
+        self.unjudged.retain(lives);
+    }
+
     /// Node by node, the tree is the model.
-    pub fn compare(&self, tree: &Tree) -> Checked {
+    pub(crate) fn compare(&self, tree: &Tree) -> Checked {
         let model = &self.applied;
         let zxid = model.zxid;
         let sessions: BTreeMap<i64, i32> =
@@ -558,32 +593,32 @@ impl Check {
     }
 
     /// The transaction of a zxid that was put into the log.
-    pub fn done(&self, zxid: i64) -> Option<&Done> {
+    pub(crate) fn done(&self, zxid: i64) -> Option<&Done> {
         self.history.get(usize::try_from(zxid - self.base - 1).ok()?)
     }
 
     /// The zxid that a write has become, if it is in the log.
-    pub fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
+    pub(crate) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
         self.asked.get(&(session, xid)).and_then(|(_, done)| *done)
     }
 
     /// The zxid that made a session.
-    pub fn created(&self, session: i64) -> Option<i64> {
+    pub(crate) fn created(&self, session: i64) -> Option<i64> {
         self.sessions.get(&session).copied()
     }
 
     /// Whether a session lives after everything that is in the log.
-    pub fn lives_in_log(&self, session: i64) -> bool {
+    pub(crate) fn lives_in_log(&self, session: i64) -> bool {
         self.head.sessions.contains_key(&session)
     }
 
     /// The last zxid that was put into the log.
-    pub fn logged(&self) -> i64 {
+    pub(crate) fn logged(&self) -> i64 {
         self.head.zxid
     }
 
     /// Transactions so far.
-    pub fn txns(&self) -> usize {
+    pub(crate) fn txns(&self) -> usize {
         self.history.len()
     }
 }
@@ -605,7 +640,7 @@ fn same(due: &Txn, is: &Txn) -> bool {
 }
 
 /// A session's id, for the machines.
-pub fn session_id(session: i64) -> SessionId {
+pub(crate) fn session_id(session: i64) -> SessionId {
     SessionId(session)
 }
 

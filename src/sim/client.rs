@@ -11,6 +11,7 @@ use crate::proto::xid;
 use super::op::{AclKind, Create, Fill, Mode, Op, Rewatch};
 use super::quota::{self, LIMITS, ROOTS, STATS};
 use super::rng::Rng;
+use super::swarm::Swarm;
 
 /// One client and what it knows.
 #[derive(Debug)]
@@ -18,8 +19,10 @@ pub(crate) struct Client {
     pub rng: Rng,
     pub session: i64,
     password: Vec<u8>,
-    /// The timeout it asks for, in milliseconds, and the one it got.
-    pub asked_ms: i32,
+    /// The timeout that it asks for with a new session, the longer one that it asks for when it
+    /// comes back with one, and the one it got; in milliseconds.
+    asked_ms: i32,
+    asked_later_ms: i32,
     timeout_ms: i64,
     pub phase: Phase,
     next_xid: i32,
@@ -37,6 +40,8 @@ pub(crate) struct Client {
     bulk: u64,
     /// Whether it sets quotas.
     quotas: bool,
+    /// Paths that it may watch, as it knows; 0 for any number.
+    watches_max: usize,
     bytes: Vec<u8>,
     /// Sequential nodes that it has made.
     made: Vec<String>,
@@ -69,12 +74,13 @@ pub(crate) enum Told {
 
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
-    pub(crate) fn new(rng: Rng, asked_ms: i32, has_user: bool, bulk: u64, quotas: bool) -> Self {
+    pub(crate) fn new(rng: Rng, asked_ms: i32, has_user: bool, swarm: &Swarm) -> Self {
         Self {
             rng,
             session: 0,
             password: vec![0; 16],
             asked_ms,
+            asked_later_ms: asked_ms + swarm.longer_ms,
             timeout_ms: i64::from(asked_ms),
             phase: Phase::Away,
             next_xid: 1,
@@ -86,8 +92,9 @@ impl Client {
             persistent: BTreeSet::new(),
             recursive: BTreeSet::new(),
             has_user,
-            bulk,
-            quotas,
+            bulk: swarm.bulk,
+            quotas: swarm.quotas,
+            watches_max: swarm.watches_max,
             bytes: Vec::new(),
             made: Vec::new(),
             sent_ms: 0,
@@ -105,12 +112,17 @@ impl Client {
         let frame = writer.begin_frame();
         writer.i32(0);
         writer.i64(self.last_zxid);
-        writer.i32(self.asked_ms);
+        writer.i32(self.asks_ms());
         writer.i64(self.session);
         writer.buffer(Some(&self.password));
         writer.bool(false);
         writer.end_frame(frame);
         out
+    }
+
+    /// The timeout that it asks for now.
+    pub(crate) fn asks_ms(&self) -> i32 {
+        if self.session == 0 { self.asked_ms } else { self.asked_later_ms }
     }
 
     /// The connection is over.
@@ -142,6 +154,7 @@ impl Client {
         if self.has_user {
             ops.push(Op::Auth);
         }
+        self.forget_surplus_watches();
         let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
         let lists = Rewatch {
             relative_zxid: self.last_zxid,
@@ -161,6 +174,23 @@ impl Client {
             ops.push(Op::SetWatches(lists));
         }
         ops.into_iter().map(|op| self.send(op)).collect()
+    }
+
+    /// Watches as many paths as it may. It may believe in more: watches whose events were lost with
+    /// the last connection, and those set in their place.
+    fn forget_surplus_watches(&mut self) {
+        let mut sets = [
+            &mut self.data,
+            &mut self.exist,
+            &mut self.child,
+            &mut self.persistent,
+            &mut self.recursive,
+        ];
+        let paths: BTreeSet<String> = sets.iter().flat_map(|set| set.iter().cloned()).collect();
+        if self.watches_max > 0 && paths.len() > self.watches_max {
+            let kept: BTreeSet<String> = paths.into_iter().take(self.watches_max).collect();
+            sets.iter_mut().for_each(|set| set.retain(|path| kept.contains(path)));
+        }
     }
 
     /// Some random requests, one after the other; none if enough are under way.

@@ -93,9 +93,13 @@ pub enum Defect {
     BudgetNotSpent,
     /// Hard limits of quotas refuse nothing.
     QuotaIgnored,
+    /// A session that a client comes back with keeps its timer, and the timeout that it had.
+    RenewalKeepsTimer,
     // In `session`:
     /// The end of a session is rounded down to a tick.
     ExpiryRoundedDown,
+    /// After a start session ids follow the clock, though it has gone back.
+    SessionIdsFollowClock,
     // In `tree`:
     /// The parts of a failed multi that stand before the failure are applied.
     FailedMultiApplied,
@@ -133,6 +137,10 @@ pub enum Defect {
     EventsNeverRead,
     /// Frames are refused that are shorter than they may be.
     FrameLimitTooLow,
+    /// Large requests count as in process for ever.
+    LargeRequestsNeverFreed,
+    /// A connection may watch one path more than its limit.
+    OneWatchTooMany,
     // In `txnlog`:
     /// The scanner takes an entry whose checksum is wrong.
     ChecksumIgnored,

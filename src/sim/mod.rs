@@ -19,7 +19,8 @@
 //! fail, with their pages clean afterwards; slow flushes; a full disk. Damage to what was flushed,
 //! and files that do not read: the server refuses to start, or nothing is lost. Connections cut at
 //! any byte, both ends learning of it at different times; bytes split anywhere. Cores that stall,
-//! lanes that are full. Wall clocks that jump. Clients that fall silent, and hostile ones.
+//! lanes that are full. Wall clocks that jump, and one that begins anew with each start. Clients that
+//! fall silent, and hostile ones.
 //!
 //! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log,
 //! the tree moves on, the server puts bytes out, or starts; a zxid in a reply names the state that
@@ -27,7 +28,6 @@
 //!
 //! It uses nothing of `runtime`, and no time, chance or order that does not come from the seed.
 
-#[allow(unreachable_pub)]
 mod check;
 mod client;
 mod defect;
@@ -45,12 +45,10 @@ mod run;
 mod snap;
 mod store;
 mod stream;
-#[allow(unreachable_pub)]
 mod swarm;
 #[cfg(test)]
 mod tests;
 mod trace;
-#[allow(unreachable_pub)]
 mod world;
 
 pub use defect::Defect;

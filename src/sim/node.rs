@@ -15,7 +15,7 @@ use crate::session;
 use crate::snapshot::Codec;
 use crate::tree::Tree;
 use crate::txnlog::LogEvent;
-use crate::zxid::{Now, Zxid};
+use crate::zxid::{Now, SessionId, Zxid};
 
 use super::check::{Check, Checked, hold};
 use super::defect::Defect;
@@ -119,17 +119,18 @@ pub(crate) struct TurnContext<'a> {
 }
 
 impl Node {
-    /// A server over a recovered tree.
+    /// A server over a recovered tree; `last_session` is the highest session id that was found.
     pub(crate) fn new(
         swarm: &Swarm,
         tree: Tree,
         store: Store,
         defect: Option<Defect>,
         now: Now,
+        last_session: Option<SessionId>,
         seed: u64,
     ) -> Self {
         let quorum = Quorum::new(quorum_config(swarm), &tree, seed, now);
-        let first = session::first_id(now.wall_ms, 1);
+        let first = session::first_id(now.wall_ms, session::SERVER_ID, last_session);
         let shard = |id| SimShard {
             front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
             late_touches: LateTouches::default(),
@@ -713,7 +714,11 @@ fn quorum_config(swarm: &Swarm) -> QuorumConfig {
 }
 
 fn frontend_config(swarm: &Swarm) -> FrontendConfig {
+    let large = swarm.large_requests;
     FrontendConfig {
+        large_request_bytes: large.map(|(longer_than, _)| longer_than),
+        large_request_bytes_max: large.map_or(usize::MAX, |(_, max)| max),
+        watches_per_connection_max: swarm.watches_max,
         shards: swarm.shards,
         tick_ms: swarm.tick_ms,
         session_timeout_ms_min: (2 * swarm.tick_ms) as i32,

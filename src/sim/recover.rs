@@ -4,10 +4,11 @@
 use std::fmt;
 
 use crate::quorum::recovery::{
-    Dir, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover,
+    Dir, Recovered, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover,
 };
 use crate::tree::Tree;
 use crate::txnlog::SPARE_PREFIX;
+use crate::zxid::SessionId;
 
 use super::defect::Defect;
 use super::disk::{Disk, DiskError};
@@ -16,8 +17,8 @@ use super::snap::write_whole;
 /// The outcome of a start.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// With what recovery has to say.
-    Up(Box<Tree>, RecoveryReport),
+    /// With the highest session id that was found, and what recovery has to say.
+    Up(Box<Tree>, Option<SessionId>, RecoveryReport),
     /// The machine stopped on the way.
     Stopped,
     /// The server refuses to start.
@@ -37,7 +38,10 @@ pub(crate) fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<
         Ok(mut recovered) => {
             match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
                 Err(_) => Start::Stopped,
-                Ok(()) => Start::Up(Box::new(recovered.tree), recovered.report),
+                Ok(()) => {
+                    let Recovered { tree, last_session, report, .. } = recovered;
+                    Start::Up(Box::new(tree), last_session, report)
+                }
             }
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Stream {
     came_us: VecDeque<u64>,
     authed: bool,
     watches: Watches,
+    /// Paths that it may watch; 0 for any number.
+    watches_max: usize,
     /// Up to here the changes have been turned into events that are due.
     upto: i64,
     due: VecDeque<(i64, EventType, String)>,
@@ -64,7 +66,7 @@ struct Frame<'a> {
 impl Stream {
     /// A connection whose client asks for `wanted` (0: a new session) with an already clamped
     /// timeout.
-    pub(crate) fn new(wanted: i64, timeout_ms: i32, since_us: u64) -> Self {
+    pub(crate) fn new(wanted: i64, timeout_ms: i32, watches_max: usize, since_us: u64) -> Self {
         Self {
             wanted,
             timeout_ms,
@@ -75,6 +77,7 @@ impl Stream {
             came_us: VecDeque::new(),
             authed: false,
             watches: Watches::default(),
+            watches_max,
             upto: 0,
             due: VecDeque::new(),
             last_zxid: 0,
@@ -93,6 +96,17 @@ impl Stream {
         if self.came_us.len() < self.sent.len() {
             self.came_us.push_back(now_us);
         }
+    }
+
+    /// Bytes of its unanswered requests that are longer than that, as they are on the wire.
+    pub(crate) fn large_bytes_under_way(&self, longer_than: usize, user: &Id) -> usize {
+        let bytes = |op: &Op| {
+            let mut frame = Vec::new();
+            op.write(&mut frame, 0, user);
+            frame.len() - FRAME_LENGTH_BYTES
+        };
+        let all = self.sent.iter().map(|(_, op)| bytes(op));
+        all.filter(|bytes| *bytes > longer_than).sum()
     }
 
     /// Whether a session is being served.
@@ -203,7 +217,7 @@ impl Stream {
             // answer.
             let lived = shown || check.lived_since(wanted, self.since_us);
             hold!(lived, SessionState, "session {wanted:x} has ended, but was renewed");
-            check.on_renewed(session);
+            check.on_renewed(session, timeout_ms);
             self.upto = check.applied.zxid;
         }
         let due = self.timeout_ms;
@@ -394,7 +408,10 @@ impl Stream {
 
     fn judge_read(&mut self, op: &Op, mut frame: Frame<'_>, model: &Model, ids: &[Id]) -> Checked {
         let session = self.session;
-        let due = due_of(op, model, ids, &self.watches);
+        let mut due = due_of(op, model, ids, &self.watches);
+        if self.watches.would_be_too_many(op, due, self.watches_max) {
+            due = ErrorCode::THROTTLED_OP;
+        }
         let is = frame.err;
         hold!(
             is == due,
@@ -460,9 +477,26 @@ impl Watches {
         }
     }
 
+    /// Whether `op`, otherwise answered `err`, asks for a watch of one path more than there may be.
+    fn would_be_too_many(&self, op: &Op, err: ErrorCode, max: usize) -> bool {
+        let path = match op {
+            Op::GetData { path, watch: true } | Op::GetChildren { path, watch: true }
+                if err.is_ok() =>
+            {
+                path
+            }
+            Op::Exists { path, watch: true } if err != ErrorCode::NO_AUTH => path,
+            Op::AddWatch { path, .. } => path,
+            _ => return false,
+        };
+        let mut paths: BTreeSet<&String> = self.sets(3).into_iter().flatten().collect();
+        max > 0 && paths.insert(path) && paths.len() > max
+    }
+
     /// Watches as the reply to `op` says.
     fn note(&mut self, op: &Op, err: ErrorCode) {
         match op {
+            _ if err == ErrorCode::THROTTLED_OP => {}
             Op::GetData { path, watch: true } if err.is_ok() => {
                 self.data.insert(path.clone());
             }
@@ -641,3 +675,6 @@ fn read_result(op: OpCode, body: &mut Reader<'_>) -> Result<Answer, Malformed> {
 fn unreadable(error: Malformed) -> Violation {
     Property::WrongOutcome.broken(format_args!("a reply does not decode: {error}"))
 }
+
+/// The length before each frame.
+const FRAME_LENGTH_BYTES: usize = 4;

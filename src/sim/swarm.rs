@@ -9,66 +9,76 @@ use super::rng::Rng;
 
 /// One world's choices. Chances are per mille, times are in microseconds unless they say otherwise.
 #[derive(Clone, Debug)]
-pub struct Swarm {
-    pub shards: u16,
-    pub clients: usize,
-    pub tick_ms: i64,
-    pub snap_count: u64,
-    pub outstanding_max: usize,
-    pub out_bytes_max: usize,
+pub(crate) struct Swarm {
+    pub(crate) shards: u16,
+    pub(crate) clients: usize,
+    pub(crate) tick_ms: i64,
+    pub(crate) snap_count: u64,
+    pub(crate) outstanding_max: usize,
+    pub(crate) out_bytes_max: usize,
     /// The time for which clients and faults go on.
-    pub run_us: u64,
-    pub core_delay: u64,
-    pub link_delay: u64,
-    pub flush_delay: u64,
-    pub think: u64,
+    pub(crate) run_us: u64,
+    pub(crate) core_delay: u64,
+    pub(crate) link_delay: u64,
+    pub(crate) flush_delay: u64,
+    pub(crate) think: u64,
     /// Of a core's turn coming very late.
-    pub stall: u64,
-    pub stall_us: u64,
+    pub(crate) stall: u64,
+    pub(crate) stall_us: u64,
     /// Whether the log is written directly, rather than stored and synced.
-    pub direct_log: bool,
+    pub(crate) direct_log: bool,
     /// Of a flush taking very long, and of failing.
-    pub slow_flush: u64,
-    pub flush_fails: u64,
+    pub(crate) slow_flush: u64,
+    pub(crate) flush_fails: u64,
     /// Of a client's wake-up being a cut of its connection, a silence, a close, an abrupt return.
-    pub cut: u64,
-    pub silence: u64,
-    pub close: u64,
+    pub(crate) cut: u64,
+    pub(crate) silence: u64,
+    pub(crate) close: u64,
+    /// How much more of a timeout a client asks for when it comes back with its session, in
+    /// milliseconds.
+    pub(crate) longer_ms: i32,
     /// Of data being several sectors long.
-    pub bulk: u64,
+    pub(crate) bulk: u64,
     /// Between two crashes; 0 for none.
-    pub crash_every: u64,
+    pub(crate) crash_every: u64,
     /// Of a crash being a power cut rather than a kill; of a start being interrupted.
-    pub power: u64,
-    pub crash_in_recovery: u64,
+    pub(crate) power: u64,
+    pub(crate) crash_in_recovery: u64,
     /// Between two times of a full disk; 0 for none.
-    pub full_every: u64,
+    pub(crate) full_every: u64,
     /// Between two jumps of the wall clock; 0 for none.
-    pub jump_every: u64,
+    pub(crate) jump_every: u64,
     /// Messages that a lane between two cores holds, and requests that the quorum core takes from
     /// one shard in a turn.
-    pub lane_max: usize,
-    pub requests_per_turn: usize,
+    pub(crate) lane_max: usize,
+    pub(crate) requests_per_turn: usize,
     /// `jute.maxbuffer`; nothing that well-behaved clients send is longer.
-    pub frame_bytes_max: usize,
+    pub(crate) frame_bytes_max: usize,
+    /// Longer requests count as large, and so many bytes of them may be in process; `None` is no
+    /// limit.
+    pub(crate) large_requests: Option<(usize, usize)>,
+    /// Paths that a connection may watch; 0 for any number.
+    pub(crate) watches_max: usize,
     /// The zxid before the first: some worlds come to the end of an epoch's counter.
-    pub zxid_base: i64,
+    pub(crate) zxid_base: i64,
     /// Clients set quotas; hard limits refuse.
-    pub quotas: bool,
-    pub enforce_quota: bool,
-    pub codec: Codec,
+    pub(crate) quotas: bool,
+    pub(crate) enforce_quota: bool,
+    pub(crate) codec: Codec,
     /// Between two hostile connections; 0 for none.
-    pub hostile_every: u64,
+    pub(crate) hostile_every: u64,
     /// Between two pauses of the whole server; 0 for none.
-    pub pause_every: u64,
+    pub(crate) pause_every: u64,
+    /// Each start finds the clock where the first one did, as after a reboot.
+    pub(crate) clock_begins_anew: bool,
     /// Of a start finding damage to what was flushed, and a file that does not read.
-    pub damage: u64,
-    pub read_fails: u64,
+    pub(crate) damage: u64,
+    pub(crate) read_fails: u64,
 }
 
 impl Swarm {
     /// The world of a seed.
-    pub fn new(rng: &mut Rng) -> Self {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
         let on = |rng: &mut Rng, chance: u64, low: u64, high: u64| {
             if rng.chance(chance) { rng.between(low, high) } else { 0 }
         };
@@ -115,6 +125,12 @@ impl Swarm {
             damage: on(rng, 150, 200, 700),
             read_fails: on(rng, 150, 50, 300),
             pause_every: on(rng, 250, 300_000, 1_500_000),
+            clock_begins_anew: rng.chance(150),
+            large_requests: rng
+                .chance(200)
+                .then(|| (rng.between(100, 800) as usize, rng.between(1_000, 8_000) as usize)),
+            longer_ms: if rng.chance(250) { rng.between(2, 8) as i32 * 100 } else { 0 },
+            watches_max: if rng.chance(250) { rng.between(1, 6) as usize } else { 0 },
         };
         swarm.clients = rng.between(1, 5) as usize;
         if swarm.stall > 0 || swarm.pause_every > 0 {
@@ -133,7 +149,7 @@ impl Swarm {
     /// The time that a request may wait at the server in microseconds, if nothing stalls, fails or
     /// is slow meanwhile: some rounds of the disk, and the turns that all that is under way takes.
     /// Where few may be outstanding, each round is for few.
-    pub fn patience_us(&self) -> u64 {
+    pub(crate) fn patience_us(&self) -> u64 {
         let under_way = (self.clients * REQUESTS_UNDER_WAY) as u64;
         let turn = self.core_delay + 1;
         let round = FLUSH_STEPS * (self.flush_delay + 1) + 4 * turn;

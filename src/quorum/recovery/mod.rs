@@ -29,10 +29,11 @@ use std::error::Error;
 use std::ops::Range;
 
 use crate::pieces::Source;
+use crate::session;
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::zxid_of_name;
-use crate::zxid::Zxid;
+use crate::zxid::{SessionId, Zxid};
 
 pub use error::{RecoveryError, Rejection};
 pub use purge::{SnapshotFile, superseded};
@@ -98,11 +99,19 @@ pub struct RecoverySettings {
     pub check_digests: bool,
     /// For the hashes of the tree; see [`Tree::with_seed`].
     pub seed: u64,
+    /// The top byte of the session ids that this server gives out.
+    pub server_id: u8,
 }
 
 impl Default for RecoverySettings {
     fn default() -> Self {
-        Self { trust_empty: false, extended_types: false, check_digests: true, seed: 0 }
+        Self {
+            trust_empty: false,
+            extended_types: false,
+            check_digests: true,
+            seed: 0,
+            server_id: session::SERVER_ID,
+        }
     }
 }
 
@@ -112,6 +121,9 @@ pub struct Recovered {
     pub tree: Tree,
     /// The last transaction; the next one gets the next zxid.
     pub last_zxid: Zxid,
+    /// The highest session id of this server that the snapshot and the logs read name, whether the
+    /// session lives or has ended: a start gives out higher ones.
+    pub last_session: Option<SessionId>,
     pub report: RecoveryReport,
 }
 
@@ -177,11 +189,11 @@ pub fn recover<S: Storage>(
     };
     let mut replay = replay::Replay::new(start, settings, &mut report);
     let believed = replay.run(storage, &logs)?;
-    let mut tree = replay.finish()?;
+    let (mut tree, last_session) = replay.finish()?;
     remove_orphans(&mut tree, &mut report);
     settle::settle(storage, believed, &mut report)?;
     let last_zxid = tree.last_zxid();
-    Ok(Recovered { tree, last_zxid, report })
+    Ok(Recovered { tree, last_zxid, last_session, report })
 }
 
 /// A log file's name and the zxid in it.

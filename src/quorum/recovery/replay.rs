@@ -1,9 +1,11 @@
 //! Applies the log after a snapshot, and proves on the way that nothing is missing.
 
+use crate::jute::Reader;
+use crate::session;
 use crate::tree::Tree;
 use crate::txn::{CreateKind, LogRecord, Txn, read_log_record};
 use crate::txnlog::{Entry, ScanEnd, Scanner};
-use crate::zxid::Zxid;
+use crate::zxid::{SessionId, Zxid};
 
 use super::settle::Believed;
 use super::snapshots::{Start, is_ttl};
@@ -18,6 +20,8 @@ pub(super) struct Replay<'a> {
     last: Zxid,
     expected: Option<(Zxid, i64)>,
     has_ttl: bool,
+    /// The highest session id of this server so far.
+    last_session: Option<SessionId>,
     settings: &'a RecoverySettings,
     report: &'a mut RecoveryReport,
 }
@@ -29,7 +33,20 @@ impl<'a> Replay<'a> {
         report: &'a mut RecoveryReport,
     ) -> Self {
         let Start { tree, zxid, expected, has_ttl } = start;
-        let mut replay = Self { tree, base: zxid, last: zxid, expected, has_ttl, settings, report };
+        let last_session = None;
+        let mut replay = Self {
+            tree,
+            base: zxid,
+            last: zxid,
+            expected,
+            has_ttl,
+            last_session,
+            settings,
+            report,
+        };
+        let of_tree = replay.tree.sessions().map(|(session, _)| session);
+        let of_us = of_tree.filter(|session| session::server_of(*session) == settings.server_id);
+        replay.last_session = of_us.max();
         replay.check_snapshot_digest();
         replay
     }
@@ -56,8 +73,8 @@ impl<'a> Replay<'a> {
     }
 
     /// The tree, if it has everything that the snapshots promise and nothing that the settings
-    /// forbid.
-    pub(super) fn finish(mut self) -> Result<Tree, RecoveryError> {
+    /// forbid, and [`super::Recovered::last_session`].
+    pub(super) fn finish(mut self) -> Result<(Tree, Option<SessionId>), RecoveryError> {
         for (name, why) in &self.report.rejected {
             let promised =
                 crate::snapshot::FileName::parse(name).map_or(Zxid::ZERO, |file| file.zxid);
@@ -73,7 +90,7 @@ impl<'a> Replay<'a> {
             return Err(RecoveryError::TtlNode { path });
         }
         self.tree.set_last_zxid(self.last);
-        Ok(self.tree)
+        Ok((self.tree, self.last_session))
     }
 
     fn run_file<S: Storage>(
@@ -94,6 +111,7 @@ impl<'a> Replay<'a> {
             if read.is_multiple_of(ENTRIES_PER_LOOK) && storage.is_stopping() {
                 return Err(RecoveryError::Stopped);
             }
+            self.note_session(entry.payload);
             if !is_new && entry.zxid <= self.last {
                 continue;
             }
@@ -119,6 +137,14 @@ impl<'a> Replay<'a> {
         // nothing is missing shows when the next file's first record follows.
         let (file, durable, nonce) = (log.name.clone(), scanner.durable(), scanner.nonce());
         Ok(Believed { file, end, durable, nonce, file_bytes: scanner.bytes(), is_last })
+    }
+
+    /// Each record names the session that it is of, those of the start and the end of one too.
+    fn note_session(&mut self, payload: &[u8]) {
+        let session = Reader::new(payload).i64().map_or(SessionId::NONE, SessionId);
+        if session::server_of(session) == self.settings.server_id {
+            self.last_session = self.last_session.max(Some(session));
+        }
     }
 
     /// Whether `zxid` may follow the last one.

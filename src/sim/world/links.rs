@@ -150,10 +150,21 @@ impl World {
             // An earlier connection, which the client has given up, asks for the session late: the
             // server cannot tell which of the two the client still uses.
             CloseReason::SessionMoved => self.has_older_link(link, client),
+            CloseReason::LargeRequests => self.has_many_large_requests(),
             _ => false,
         };
         hold!(may, Closed, "c{link} of session {session:x} is closed: {why}");
         Ok(())
+    }
+
+    /// Whether the large requests that the server may have in process are more than it takes: those
+    /// of connections that are gone may be among them.
+    fn has_many_large_requests(&self) -> bool {
+        let Some((longer_than, max)) = self.swarm.large_requests else { return false };
+        let of_this_run = self.links.iter().filter(|link| link.generation == self.generation);
+        let bytes = of_this_run
+            .map(|link| link.stream.large_bytes_under_way(longer_than, &self.check.user));
+        bytes.sum::<usize>() > max
     }
 
     /// Whether the server still holds an earlier connection of the client.
@@ -242,14 +253,36 @@ impl World {
         let now_ms = self.now().mono_ms;
         let session = self.clients[client].session;
         let bytes = self.clients[client].connect(now_ms);
-        let timeout_ms = self.clients[client].asked_ms.clamp(200, 2000);
-        let link = self.open(Peer::Client(client), Stream::new(session, timeout_ms, self.now_us));
+        let timeout_ms = self.clients[client].asks_ms().clamp(200, 2000);
+        let link = self.open(
+            Peer::Client(client),
+            Stream::new(session, timeout_ms, self.swarm.watches_max, self.now_us),
+        );
         self.trace.say(format_args!("client {client} connects as c{link}, session {session:x}"));
         if session == 0 {
             self.check.on_session_wanted();
+        } else {
+            self.check.on_renewal_wanted(session, timeout_ms);
         }
         self.in_use[client] = Some(link);
         self.send_to_server(link, &bytes);
+    }
+
+    /// Where the clock begins anew, ids come again that no file names any more: those of sessions
+    /// that ended before the snapshot. A client that still held one would take over another's
+    /// session, as with Apache.
+    pub(super) fn forget_ended_sessions(&mut self) {
+        if !self.swarm.clock_begins_anew {
+            return;
+        }
+        for client in 0..self.clients.len() {
+            let session = self.clients[client].session;
+            if session != 0 && !self.check.lives_in_log(session) {
+                self.hang_up(client);
+                self.clients[client].on_lost();
+                self.clients[client].forget();
+            }
+        }
     }
 
     /// A connection is accepted by some shard.
@@ -288,7 +321,7 @@ impl World {
             self.check.on_session_wanted();
         }
         let (first, name) = (hostile.first(), hostile.name());
-        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0, self.now_us));
+        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0, 0, self.now_us));
         self.trace.say(format_args!("c{link} is hostile: {name}"));
         self.send_to_server(link, &first);
         let stays = self.rng.between(10_000, 1_500_000);

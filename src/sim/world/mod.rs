@@ -10,6 +10,8 @@ mod links;
 use std::collections::BTreeMap;
 
 use crate::acl;
+use crate::quorum::recovery::RecoveryReport;
+use crate::snapshot::FileName;
 use crate::tree::Tree;
 use crate::txnlog::Scanner;
 use crate::zxid::{Now, Zxid};
@@ -29,7 +31,7 @@ use super::trace::Trace;
 use links::Link;
 
 /// One run.
-pub struct World {
+pub(crate) struct World {
     rng: Rng,
     swarm: Swarm,
     defect: Option<Defect>,
@@ -37,12 +39,12 @@ pub struct World {
     wall_offset_ms: i64,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
-    pub trace: Trace,
+    pub(crate) trace: Trace,
     disk: Disk,
     node: Option<Node>,
     /// Which start of the server this is: what earlier ones have left undone is void.
     generation: u32,
-    pub check: Check,
+    pub(crate) check: Check,
     clients: Vec<Client>,
     /// The connection that a client uses.
     in_use: Vec<Option<usize>>,
@@ -61,7 +63,7 @@ pub struct World {
     shards_pause_us: u64,
     /// It has, and that is the end.
     over: bool,
-    pub crashes: u32,
+    pub(crate) crashes: u32,
 }
 
 #[derive(Debug)]
@@ -89,13 +91,13 @@ enum Event {
 
 impl World {
     /// The world of a seed, with an optional mistake in it.
-    pub fn new(seed: u64, defect: Option<Defect>, trace_lines: usize) -> Self {
+    pub(crate) fn new(seed: u64, defect: Option<Defect>, trace_lines: usize) -> Self {
         let mut rng = Rng::new(seed);
         let swarm = Swarm::new(&mut rng);
         let clients = (0..swarm.clients).map(|_| {
             let asked_ms = rng.between(1, 12) as i32 * 50;
             let has_user = rng.chance(300);
-            Client::new(rng.fork(), asked_ms.max(200), has_user, swarm.bulk, swarm.quotas)
+            Client::new(rng.fork(), asked_ms.max(200), has_user, &swarm)
         });
         let clients: Vec<Client> = clients.collect();
         let mut world = Self {
@@ -131,7 +133,7 @@ impl World {
     }
 
     /// Runs to the end: the wild time, the calm, a last power cut and start.
-    pub fn run(&mut self) -> Checked {
+    pub(crate) fn run(&mut self) -> Checked {
         self.after(0, Event::Start);
         for client in 0..self.clients.len() {
             self.after(1000 + client as u64, Event::Wake(client));
@@ -254,14 +256,17 @@ impl World {
         }
         let interrupted =
             !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.crash_in_recovery);
+        if self.swarm.clock_begins_anew {
+            self.wall_offset_ms = BOOT_WALL_MS - (self.now_us / 1000) as i64;
+        }
         self.disk.set_fuse(interrupted.then(|| self.rng.below(7)));
         self.damage_maybe();
         let read_fails = !self.calm && self.crashes > 0 && self.rng.chance(self.swarm.read_fails);
         let read_fails = read_fails.then(|| self.rng.below(4));
         let started = recover::start(&mut self.disk, self.defect, read_fails);
         self.disk.set_fuse(None);
-        let (mut tree, report) = match started {
-            Start::Up(tree, report) => (*tree, report),
+        let (mut tree, last_session, report) = match started {
+            Start::Up(tree, last_session, report) => (*tree, last_session, report),
             Start::Stopped => {
                 self.trace.say(format_args!("crash during the start"));
                 let power = self.rng.chance(700);
@@ -296,7 +301,8 @@ impl World {
         let orphans = report.orphans_removed;
         hold!(orphans == 0, Recovery, "{orphans} ephemerals of no session");
         let now = self.now();
-        self.check.on_recovered(&tree, now.mono_ms)?;
+        self.check.on_recovered(&tree, snapshot_zxid(&report), now.mono_ms)?;
+        self.forget_ended_sessions();
         if self.defect == Some(Defect::ZxidReused) && tree.last_zxid().0 > 0 {
             tree.set_last_zxid(crate::zxid::Zxid(tree.last_zxid().0 - 1));
         }
@@ -304,7 +310,8 @@ impl World {
         let stamp = u64::from(self.generation) * 1_000_000;
         let store = Store::new(self.defect, direct, tree.last_zxid(), stamp);
         let seed = self.rng.next();
-        self.serve(Node::new(&self.swarm, tree, store, self.defect, now, seed), now)
+        let node = Node::new(&self.swarm, tree, store, self.defect, now, last_session, seed);
+        self.serve(node, now)
     }
 
     /// Opens the log of a recovered server and schedules its ticks and its next crash.
@@ -595,6 +602,12 @@ impl World {
     }
 }
 
+/// The zxid of the snapshot that was started from; 0 without one.
+fn snapshot_zxid(report: &RecoveryReport) -> Zxid {
+    let name = report.snapshot.as_deref().and_then(FileName::parse);
+    name.map_or(Zxid::ZERO, |name| name.zxid)
+}
+
 /// Where the entries of a log end.
 fn entries_end(bytes: &[u8]) -> usize {
     Scanner::new(bytes).end().map_or(0, |end| end.offset() as usize)
@@ -619,6 +632,8 @@ fn is_data(name: &str) -> bool {
 const END_BYTES: usize = 1024;
 /// The space that a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
+/// Where a clock that begins anew begins.
+const BOOT_WALL_MS: i64 = 1_700_000_000_000;
 /// The time that the shards may stand still longer than the quorum core: less than any session
 /// lives.
 const PAUSE_BEYOND_US: u64 = 150_000;

@@ -152,6 +152,37 @@ fn a_snapshot_in_the_middle_of_a_log_saves_the_records_before_it() {
     assert_eq!(recovered.tree.digest(), writing.tree.digest());
 }
 
+/// Living or ended, in the snapshot, in the records that it holds already and in those after it.
+#[test]
+fn the_highest_session_id_is_found_wherever_it_stands() {
+    let id = |number: i64| SessionId(0x0100_0000_0000_0000 + number);
+    let end = Txn::CloseSession { paths: None };
+    // The numbers of a session that ends before the snapshot, of one that lives, of one after it.
+    for (ended, lives, later) in [(9, 5, 3), (5, 9, 3), (5, 3, 9)] {
+        let mut writing = Writing::new();
+        let mut entries = Vec::new();
+        let mut log = |writing: &mut Writing, session, txn: &Txn| {
+            let zxid = writing.tree.last_zxid().next();
+            entries.push(writing.apply(zxid, session, txn));
+        };
+        let begin = Txn::CreateSession { timeout_ms: 4000 };
+        log(&mut writing, id(ended), &begin);
+        log(&mut writing, id(ended), &end);
+        log(&mut writing, id(lives), &begin);
+        // Another server's, which is higher.
+        log(&mut writing, SessionId(0x0200_0000_0000_0000), &begin);
+        let (name, bytes) = writing.snapshot();
+        log(&mut writing, id(later), &begin);
+        log(&mut writing, id(later), &end);
+        let mut files = Files::default();
+        files.put(&name, bytes);
+        files.put("log.1", log_of(&entries));
+        let recovered = recover(&mut files, &settings()).unwrap();
+        assert_eq!(recovered.last_session, Some(id(9)), "{ended} {lives} {later}");
+    }
+    assert_eq!(recover(&mut Files::default(), &settings()).unwrap().last_session, None);
+}
+
 #[test]
 fn an_older_snapshot_is_taken_if_the_log_leads_to_the_newer_one() {
     let (mut files, tree) = two_logs();
