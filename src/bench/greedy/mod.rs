@@ -46,9 +46,19 @@ pub(super) struct Shared {
     /// Replies that held an error.
     errors: AtomicU64,
     stop: AtomicBool,
+    /// All greedy clients are prepared, where there are several.
+    begun: AtomicBool,
 }
 
 impl Shared {
+    fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    fn begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

@@ -31,6 +31,7 @@ pub(super) fn run(
     // thread.
     let mut rates = Rates::default();
     if ready.iter().count() == all.len() {
+        shared.begin();
         rates = in_slots(args, shared, with);
     }
     shared.stop();
@@ -49,8 +50,12 @@ fn start(kind: Kind, server: SocketAddr, shared: &Arc<Shared>, ready: Sender<()>
     thread::spawn(move || {
         last_in_line();
         // Whoever is to be told waits for it.
+        let of_thread = Arc::clone(&shared);
         let tell = move || {
             let _ = ready.send(());
+            drop(ready);
+            // Nobody is greedy before all are prepared.
+            wait_while(PREPARED_TIME, || !of_thread.begun() && !of_thread.stopped());
         };
         let done = match Round::of(kind) {
             None => kinds::run(kind, server, &shared, tell),
@@ -71,6 +76,7 @@ fn expiring(server: SocketAddr, shared: &Arc<Shared>, ready: Sender<()>) -> Gree
         last_in_line();
         let _ = ready.send(());
         drop(ready);
+        wait_while(PREPARED_TIME, || !shared.begun() && !shared.stopped());
         again(&shared, || {
             let mut left = target(server, SESSIONS_LEFT);
             left.timeout_ms = LEFT_TIMEOUT_MS;
@@ -105,5 +111,7 @@ const NOT_AMONG_THEM: [Kind; 2] = [Kind::Calm, Kind::All];
 const SESSIONS_LEFT: u32 = 5000;
 /// Their timeout: the shortest there is with a tick of two seconds.
 const LEFT_TIMEOUT_MS: u32 = 4000;
+/// The time that all preparations together may take.
+const PREPARED_TIME: Duration = Duration::from_secs(120);
 /// The time in which they expire.
 const LEFT_TIME: Duration = Duration::from_secs(7);
