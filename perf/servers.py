@@ -17,6 +17,13 @@ APACHE_VERSION = "3.9.5"
 HEAP = "-Xmx2g"
 
 
+def absolute(options):
+    """Makes the paths among the options absolute: each server runs in a directory of its own."""
+    for name in ["ringkeeper", "baseline", "apache", "work"]:
+        if getattr(options, name, None):
+            setattr(options, name, os.path.abspath(getattr(options, name)))
+
+
 class Failure(Exception):
     """A server does not do what it must; the table then holds what was measured before."""
 
