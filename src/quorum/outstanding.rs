@@ -71,7 +71,7 @@ pub(super) struct Outstanding {
     /// Nodes that the tree had not. Invariant: if one of them is also in `by_id`, under the same
     /// path, it is deleted there, and the record here is the later one.
     by_path: HashMap<Arc<str>, ChangeRecord, FixedState>,
-    /// What every transaction has put, in order; a node once per transaction.
+    /// The nodes that every transaction has put, in order; a node once per transaction.
     /// Invariant: each record is named by the entry of its own zxid.
     puts: VecDeque<Put>,
     owners: Owners,
@@ -114,7 +114,7 @@ enum Key {
     Path(Arc<str>),
 }
 
-/// What a multi has replaced.
+/// The entries that a multi has replaced.
 #[derive(Debug)]
 struct Undo {
     digest: i64,

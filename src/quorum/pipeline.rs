@@ -21,7 +21,7 @@ use crate::zxid::Zxid;
 pub(super) struct Proposal {
     pub(super) header: TxnHeader,
     pub(super) txn: Txn,
-    /// What is known about its nodes: of a multi, those of each of its sub-transactions.
+    /// The nodes that are known already: of a multi, those of each of its sub-transactions.
     pub(super) known: KnownNodes,
     /// The digest logged with it.
     pub(super) digest: Option<i64>,
@@ -30,7 +30,7 @@ pub(super) struct Proposal {
     pub(super) departs: bool,
 }
 
-/// What [`Tree::apply_known`](crate::tree::Tree::apply_known) need not find out again.
+/// The part that [`Tree::apply_known`](crate::tree::Tree::apply_known) need not find out again.
 #[derive(Debug)]
 pub(super) enum KnownNodes {
     One(Known),

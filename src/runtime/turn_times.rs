@@ -26,11 +26,11 @@ pub struct LongTurnFigures {
     pub worked: u64,
     /// The longest one.
     pub longest: Duration,
-    /// What it did.
+    /// The work of that turn, in words.
     pub longest_did: String,
     /// The most work in one turn: the processor's time.
     pub most_work: Duration,
-    /// What that turn did.
+    /// The work of that turn, in words.
     pub most_work_did: String,
 }
 
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(long.figures(), worked);
     }
 
-    /// What the kernel does for the sends of a turn is this thread's work as well.
+    /// The kernel works for the sends of a turn on this thread, and that counts.
     #[test]
     fn a_turn_of_the_ring_counts_if_the_thread_has_worked_in_it() {
         let long = Arc::new(LongTurns::default());

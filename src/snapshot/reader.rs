@@ -404,7 +404,7 @@ impl<S: Source> Reader<S> {
 const REMEDY: &str = "; use the next older snapshot with all logs since then";
 /// The rest of the file header after the magic.
 const VERSION_AND_DBID_BYTES: usize = 12;
-/// What follows a node's path and data.
+/// The bytes of a node after its path and data.
 const ACL_AND_STAT_BYTES: usize = 8 + StatPersisted::BYTES;
 const ZXID_AND_SEAL_BYTES: usize = 8 + SEAL_BYTES;
 /// More than all trailers take up.

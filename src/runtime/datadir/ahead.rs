@@ -18,7 +18,7 @@ pub(super) struct Piece {
     buffer: Vec<u8>,
     /// Where it stands in the file; a multiple of [`ALIGNMENT`].
     start: u64,
-    /// How much of it was read.
+    /// The number of bytes of it that were read.
     len: usize,
 }
 
@@ -32,7 +32,7 @@ impl Piece {
         self.start + self.len as u64
     }
 
-    /// What was read of the file from `offset` on.
+    /// The bytes that were read of the file from `offset` on.
     pub(super) fn from(&self, offset: u64) -> &[u8] {
         if offset < self.start || offset >= self.end() {
             return &[];
