@@ -105,6 +105,9 @@ struct OwnerCount {
 struct Put {
     zxid: Zxid,
     key: Key,
+    /// The owner, 0 for none, of a deleted node in whose place this one is. Until both are applied
+    /// the tree may show it as the owner's.
+    deleted_of: i64,
 }
 
 /// Where a record is kept.
@@ -303,14 +306,17 @@ impl Outstanding {
                 }
             },
         };
-        if let Some(replaced) = &replaced {
+        let is_again = replaced.as_ref().is_some_and(|replaced| replaced.zxid == zxid);
+        let deleted = replaced.as_ref().filter(|replaced| !replaced.exists && !is_again);
+        let deleted_of = deleted.map_or(0, ChangeRecord::owner);
+        if let Some(replaced) = replaced.as_ref().filter(|_| deleted_of == 0) {
             self.owners.leave(replaced);
-            if replaced.zxid == zxid {
-                return;
-            }
+        }
+        if is_again {
+            return;
         }
         debug_assert!(self.puts.back().is_none_or(|last| last.zxid <= zxid), "puts in order");
-        self.puts.push_back(Put { zxid, key });
+        self.puts.push_back(Put { zxid, key, deleted_of });
         if let Some(undo) = &mut self.undo {
             undo.replaced.push(replaced.map(Box::new));
         }
@@ -372,6 +378,7 @@ impl Outstanding {
             for _ in 0..RECORDS_PER_UNIT {
                 let Some(record) = undo.replaced.pop() else { break };
                 let put = self.puts.pop_back().expect("what is put is noted in both");
+                self.owners.leave_deleted(put.deleted_of);
                 let record = record.filter(|record| record.zxid > tree.last_zxid());
                 self.put_back(put.key, record.map(|record| *record));
             }
@@ -409,7 +416,8 @@ impl Outstanding {
     pub(super) fn forget(&mut self, tree: &Tree, max: usize) -> usize {
         let mut forgotten = 0;
         while forgotten < max && self.can_forget(tree.last_zxid()) {
-            let Some(Put { zxid, key }) = self.puts.pop_front() else { break };
+            let Some(Put { zxid, key, deleted_of }) = self.puts.pop_front() else { break };
+            self.owners.leave_deleted(deleted_of);
             let is_its =
                 |change: &ChangeRecord| change.zxid == zxid || mutant!(OverlayForgottenEarly);
             let record = match key {
@@ -444,12 +452,20 @@ impl Owners {
     }
 
     fn leave(&mut self, change: &ChangeRecord) {
-        if change.owner() == 0 {
+        self.take_away(change.owner(), |count| *count.of(change) -= 1);
+    }
+
+    fn leave_deleted(&mut self, owner: i64) {
+        self.take_away(owner, |count| count.deleted -= 1);
+    }
+
+    fn take_away(&mut self, owner: i64, one: impl FnOnce(&mut OwnerCount)) {
+        if owner == 0 {
             return;
         }
-        debug_assert!(self.0.contains_key(&change.owner()), "{change:?}");
-        if let Entry::Occupied(mut count) = self.0.entry(change.owner()) {
-            *count.get_mut().of(change) -= 1;
+        debug_assert!(self.0.contains_key(&owner), "{owner:#x} is not counted");
+        if let Entry::Occupied(mut count) = self.0.entry(owner) {
+            one(count.get_mut());
             if count.get().exist + count.get().deleted == 0 {
                 count.remove();
             }

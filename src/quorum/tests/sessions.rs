@@ -68,6 +68,24 @@ fn a_close_sees_what_is_outstanding() {
     assert_eq!((last.err, last.close), (ErrorCode::SESSION_EXPIRED, true));
 }
 
+/// The tree shows the ephemeral, and what is outstanding deletes it and makes another node in its
+/// place: that one is not the session's.
+#[test]
+fn a_close_leaves_a_node_that_is_no_longer_its_own() {
+    let mut world = World::new();
+    world.submit(OpCode::CREATE, create(Some("/e"), b"", 1));
+    world.poll();
+    world.submit(OpCode::DELETE, delete(Some("/e"), -1));
+    world.submit(OpCode::CREATE, create(Some("/e"), b"", 0));
+    world.flush();
+    world.commit(100);
+    assert!(world.tree.get("/e").is_some(), "the first of them is applied");
+    world.submit(OpCode::CLOSE_SESSION, vec![]);
+    world.settle();
+    assert_eq!(world.log.last().unwrap().txn, Txn::CloseSession { paths: Some(vec![]) });
+    assert!(world.tree.get("/e").is_some());
+}
+
 /// Closes the session while somebody else writes to one of its ephemerals, again and again: it waits
 /// for the first write, and then does not depart.
 fn close_beside_a_write(world: &mut World, path: &str) {
