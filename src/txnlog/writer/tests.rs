@@ -1,5 +1,8 @@
 //! The machine alone, over files in memory: random requests, completions in any order, failures.
 
+mod spares;
+mod states;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
