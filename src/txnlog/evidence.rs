@@ -13,6 +13,9 @@
 //! counts all the same if the bad one's length is what is wrong with it: if its header is none that
 //! may follow, or if its checksum is right for the bytes up to where the other entry starts.
 
+#[cfg(test)]
+mod tests;
+
 use crate::pieces::{ReadError, Source, Window};
 use crate::zxid::Zxid;
 
@@ -124,14 +127,9 @@ impl<S: Source> Search<'_, S> {
         }
         match parse(self.window, self.nonce, at)? {
             Parsed::Entry { len, .. } if self.counts(at)? => {
-                self.found.entry.get_or_insert(at);
-                self.summed += len as u64;
+                self.found.entry = Some(at);
                 // Of a file without marks there is nothing more to know.
                 Ok(self.nonce.map(|_| at + (len + ENTRY_OVERHEAD_BYTES) as u64))
-            }
-            Parsed::Entry { len, .. } => {
-                self.summed += len as u64;
-                Ok(Some(at + 1))
             }
             _ => Ok(Some(at + 1)),
         }

@@ -1,5 +1,8 @@
 //! The scanner over whole, cut, torn and damaged files.
 
+mod arrival;
+mod format;
+
 use std::io;
 
 use proptest::prelude::*;
