@@ -297,6 +297,110 @@ fn large_requests_are_bounded_while_they_are_in_process() {
     assert_eq!(world.got(conn).len(), 3);
 }
 
+/// A world in which requests above 1000 bytes are large, and so many bytes of them may be in
+/// process; a request is a frame of so many bytes.
+fn with_large(max: usize) -> (World, ConnId, impl Fn(usize) -> Vec<u8>) {
+    let config = FrontendConfig {
+        large_request_bytes: Some(1000),
+        large_request_bytes_max: max,
+        ..FrontendConfig::default()
+    };
+    let mut world = World::with(config);
+    let conn = world.connect();
+    world.create(conn, "/n");
+    world.commits_at_once = false;
+    let beside = request(1, OpCode::SET_DATA, &set_data("/n", b"")).len() - 4;
+    let of = move |bytes| request(1, OpCode::SET_DATA, &set_data("/n", &vec![0; bytes - beside]));
+    (world, conn, of)
+}
+
+#[test]
+fn a_request_as_long_as_the_threshold_is_not_large_and_a_longer_one_is() {
+    let (mut world, conn, of) = with_large(1000);
+    (0..5).for_each(|_| world.send(conn, &of(1000)));
+    assert_eq!((world.queue.len(), world.front.shard.large_bytes), (5, 0));
+    world.send(conn, &of(1001));
+    assert_eq!(world.reasons, [CloseReason::LargeRequests]);
+}
+
+#[test]
+fn large_requests_may_have_all_of_their_bytes_and_not_one_more() {
+    let (mut world, conn, of) = with_large(3300);
+    (0..3).for_each(|_| world.send(conn, &of(1100)));
+    assert_eq!((world.queue.len(), world.front.shard.large_bytes), (3, 3300));
+    // One that is not large does not wait for them.
+    world.send(conn, &of(900));
+    assert_eq!((world.queue.len(), world.is_closed(conn)), (4, false));
+    let (mut world, conn, of) = with_large(3299);
+    (0..3).for_each(|_| world.send(conn, &of(1100)));
+    assert_eq!((world.queue.len(), world.is_closed(conn)), (2, true));
+}
+
+#[test]
+fn requests_are_served_until_more_is_unsent_than_may_be() {
+    for (out_bytes_max, served) in [(39, 2), (40, 3), (41, 3)] {
+        let mut world = World::with(FrontendConfig { out_bytes_max, ..FrontendConfig::default() });
+        let conn = world.connect();
+        let pings: Vec<u8> = (0..10).flat_map(|_| request(-2, OpCode::PING, &[])).collect();
+        world.receive(conn, &pings);
+        // The answer to a ping has 20 bytes.
+        assert_eq!(world.front.output(conn).len(), served * 20, "at most {out_bytes_max}");
+    }
+}
+
+#[test]
+fn each_shard_has_its_part_of_the_outstanding_requests_and_one_at_least() {
+    for (outstanding_max, shards, part) in [(12, 1, 12), (12, 2, 6), (12, 5, 2), (1, 4, 1)] {
+        let config = FrontendConfig { outstanding_max, shards, ..FrontendConfig::default() };
+        let mut world = World::with(config);
+        let conn = world.connect();
+        world.commits_at_once = false;
+        let syncs: Vec<u8> = (0..50).flat_map(|i| request(i, OpCode::SYNC, &path("/"))).collect();
+        world.send(conn, &syncs);
+        assert_eq!(world.queue.len(), part, "{outstanding_max} for {shards}");
+    }
+}
+
+#[test]
+fn one_of_two_that_wait_for_the_quorum_core_takes_half_of_the_room() {
+    let config = FrontendConfig { outstanding_max: 10, ..FrontendConfig::default() };
+    let mut world = World::with(config);
+    let conns = [(); 2].map(|()| world.connect());
+    world.commits_at_once = false;
+    let syncs: Vec<u8> = (0..20).flat_map(|xid| request(xid, OpCode::SYNC, &path("/"))).collect();
+    conns.iter().for_each(|conn| world.send(*conn, &syncs));
+    world.commit(10);
+    let from = |message: &ToQuorum| match message {
+        ToQuorum::Request(request) => request.origin.conn,
+        other => panic!("only requests are left: {other:?}"),
+    };
+    let order: Vec<ConnId> = world.queue.iter().map(from).collect();
+    assert_eq!(order.len(), 10);
+    assert_eq!((&order[..5], order[5]), (&[conns[0]; 5][..], conns[1]));
+}
+
+/// Records up to an eighth of 64 KiB share an allocation of that size until it is used up.
+#[test]
+fn small_records_share_an_allocation_and_large_ones_have_their_own() {
+    let mut world = World::new();
+    let mut keep = |bytes| {
+        let kept = world.front.shard.keep_record(&vec![7; bytes]);
+        assert_eq!(kept[..], vec![7; bytes]);
+        kept
+    };
+    let follows = |first: &bytes::Bytes, second: &bytes::Bytes| {
+        first.as_ptr_range().end == second.as_ptr_range().start
+    };
+    let first = keep(8192);
+    let large = keep(8193);
+    let mut all: Vec<_> = std::iter::once(first).chain((1..8).map(|_| keep(8192))).collect();
+    assert!(all.is_sorted_by(follows), "eight in a row fill it");
+    assert!(all.iter().all(|small| !follows(small, &large)));
+    all.push(keep(100));
+    all.push(keep(100));
+    assert!(!follows(&all[7], &all[8]) && follows(&all[8], &all[9]), "the next one");
+}
+
 #[test]
 fn a_demanded_scheme_must_be_proven_before_anything_else() {
     let config =
@@ -306,6 +410,7 @@ fn a_demanded_scheme_must_be_proven_before_anything_else() {
     let got = world.ask(conn, OpCode::PING, &[]);
     assert_eq!((got.xid, got.zxid, got.err), (40, 0, -124));
     assert!(world.is_closed(conn));
+    assert_eq!(world.front.report().counts.sent, 2, "the answers to its connect and to its ping");
     let mut world = World::with(config);
     let conn = world.connect();
     assert_eq!(world.err(conn, OpCode::AUTH, &auth_packet("digest", Some(b"u:p"))), 0);
@@ -373,6 +478,21 @@ fn the_last_operation_is_told_as_apache_tells_it() {
         ("NA", 4),
         "a write that was refused has no name"
     );
+}
+
+#[test]
+fn connections_are_counted_and_a_piece_that_ends_with_the_last_slot_is_the_last() {
+    let mut world = World::new();
+    assert_eq!(world.front.report().connections, 0);
+    let conns = [(); 4].map(|()| world.connect());
+    assert_eq!(world.front.report().connections, 4);
+    let piece = |world: &World, from| {
+        let (reports, next) = world.front.connections(from, 2);
+        (reports.len(), next)
+    };
+    assert_eq!((piece(&world, 0), piece(&world, 2)), ((2, Some(2)), (2, None)));
+    world.front.on_closed(conns[3]);
+    assert_eq!((piece(&world, 2), world.front.report().connections), ((1, None), 3));
 }
 
 #[test]

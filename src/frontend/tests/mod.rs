@@ -8,6 +8,7 @@ mod reads;
 mod serve;
 mod turns;
 mod watches;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -391,6 +392,11 @@ fn prepare(tree: &Tree, op: OpCode, record: &[u8]) -> Txn {
         OpCode::CLOSE_SESSION => Txn::CloseSession { paths: None },
         other => panic!("the quorum core of the tests has no {other:?}"),
     }
+}
+
+/// The answer of the quorum core to a request with xid 1.
+fn reply(conn: ConnId, op: OpCode, body: ReplyBody) -> Reply {
+    Reply { conn, xid: 1, op, zxid: Zxid(0), err: ErrorCode::OK, body, close: false }
 }
 
 fn reply_body(txn: &Txn, result: TxnResult) -> ReplyBody {

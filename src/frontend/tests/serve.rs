@@ -112,6 +112,64 @@ fn replies_to_a_closed_connection_are_dropped() {
     assert_eq!(world.front.report().outstanding, 0);
 }
 
+/// The answer to a closeSession ends the connection, and so does one that says so, as that to
+/// whatever a session that has ended asks for.
+#[test]
+fn a_connection_ends_with_the_answer_that_ends_its_session() {
+    let create = (OpCode::CREATE, make("/a"));
+    for ((op, record), close, ends) in [
+        (create.clone(), false, false),
+        (create, true, true),
+        ((OpCode::CLOSE_SESSION, vec![]), false, true),
+    ] {
+        let mut world = World::new();
+        let conn = world.connect();
+        world.commits_at_once = false;
+        world.send(conn, &request(1, op, &record));
+        let answer = Reply { close, ..reply(conn, op, ReplyBody::Empty) };
+        let items = vec![BatchItem::Reply(answer)];
+        world.deliver(vec![ToShard::Commit(CommitBatch { zxid: Zxid(0), items })]);
+        world.pump();
+        assert_eq!(world.is_closed(conn), ends, "{op:?}, close {close}");
+        assert_eq!(world.got(conn).len(), 1);
+    }
+}
+
+#[test]
+fn an_address_proves_its_own_id_and_connections_from_one_share_it() {
+    let mut world = World::new();
+    let peers = ["10.0.0.1:4000", "10.0.0.2:4000", "10.0.0.2:5000", "10.0.0.1:4001"];
+    let ids = [0, 1, 2, 3].map(|slot: u32| {
+        let conn = ConnId { slot, generation: 1 };
+        world.front.on_accept(conn, peers[slot as usize].parse().unwrap(), world.now);
+        world.front.connections.get(conn).unwrap().auth.clone()
+    });
+    let expected = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.1"];
+    for (ids, expected) in ids.iter().zip(expected) {
+        assert_eq!(ids[..], [Id::new("ip", expected)]);
+    }
+    assert!(std::sync::Arc::ptr_eq(&ids[1], &ids[2]), "one copy for many connections");
+}
+
+#[test]
+fn a_session_that_has_been_reported_is_not_reported_again_when_its_connection_goes() {
+    for (tick_first, reports) in [(true, 0), (false, 1)] {
+        let mut world = World::new();
+        let conn = world.connect();
+        let session = world.session(conn);
+        assert_eq!(world.err(conn, OpCode::PING, &[]), 0);
+        if tick_first {
+            world.tick(1_000);
+            assert_eq!(world.touches.len(), 1);
+            world.touches.clear();
+        }
+        world.front.on_closed(conn);
+        world.tick(1_000);
+        assert_eq!(world.touches.len(), reports);
+        assert!(world.touches.iter().all(|(touched, _)| *touched == session));
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Read(usize),
