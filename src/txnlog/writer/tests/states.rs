@@ -64,6 +64,13 @@ fn a_store_that_fails_ends_the_log() {
     assert_eq!(world.writer.append(entry(2, 40), Zxid(2)), Err(NoRoom));
 }
 
+/// The words of `ringkeeper.log`, in the configuration and in what a start says.
+#[test]
+fn the_ways_of_appending_have_words() {
+    let ways = [Appending::Mapped, Appending::Cached, Appending::Direct];
+    assert_eq!(ways.map(Appending::word), ["mapped", "cached", "direct"]);
+}
+
 #[test]
 fn a_flush_says_what_it_covers() {
     assert_eq!(PendingFlush::of(Zxid(7)).upto(), Zxid(7));
