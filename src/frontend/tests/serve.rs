@@ -170,6 +170,18 @@ fn a_session_that_has_been_reported_is_not_reported_again_when_its_connection_go
     }
 }
 
+#[test]
+fn the_answer_to_a_word_comes_after_what_was_written_and_not_to_who_is_closed() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.receive(conn, &request(-2, OpCode::PING, &[]));
+    world.front.on_word_answer(conn, b"imok".to_vec());
+    let output = std::mem::take(world.front.output(conn));
+    assert_eq!((output.len(), &output[20..]), (24, &b"imok"[..]));
+    world.front.on_word_answer(conn, b"imok".to_vec());
+    assert!(world.front.output(conn).is_empty(), "it is closed");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Read(usize),
