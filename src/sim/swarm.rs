@@ -137,13 +137,25 @@ impl Swarm {
             // What comes while a shard stands still is more than a small limit holds.
             swarm.out_bytes_max = 1 << 20;
         }
-        if rng.chance(15) {
-            swarm.clients = rng.between(100, 300) as usize;
-            swarm.think *= swarm.clients as u64 / 5;
-            // So many make more events in one trip of a link than a small limit holds.
-            swarm.out_bytes_max = 1 << 20;
-        }
+        swarm.make_special(rng);
         swarm
+    }
+
+    /// Some worlds have many clients, some lose their power all the time.
+    fn make_special(&mut self, rng: &mut Rng) {
+        if rng.chance(15) {
+            self.clients = rng.between(100, 300) as usize;
+            self.think *= self.clients as u64 / 5;
+            // So many make more events in one trip of a link than a small limit holds.
+            self.out_bytes_max = 1 << 20;
+        }
+        if rng.chance(120) {
+            // The power goes again and again, in recoveries too: what is left of the log counts.
+            self.crash_every = rng.between(15_000, 120_000);
+            self.power = 1000;
+            self.crash_in_recovery = rng.between(100, 600);
+            self.damage = if rng.chance(400) { rng.between(100, 500) } else { 0 };
+        }
     }
 
     /// The time that a request may wait at the server in microseconds, if nothing stalls, fails or

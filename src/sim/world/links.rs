@@ -21,6 +21,9 @@ pub(super) struct Link {
     /// Bytes on their way are not delivered any more.
     pub(super) cut: bool,
     server_gone: bool,
+    /// The other end has gone, which a shard with much to do may not have taken in yet: its output
+    /// gets nowhere and is judged no more.
+    hung_up: bool,
     /// When the last bytes of each direction arrive.
     to_server_us: u64,
     to_client_us: u64,
@@ -39,6 +42,9 @@ enum Peer {
 
 impl World {
     pub(super) fn send_to_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
+        if self.links[link].hung_up {
+            return Ok(());
+        }
         self.trace.say(format_args!("c{link} gets {} bytes", bytes.len()));
         match &mut self.links[link].peer {
             Peer::Client(_) => self.links[link].stream.on_output(&bytes, &mut self.check)?,
@@ -188,6 +194,7 @@ impl World {
     pub(super) fn end_at_server(&mut self, link: usize) {
         if !self.links[link].server_gone {
             self.links[link].server_gone = true;
+            self.links[link].hung_up = true;
             self.links[link].stream.end();
             self.input(link, Input::Closed);
         }
@@ -296,6 +303,7 @@ impl World {
             shard,
             cut: false,
             server_gone: false,
+            hung_up: false,
             to_server_us: self.now_us,
             to_client_us: self.now_us,
             partial: Vec::new(),
