@@ -149,9 +149,11 @@ impl Swarm {
             // So many make more events in one trip of a link than a small limit holds.
             self.out_bytes_max = 1 << 20;
         }
-        if rng.chance(120) {
+        // Drawn aside, so that the other worlds stay as they are.
+        let rng = &mut rng.clone();
+        if rng.chance(250) {
             // The power goes again and again, in recoveries too: what is left of the log counts.
-            self.crash_every = rng.between(15_000, 120_000);
+            self.crash_every = rng.between(10_000, 80_000);
             self.power = 1000;
             self.crash_in_recovery = rng.between(100, 600);
             self.damage = if rng.chance(400) { rng.between(100, 500) } else { 0 };
