@@ -20,7 +20,7 @@ pub struct Worker<T, R> {
 
 struct Shared<T, R> {
     state: Mutex<State<T, R>>,
-    /// There is a task, or will be none.
+    /// There is a task, or will be none; or there is an outcome, or will be none.
     changed: Condvar,
 }
 
@@ -49,6 +49,7 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
             while let Some(task) = end.shared.next() {
                 let outcome = work(task);
                 end.shared.lock().outcome = Some(outcome);
+                end.shared.changed.notify_one();
                 (end.wake)();
             }
         })?;
@@ -74,6 +75,13 @@ impl<T, R> Worker<T, R> {
             None if state.ended => Err(Lost),
             outcome => Ok(outcome),
         }
+    }
+
+    /// Waits for the outcome of the task that was begun.
+    pub fn wait(&self) -> Result<R, Lost> {
+        let is_busy = |state: &mut State<T, R>| state.outcome.is_none() && !state.ended;
+        let state = self.shared.changed.wait_while(self.shared.lock(), is_busy);
+        state.unwrap_or_else(PoisonError::into_inner).outcome.take().ok_or(Lost)
     }
 }
 
@@ -112,6 +120,7 @@ struct End<T, R> {
 impl<T, R> Drop for End<T, R> {
     fn drop(&mut self) {
         self.shared.lock().ended = true;
+        self.shared.changed.notify_one();
         (self.wake)();
     }
 }
@@ -137,6 +146,18 @@ mod tests {
         assert_eq!(worker.poll(), Err(Lost));
         worker.begin(1);
         assert_eq!(worker.poll(), Err(Lost), "what is given to it later has no outcome");
+    }
+
+    #[test]
+    fn an_outcome_can_be_waited_for_and_so_can_the_loss_of_the_thread() {
+        let double = |task: u32| if task == 0 { panic!("asked for by the test") } else { task * 2 };
+        let worker = Worker::start("test", double, Arc::new(|| ())).unwrap();
+        for task in 1..1000 {
+            worker.begin(task);
+            assert_eq!(worker.wait(), Ok(task * 2));
+        }
+        worker.begin(0);
+        assert_eq!(worker.wait(), Err(Lost));
     }
 
     #[test]

@@ -1,21 +1,20 @@
 //! Reading ahead around the page cache: the disk reads the next piece of a file while the one
 //! before it is looked at.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-
-use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::pieces::PIECE_BYTES;
+use crate::runtime::pages::Pages;
+use crate::runtime::worker::Worker;
 
 /// Up to [`PIECE_BYTES`] of a file, in memory that direct reads can write to.
 #[derive(Debug)]
 pub(super) struct Piece {
-    /// One piece and the room to align it.
-    buffer: Vec<u8>,
+    memory: Pages,
     /// Where it stands in the file; a multiple of [`ALIGNMENT`].
     start: u64,
     /// The number of bytes of it that were read.
@@ -23,8 +22,9 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    pub(super) fn new() -> Self {
-        Self { buffer: vec![0; PIECE_BYTES + ALIGNMENT], start: 0, len: 0 }
+    /// A piece of which nothing was read.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { memory: Pages::zeroed(PIECE_BYTES)?, start: 0, len: 0 })
     }
 
     /// The offset in the file after the last byte that was read.
@@ -37,17 +37,15 @@ impl Piece {
         if offset < self.start || offset >= self.end() {
             return &[];
         }
-        let at = self.aligned();
-        &self.buffer[at + (offset - self.start) as usize..at + self.len]
+        &self.memory[(offset - self.start) as usize..self.len]
     }
 
     /// Reads `len` bytes, whole blocks, from `start` on; fewer at the end of the file.
     pub(super) fn read(&mut self, file: &File, start: u64, len: usize) -> io::Result<()> {
         (self.start, self.len) = (start, 0);
-        let from = self.aligned();
         while self.len < len {
             let end = self.end();
-            let read = file.read_at(&mut self.buffer[from + self.len..from + len], end)?;
+            let read = file.read_at(&mut self.memory[self.len..len], end)?;
             self.len += read;
             if read == 0 || !read.is_multiple_of(ALIGNMENT) {
                 break;
@@ -55,51 +53,41 @@ impl Piece {
         }
         Ok(())
     }
-
-    /// Where the aligned piece starts in the buffer, which never moves.
-    fn aligned(&self) -> usize {
-        self.buffer.as_ptr().align_offset(ALIGNMENT)
-    }
 }
 
 /// A thread that reads one piece ahead. It ends when this is dropped.
-#[derive(Debug)]
 pub(super) struct Ahead {
-    /// None once it is to end.
-    asked: Option<Sender<(u64, Piece)>>,
-    /// Pieces that were read whole.
-    read: Receiver<Option<Piece>>,
+    /// Reads the piece at an offset into the memory of one that is no longer needed.
+    reader: Worker<(u64, Piece), (Piece, io::Result<()>)>,
     /// Where the piece starts that was asked for and not taken yet.
     coming: Option<u64>,
-    /// Memory for the next.
+    /// Memory for the next. Invariant: it is there unless a piece is coming or the thread is lost.
     spare: Option<Piece>,
-    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ahead({:?})", self.coming)
+    }
 }
 
 impl Ahead {
-    /// Starts the thread; none where the system allows no further one.
-    pub(super) fn start(file: Arc<File>) -> Option<Self> {
-        let (ask, asked) = bounded::<(u64, Piece)>(1);
-        let (give, read) = bounded(1);
-        let run = move || {
-            while let Ok((start, mut piece)) = asked.recv() {
-                let is_read = piece.read(&file, start, PIECE_BYTES).is_ok();
-                if give.send(is_read.then_some(piece)).is_err() {
-                    break;
-                }
-            }
+    /// Starts the thread.
+    pub(super) fn start(file: Arc<File>) -> io::Result<Self> {
+        let read = move |(start, mut piece): (u64, Piece)| {
+            let result = piece.read(&file, start, PIECE_BYTES);
+            (piece, result)
         };
-        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(run).ok()?;
-        let spare = Some(Piece::new());
-        Some(Self { asked: Some(ask), read, coming: None, spare, thread: Some(thread) })
+        let spare = Some(Piece::new()?);
+        let reader = Worker::start(THREAD, read, Arc::new(|| ()))?;
+        Ok(Self { reader, coming: None, spare })
     }
 
     /// Puts the piece at `start` in place of `piece`, if it was asked for and could be read.
     pub(super) fn take(&mut self, start: u64, piece: &mut Piece) -> bool {
         let Some(coming) = self.coming.take() else { return false };
-        // A failed read has lost its memory; the next one gets other.
-        let mut read = self.read.recv().ok().flatten().unwrap_or_else(Piece::new);
-        let is_there = coming == start && read.end() > start;
+        let Ok((mut read, result)) = self.reader.wait() else { return false };
+        let is_there = coming == start && result.is_ok() && read.end() > start;
         if is_there {
             std::mem::swap(piece, &mut read);
         }
@@ -110,21 +98,9 @@ impl Ahead {
     /// Asks for the piece at `start`.
     pub(super) fn ask(&mut self, start: u64) {
         assert!(self.coming.is_none(), "one piece at a time");
-        if let (Some(asked), Some(piece)) = (&self.asked, self.spare.take())
-            && asked.send((start, piece)).is_ok()
-        {
+        if let Some(piece) = self.spare.take() {
+            self.reader.begin((start, piece));
             self.coming = Some(start);
-        }
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.asked = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread that reads ahead has panicked");
         }
     }
 }

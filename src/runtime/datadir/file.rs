@@ -45,7 +45,7 @@ impl PieceFile {
         through_cache.file.sync_all()?;
         let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
         let Ok(file) = direct else { return Ok(through_cache) };
-        let direct = Some(Mutex::new(Direct { piece: Piece::new(), ahead: None }));
+        let direct = Some(Mutex::new(Direct { piece: Piece::new()?, ahead: None }));
         let around_cache = Self { file: Arc::new(file), bytes: through_cache.bytes, direct };
         // Some file systems take the flag and refuse the read.
         let mut first = [0; 1];
@@ -99,7 +99,7 @@ impl Direct {
             self.piece.read(file, start, len)?;
         }
         if goes_on && self.piece.end() == start + PIECE_BYTES as u64 {
-            self.ahead = self.ahead.take().or_else(|| Ahead::start(file.clone()));
+            self.ahead = self.ahead.take().or_else(|| Ahead::start(file.clone()).ok());
             if let Some(ahead) = &mut self.ahead {
                 ahead.ask(self.piece.end());
             }
