@@ -50,7 +50,7 @@ use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::Announcing;
-use outstanding::Outstanding;
+use outstanding::{Outstanding, RECORDS_PER_UNIT};
 use pipeline::{Answer, KnownNodes, Pipeline, Proposal};
 use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
 use sessions::Sessions;
@@ -357,7 +357,7 @@ impl Quorum {
 
     /// What is applied leaves the overlay, and its memory is given back.
     fn clear_up(&mut self, tree: &Tree, budget: &mut Budget) {
-        while !budget.is_spent() && self.outstanding.forget(tree, FORGOTTEN_PER_UNIT) > 0 {
+        while !budget.is_spent() && self.outstanding.forget(tree, RECORDS_PER_UNIT) > 0 {
             budget.spend(1);
         }
         self.spent.free(budget);
@@ -655,8 +655,6 @@ const WAITING_MAX: usize = 10_000;
 /// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
 /// sessions that end at once go as fast as the disk, and other requests between them.
 const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
-/// Records of the overlay that are forgotten in the time of one unit of work.
-const FORGOTTEN_PER_UNIT: usize = 4;
 /// About a tenth of a millisecond.
 const MULTI_UNITS_AT_ONCE: u64 = 128;
 /// Bytes of a record that are digested and copied in about the time of one unit.

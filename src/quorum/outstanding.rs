@@ -570,5 +570,5 @@ impl<'a> View<'a> {
 
 /// Records of each kind for which a multi makes room at once.
 const RESERVED_MAX: usize = 1 << 15;
-/// Records that are taken out in the time of one unit of work.
-const RECORDS_PER_UNIT: usize = 4;
+/// Records that are forgotten or undone in the time of one unit of work.
+pub(super) const RECORDS_PER_UNIT: usize = 4;
