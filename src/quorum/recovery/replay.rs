@@ -33,7 +33,8 @@ impl<'a> Replay<'a> {
         report: &'a mut RecoveryReport,
     ) -> Self {
         let Start { tree, zxid, expected, has_ttl } = start;
-        let last_session = None;
+        let own = tree.sessions().filter_map(|(session, _)| of_this_server(session, settings));
+        let last_session = own.max();
         let mut replay = Self {
             tree,
             base: zxid,
@@ -44,9 +45,6 @@ impl<'a> Replay<'a> {
             settings,
             report,
         };
-        let of_tree = replay.tree.sessions().map(|(session, _)| session);
-        let of_us = of_tree.filter(|session| session::server_of(*session) == settings.server_id);
-        replay.last_session = of_us.max();
         replay.check_snapshot_digest();
         replay
     }
@@ -111,7 +109,9 @@ impl<'a> Replay<'a> {
             if read.is_multiple_of(ENTRIES_PER_LOOK) && storage.is_stopping() {
                 return Err(RecoveryError::Stopped);
             }
-            self.note_session(entry.payload);
+            // Each record names the session that it is of, those of its start and its end too.
+            let session = Reader::new(entry.payload).i64().map_or(SessionId::NONE, SessionId);
+            self.last_session = self.last_session.max(of_this_server(session, self.settings));
             if !is_new && entry.zxid <= self.last {
                 continue;
             }
@@ -137,14 +137,6 @@ impl<'a> Replay<'a> {
         // nothing is missing shows when the next file's first record follows.
         let (file, durable, nonce) = (log.name.clone(), scanner.durable(), scanner.nonce());
         Ok(Believed { file, end, durable, nonce, file_bytes: scanner.bytes(), is_last })
-    }
-
-    /// Each record names the session that it is of, those of the start and the end of one too.
-    fn note_session(&mut self, payload: &[u8]) {
-        let session = Reader::new(payload).i64().map_or(SessionId::NONE, SessionId);
-        if session::server_of(session) == self.settings.server_id {
-            self.last_session = self.last_session.max(Some(session));
-        }
     }
 
     /// Whether `zxid` may follow the last one.
@@ -206,6 +198,11 @@ impl<'a> Replay<'a> {
         self.report.digest_mismatches += 1;
         self.report.first_mismatch.get_or_insert(self.last);
     }
+}
+
+/// The session, if this server has given out its id.
+fn of_this_server(session: SessionId, settings: &RecoverySettings) -> Option<SessionId> {
+    (session::server_of(session) == settings.server_id).then_some(session)
 }
 
 fn makes_ttl(txn: &Txn) -> bool {
