@@ -57,18 +57,14 @@ impl<'t> ConnContext<'t> {
             };
             (long.part, long.err) = (COMPARE, Some(err));
         }
-        match self.compare(&mut long, record) {
-            Compared::Same => {}
-            Compared::GoesOn => {
-                self.go_on_later(long);
-                return Ok(());
-            }
-            Compared::Changed => {
+        let compared = self.compare(&mut long, record);
+        if compared != Compared::Same {
+            if compared == Compared::Changed {
                 long.restart((0, 0));
                 long.part = READ;
-                self.go_on_later(long);
-                return Ok(());
             }
+            self.go_on_later(long);
+            return Ok(());
         }
         let err = long.err.unwrap_or(ErrorCode::OK);
         write_multi_header(&mut Writer::new(&mut long.frame), OpCode::ERROR, true, ErrorCode(-1));
