@@ -79,9 +79,6 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// The world of a seed.
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        let on = |rng: &mut Rng, chance: u64, low: u64, high: u64| {
-            if rng.chance(chance) { rng.between(low, high) } else { 0 }
-        };
         let mut swarm = Self {
             shards: rng.between(1, 3) as u16,
             clients: 0,
@@ -156,7 +153,7 @@ impl Swarm {
             self.crash_every = rng.between(10_000, 80_000);
             self.power = 1000;
             self.crash_in_recovery = rng.between(100, 600);
-            self.damage = if rng.chance(400) { rng.between(100, 500) } else { 0 };
+            self.damage = on(rng, 400, 100, 500);
         }
     }
 
@@ -174,6 +171,11 @@ impl Swarm {
         let of_client = REQUESTS_UNDER_WAY as u64 * 2 * self.link_delay;
         100_000 + round * rounds + 2 * turn * under_way + of_client
     }
+}
+
+/// A number for this many worlds of a thousand, 0 for the others.
+fn on(rng: &mut Rng, chance: u64, low: u64, high: u64) -> u64 {
+    if rng.chance(chance) { rng.between(low, high) } else { 0 }
 }
 
 /// A little before the end of an epoch's counter.

@@ -559,14 +559,20 @@ fn more_than_the_room_is_refused_whole() {
     assert_eq!((world.durable, world.survivors()), (1, vec![1]));
 }
 
-#[test]
-fn the_end_cuts_the_current_file_and_removes_the_spares() {
+/// A log that has ended with one entry in it.
+fn ended_log() -> World {
     let mut world = World::open(SETTINGS);
     world.write(100);
     world.settle();
     world.writer.close();
     world.run_effects();
     world.settle();
+    world
+}
+
+#[test]
+fn the_end_cuts_the_current_file_and_removes_the_spares() {
+    let world = ended_log();
     let (names, files) = (world.names(), world.files.len());
     assert_eq!((names, files), (vec!["log.1"], 1));
     let bytes = FILE_HEADER_BYTES + ENTRY_HEADER_BYTES + 101 + TAIL_MARK_BYTES;

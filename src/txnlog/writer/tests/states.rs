@@ -26,12 +26,7 @@ fn where_nothing_is_flushed_a_mark_counts_the_zeros_of_all_entries() {
 
 #[test]
 fn the_mark_of_a_finished_file_claims_all_of_it() {
-    let mut world = World::open(SETTINGS);
-    world.write(100);
-    world.settle();
-    world.writer.close();
-    world.run_effects();
-    world.settle();
+    let world = ended_log();
     let mut scanner = Scanner::new(&world.files[&FileId(0)].stored);
     let end = FILE_HEADER_BYTES as u64 + 113;
     assert_eq!(scanner.end().unwrap(), ScanEnd::Clean { offset: end });
