@@ -141,6 +141,9 @@ pub(crate) struct Check {
     shown: i64,
     /// Whether quotas are enforced.
     enforce_quota: bool,
+    /// The states that clients were shown, before the present one, while the multi at hand was
+    /// prepared in slices. Only kept where quotas are enforced.
+    shown_meanwhile: Vec<Model>,
     /// When the closeSession of a session was put into the log, in virtual microseconds.
     ended_us: BTreeMap<i64, u64>,
     /// Sessions of hostile clients, which may end when they like.
@@ -181,6 +184,7 @@ impl Check {
             durable: base,
             shown: base,
             enforce_quota: swarm.enforce_quota,
+            shown_meanwhile: Vec::new(),
             ended_us: BTreeMap::new(),
             unjudged: BTreeSet::new(),
             flushes: VecDeque::new(),
@@ -297,8 +301,11 @@ impl Check {
         );
         *done = Some(zxid);
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
-        let used = self.enforce_quota.then_some(&self.applied);
-        let due = self.head.decide(&asked.op, session, ids, &self.user, used);
+        let shown: Vec<&Model> = match self.enforce_quota {
+            true => self.shown_meanwhile.iter().chain([&self.applied]).collect(),
+            false => Vec::new(),
+        };
+        let due = self.head.decide(&asked.op, session, ids, &self.user, &shown, txn);
         hold!(
             same(&due, txn),
             WrongOutcome,
@@ -463,9 +470,17 @@ impl Check {
         }
     }
 
-    /// The tree has moved on to `zxid`.
-    pub(crate) fn on_commit(&mut self, tree: &Tree, deep: bool) -> Checked {
+    /// No request is in preparation: what was shown up to now does not count for the next.
+    pub(crate) fn on_nothing_prepared(&mut self) {
+        self.shown_meanwhile.clear();
+    }
+
+    /// The tree has moved on to `zxid`, in the middle of a preparation or not.
+    pub(crate) fn on_commit(&mut self, tree: &Tree, preparing: bool, deep: bool) -> Checked {
         let zxid = tree.last_zxid().0;
+        if preparing && self.enforce_quota {
+            self.shown_meanwhile.push(self.applied.clone());
+        }
         hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
         hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
         while self.applied.zxid < zxid {

@@ -90,23 +90,29 @@ impl Model {
         node.stat.to_stat(node.data.as_ref().map_or(0, Bytes::len), node.children.len() as u32)
     }
 
-    /// The transaction that a write must become in this state. What a quota leaves is `used`'s to
-    /// say, if quotas are enforced: as in Apache, that is the state that clients see.
+    /// The transaction that a write must become in this state. If quotas are enforced, the states
+    /// in `shown` say what they leave: those that clients saw, one after the other, while the write
+    /// was prepared. As in Apache each operation of a multi is judged in the one that is shown at
+    /// its moment; `became` is what became of the write, and says which that may have been.
     pub(crate) fn decide(
         &self,
         op: &Op,
         session: i64,
         ids: &[Id],
         user: &Id,
-        used: Option<&Model>,
+        shown: &[&Model],
+        became: &Txn,
     ) -> Txn {
         if !self.sessions.contains_key(&session) {
             return Txn::Error(ErrorCode::SESSION_EXPIRED);
         }
         match op {
-            Op::Multi(ops) => self.decide_multi(ops, session, ids, user, used),
+            Op::Multi(ops) => {
+                let became = if let Txn::Multi(txns) = became { &txns[..] } else { &[] };
+                self.decide_multi(ops, session, ids, user, shown, became)
+            }
             Op::Close => Txn::CloseSession { paths: Some(self.ephemerals_of(session)) },
-            op => self.decide_one(op, ids, user, used).unwrap_or_else(Txn::Error),
+            op => self.decide_one(op, ids, user, shown.last().copied()).unwrap_or_else(Txn::Error),
         }
     }
 
@@ -116,7 +122,8 @@ impl Model {
         session: i64,
         ids: &[Id],
         user: &Id,
-        used: Option<&Model>,
+        mut shown: &[&Model],
+        became: &[Txn],
     ) -> Txn {
         let mut ahead = self.clone();
         let header = TxnHeader {
@@ -127,7 +134,8 @@ impl Model {
         };
         let mut txns = Vec::new();
         for op in ops {
-            match ahead.decide_one(op, ids, user, used) {
+            let is = became.get(txns.len());
+            match ahead.decide_next(op, ids, user, &mut shown, is) {
                 Ok(txn) => {
                     ahead.apply_one(&header, &txn, &mut Vec::new());
                     txns.push(txn);
@@ -141,6 +149,30 @@ impl Model {
             }
         }
         Txn::Multi(txns)
+    }
+
+    /// What must become of the next operation of a multi that became `is`. The states in which
+    /// something else would become of it were over by then: they leave `shown`, but for the last.
+    fn decide_next(
+        &self,
+        op: &Op,
+        ids: &[Id],
+        user: &Id,
+        shown: &mut &[&Model],
+        is: Option<&Txn>,
+    ) -> Result<Txn, ErrorCode> {
+        loop {
+            let due = self.decide_one(op, ids, user, shown.first().copied());
+            let is_due = match (&due, is) {
+                (Ok(due), Some(is)) => due == is,
+                (Err(due), Some(Txn::Error(is))) => due == is,
+                _ => false,
+            };
+            match **shown {
+                [_, ref later @ ..] if !is_due && !later.is_empty() => *shown = later,
+                _ => return due,
+            }
+        }
     }
 
     fn decide_one(

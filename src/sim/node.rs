@@ -341,6 +341,9 @@ impl Node {
         if ticks && ticks_first {
             self.quorum.on_tick(now);
         }
+        if !self.quorum.is_preparing() {
+            turn.check.on_nothing_prepared();
+        }
         let logged = turn.check.logged();
         let requests = if self.stalled { 0 } else { self.take_requests(now, turn) };
         if ticks && !ticks_first {
@@ -375,7 +378,8 @@ impl Node {
             );
             self.quorum_effects(turn)?;
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
-            turn.check.on_commit(&self.tree, turn.rng.chance(30))?;
+            let preparing = self.quorum.is_preparing();
+            turn.check.on_commit(&self.tree, preparing, turn.rng.chance(30))?;
         }
         let has_requests = self.shards.iter().any(|shard| !shard.to_quorum.is_empty());
         let has_messages = !self.on_the_way.backlog.is_empty();

@@ -1,7 +1,9 @@
 //! multi: all or nothing, under one zxid.
 //!
 //! A long one is prepared in slices. Between two of them readers are served and earlier proposals
-//! are committed, and nothing else is prepared: what the multi has seen stays as it is.
+//! are committed, and nothing else is prepared: what the multi has seen stays as it is. Only a quota
+//! is judged against the tree that is shown at the moment, one operation at a time: in Apache, too,
+//! the tree moves on while a multi is prepared.
 
 use bytes::Bytes;
 

@@ -369,3 +369,36 @@ fn a_long_multi_is_forgotten_in_slices() {
     assert_eq!(left(&world), 0);
     assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
 }
+
+/// The part of a long multi that is prepared before a deletion is committed is judged by a quota
+/// that is used up, the part after it is not: as in Apache, the tree that clients see decides.
+#[test]
+fn a_quota_judges_each_operation_of_a_long_multi_at_its_moment() {
+    for (is_first, code) in [(true, -125), (false, 0)] {
+        let config = QuorumConfig { enforce_quota: true, ..QuorumConfig::default() };
+        let mut world = World::with(config);
+        for path in ["/q", "/q/a", "/zookeeper/quota/q"] {
+            assert_eq!(world.create(path), 0);
+        }
+        let limits = b"count=-1,bytes=-1=;countHardLimit=2";
+        for (name, data) in [("limits", &limits[..]), ("stats", b"count=0,bytes=0")] {
+            let path = format!("/zookeeper/quota/q/zookeeper_{name}");
+            assert_eq!(world.code(OpCode::CREATE, create(Some(&path), data, 0)).0, 0);
+        }
+        world.told.clear();
+        world.submit(OpCode::DELETE, delete(Some("/q/a"), -1));
+        world.poll();
+        let mut ops = vec![(13, delete(Some("/q"), -1)); 1000];
+        ops.insert(if is_first { 0 } else { 1000 }, (1, create(Some("/q/b"), b"", 0)));
+        world.submit(OpCode::MULTI, multi(&ops));
+        world.work(500);
+        assert!(is_first || world.quorum.is_preparing());
+        world.flush();
+        world.commit(100);
+        assert!(world.tree.get("/q/a").is_none());
+        world.settle();
+        let reply = world.replies().remove(1);
+        assert_eq!(results(&reply.body)[if is_first { 0 } else { 1000 }].1, code);
+        assert_eq!(world.tree.get("/q/b").is_some(), code == 0);
+    }
+}
