@@ -72,9 +72,11 @@ impl ListMarks {
     /// Adds a mark; false if it was there.
     #[inline]
     pub(super) fn set(&mut self, mark: ListMark) -> bool {
-        let is_new = !self.has(mark);
+        if self.has(mark) {
+            return false;
+        }
         self.0 |= mark as u8;
-        is_new
+        true
     }
 
     /// Takes a mark away; false if it was not there.

@@ -1,9 +1,11 @@
 //! The reads: answered from the tree, written straight into the connection's output.
 
+use std::borrow::Cow;
+
 use crate::acl;
 use crate::codes::{ErrorCode, OpCode, perms};
 use crate::jute::data::write_acls;
-use crate::jute::{Reader, Writer};
+use crate::jute::{Reader, Writer, text_of};
 use crate::limits;
 use crate::proto::{PathRequest, PathWatchRequest, RequestHeader, begin_reply, xid};
 use crate::tree::Node;
@@ -24,14 +26,17 @@ impl<'t> ConnContext<'t> {
         let out_before = self.conn.out.len();
         let outcome = match header.op {
             OpCode::GET_DATA => self.get_data(header.xid, &mut reader),
-            _ => self.answer_other(header, reader),
+            _ => {
+                let outcome = self.answer_other(header, reader);
+                if self.unfinished {
+                    assert!(self.conn.long.is_some() && outcome.is_ok(), "what goes on is kept");
+                    self.unfinished = false;
+                    return Served::Wait(Wait::Turn);
+                }
+                self.conn.long = None;
+                outcome
+            }
         };
-        if self.unfinished {
-            assert!(self.conn.long.is_some() && outcome.is_ok(), "an answer that goes on is kept");
-            self.unfinished = false;
-            return Served::Wait(Wait::Turn);
-        }
-        self.conn.long = None;
         if let Err(err) = outcome {
             self.conn.out.truncate(out_before);
             self.conn.reply_header(header.xid, self.tree.last_zxid().0, err);
@@ -39,7 +44,6 @@ impl<'t> ConnContext<'t> {
         let written = self.conn.out.len().saturating_sub(out_before);
         self.spend(bytes_work(written));
         self.shard.counts.sent += 1;
-        self.shard.counts.latency.add(0);
         self.shard.counts.traffic.count_reply(written);
         self.shard.counts.traffic.reads.add(0);
         self.conn.count_reply(header.op, header.xid, self.tree.last_zxid().0, 0, self.now);
@@ -77,11 +81,19 @@ impl<'t> ConnContext<'t> {
 
     #[inline]
     fn get_data(&mut self, xid: i32, reader: &mut Reader<'_>) -> Result<(), ErrorCode> {
-        let request = PathWatchRequest::read(reader).map_err(malformed)?;
-        let path = request.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
-        let node = self.readable(&path)?;
-        if request.watch {
-            self.watch(&path, Modes::DATA)?;
+        let path = reader.buffer().map_err(malformed)?;
+        let watch = reader.bool().map_err(malformed)?;
+        let path = path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let node = match self.tree.get_bytes(path) {
+            Some(node) => self.may_read(node)?,
+            None => match text_of(path) {
+                Cow::Borrowed(_) => return Err(ErrorCode::NO_NODE),
+                // Bytes that are no UTF-8 stand for another path.
+                Cow::Owned(path) => self.readable(&path)?,
+            },
+        };
+        if watch {
+            self.watch(&text_of(path), Modes::DATA)?;
         }
         let data = node.data();
         self.conn.out.reserve(GET_DATA_BYTES + data.map_or(0, <[u8]>::len));

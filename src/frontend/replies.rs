@@ -121,7 +121,6 @@ impl Frontend {
         let op = if reply.err.is_ok() { reply.op } else { OpCode::ERROR };
         connection.count_reply(op, reply.xid, reply.zxid.0, latency_ms, now);
         shard.counts.sent += 1;
-        shard.counts.latency.add(latency_ms);
         shard.counts.traffic.count_reply(written);
         shard.counts.traffic.updates.add(latency_ms);
         let is_drained = connection.phase == Phase::Ending && connection.pending.is_empty();

@@ -20,20 +20,24 @@ pub struct ShardCounts {
     pub sent: u64,
     /// Watch events sent.
     pub events: u64,
-    /// Of all requests.
-    pub latency: Latency,
     /// Connections closed, by reason.
     pub closed: CloseCounts,
     pub traffic: Traffic,
 }
 
 impl ShardCounts {
+    /// The latency of all requests.
+    pub fn latency(&self) -> Latency {
+        let mut all = self.traffic.reads.latency;
+        all.merge(&self.traffic.updates.latency);
+        all
+    }
+
     /// Adds those of another shard.
     fn merge(&mut self, other: &Self) {
         self.received += other.received;
         self.sent += other.sent;
         self.events += other.events;
-        self.latency.merge(&other.latency);
         self.closed.merge(&other.closed);
         self.traffic.merge(&other.traffic);
     }

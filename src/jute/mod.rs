@@ -9,5 +9,5 @@ mod text;
 mod writer;
 
 pub use reader::{Malformed, Reader};
-pub use text::decode_utf8_like_java;
+pub use text::{decode_utf8_like_java, text_of};
 pub use writer::Writer;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::text::decode_utf8_like_java;
+use super::text::text_of;
 
 /// The reason why a record does not decode. The client sees MARSHALLINGERROR (-5), or its
 /// connection is closed.
@@ -93,10 +93,7 @@ impl<'a> Reader<'a> {
     /// A jute `ustring`; length -1 is null. Malformed UTF-8 becomes U+FFFD exactly as Java puts it
     /// (B7).
     pub fn string(&mut self) -> Result<Option<Cow<'a, str>>, Malformed> {
-        Ok(self.buffer()?.map(|bytes| match std::str::from_utf8(bytes) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => Cow::Owned(decode_utf8_like_java(bytes)),
-        }))
+        Ok(self.buffer()?.map(text_of))
     }
 
     /// The count of a jute `vector`: -1 is null, other negatives are empty. Allocate by the

@@ -1,5 +1,15 @@
 //! UTF-8 as Java decodes it: as many U+FFFD per bad sequence as `new String(bytes, UTF_8)` puts.
 
+use std::borrow::Cow;
+
+/// The text that the bytes of a jute `ustring` stand for.
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(decode_utf8_like_java(bytes)),
+    }
+}
+
 /// Decodes bytes that are not valid UTF-8, replacing each malformed part by U+FFFD the way the JDK
 /// does.
 ///

@@ -162,7 +162,7 @@ impl StatsCollector {
         self.ask_shards(|frontend, _| frontend.report()).iter().for_each(|shard| all.merge(shard));
         let tree = self.tree.read();
         let server = ServerReport {
-            latency_ms: latency(&all.counts.latency),
+            latency_ms: latency(&all.counts.latency()),
             packets_received: all.counts.received,
             packets_sent: all.counts.sent,
             connections: all.connections as u64,

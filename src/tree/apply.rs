@@ -128,7 +128,7 @@ impl Tree {
         }
         let (parent_path, name) = split(path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
         let parent = self.find_known(apply.known.parent, parent_path).ok_or(ErrorCode::NO_NODE)?;
-        let place = Place { parent, path, name, hash: self.index.hash(path) };
+        let place = Place { parent, path, name, hash: self.index.hash(path.as_bytes()) };
         if let Some(slot) = self.find_hashed(path, place.hash) {
             // Only in a replay: the snapshot already holds the node, perhaps as a later transaction
             // left it.

@@ -21,15 +21,17 @@ impl Index {
     }
 
     /// The hash that a node's record keeps.
-    pub(super) fn hash(&self, path: &str) -> u32 {
+    #[inline]
+    pub(super) fn hash(&self, path: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(path.as_bytes());
+        hasher.write(path);
         let hash = hasher.finish();
         (hash ^ (hash >> 32)) as u32
     }
 
     /// The node with this path, which is neither empty nor "/".
-    pub(super) fn find(&self, slab: &Slab, path: &str, hash: u32) -> Option<Slot> {
+    #[inline]
+    pub(super) fn find(&self, slab: &Slab, path: &[u8], hash: u32) -> Option<Slot> {
         let is_it = |&slot: &Slot| slab.record(slot).hash == hash && slab.has_path(slot, path);
         self.tables[table_of(hash)].find(spread(hash), is_it).copied()
     }

@@ -102,7 +102,8 @@ impl Loader {
             self.parent.0.push_str(parent_path);
             self.parent.1 = slot;
         }
-        let place = Place { parent: self.parent.1, path, name, hash: self.tree.index.hash(path) };
+        let hash = self.tree.index.hash(path.as_bytes());
+        let place = Place { parent: self.parent.1, path, name, hash };
         if self.tree.find_hashed(path, place.hash).is_some() {
             return Err(LoadError::Twice(path.into()));
         }

@@ -46,7 +46,7 @@ use departed::{Departed, Owned};
 use digest::History;
 use index::Index;
 use quota::QuotaRoots;
-use slab::{ROOT, Record, Slab, Slot};
+use slab::{ChildrenFigures, ROOT, Record, Slab, Slot};
 use walk::Walk;
 
 pub use apply::{Applied, TxnResult};
@@ -200,7 +200,14 @@ impl Tree {
 
     /// The node at `path`; "" and "/" are the root. No other form of a path finds anything.
     pub fn get(&self, path: &str) -> Option<Node<'_>> {
-        self.find(path).filter(|slot| !self.has_departed(*slot)).map(|slot| self.node(slot))
+        self.get_bytes(path.as_bytes())
+    }
+
+    /// The same for the bytes of a path. Bytes that are no UTF-8 find nothing.
+    #[inline]
+    pub fn get_bytes(&self, path: &[u8]) -> Option<Node<'_>> {
+        let slot = self.find_bytes(path).filter(|slot| !self.has_departed(*slot))?;
+        Some(self.node(slot))
     }
 
     /// The node with this number: the one that had it when it was given out, unless that has gone
@@ -368,7 +375,7 @@ impl Tree {
     }
 
     fn add_system_node(&mut self, parent: Slot, name: &str, path: &str) -> Slot {
-        let place = Place { parent, path, name, hash: self.index.hash(path) };
+        let place = Place { parent, path, name, hash: self.index.hash(path.as_bytes()) };
         let slot = self.add_node(&place, None, Some(&[]), OPEN, &StatPersisted::default());
         slot.expect("a small tree has room for three nodes")
     }
@@ -385,16 +392,21 @@ impl Tree {
 
     #[inline]
     fn find(&self, path: &str) -> Option<Slot> {
-        if path.is_empty() || path == "/" {
+        self.find_bytes(path.as_bytes())
+    }
+
+    #[inline]
+    fn find_bytes(&self, path: &[u8]) -> Option<Slot> {
+        if path.is_empty() || path == b"/" {
             return Some(ROOT);
         }
-        self.find_hashed(path, self.index.hash(path))
+        self.index.find(&self.slab, path, self.index.hash(path))
     }
 
     /// As [`Self::find`], for a path that is not the root's and whose hash is known.
     #[inline]
     fn find_hashed(&self, path: &str, hash: u32) -> Option<Slot> {
-        self.index.find(&self.slab, path, hash)
+        self.index.find(&self.slab, path.as_bytes(), hash)
     }
 
     fn node(&self, slot: Slot) -> Node<'_> {
@@ -423,6 +435,12 @@ impl Tree {
 
     #[inline]
     fn persisted(&self, slot: Slot) -> StatPersisted {
+        self.stored(slot, self.slab.children_figures(slot))
+    }
+
+    /// The statistics of a node whose children have these figures.
+    #[inline]
+    fn stored(&self, slot: Slot, children: ChildrenFigures) -> StatPersisted {
         let record = self.slab.record(slot);
         StatPersisted {
             czxid: record.czxid,
@@ -430,10 +448,10 @@ impl Tree {
             ctime: record.ctime,
             mtime: record.mtime,
             version: record.version,
-            cversion: self.slab.cversion(slot),
+            cversion: children.cversion,
             aversion: record.aversion,
             ephemeral_owner: self.owner(slot),
-            pzxid: self.slab.pzxid(slot),
+            pzxid: children.pzxid,
         }
     }
 
@@ -573,7 +591,12 @@ impl<'a> Node<'a> {
     /// The statistics as clients see them.
     #[inline]
     pub fn stat(&self) -> Stat {
-        self.persisted().to_stat(self.record.data_len(), self.num_children())
+        if self.tree.is_reaping() {
+            return self.persisted().to_stat(self.record.data_len(), self.num_children());
+        }
+        let children = self.tree.slab.children_figures(self.slot);
+        let stored = self.tree.stored(self.slot, children);
+        stored.to_stat(self.record.data_len(), children.count)
     }
 
     /// The statistics as they are stored.

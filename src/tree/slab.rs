@@ -50,6 +50,14 @@ struct Family {
     cversion: i32,
 }
 
+/// The figures of a node that its children change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChildrenFigures {
+    pub(super) pzxid: i64,
+    pub(super) cversion: i32,
+    pub(super) count: u32,
+}
+
 impl Record {
     /// The last component of the path; empty for the root.
     pub(super) fn name(&self) -> &str {
@@ -184,6 +192,17 @@ impl Slab {
         self.family(slot).map_or(0, |family| family.child_count)
     }
 
+    /// The three figures above, with one look.
+    #[inline]
+    pub(super) fn children_figures(&self, slot: Slot) -> ChildrenFigures {
+        match self.family(slot) {
+            None => ChildrenFigures { pzxid: self.record(slot).czxid, cversion: 0, count: 0 },
+            Some(Family { pzxid, cversion, child_count, .. }) => {
+                ChildrenFigures { pzxid: *pzxid, cversion: *cversion, count: *child_count }
+            }
+        }
+    }
+
     /// Whether `slot` is `top` or stands below it.
     pub(super) fn is_at_or_below(&self, slot: Slot, top: Slot) -> bool {
         let mut above = std::iter::successors(Some(slot), |at| {
@@ -305,8 +324,8 @@ impl Slab {
     }
 
     /// Whether `path` (empty for the root) is the path of `slot`.
-    pub(super) fn has_path(&self, slot: Slot, path: &str) -> bool {
-        let mut rest = path.as_bytes();
+    pub(super) fn has_path(&self, slot: Slot, path: &[u8]) -> bool {
+        let mut rest = path;
         let mut at = slot;
         while at != ROOT {
             let record = self.record(at);

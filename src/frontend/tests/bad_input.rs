@@ -192,6 +192,27 @@ fn b7_invalid_utf_8_is_replaced_and_names_no_node() {
     });
 }
 
+/// The bytes of a path are looked up as they came; what is no UTF-8 still means what Java makes of
+/// it, for the data and for the watch.
+#[test]
+fn b7_get_data_finds_the_node_that_replaced_bytes_name() {
+    with_witness(|world, conn| {
+        world.create(conn, "/\u{fffd}\u{fffd}");
+        world.create(conn, "/gr\u{fc}n");
+        for (path, watched) in
+            [(&b"/\xff\xfe"[..], "/\u{fffd}\u{fffd}"), (b"/gr\xc3\xbcn", "/gr\u{fc}n")]
+        {
+            let length = i32::try_from(path.len()).unwrap().to_be_bytes();
+            let record = [&length[..], path, &[1]].concat();
+            assert_eq!(world.err(conn, OpCode::GET_DATA, &record), 0, "{watched}");
+            let report = world.front.watch_report(Default::default(), 99).0;
+            assert!(report.iter().any(|(path, _)| **path == *watched), "{report:?}");
+        }
+        let none = [&3i32.to_be_bytes()[..], b"/\xff\x00", &[0]].concat();
+        assert_eq!(world.err(conn, OpCode::GET_DATA, &none), -101);
+    });
+}
+
 #[test]
 fn b9_very_long_and_very_deep_paths() {
     with_witness(|world, conn| {

@@ -511,7 +511,9 @@ fn reports_count_requests_and_latencies() {
     assert_eq!((report.timeout_ms, report.session.0), (10_000, FIRST_SESSION));
     let shard = world.front.report();
     let counts = shard.counts;
-    assert_eq!((counts.received, counts.sent, counts.latency.max), (2, 2, 30));
+    assert_eq!((counts.received, counts.sent, counts.latency().max), (2, 2, 30));
+    let (all, reads) = (counts.latency(), counts.traffic.reads.latency);
+    assert_eq!((all.count, all.sum), (1 + reads.count, 30), "of reads and updates");
     assert_eq!(shard.connections, 1);
     world.front.reset_stats();
     world.front.reset_connection_stats();
