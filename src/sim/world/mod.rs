@@ -58,6 +58,9 @@ pub(crate) struct World {
     still: bool,
     /// Something that was flushed has been damaged: the server may refuse to start.
     damaged: bool,
+    /// It has been since the last start that came to its end. One damage is seen, or does no harm;
+    /// two together may be an entry and what says that it was flushed.
+    damaged_since_up: bool,
     /// Until when the quorum core and the shards stand still.
     pause_us: u64,
     shards_pause_us: u64,
@@ -120,6 +123,7 @@ impl World {
             calm: false,
             still: false,
             damaged: false,
+            damaged_since_up: false,
             pause_us: 0,
             shards_pause_us: 0,
             over: false,
@@ -291,6 +295,7 @@ impl World {
             }
         };
         self.trace.say(format_args!("up at {}", tree.last_zxid()));
+        self.damaged_since_up = false;
         let mismatches = report.digest_mismatches;
         hold!(
             mismatches == 0,
@@ -528,7 +533,8 @@ impl World {
     /// log, if everything in it has been flushed. Else something of a later group may be on the disk
     /// in place of the mark that says what was flushed: then only what has other marks after it.
     fn damage_maybe(&mut self) {
-        if self.calm || self.crashes == 0 || !self.rng.chance(self.swarm.damage) {
+        let may_damage = !self.calm && self.crashes > 0 && !self.damaged_since_up;
+        if !may_damage || !self.rng.chance(self.swarm.damage) {
             return;
         }
         let names: Vec<String> =
@@ -555,7 +561,7 @@ impl World {
         }
         self.trace.say(format_args!("{name} is damaged at {offset}"));
         self.disk.damage(&name, offset, bit);
-        self.damaged = true;
+        (self.damaged, self.damaged_since_up) = (true, true);
     }
 
     fn fill_disk(&mut self, full: bool) {
