@@ -48,6 +48,8 @@ pub(crate) struct Node {
     /// The disk is at work, and the world knows.
     stepping: bool,
     defect: Option<Defect>,
+    /// The latest time that the wall clock has shown; the time of `Defect::WallClockExpiry` alone.
+    wall_ms_max: i64,
     links: BTreeMap<(u16, u32, u32), usize>,
     snapshots_wanted: u64,
 }
@@ -156,6 +158,7 @@ impl Node {
             stalled: false,
             stepping: false,
             defect,
+            wall_ms_max: i64::MIN,
             links: BTreeMap::new(),
             snapshots_wanted: 0,
         }
@@ -327,7 +330,10 @@ impl Node {
     pub(crate) fn quorum_turn(&mut self, ticks: bool, turn: &mut TurnContext<'_>) -> Checked {
         let mut now = turn.now;
         if self.defect == Some(Defect::WallClockExpiry) {
-            now.mono_ms = now.wall_ms;
+            // A clock that is set back stands still meanwhile: the machine looks no further than
+            // that its time does not go back.
+            self.wall_ms_max = self.wall_ms_max.max(now.wall_ms);
+            now.mono_ms = self.wall_ms_max;
         }
         self.push_messages(turn);
         self.take_touches(now);
