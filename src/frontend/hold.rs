@@ -14,8 +14,9 @@ pub struct Hold<'t> {
     pub(super) now: Now,
     /// Counts the holds of this frontend.
     pub(super) number: u64,
-    /// Units of work left. The request at hand is always ended.
-    pub(super) left: Work,
+    /// Units of work done. The request at hand is always ended: there may be more than there were
+    /// to do.
+    pub(super) spent: Work,
 }
 
 /// Work in units that depend on nothing but what is asked for, so that the same input always ends a
@@ -25,24 +26,23 @@ pub(super) type Work = u32;
 impl Hold<'_> {
     /// Whether the hold's work is done: the tree is to be given back.
     pub fn is_used_up(&self) -> bool {
-        self.left == 0
+        self.spent >= HOLD_WORK
     }
 
     /// Whether what comes in anew has had its part, and what has waited is to have the rest.
     pub fn is_half_used(&self) -> bool {
-        self.left <= HOLD_WORK / 2
+        self.spent >= HOLD_WORK / 2
     }
 
     /// Units of work done under this hold. A unit is about 20 ns.
     pub fn work(&self) -> u32 {
-        debug_assert!(self.left <= HOLD_WORK, "work is only ever taken from a hold");
-        HOLD_WORK.saturating_sub(self.left)
+        self.spent
     }
 
     /// Counts work that has been done.
     pub(super) fn spend(&mut self, work: Work) {
         if !mutant!(HoldNotSpent) {
-            self.left = self.left.saturating_sub(work);
+            self.spent = self.spent.saturating_add(work);
         }
     }
 }

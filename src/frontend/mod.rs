@@ -70,7 +70,7 @@ use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
 use fanout::FANOUTS_MAX;
 pub use hold::Hold;
-use hold::{DRAIN_WORK, FANOUT_WORK, HOLD_WORK};
+use hold::{DRAIN_WORK, FANOUT_WORK};
 pub use latency::{Latency, LatencySpread};
 pub use report::{ConnectionReport, ReplySizes, ShardCounts, ShardReport, Traffic, WatchReport};
 use state::ShardState;
@@ -233,7 +233,7 @@ impl Frontend {
         );
         assert!(self.shard.fanouts.len() <= FANOUTS_MAX, "events for many have a bound");
         self.shard.holds += 1;
-        Some(Hold { tree, now, number: self.shard.holds, left: HOLD_WORK })
+        Some(Hold { tree, now, number: self.shard.holds, spent: 0 })
     }
 
     /// Work that may be done bit by bit has a part in each turn: events for many, what a tick has

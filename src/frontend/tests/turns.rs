@@ -260,15 +260,21 @@ fn make(world: &mut World, path: String, items: &mut Vec<BatchItem>) {
     world.apply(SessionId(1), 0, &Txn::Create(create), items);
 }
 
-/// Sends a request and gives turns until it is answered; `between` is called after each turn.
+/// Sends a request and gives turns until it is answered; `between` is called after each turn, and
+/// makes the answer begin anew so many times. No turn takes much longer than a hold and the part of
+/// the answer that comes last in it: a quantum, and four times as much each time that it has begun
+/// anew.
 fn in_turns(
     world: &mut World,
     conn: ConnId,
     bytes: &[u8],
+    restarts: u32,
     mut between: impl FnMut(&mut World, usize),
 ) -> (Got, usize) {
+    let work_max = 2 * HOLD_WORK + (QUANTUM << (2 * restarts));
     let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
     world.front.on_bytes(conn, bytes, &mut hold);
+    assert!(hold.work() < work_max, "{} units in the first turn", hold.work());
     for turn in 1..1_000 {
         while let Some(effect) = world.front.poll() {
             world.execute(effect);
@@ -280,7 +286,7 @@ fn in_turns(
         between(world, turn);
         let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
         while world.front.serve_next(&mut hold) {}
-        assert!(hold.work() < 2 * HOLD_WORK, "{} units in one turn", hold.work());
+        assert!(hold.work() < work_max, "{} units in one turn", hold.work());
     }
     panic!("it is never answered");
 }
@@ -297,7 +303,7 @@ fn a_long_list_of_children_takes_several_turns_and_shows_one_point_in_time() {
     let mut world = wide_world(60_000);
     let (conn, good) = (world.connect(), world.connect());
     let ask = request(1, OpCode::GET_CHILDREN2, &path_watch("/wide", true));
-    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+    let (got, turns) = in_turns(&mut world, conn, &ask, 2, |world, turn| {
         assert!(is_served_at_once(world, good), "others are served between");
         // A child more, twice, in the middle of it.
         if turn < 3 {
@@ -335,7 +341,7 @@ fn many_ephemerals_are_listed_in_turns() {
         assert_eq!(world.err(conn, OpCode::CREATE, &record), 0);
     }
     let ask = request(1, OpCode::GET_EPHEMERALS, &path("/e0"));
-    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+    let (got, turns) = in_turns(&mut world, conn, &ask, 1, |world, turn| {
         if turn == 1 {
             world.apply(SessionId(1), 0, &Txn::Delete { path: "/e00001".into() }, &mut Vec::new());
         }
@@ -356,7 +362,7 @@ fn many_watches_are_set_in_turns() {
         }
     });
     let (got, turns) =
-        in_turns(&mut world, conn, &request(-8, OpCode::SET_WATCHES, &lists), |world, _| {
+        in_turns(&mut world, conn, &request(-8, OpCode::SET_WATCHES, &lists), 0, |world, _| {
             assert!(is_served_at_once(world, good), "others are served between");
         });
     assert!(turns > 5, "{turns} turns");
@@ -386,7 +392,7 @@ fn a_long_multi_read_shows_one_point_in_time() {
     let paths: Vec<String> = (1..=10_000).map(|i| format!("/wide/n{i:06}")).collect();
     let ask = request(1, OpCode::MULTI_READ, &multi_read(&paths));
     let mut version = 0;
-    let (got, turns) = in_turns(&mut world, conn, &ask, |world, turn| {
+    let (got, turns) = in_turns(&mut world, conn, &ask, 0, |world, turn| {
         // The first and the last are always written together.
         if turn < 6 {
             version += 1;
@@ -423,7 +429,7 @@ fn a_long_multi_read_beside_other_changes_takes_no_long_turn() {
         let set = SetDataTxn { version, path: "/other".into(), data: None };
         world.apply(SessionId(1), 0, &Txn::SetData(set), &mut Vec::new());
     };
-    let (got, turns) = in_turns(&mut world, conn, &ask, &mut change);
+    let (got, turns) = in_turns(&mut world, conn, &ask, 0, &mut change);
     let entry = 9 + 4 + 68;
     assert_eq!(got.body.len(), 20_000 * entry + (9 + 4) + 9);
     assert!(turns < 80, "{turns} turns: it is read once");
@@ -431,7 +437,7 @@ fn a_long_multi_read_beside_other_changes_takes_no_long_turn() {
     assert!(spent < HOLD_WORK + QUANTUM, "{spent} units in the last turn");
     // A node goes, another one gets its place in the tree, and what was not there comes.
     let ask = request(2, OpCode::MULTI_READ, &multi_read(&paths));
-    let (got, _) = in_turns(&mut world, conn, &ask, |world, turn| {
+    let (got, _) = in_turns(&mut world, conn, &ask, 0, |world, turn| {
         change(world, turn);
         if turn == turns - 6 {
             let path = "/wide/n000001".into();
