@@ -274,7 +274,8 @@ pub(super) fn under_hold<R>(
 /// The time of one hold on the tree: once it is over it stays over.
 #[derive(Debug)]
 pub(super) struct HoldTime {
-    began: Instant,
+    /// The first look at the clock, which a hold with little to do needs not.
+    began: Option<Instant>,
     lasts: Duration,
     /// Times that somebody has asked since the last look at the clock.
     asked: u32,
@@ -284,9 +285,9 @@ pub(super) struct HoldTime {
 }
 
 impl HoldTime {
-    /// A hold that begins now.
+    /// A hold that begins now, or a little later: with its first look at the clock.
     pub(super) fn new(lasts: Duration) -> Self {
-        Self { began: Instant::now(), lasts, asked: 0, looked_at: 0, is_over: false }
+        Self { began: None, lasts, asked: 0, looked_at: 0, is_over: false }
     }
 
     /// Whether there is time left. The clock is looked at when as much `work` has been done since
@@ -297,7 +298,9 @@ impl HoldTime {
         let is_due = !is_little || self.asked >= EVENTS_PER_CLOCK;
         if is_due && !self.is_over {
             (self.asked, self.looked_at) = (0, work);
-            self.is_over = self.began.elapsed() >= self.lasts;
+            let now = Instant::now();
+            let began = *self.began.get_or_insert(now);
+            self.is_over = now.duration_since(began) >= self.lasts;
         }
         !self.is_over
     }

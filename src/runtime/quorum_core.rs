@@ -269,6 +269,9 @@ impl QuorumCore {
     /// Prepares what there is until the time for it is over: a long multi goes on, other requests
     /// follow it, and then what time has made due.
     fn prepare(&mut self, now: Now) {
+        if !self.has_requests() && !self.quorum.is_preparing() && !self.quorum.has_work() {
+            return;
+        }
         let began = Instant::now();
         let is_over = || began.elapsed() >= PREPARE_MAX;
         while self.quorum.is_preparing() && !is_over() {
@@ -282,10 +285,14 @@ impl QuorumCore {
         }
     }
 
+    fn has_requests(&self) -> bool {
+        self.shards.iter().any(|shard| !shard.to_quorum.is_empty())
+    }
+
     /// Takes requests until `is_over`, and no more than what certainly fits the log: what is left
     /// waits for its next segment.
     fn take_requests(&mut self, is_over: impl Fn() -> bool, now: Now) {
-        if self.shards.iter().all(|shard| shard.to_quorum.is_empty()) {
+        if !self.has_requests() {
             return;
         }
         let tree = self.tree.read();

@@ -62,6 +62,8 @@ impl LongTurns {
 #[derive(Debug)]
 pub(crate) struct TurnWatch {
     long: Arc<LongTurns>,
+    /// When the last turn ended: the next one begins with it.
+    ended: Instant,
     /// When the processor time of this thread was read, and what it was.
     read: (Instant, Duration),
     warned: Option<Instant>,
@@ -147,12 +149,13 @@ impl fmt::Display for TurnTimes {
 impl TurnWatch {
     /// A watch of the thread that calls this; what it sees goes to `long`.
     pub(crate) fn new(long: Arc<LongTurns>) -> Self {
-        Self { long, read: (Instant::now(), clock::thread_time()), warned: None }
+        let now = Instant::now();
+        Self { long, ended: now, read: (now, clock::thread_time()), warned: None }
     }
 
     /// A turn begins, with the ring's.
     pub(crate) fn begin(&mut self) -> TurnTimes {
-        let now = Instant::now();
+        let now = self.ended;
         if now.duration_since(self.read.0) >= READ_EVERY {
             self.read = (now, clock::thread_time());
         }
@@ -161,6 +164,7 @@ impl TurnWatch {
 
     /// A turn has ended.
     pub(crate) fn note(&mut self, turn: &TurnTimes) {
+        self.ended = turn.last;
         if turn.total().max(turn.ring) < LONG {
             return;
         }
