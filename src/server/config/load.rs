@@ -74,8 +74,8 @@ fn load_positional(
         Config::with_defaults(PathBuf::from(data_dir), client_port, check_tick(tick_ms)?);
     config.max_client_cnxns = u32::try_from(max_client_cnxns).unwrap_or(0);
     let mut loaded = with_properties(config, flags)?;
-    let trouble =
-        directory_trouble(data_dir).map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
+    let trouble = directory_trouble(data_dir, "data")
+        .map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
     loaded.notices.extend(trouble);
     Ok(loaded)
 }
@@ -150,16 +150,17 @@ fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
 /// Directories that are written as if a shell would read them, and relative ones, are not where
 /// they seem to be.
 fn note_directories(reader: &mut Reader<'_>) {
-    for key in ["dataDir", "dataLogDir"] {
+    for (key, kept) in [("dataDir", "data"), ("dataLogDir", "log")] {
         let Some(given) = reader.given(key) else { continue };
-        if let Some(text) = directory_trouble(&given.value) {
+        if let Some(text) = directory_trouble(&given.value, kept) {
             reader.warn(given, text);
         }
     }
 }
 
-/// The warning about a directory; none about an absolute one without a shell's signs.
-fn directory_trouble(value: &str) -> Option<String> {
+/// The warning about the directory of what is `kept`; none about an absolute one without a shell's
+/// signs.
+fn directory_trouble(value: &str, kept: &str) -> Option<String> {
     let quoted = value.starts_with(['"', '\'']) || value.ends_with(['"', '\'']);
     let why = if quoted {
         "the quotes are taken as part of the name"
@@ -174,7 +175,7 @@ fn directory_trouble(value: &str) -> Option<String> {
     };
     // Without a working directory there is only the name itself.
     let path = std::path::absolute(value).unwrap_or_else(|_| PathBuf::from(value));
-    Some(format!("{why}; the data is kept in {}", path.display()))
+    Some(format!("{why}; the {kept} is kept in {}", path.display()))
 }
 
 /// One notice for every key that was given where it works but does not do what it does in Apache.

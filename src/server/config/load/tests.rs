@@ -485,13 +485,13 @@ fn directories_are_warned_about_with_what_they_became() {
         ("/var/$USER", "variables", "/var/$USER"),
         ("zk/data", "relative", "zk/data"),
     ] {
-        for key in ["dataDir", "dataLogDir"] {
+        for (key, kept) in [("dataDir", "data"), ("dataLogDir", "log")] {
             let notices = notices(&format!("{key}={written}\n"), &[]);
             let about = |notice: &&String| {
                 notice.contains(&format!("{key}: ")) && !notice.contains("given twice")
             };
             let notice = notices.iter().find(about).expect("a notice");
-            let became = here.join(became).display().to_string();
+            let became = format!("the {kept} is kept in {}", here.join(became).display());
             assert!(
                 notice.starts_with("Warn") && notice.contains(why) && notice.ends_with(&became),
                 "{notice}"
