@@ -197,3 +197,29 @@ fn short_files_are_enough() {
     assert_eq!(client.create("/after", b"", 0).err, 0);
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
+
+/// A limit below the length of the log file in use ends the server where a write meets it, with the
+/// limit and what raises it. In a map nothing meets it.
+#[test]
+fn a_limit_of_file_sizes_below_the_log_in_use_is_named() {
+    // In the middle of a block, and at the end of one.
+    for limit in [300_001, 307_200] {
+        let home = tempfile::tempdir().unwrap();
+        let mut server = Server::start(home.path(), &["ringkeeper.log=direct"]);
+        let mut client = RawClient::connect(server.address, 40_000);
+        assert_eq!(client.create("/before", b"", 0).err, 0);
+        server.allow_no_longer_files(limit);
+        for nth in 0..20 {
+            client.request(OpCode::CREATE, |writer| {
+                create_record(writer, &format!("/l{nth}"), &[b'x'; 20 << 10], 0)
+            });
+        }
+        assert_eq!(server.wait(), Some(10), "{}", server.log());
+        let log = server.log();
+        for said in ["File too large", &format!("{limit} bytes"), "ulimit -f", "LimitFSIZE="] {
+            assert!(log.contains(said), "{said:?} is not in\n{log}");
+        }
+        server.restart();
+        assert_eq!(RawClient::connect(server.address, 40_000).get("/before"), Ok(vec![]));
+    }
+}

@@ -206,6 +206,13 @@ impl Server {
         assert!(prlimit.status().expect("prlimit is on every machine").success());
     }
 
+    /// Lowers the limit of file sizes of the process.
+    pub(crate) fn allow_no_longer_files(&self, bytes: u64) {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([&format!("--fsize={bytes}:{bytes}"), "--pid", &self.pid().to_string()]);
+        assert!(prlimit.status().expect("prlimit is on every machine").success());
+    }
+
     /// Waits until the server has printed `text`.
     pub(crate) fn wait_for_log(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, getrlimit};
+
 /// The log cannot be opened, or has failed.
 #[derive(Debug)]
 pub struct LogError {
@@ -112,9 +114,14 @@ impl Cause {
                               keeps it free"
                 .into(),
             Self::Quota => "Raise the disk quota of the user that the server runs as".into(),
-            Self::FileSize => "Raise the limit of file sizes (ulimit -f, LimitFSIZE=) above \
-                               preAllocSize, or lower preAllocSize"
-                .into(),
+            Self::FileSize => {
+                let limit = getrlimit(Resource::Fsize).current;
+                let limit = limit.map_or(String::new(), |limit| format!(" of {limit} bytes"));
+                format!(
+                    "Raise the limit{limit} of file sizes (ulimit -f, LimitFSIZE=) above \
+                     preAllocSize, or lower preAllocSize"
+                )
+            }
             Self::ProcessFiles => "Raise the limit of open files of the server (ulimit -n, \
                                    LimitNOFILE=) or lower maxCnxns"
                 .into(),

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, OFlags};
-use rustix::io::ReadWriteFlags;
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::process::{Resource, getrlimit};
 
 use crate::txnlog::{
     Appending, BLOCK_BYTES, FILE_HEADER_BYTES, Nonce, TAIL_MARK_BYTES, file_header,
@@ -118,7 +119,8 @@ impl Segment {
             let slices = [IoSlice::new(blocks)];
             let written = rustix::io::retry_on_intr(|| {
                 rustix::io::pwritev2(&self.file, &slices, offset, flags)
-            })?;
+            });
+            let written = written.map_err(|errno| refusal(errno, offset + blocks.len() as u64))?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -143,6 +145,14 @@ impl Segment {
         let end = range.end.min(self.bytes());
         range.start.min(end) as usize..end as usize
     }
+}
+
+/// Why a write up to `end` was refused. A limit of file sizes cuts a write short; what is left of a
+/// direct one may be no whole block, and the kernel calls that an invalid argument.
+fn refusal(errno: Errno, end: u64) -> io::Error {
+    let limit = getrlimit(Resource::Fsize).current;
+    let is_cut = errno == Errno::INVAL && limit.is_some_and(|limit| end > limit);
+    if is_cut { Errno::FBIG.into() } else { errno.into() }
 }
 
 impl AsFd for Segment {
