@@ -174,7 +174,8 @@ impl Executor {
             }
             times.core_work = Some(core.step(&mut self.ring, now)?);
             times.end(Part::Core);
-            if self.load.shard.is_some() {
+            // Completions that the first time left are the next turn's.
+            if self.load.shard.as_ref().is_some_and(Shard::has_work) {
                 self.serve(false, now, times)?;
                 times.end(Part::Clients);
             }

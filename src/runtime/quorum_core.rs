@@ -89,6 +89,8 @@ pub struct QuorumCore {
     room: u64,
     /// Requests wait for the next segment of the log.
     stalled: bool,
+    /// The log has said something since it was asked for room.
+    log_has_news: bool,
     /// The work done since the last step ended.
     work: CoreWork,
     failure: Option<io::Error>,
@@ -122,6 +124,7 @@ impl QuorumCore {
             intake,
             room: 0,
             stalled: false,
+            log_has_news: true,
             work: CoreWork::default(),
             failure: None,
         }
@@ -135,8 +138,7 @@ impl QuorumCore {
             || !self.backlog.is_empty()
             || self.touches_wait()
             || !self.inspections.is_empty()
-            || (!self.stalled && self.quorum.has_work())
-            || (!self.stalled && self.shards.iter().any(|shard| !shard.to_quorum.is_empty()))
+            || (!self.stalled && self.has_requests_or_work())
     }
 
     /// Whether all that was accepted is durable and answered.
@@ -216,10 +218,12 @@ impl QuorumCore {
             self.work.inspections += 1;
         }
         self.poll_log();
-        self.ask_room();
         self.take_touches();
-        if !self.stalled {
-            self.prepare(now);
+        if self.stalled || self.work.ticked || self.log_has_news || self.has_requests_or_work() {
+            self.ask_room();
+            if !self.stalled {
+                self.prepare(now);
+            }
         }
         self.run_effects(ring)?;
         if self.quorum.has_committable() {
@@ -232,6 +236,7 @@ impl QuorumCore {
     /// Hears what the log has to say.
     fn poll_log(&mut self) {
         while let Some(event) = self.log.poll() {
+            self.log_has_news = true;
             match event {
                 LogEvent::Durable(durable) => self.on_flushed(Ok(durable)),
                 LogEvent::Failed(why) => self.on_flushed(Err(why)),
@@ -241,7 +246,10 @@ impl QuorumCore {
         }
     }
 
+    /// Asks how much the log takes; not in a turn that has nothing to prepare, unless it waits for
+    /// room or the log has said something.
     fn ask_room(&mut self) {
+        self.log_has_news = false;
         self.room = self.log.room(self.quorum.pending_bytes());
         // The next segment is on its way: requests wait for it, and its coming wakes this core.
         // Only a full disk refuses.
@@ -253,11 +261,15 @@ impl QuorumCore {
     /// Takes reports of touches from each shard in turn.
     fn take_touches(&mut self) {
         for _ in 0..TOUCH_REPORTS_PER_STEP {
+            let before = self.work.touch_reports;
             for shard in &self.shards {
                 if let Some(report) = shard.touches.pop() {
                     self.quorum.on_touches(&report);
                     self.work.touch_reports += 1;
                 }
+            }
+            if self.work.touch_reports == before {
+                break;
             }
         }
     }
@@ -269,9 +281,6 @@ impl QuorumCore {
     /// Prepares what there is until the time for it is over: a long multi goes on, other requests
     /// follow it, and then what time has made due.
     fn prepare(&mut self, now: Now) {
-        if !self.has_requests() && !self.quorum.is_preparing() && !self.quorum.has_work() {
-            return;
-        }
         let began = Instant::now();
         let is_over = || began.elapsed() >= PREPARE_MAX;
         while self.quorum.is_preparing() && !is_over() {
@@ -287,6 +296,11 @@ impl QuorumCore {
 
     fn has_requests(&self) -> bool {
         self.shards.iter().any(|shard| !shard.to_quorum.is_empty())
+    }
+
+    /// Whether there is something to prepare.
+    fn has_requests_or_work(&self) -> bool {
+        self.has_requests() || self.quorum.has_work()
     }
 
     /// Takes requests until `is_over`, and no more than what certainly fits the log: what is left
