@@ -1,6 +1,7 @@
 //! The work of the quorum core in one turn of its executor: said when the turn was long.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The work of one turn: of the tick, if there was one, and of the step after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,18 +19,27 @@ pub struct CoreWork {
     pub due_units: u64,
     /// Units of work of commits, all under one hold of the tree.
     pub commit_units: u64,
+    /// The time that preparing took.
+    pub preparing: Duration,
+    /// The time that writing the log took.
+    pub logging: Duration,
+    /// The time that commits took, with the wait for the tree.
+    pub committing: Duration,
 }
 
 impl fmt::Display for CoreWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}{} requests prepared, {} units committed, {} units of multis, expiry and sweep, \
-             {} reports of touches, {} inspections",
+            "{}{} requests and {} units of multis, expiry and sweep prepared in {} us, log {} us, \
+             {} units committed in {} us, {} reports of touches, {} inspections",
             if self.ticked { "a tick, " } else { "" },
             self.requests,
-            self.commit_units,
             self.due_units,
+            self.preparing.as_micros(),
+            self.logging.as_micros(),
+            self.commit_units,
+            self.committing.as_micros(),
             self.touch_reports,
             self.inspections
         )

@@ -167,7 +167,6 @@ impl Executor {
             core.begin_flush(&mut self.ring)?;
         }
         self.serve(ticking, now, times)?;
-        times.end(Part::Clients);
         if let Some(core) = &mut self.load.core {
             if ticking {
                 core.on_tick(now);
@@ -177,7 +176,6 @@ impl Executor {
             // Completions that the first time left are the next turn's.
             if self.load.shard.as_ref().is_some_and(Shard::has_work) {
                 self.serve(false, now, times)?;
-                times.end(Part::Clients);
             }
         }
         if let Some(shard) = &mut self.load.shard {
@@ -194,11 +192,13 @@ impl Executor {
         let Some(shard) = &mut load.shard else { return Self::serve_core(ring, &mut load.core) };
         if ticking {
             shard.on_tick(ring, now)?;
+            times.end(Part::Tick);
         }
-        let mut time = HoldTime::new(hold_time(times.total()));
+        let mut time = HoldTime::new(times.part_began(), hold_time(times.total()));
         let Workload { core, tree, watching, .. } = load;
         let time = &mut time;
         under_hold(tree, shard, watching.as_deref(), now, time, |shard, hold, time| {
+            times.end(Part::Drain);
             shard.drain_controls(ring, hold, now)?;
             while !hold.is_half_used()
                 && time.is_left(hold.work())
@@ -213,12 +213,17 @@ impl Executor {
                     shard.on_event(event, ring, hold, now)?;
                 }
             }
+            let completed = hold.work();
+            times.end_after(completed, Part::Completions);
             shard.serve_waiting(hold, |work| time.is_left(work));
+            times.end_after(hold.work() - completed, Part::Requests);
             times.work += hold.work();
             Ok::<_, RingError>(())
         })
         .unwrap_or(Ok(()))?;
-        Ok(shard.run_effects(ring, now)?)
+        shard.run_effects(ring, now)?;
+        times.end(Part::Effects);
+        Ok(())
     }
 
     /// The completions of a quorum core that has the executor to itself.
@@ -275,8 +280,8 @@ pub(super) fn under_hold<R>(
 /// The time of one hold on the tree: once it is over it stays over.
 #[derive(Debug)]
 pub(super) struct HoldTime {
-    /// The first look at the clock, which a hold with little to do needs not.
-    began: Option<Instant>,
+    /// When the part of the turn began that the hold is in.
+    began: Instant,
     lasts: Duration,
     /// Times that somebody has asked since the last look at the clock.
     asked: u32,
@@ -286,9 +291,9 @@ pub(super) struct HoldTime {
 }
 
 impl HoldTime {
-    /// A hold that begins now, or a little later: with its first look at the clock.
-    pub(super) fn new(lasts: Duration) -> Self {
-        Self { began: None, lasts, asked: 0, looked_at: 0, is_over: false }
+    /// A hold that began then.
+    pub(super) fn new(began: Instant, lasts: Duration) -> Self {
+        Self { began, lasts, asked: 0, looked_at: 0, is_over: false }
     }
 
     /// Whether there is time left. The clock is looked at when as much `work` has been done since
@@ -299,9 +304,7 @@ impl HoldTime {
         let is_due = !is_little || self.asked >= EVENTS_PER_CLOCK;
         if is_due && !self.is_over {
             (self.asked, self.looked_at) = (0, work);
-            let now = Instant::now();
-            let began = *self.began.get_or_insert(now);
-            self.is_over = now.duration_since(began) >= self.lasts;
+            self.is_over = self.began.elapsed() >= self.lasts;
         }
         !self.is_over
     }
@@ -339,13 +342,13 @@ mod tests {
     /// Whoever asks once more, after it was over, is not told that there is time for a little.
     #[test]
     fn a_hold_that_is_over_stays_over() {
-        let mut time = HoldTime::new(Duration::ZERO);
+        let mut time = HoldTime::new(Instant::now(), Duration::ZERO);
         assert!(!time.is_left(WORK_PER_CLOCK));
         assert!(!time.is_left(WORK_PER_CLOCK) && !time.is_left(WORK_PER_CLOCK + 1));
-        let mut time = HoldTime::new(Duration::ZERO);
+        let mut time = HoldTime::new(Instant::now(), Duration::ZERO);
         let asked = (1..).find(|_| !time.is_left(0));
         assert_eq!(asked, Some(EVENTS_PER_CLOCK));
-        let mut time = HoldTime::new(Duration::MAX);
+        let mut time = HoldTime::new(Instant::now(), Duration::MAX);
         assert!((0..100).all(|nth| time.is_left(nth * WORK_PER_CLOCK)));
     }
 

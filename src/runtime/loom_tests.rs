@@ -141,7 +141,7 @@ struct World {
 
 /// A hold that no clock ends.
 fn long() -> HoldTime {
-    HoldTime::new(std::time::Duration::MAX)
+    HoldTime::new(std::time::Instant::now(), std::time::Duration::MAX)
 }
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };

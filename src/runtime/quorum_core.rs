@@ -219,15 +219,26 @@ impl QuorumCore {
         }
         self.poll_log();
         self.take_touches();
-        if self.stalled || self.work.ticked || self.log_has_news || self.has_requests_or_work() {
+        // A step with nothing to do does not look at the clock.
+        let has_news = self.stalled || self.work.ticked || self.log_has_news;
+        let is_busy = has_news || self.has_requests_or_work();
+        let look = || is_busy.then(Instant::now);
+        let since = |then: Option<Instant>| then.map_or(Duration::ZERO, |then| then.elapsed());
+        let began = look();
+        if is_busy {
             self.ask_room();
             if !self.stalled {
                 self.prepare(now);
             }
         }
+        self.work.preparing = since(began);
+        let logging = look();
         self.run_effects(ring)?;
+        self.work.logging = since(logging);
         if self.quorum.has_committable() {
+            let began = Instant::now();
             self.commit();
+            self.work.committing = began.elapsed();
         }
         self.wake_shards();
         Ok(std::mem::take(&mut self.work))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::clock;
+use super::clock::{self, ThreadFigures};
 use super::core_work::CoreWork;
 
 /// The long turns of all executors: counted, and the two worst of them in words.
@@ -41,17 +41,19 @@ impl LongTurns {
     }
 
     /// Counts a turn; returns how many there have been.
-    fn add(&self, turn: &TurnTimes, work: Duration) -> u64 {
+    fn add(&self, turn: &TurnTimes, since: &ThreadFigures) -> u64 {
+        let work = since.worked;
         let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         figures.count += 1;
         if work >= LONG {
             figures.worked += 1;
         }
         if turn.total() > figures.longest {
-            (figures.longest, figures.longest_did) = (turn.total(), turn.to_string());
+            (figures.longest, figures.longest_did) =
+                (turn.total(), format!("{turn}; at most {since}"));
         }
         if work >= LONG && work > figures.most_work {
-            (figures.most_work, figures.most_work_did) = (work, turn.to_string());
+            (figures.most_work, figures.most_work_did) = (work, format!("{turn}; at most {since}"));
         }
         figures.count
     }
@@ -64,8 +66,8 @@ pub(crate) struct TurnWatch {
     long: Arc<LongTurns>,
     /// When the last turn ended: the next one begins with it.
     ended: Instant,
-    /// When the processor time of this thread was read, and what it was.
-    read: (Instant, Duration),
+    /// When the figures of this thread were read, and what they were.
+    read: (Instant, ThreadFigures),
     warned: Option<Instant>,
 }
 
@@ -79,11 +81,7 @@ pub(crate) struct TurnTimes {
     pub work: u32,
     /// The quorum core's work, where the executor carries it.
     pub core_work: Option<CoreWork>,
-    /// The turn of the ring, its sleep included.
-    ring: Duration,
-    clients: Duration,
-    core: Duration,
-    sends: Duration,
+    parts: [Duration; PARTS],
 }
 
 /// A part of a turn.
@@ -91,58 +89,79 @@ pub(crate) struct TurnTimes {
 pub(crate) enum Part {
     /// The kernel does what was queued, and the thread sleeps.
     Ring,
-    /// Completions and requests, with the tree held.
-    Clients,
+    /// A tick of the shard.
+    Tick,
+    /// The tree is taken, and what the quorum core has sent is taken in.
+    Drain,
+    /// Completions, with the tree held.
+    Completions,
+    /// Requests that have waited, with the tree held.
+    Requests,
+    /// What the frontend wants done.
+    Effects,
     /// The quorum core's tick and step.
     Core,
     /// Sends queued.
     Sends,
 }
 
+const PARTS: usize = Part::Sends as usize + 1;
+
 impl TurnTimes {
     fn begin(now: Instant) -> Self {
-        let none = Duration::ZERO;
-        Self {
-            last: now,
-            completions: 0,
-            work: 0,
-            core_work: None,
-            ring: none,
-            clients: none,
-            core: none,
-            sends: none,
-        }
+        Self { last: now, completions: 0, work: 0, core_work: None, parts: [Duration::ZERO; PARTS] }
     }
 
     /// A part has ended, and the next one begins.
     pub(crate) fn end(&mut self, part: Part) {
         let now = Instant::now();
-        let took = now.duration_since(self.last);
+        self.parts[part as usize] += now.duration_since(self.last);
         self.last = now;
-        match part {
-            Part::Ring => self.ring += took,
-            Part::Clients => self.clients += took,
-            Part::Core => self.core += took,
-            Part::Sends => self.sends += took,
+    }
+
+    /// The same, if there were so many units of work in it that it is worth a look at the clock.
+    pub(crate) fn end_after(&mut self, work: u32, part: Part) {
+        if work >= WORK_TIMED {
+            self.end(part);
         }
+    }
+
+    /// When the part at hand began.
+    pub(crate) fn part_began(&self) -> Instant {
+        self.last
     }
 
     /// The time for which the executor has heard of nothing new.
     pub(crate) fn total(&self) -> Duration {
-        self.clients + self.core + self.sends
+        self.parts.iter().sum::<Duration>() - self.of(Part::Ring)
+    }
+
+    fn of(&self, part: Part) -> Duration {
+        self.parts[part as usize]
     }
 }
 
 impl fmt::Display for TurnTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { completions, work, clients, core, sends, .. } = self;
-        let (total, clients) = (self.total().as_micros(), clients.as_micros());
-        write!(f, "{total} us: clients {clients} us ({completions} completions, {work} units)")?;
+        let us = |part: Part| self.of(part).as_micros();
+        write!(
+            f,
+            "{} us: tick {} us, drain {} us, {} completions {} us, requests {} us ({} units), \
+             effects {} us",
+            self.total().as_micros(),
+            us(Part::Tick),
+            us(Part::Drain),
+            self.completions,
+            us(Part::Completions),
+            us(Part::Requests),
+            self.work,
+            us(Part::Effects)
+        )?;
         if let Some(core_work) = &self.core_work {
-            write!(f, ", quorum core {} us ({core_work})", core.as_micros())?;
+            write!(f, ", quorum core {} us ({core_work})", us(Part::Core))?;
         }
-        write!(f, ", sends {} us", sends.as_micros())?;
-        write!(f, ", after {} us in the ring, sleep included", self.ring.as_micros())
+        write!(f, ", sends {} us", us(Part::Sends))?;
+        write!(f, ", after {} us in the ring, sleep included", us(Part::Ring))
     }
 }
 
@@ -150,14 +169,14 @@ impl TurnWatch {
     /// A watch of the thread that calls this; what it sees goes to `long`.
     pub(crate) fn new(long: Arc<LongTurns>) -> Self {
         let now = Instant::now();
-        Self { long, ended: now, read: (now, clock::thread_time()), warned: None }
+        Self { long, ended: now, read: (now, clock::thread_figures()), warned: None }
     }
 
     /// A turn begins, with the ring's.
     pub(crate) fn begin(&mut self) -> TurnTimes {
         let now = self.ended;
         if now.duration_since(self.read.0) >= READ_EVERY {
-            self.read = (now, clock::thread_time());
+            self.read = (now, clock::thread_figures());
         }
         TurnTimes::begin(now)
     }
@@ -165,34 +184,33 @@ impl TurnWatch {
     /// A turn has ended.
     pub(crate) fn note(&mut self, turn: &TurnTimes) {
         self.ended = turn.last;
-        if turn.total().max(turn.ring) < LONG {
+        if turn.total().max(turn.of(Part::Ring)) < LONG {
             return;
         }
-        let time = clock::thread_time();
+        let figures = clock::thread_figures();
         // Of the time before the turn there is less than `READ_EVERY` in it.
-        let work = time.saturating_sub(self.read.1);
-        self.read = (turn.last, time);
-        self.note_long(turn, work);
+        let since = figures.since(&self.read.1);
+        self.read = (turn.last, figures);
+        self.note_long(turn, &since);
     }
 
     /// A turn that was long, if the sleep in the ring was not all of it.
-    fn note_long(&mut self, turn: &TurnTimes, work: Duration) {
+    fn note_long(&mut self, turn: &TurnTimes, since: &ThreadFigures) {
+        let work = since.worked;
         if turn.total().max(work) < LONG {
             return;
         }
-        let count = self.long.add(turn, work);
-        let work_us = work.as_micros();
+        let count = self.long.add(turn, since);
         debug!(
-            "a turn took {turn}; it worked for {work_us} us at most; turns above {} ms so far: \
-             {count}",
+            "a turn took {turn}; at most {since}; turns above {} ms so far: {count}",
             LONG.as_millis(),
         );
         let is_quiet = self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
         if turn.total() >= VERY_LONG && is_quiet {
             self.warned = Some(Instant::now());
             warn!(
-                "a turn took {turn}; it worked for {work_us} us at most; clients wait that long \
-                 where the machine is not overloaded"
+                "a turn took {turn}; at most {since}; clients wait that long where the machine is \
+                 not overloaded"
             );
         }
     }
@@ -204,6 +222,8 @@ pub const LONG: Duration = Duration::from_millis(5);
 const VERY_LONG: Duration = Duration::from_millis(50);
 /// The time between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Units of work of the frontend whose time is told by itself: about 50 us.
+const WORK_TIMED: u32 = 2500;
 /// The time between two looks at the processor time, if a turn begins then.
 const READ_EVERY: Duration = Duration::from_millis(1);
 
@@ -211,27 +231,32 @@ const READ_EVERY: Duration = Duration::from_millis(1);
 mod tests {
     use super::*;
 
-    fn turn(clients_us: u64, core_us: u64, sends_us: u64) -> TurnTimes {
+    fn turn(parts: &[(Part, u64)]) -> TurnTimes {
         let mut turn = TurnTimes::begin(Instant::now());
-        (turn.clients, turn.core, turn.sends) = (
-            Duration::from_micros(clients_us),
-            Duration::from_micros(core_us),
-            Duration::from_micros(sends_us),
-        );
+        for (part, us) in parts {
+            turn.parts[*part as usize] = Duration::from_micros(*us);
+        }
         turn
+    }
+
+    fn worked(us: u64) -> ThreadFigures {
+        ThreadFigures { worked: Duration::from_micros(us), ..ThreadFigures::default() }
     }
 
     #[test]
     fn long_turns_are_counted_with_what_they_did() {
         let long = Arc::new(LongTurns::default());
         let mut watch = TurnWatch::new(long.clone());
-        watch.note(&turn(2000, 2000, 999));
+        watch.note(&turn(&[(Part::Requests, 2000), (Part::Core, 2999)]));
         assert_eq!(long.figures(), LongTurnFigures::default());
-        let mut turn = turn(2000, 2000, 1000);
+        let mut turn = turn(&[(Part::Drain, 500), (Part::Requests, 1500), (Part::Core, 3000)]);
         (turn.completions, turn.work) = (7, 300);
-        watch.note_long(&turn, Duration::from_micros(4999));
-        let without_core = "5000 us: clients 2000 us (7 completions, 300 units), sends 1000 us, \
-                            after 0 us in the ring, sleep included";
+        let since = ThreadFigures { put_off: 1, waited: 2, page_faults: 3, ..worked(4999) };
+        watch.note_long(&turn, &since);
+        let without_core = "5000 us: tick 0 us, drain 500 us, 7 completions 0 us, requests 1500 us \
+                            (300 units), effects 0 us, sends 0 us, after 0 us in the ring, sleep \
+                            included; at most 4999 us of work, 3 page faults, 1 times put off, 2 \
+                            times waiting";
         let waited = LongTurnFigures {
             count: 1,
             longest: Duration::from_millis(5),
@@ -240,11 +265,13 @@ mod tests {
         };
         assert_eq!(long.figures(), waited);
         turn.core_work = Some(CoreWork { requests: 9, ticked: true, ..CoreWork::default() });
-        let expected = "5000 us: clients 2000 us (7 completions, 300 units), quorum core 2000 us \
-                        (a tick, 9 requests prepared, 0 units committed, 0 units of multis, expiry \
-                        and sweep, 0 reports of touches, 0 inspections), sends 1000 us, after 0 us \
-                        in the ring, sleep included";
-        watch.note_long(&turn, Duration::from_micros(5001));
+        let expected = "5000 us: tick 0 us, drain 500 us, 7 completions 0 us, requests 1500 us \
+                        (300 units), effects 0 us, quorum core 3000 us (a tick, 9 requests and 0 \
+                        units of multis, expiry and sweep prepared in 0 us, log 0 us, 0 units \
+                        committed in 0 us, 0 reports of touches, 0 inspections), sends 0 us, after \
+                        0 us in the ring, sleep included; at most 5001 us of work, 0 page faults, 0 \
+                        times put off, 0 times waiting";
+        watch.note_long(&turn, &worked(5001));
         let worked = LongTurnFigures {
             count: 2,
             worked: 1,
@@ -260,20 +287,20 @@ mod tests {
     fn a_turn_of_the_ring_counts_if_the_thread_has_worked_in_it() {
         let long = Arc::new(LongTurns::default());
         let mut watch = TurnWatch::new(long.clone());
-        let mut slept = turn(0, 0, 0);
-        slept.ring = Duration::from_millis(100);
-        watch.note_long(&slept, Duration::from_millis(4));
+        let slept = turn(&[(Part::Ring, 100_000)]);
+        watch.note_long(&slept, &worked(4000));
         assert_eq!(long.figures().count, 0);
-        watch.note_long(&slept, Duration::from_millis(6));
+        watch.note_long(&slept, &worked(6000));
         assert_eq!((long.figures().count, long.figures().worked), (1, 1));
     }
 
     #[test]
     fn parts_add_up() {
         let mut turn = TurnTimes::begin(Instant::now());
-        for part in [Part::Ring, Part::Clients, Part::Core, Part::Clients, Part::Sends] {
+        for part in [Part::Ring, Part::Drain, Part::Core, Part::Effects, Part::Sends] {
             turn.end(part);
         }
-        assert_eq!(turn.total(), turn.clients + turn.core + turn.sends);
+        let all: Duration = turn.parts.iter().sum();
+        assert_eq!(turn.total(), all - turn.of(Part::Ring));
     }
 }
