@@ -366,6 +366,11 @@ impl Frontend {
         self.shard.effects.pop_front()
     }
 
+    /// Whether [`Self::poll`] has something to give.
+    pub fn has_effects(&self) -> bool {
+        !self.shard.effects.is_empty()
+    }
+
     /// Whether any connection of this shard watches anything: if not, the quorum core need not send
     /// it events.
     pub fn is_watching(&self) -> bool {

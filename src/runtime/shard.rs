@@ -154,6 +154,7 @@ impl Shard {
             || !self.backlog.is_empty()
             || !self.late_touches.is_empty()
             || self.frontend.has_work()
+            || self.frontend.has_effects()
     }
 
     /// Handles one completion.
@@ -275,7 +276,11 @@ impl Shard {
 
     /// Carries out what the frontend wants.
     pub fn run_effects(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
-        while let Some(effect) = self.frontend.poll() {
+        let mut closes = 0;
+        while closes < CLOSES_PER_TURN
+            && let Some(effect) = self.frontend.poll()
+        {
+            closes += usize::from(matches!(effect, Effect::Close { .. }));
             match effect {
                 Effect::Writable(conn) => self.writable.push(conn),
                 Effect::ToQuorum(message) => self.hand_off(message),
@@ -535,17 +540,26 @@ impl Shard {
             // The ring holds a buffer of this slot: its completion comes here again.
             Some(socket) if socket.sending => {
                 socket.stage = Stage::Gone;
-                ring.cancel_all(token(gone), socket.fd())
+                let is_receiving = socket.receiving;
+                ring.cancel(UserData::new(OpKind::Send, token(gone)))?;
+                Self::stop_receiving(gone, is_receiving, ring)
             }
             _ => {
-                let Some(Socket { descriptor, peer, .. }) = self.sockets.remove(gone) else {
+                let Some(Socket { descriptor, peer, receiving, .. }) = self.sockets.remove(gone)
+                else {
                     return Ok(());
                 };
                 self.links.admission.leave(peer.ip(), self.id);
-                ring.cancel_all(token(gone), descriptor.as_fd())?;
+                Self::stop_receiving(gone, receiving, ring)?;
                 ring.close(token(gone), descriptor)
             }
         }
+    }
+
+    /// Cancels the receive, if there is one. The kernel finds it by its name: to look for all that
+    /// goes on on a descriptor it walks over the operations of every connection.
+    fn stop_receiving(gone: ConnId, is_there: bool, ring: &mut Ring) -> Result<(), RingError> {
+        if is_there { ring.cancel(UserData::new(OpKind::Receive, token(gone))) } else { Ok(()) }
     }
 
     fn begin_move(
@@ -620,6 +634,9 @@ fn next_part(sent: usize, bytes: usize) -> Range<usize> {
     debug_assert!(sent <= bytes, "no more leaves than there is");
     sent..bytes.min(sent + SEND_BYTES_MAX)
 }
+
+/// Connections closed in one turn: each is a few microseconds of the kernel's work.
+const CLOSES_PER_TURN: usize = 64;
 
 /// Rare messages taken in between two looks at the ring.
 const CONTROLS_PER_TURN: usize = 32;

@@ -179,6 +179,12 @@ impl Ring {
         }
     }
 
+    /// Operations that the next turn submits.
+    #[cfg(test)]
+    pub(super) fn queued(&mut self) -> usize {
+        self.uring.submission().len()
+    }
+
     /// Whether completions are waiting in the kernel because the queue was full. They are not lost;
     /// the loop is too slow, or its queue too small.
     #[cfg(test)]

@@ -22,6 +22,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::one_of(2)
+    }
+
+    /// One of so many shards.
+    fn one_of(shards: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (words, asked) = crossbeam::channel::unbounded();
@@ -32,7 +37,7 @@ impl World {
             from_quorum: Arc::new(Lane::new(16)),
             controls: vec![Arc::default(), Arc::default()],
             words,
-            admission: Arc::new(Admission::new(0, 0, 2)),
+            admission: Arc::new(Admission::new(0, 0, shards)),
         };
         let frontend = Frontend::new(FrontendConfig::default(), ShardId(0), 1, 0);
         let shard = Shard::new(ShardId(0), frontend, listener.into(), links);
@@ -208,4 +213,48 @@ fn a_shard_that_drains_takes_nobody_in() {
     world.until("the end", |world| world.shard.drained());
     world.settle();
     assert!(world.is_empty());
+}
+
+/// The kernel has work with each connection that is closed: a turn closes a few of them.
+#[test]
+fn many_connections_are_closed_a_few_in_each_turn() {
+    let mut world = World::one_of(1);
+    let count = CLOSES_PER_TURN * 2 + 1;
+    let address = world.address;
+    let _clients: Vec<_> = (0..count).map(|_| TcpStream::connect(address).unwrap()).collect();
+    world.until("all of them", |world| world.shard.sockets.len() == count);
+    let ids = world.shard.sockets.ids();
+    world.shard.begin_drain(&mut world.ring).unwrap();
+    let mut open = count;
+    for turns in 1.. {
+        world.shard.run_effects(&mut world.ring, world.now).unwrap();
+        let sockets = &mut world.shard.sockets;
+        let mut is_open = |conn: ConnId| sockets.get(conn).is_some_and(|socket| socket.is_open());
+        let left = ids.iter().filter(|conn| is_open(**conn)).count();
+        assert!(open - left <= CLOSES_PER_TURN, "{} in one turn", open - left);
+        assert_eq!(world.shard.has_work(), left > 0, "the rest goes on without an event");
+        open = left;
+        if open == 0 {
+            assert_eq!(turns, 3);
+            return;
+        }
+    }
+}
+
+/// To look for all that goes on on a descriptor, the kernel walks over the operations of every
+/// connection: one that has nothing under way is only closed.
+#[test]
+fn a_connection_that_ends_leaves_nothing_to_look_for() {
+    let mut world = World::one_of(1);
+    let (_client, conn) = world.client();
+    world.ring.submit().unwrap();
+    let before = world.ring.queued();
+    world.shard.remove(conn, &mut world.ring).unwrap();
+    assert_eq!(world.ring.queued() - before, 2, "its receive is cancelled, and it is closed");
+    let (_client, conn) = world.client();
+    world.end_receive(conn);
+    world.shard.sockets.get(conn).unwrap().receiving = false;
+    let before = world.ring.queued();
+    world.shard.remove(conn, &mut world.ring).unwrap();
+    assert_eq!(world.ring.queued() - before, 1, "it is closed");
 }
