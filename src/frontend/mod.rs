@@ -196,8 +196,8 @@ impl Frontend {
 
     /// Takes in what the quorum core has sent: `next` yields its messages, oldest first, and `None`
     /// when the queue is empty. Call it with `tree` held for reading, so that nothing is added
-    /// meanwhile. `None` if there is more than one turn's work: the tree is to be given back, and
-    /// this to be called again.
+    /// meanwhile. `None` if there is more than one turn's work, or a part of a multi is applied and
+    /// the rest is not: the tree is to be given back, and this to be called again.
     pub fn drain<'t>(
         &mut self,
         tree: &'t Tree,
@@ -227,6 +227,9 @@ impl Frontend {
             self.on_message(message, tree, now);
         }
         self.do_part_of_the_rest(now);
+        if tree.is_amid() {
+            return None;
+        }
         assert!(
             self.shard.batch.is_none(),
             "a hold is given out when everything has been taken in"

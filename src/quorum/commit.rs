@@ -8,7 +8,7 @@ use super::pipeline::{Answer, PipelineEntry, Proposal};
 use super::{Budget, Effect, Quorum, reply};
 use crate::codes::ErrorCode;
 use crate::handoff::{BatchItem, CommitBatch, Event, ShardId, ToShard};
-use crate::tree::{Applied, Change, Tree, TxnResult};
+use crate::tree::{Applied, Change, MultiParts, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
 use crate::zxid::Zxid;
 
@@ -19,6 +19,14 @@ pub(super) struct Announcing {
     /// The last node whose events are made.
     last: Option<u32>,
     done: bool,
+}
+
+/// The progress of a long multi that is applied a part at a time. Its events wait in the batches
+/// until the tree shows it.
+#[derive(Debug)]
+pub(super) struct Applying {
+    proposal: Proposal,
+    parts: MultiParts,
 }
 
 /// The step that comes before the next entry is committed.
@@ -48,8 +56,12 @@ impl Quorum {
         assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
         self.hand_over_answers(hand_over);
-        self.reap(tree, budget);
         let wants_events = watching.contains(&true);
+        let watched = wants_events.then_some(watching);
+        if !self.go_on_applying(tree, budget, watched) {
+            return;
+        }
+        self.reap(tree, budget);
         while !budget.is_spent() {
             match self.step_before_next(tree, wants_events, budget) {
                 BeforeNext::Nothing => {}
@@ -58,11 +70,20 @@ impl Quorum {
             }
             match self.pipeline.next_committable() {
                 None => break,
+                Some(PipelineEntry::Proposal(proposal)) if self.is_long(&proposal.txn) => {
+                    if wants_events {
+                        make_room(&mut self.batches, 2 * parts_of(&proposal.txn).len());
+                    }
+                    self.applying = Some(Applying { proposal, parts: MultiParts::default() });
+                    if !self.go_on_applying(tree, budget, watched) {
+                        return;
+                    }
+                }
                 Some(PipelineEntry::Proposal(proposal)) => {
                     let units = if proposal.departs {
                         self.commit_departure(tree, proposal)
                     } else {
-                        self.commit_one(tree, proposal, wants_events.then_some(watching))
+                        self.commit_one(tree, proposal, watched)
                     };
                     budget.spend(units);
                 }
@@ -113,16 +134,59 @@ impl Quorum {
     ) -> u64 {
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
-        let Proposal { header, txn, known, digest, answer, .. } = proposal;
+        let Proposal { header, txn, known, .. } = &proposal;
         let events = watching.map(|_| &mut self.changes);
-        let applied = tree.apply_known(&header, &txn, known.all(), events);
-        let mut units = weight(&txn) + nodes_before.abs_diff(tree.node_count()) as u64;
+        let applied = tree.apply_known(header, txn, known.all(), events);
+        let mut units = weight(txn) + nodes_before.abs_diff(tree.node_count()) as u64;
+        if let Some(watching) = watching {
+            units += self.push_events(watching);
+        }
+        units + self.committed(tree, proposal, applied)
+    }
+
+    /// Goes on with the multi that is being applied. False while it is not all applied: nothing is
+    /// handed over yet, and nobody may look at the tree.
+    fn go_on_applying(
+        &mut self,
+        tree: &mut Tree,
+        budget: &mut Budget,
+        watching: Option<&[bool]>,
+    ) -> bool {
+        let Some(Applying { proposal, mut parts }) = self.applying.take() else { return true };
+        assert!(header_follows(&proposal, tree), "transactions are applied in order");
+        let Proposal { header, txn, known, .. } = &proposal;
+        let txns = parts_of(txn);
+        let events = watching.map(|_| &mut self.changes);
+        let is_watched = events.is_some();
+        let is_enough = |txn: &Txn| {
+            budget.spend(weight(txn) + if is_watched { events_of(txn) } else { 0 });
+            budget.is_spent()
+        };
+        let all = (txns, known.all());
+        let applied = tree.apply_part(header, all, &mut parts, events, is_enough);
+        if let Some(watching) = watching {
+            self.push_events(watching);
+        }
+        match applied {
+            Some(applied) => budget.spend(self.committed(tree, proposal, applied)),
+            None => self.applying = Some(Applying { proposal, parts }),
+        }
+        !self.is_applying()
+    }
+
+    /// Whether it is applied a part at a time.
+    fn is_long(&self, txn: &Txn) -> bool {
+        let is_long = |txns: &[Txn]| txns.len() as u64 > self.config.multi_units_at_once;
+        matches!(txn, Txn::Multi(txns) if is_long(txns) && !is_failed(txns))
+    }
+
+    /// The tree shows what was proposed. Returns the units of work that it was.
+    fn committed(&mut self, tree: &Tree, proposal: Proposal, applied: Applied) -> u64 {
+        let Proposal { header, txn, digest, answer, .. } = proposal;
+        self.unobstructed = 0;
         if digest.is_some_and(|digest| digest != tree.digest()) {
             self.digest_mismatches += 1;
             log::error!("digest mismatch at zxid {}: the tree is not what was logged", header.zxid);
-        }
-        if let Some(watching) = watching {
-            units += self.push_events(watching);
         }
         match answer {
             Answer::Nobody => {}
@@ -138,12 +202,11 @@ impl Quorum {
         }
         let at_once = usize::try_from(self.config.multi_units_at_once).unwrap_or(usize::MAX);
         let forgotten = self.outstanding.forget(tree, at_once);
-        units += forgotten as u64 / RECORDS_PER_UNIT;
         if matches!(txn, Txn::CloseSession { .. }) {
             self.session_closed(&header);
         }
         self.spent.push(txn, at_once);
-        units
+        forgotten as u64 / RECORDS_PER_UNIT
     }
 
     fn session_closed(&mut self, header: &TxnHeader) {
@@ -157,11 +220,11 @@ impl Quorum {
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {
             let next = self.pipeline.has_committable();
-            let must_wait = self
-                .pipeline
-                .committable_proposal()
-                .is_some_and(|next| tree.must_reap_before(&next.txn));
-            let units = if next && !must_wait { (budget.left() / 4).max(1) } else { budget.left() };
+            let units = if next && !self.is_obstructed {
+                (budget.left() / 4).max(1)
+            } else {
+                budget.left()
+            };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
             self.outstanding.see_again(tree);
         }
@@ -182,8 +245,13 @@ impl Quorum {
             return BeforeNext::Nothing;
         };
         if !proposal.departs {
-            let must_wait = tree.must_reap_before(&proposal.txn);
-            return if must_wait { BeforeNext::ShowFirst } else { BeforeNext::Nothing };
+            let is_first = self.batches.iter().all(|batch| batch.items.is_empty());
+            // What comes before a long one does not wait for it.
+            if self.is_long(&proposal.txn) && !is_first {
+                return BeforeNext::ShowFirst;
+            }
+            let is_free = self.look_for_obstacles(tree, budget);
+            return if is_free { BeforeNext::Nothing } else { BeforeNext::ShowFirst };
         }
         let (session, zxid) = (proposal.header.session, proposal.header.zxid);
         let Some(announcing) = &mut self.announcing else {
@@ -196,6 +264,9 @@ impl Quorum {
         if announcing.done {
             return BeforeNext::Nothing;
         }
+        if announcing.last.is_none() {
+            make_room(&mut self.batches, 2 * tree.ephemerals_owned(session));
+        }
         let max = usize::try_from(budget.left().min(ANNOUNCED_NODES_MAX)).unwrap_or(1);
         budget.spend(2 * max as u64);
         let last = tree.departure_events(session, zxid, announcing.last, max, &mut self.changes);
@@ -204,6 +275,26 @@ impl Quorum {
         // A shard may begin to watch meanwhile: all are told.
         self.push_events(&vec![true; self.batches.len()]);
         BeforeNext::Goes
+    }
+
+    /// Looks whether departed nodes are in the way of the next proposal. Of a long multi that takes
+    /// several calls; true at the end, if none is.
+    fn look_for_obstacles(&mut self, tree: &Tree, budget: &mut Budget) -> bool {
+        self.is_obstructed = false;
+        let Some(proposal) = self.pipeline.committable_proposal().filter(|_| tree.is_reaping())
+        else {
+            return true;
+        };
+        let all = parts_of(&proposal.txn);
+        for txn in all.get(self.unobstructed..).unwrap_or_default() {
+            self.is_obstructed = tree.must_reap_before(txn);
+            if self.is_obstructed || budget.is_spent() {
+                return false;
+            }
+            self.unobstructed += 1;
+            budget.spend(1);
+        }
+        true
     }
 
     fn commit_departure(&mut self, tree: &mut Tree, proposal: Proposal) -> u64 {
@@ -251,6 +342,30 @@ impl Quorum {
 /// Whether nothing after the proposal is applied yet.
 fn header_follows(proposal: &Proposal, tree: &Tree) -> bool {
     proposal.header.zxid > tree.last_zxid()
+}
+
+/// So many events are to come, and wait in the batches until the last of them: a batch that grew
+/// step by step would be copied as often.
+fn make_room(batches: &mut [CommitBatch], events: usize) {
+    batches.iter_mut().for_each(|batch| batch.items.reserve_exact(events + 1));
+}
+
+/// The operations of a multi, or what is the only one.
+fn parts_of(txn: &Txn) -> &[Txn] {
+    match txn {
+        Txn::Multi(txns) => txns,
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// Whether nothing of a multi is applied.
+fn is_failed(txns: &[Txn]) -> bool {
+    matches!(txns.last(), Some(Txn::Error(_)))
+}
+
+/// The events that a transaction has, or nearly.
+fn events_of(txn: &Txn) -> u64 {
+    if matches!(txn, Txn::Check { .. }) { 0 } else { 2 }
 }
 
 /// Units of work of applying a transaction, nodes that come and go not counted.

@@ -49,7 +49,7 @@ use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zxid::{Now, SessionId, Zxid};
 
-use commit::Announcing;
+use commit::{Announcing, Applying};
 use outstanding::{Outstanding, RECORDS_PER_UNIT};
 use pipeline::{Answer, KnownNodes, Pipeline, Proposal};
 use prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
@@ -172,6 +172,12 @@ pub struct Quorum {
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
     digest_mismatches: u64,
+    /// The multi that is being applied. Invariant: the tree is amid it, and nothing is prepared.
+    applying: Option<Applying>,
+    /// Operations of the multi that comes next which no departed node is in the way of.
+    unobstructed: usize,
+    /// What comes next waits for departed nodes to be removed.
+    is_obstructed: bool,
     /// The departure that is being announced to the shards, before the tree shows it. Invariant: it
     /// is the next to be committed.
     announcing: Option<Announcing>,
@@ -227,6 +233,9 @@ impl Quorum {
             changes: Vec::new(),
             batches: (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect(),
             digest_mismatches: 0,
+            applying: None,
+            unobstructed: 0,
+            is_obstructed: false,
             announcing: None,
             reaping: tree.is_reaping() || tree.is_counting_quotas(),
             config,
@@ -235,13 +244,14 @@ impl Quorum {
 
     /// A message of a shard. A write becomes a proposal here and now, but for a long multi: that is
     /// begun, and [`Self::work`] goes on with it. To be called only while nothing
-    /// [`Self::is_preparing`], or the rest of it is done first, however long it is. Returns the
-    /// units of work that it was.
+    /// [`Self::is_preparing`], or the rest of it is done first, however long it is; and never while
+    /// it [`Self::is_applying`]. Returns the units of work that it was.
     pub fn on_message(&mut self, message: ToQuorum, tree: &Tree, now: Now) -> u64 {
         if self.pipeline.has_failed() {
             return 0;
         }
         self.check();
+        assert!(!self.is_applying(), "a message waits until the multi is applied");
         self.go_on_preparing(tree, &mut Budget::new(u64::MAX));
         let mut budget = Budget::new(u64::MAX);
         match message {
@@ -268,6 +278,11 @@ impl Quorum {
         self.preparing.is_some()
     }
 
+    /// Whether a long multi is being applied: [`Self::commit`] is wanted, and nothing else.
+    pub fn is_applying(&self) -> bool {
+        self.applying.is_some()
+    }
+
     /// A shard reports the sessions that it has heard of. To be called before [`Self::on_tick`] for
     /// every report that waits; else sessions end whose clients are alive.
     pub fn on_touches(&mut self, report: &[(SessionId, i64)]) {
@@ -287,6 +302,10 @@ impl Quorum {
 
     /// Whether [`Self::work`] has something to do.
     pub fn has_work(&self) -> bool {
+        !self.is_applying() && self.has_work_to_prepare()
+    }
+
+    fn has_work_to_prepare(&self) -> bool {
         self.is_preparing() || self.must_clear_up() || self.has_due_work()
     }
 
@@ -318,6 +337,9 @@ impl Quorum {
     /// containers and TTL nodes go. Where much is outstanding it waits for the commits.
     pub fn work(&mut self, tree: &Tree, now: Now, budget: &mut Budget) {
         self.check();
+        if self.is_applying() {
+            return;
+        }
         // As much is forgotten as is prepared: what waits to be forgotten has a bound.
         let part = (budget.left() / 4).max(1);
         let mut rest = Budget::new(part);
@@ -411,7 +433,8 @@ impl Quorum {
 
     /// Whether [`Self::commit`] has something to do.
     pub fn has_committable(&self) -> bool {
-        self.pipeline.has_committable() || (self.reaping && !self.pipeline.has_failed())
+        let can_reap = self.reaping && !self.pipeline.has_failed();
+        self.is_applying() || self.pipeline.has_committable() || can_reap
     }
 
     /// The work that it has to do.
@@ -615,6 +638,12 @@ impl Quorum {
         if self.pipeline.has_failed() {
             return;
         }
+        assert!(
+            self.is_applying()
+                || self.announcing.is_some()
+                || self.batches.iter().all(|batch| batch.items.is_empty()),
+            "only what a multi or a departure means waits for the rest of it"
+        );
         let (last, proposed) = (self.last_zxid, self.pipeline.proposed());
         assert_eq!(last, proposed, "the last zxid given out is that of the last proposal");
         assert!(self.shown <= self.pipeline.durable(), "{} is shown, and not durable", self.shown);

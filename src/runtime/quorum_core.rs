@@ -227,7 +227,7 @@ impl QuorumCore {
         let began = look();
         if is_busy {
             self.ask_room();
-            if !self.stalled {
+            if !self.stalled && !self.quorum.is_applying() {
                 self.prepare(now);
             }
         }

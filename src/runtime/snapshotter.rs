@@ -212,7 +212,8 @@ impl<'a> Job<'a> {
         let mut waits = 0;
         let mut head = loop {
             let mut tree = self.tree.write();
-            if !tree.is_reaping() || waits >= REAP_WAITS_MAX {
+            let waits_no_longer = !tree.is_reaping() || waits >= REAP_WAITS_MAX;
+            if waits_no_longer && !tree.is_amid() {
                 break tree.begin_snapshot();
             }
             drop(tree);

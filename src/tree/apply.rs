@@ -64,6 +64,7 @@ impl Tree {
         known: &[Known],
         events: Option<&mut Vec<Change>>,
     ) -> Applied {
+        assert!(!self.is_amid, "one transaction after the other");
         let apply = &mut Apply { header, known: Known::default(), events };
         let applied = match txn {
             Txn::Multi(txns) => self.multi(apply, txns, known),
@@ -72,11 +73,43 @@ impl Tree {
                 self.apply_one(apply, txn)
             }
         };
-        self.last_zxid = self.last_zxid.max(header.zxid);
-        if self.is_whole() && !self.is_reaping() {
-            self.history.note(header.zxid, self.digest);
-        }
+        self.end_transaction(header.zxid);
         applied
+    }
+
+    /// As [`Self::apply_known`] of a multi none of whose operations has failed, a part at a time:
+    /// some more of them, until `is_enough` of the one just applied. `None` until all are; until
+    /// then the tree [`Self::is_amid`].
+    pub fn apply_part(
+        &mut self,
+        header: &TxnHeader,
+        (txns, known): (&[Txn], &[Known]),
+        parts: &mut MultiParts,
+        events: Option<&mut Vec<Change>>,
+        is_enough: impl FnMut(&Txn) -> bool,
+    ) -> Option<Applied> {
+        assert_eq!(self.is_amid, parts.done() > 0, "one transaction after the other");
+        let apply = &mut Apply { header, known: Known::default(), events };
+        self.some_of_multi(apply, txns, known, parts, is_enough);
+        self.is_amid = parts.done() < txns.len();
+        if self.is_amid {
+            return None;
+        }
+        self.end_transaction(header.zxid);
+        Some(std::mem::take(parts).applied())
+    }
+
+    /// Whether a part of a multi is applied, and the rest is not: nobody may look at the tree, and
+    /// nothing else be applied to it.
+    pub fn is_amid(&self) -> bool {
+        self.is_amid
+    }
+
+    fn end_transaction(&mut self, zxid: Zxid) {
+        self.last_zxid = self.last_zxid.max(zxid);
+        if self.is_whole() && !self.is_reaping() {
+            self.history.note(zxid, self.digest);
+        }
     }
 
     fn apply_one(&mut self, apply: &mut Apply<'_>, txn: &Txn) -> Applied {
@@ -108,17 +141,31 @@ impl Tree {
         if txns.iter().any(|txn| matches!(txn, Txn::Error(_))) && !mutant!(FailedMultiApplied) {
             return failed_multi(txns);
         }
-        let mut first_err = ErrorCode::OK;
-        let mut results = Vec::with_capacity(txns.len());
-        for (at, txn) in txns.iter().enumerate() {
+        let mut parts = MultiParts::default();
+        self.some_of_multi(apply, txns, known, &mut parts, |_| false);
+        parts.applied()
+    }
+
+    fn some_of_multi(
+        &mut self,
+        apply: &mut Apply<'_>,
+        txns: &[Txn],
+        known: &[Known],
+        parts: &mut MultiParts,
+        mut is_enough: impl FnMut(&Txn) -> bool,
+    ) {
+        parts.results.reserve_exact(txns.len() - parts.done());
+        for (at, txn) in txns.iter().enumerate().skip(parts.done()) {
             apply.known = known.get(at).copied().unwrap_or_default();
             let Applied { err, result } = self.apply_one(apply, txn);
-            if first_err.is_ok() {
-                first_err = err;
+            if parts.first_err.is_ok() {
+                parts.first_err = err;
             }
-            results.push((txn.op(), err, result));
+            parts.results.push((txn.op(), err, result));
+            if is_enough(txn) {
+                return;
+            }
         }
-        Applied { err: first_err, result: TxnResult::Multi(results) }
     }
 
     fn create(&mut self, apply: &mut Apply<'_>, create: &CreateTxn) -> Outcome {
@@ -297,6 +344,26 @@ impl Tree {
         let before = record.data_len() as u64;
         record.set_data(data);
         self.data_size = self.data_size - before + record.data_len() as u64;
+    }
+}
+
+/// The progress of a multi that is applied a part at a time.
+#[derive(Debug, Default)]
+pub struct MultiParts {
+    /// The outcomes of the operations that are applied, the first of all.
+    results: Vec<(OpCode, ErrorCode, TxnResult)>,
+    /// The first of them that is not OK.
+    first_err: ErrorCode,
+}
+
+impl MultiParts {
+    /// The number of operations that are applied.
+    pub fn done(&self) -> usize {
+        self.results.len()
+    }
+
+    fn applied(self) -> Applied {
+        Applied { err: self.first_err, result: TxnResult::Multi(self.results) }
     }
 }
 

@@ -49,7 +49,7 @@ use quota::QuotaRoots;
 use slab::{ChildrenFigures, ROOT, Record, Slab, Slot};
 use walk::Walk;
 
-pub use apply::{Applied, TxnResult};
+pub use apply::{Applied, MultiParts, TxnResult};
 pub use digest::node_digest;
 pub use load::{LoadError, Loader};
 pub use path::validate_path;
@@ -84,6 +84,8 @@ pub struct Tree {
     whole_at: Zxid,
     /// The snapshot being taken, if any.
     walk: Option<Walk>,
+    /// See [`Self::is_amid`].
+    is_amid: bool,
 }
 
 /// A node of a tree, for reading.
@@ -206,6 +208,7 @@ impl Tree {
     /// The same for the bytes of a path. Bytes that are no UTF-8 find nothing.
     #[inline]
     pub fn get_bytes(&self, path: &[u8]) -> Option<Node<'_>> {
+        debug_assert!(!self.is_amid, "nobody sees a part of a multi");
         let slot = self.find_bytes(path).filter(|slot| !self.has_departed(*slot))?;
         Some(self.node(slot))
     }
@@ -368,6 +371,7 @@ impl Tree {
             last_zxid: Zxid::ZERO,
             whole_at: Zxid::ZERO,
             walk: None,
+            is_amid: false,
         };
         tree.slab.add_root();
         tree.refresh_digest(ROOT, "");

@@ -67,6 +67,7 @@ impl Tree {
     /// Starts a snapshot of the tree as it is now; one that was under way is given up. Nothing is
     /// copied yet.
     pub fn begin_snapshot(&mut self) -> SnapshotHead {
+        assert!(!self.is_amid, "a snapshot begins between two transactions");
         // A shell that does not wait for the end of it makes everybody wait.
         self.reap(usize::MAX);
         let sessions = Copying::begin(None);

@@ -694,3 +694,31 @@ fn what_a_tick_finds_due_is_done_in_parts() {
     let touched: std::collections::BTreeSet<_> = world.touches.iter().map(|(id, _)| *id).collect();
     assert!(sessions.iter().all(|conn| touched.contains(&world.session(*conn))));
 }
+
+/// A part of a multi is applied: what came before it is told, and nothing is served until it ends.
+#[test]
+fn nobody_is_served_amid_a_multi() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let create = |path: &str| {
+        let (path, parent_cversion) = (path.to_owned(), -1);
+        let kind = CreateKind::Persistent;
+        Txn::Create(CreateTxn {
+            path,
+            data: None,
+            acl: vec![Acl::open()],
+            kind,
+            with_stat: false,
+            parent_cversion,
+        })
+    };
+    let zxid = world.tree.last_zxid().next();
+    let header = TxnHeader { session: SessionId(1), cxid: 0, zxid, time_ms: 0 };
+    let (txns, mut parts) = ([create("/a"), create("/b")], Default::default());
+    let mut part =
+        |tree: &mut Tree| tree.apply_part(&header, (&txns, &[]), &mut parts, None, |_| true);
+    assert!(part(&mut world.tree).is_none() && world.tree.is_amid());
+    assert!(world.front.drain(&world.tree, world.now, || None).is_none());
+    assert!(part(&mut world.tree).is_some() && !world.tree.is_amid());
+    assert_eq!(world.err(conn, OpCode::EXISTS, &path_watch("/b", false)), 0);
+}

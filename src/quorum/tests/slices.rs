@@ -402,3 +402,85 @@ fn a_quota_judges_each_operation_of_a_long_multi_at_its_moment() {
         assert_eq!(world.tree.get("/q/b").is_some(), code == 0);
     }
 }
+
+/// A long multi is applied a part at a time, and nobody hears of it before all of it is. What comes
+/// before it is shown first.
+#[test]
+fn a_long_multi_is_applied_in_slices() {
+    for watching in [false, true] {
+        let mut world = World::new();
+        world.watching = vec![watching];
+        let nodes = 5000;
+        let request = wide_multi(&mut world, nodes);
+        let before = world.submit(OpCode::SET_DATA, set_data(Some("/wide"), Some(b"b"), 0));
+        let xid = world.submit(OpCode::MULTI, request);
+        while world.quorum.is_preparing() {
+            world.work(u64::MAX);
+        }
+        world.poll();
+        world.flush();
+        world.commit(100);
+        assert_eq!(world.replies().iter().map(|reply| reply.xid).collect::<Vec<_>>(), [before]);
+        let (shown, mut calls) = (world.tree.last_zxid(), 0);
+        while world.quorum.has_committable() {
+            assert_eq!(world.tree.last_zxid(), shown, "all of it at once");
+            assert!(world.told.is_empty(), "nobody hears of a part of it");
+            assert_eq!(world.tree.is_amid(), calls > 0);
+            world.commit(100);
+            calls += 1;
+        }
+        assert!(calls >= nodes / 100 && !world.tree.is_amid(), "{calls} calls");
+        let items = world.items();
+        let events = items.iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
+        assert_eq!(events, if watching { nodes } else { 0 });
+        assert!(matches!(items.last(), Some(BatchItem::Reply(reply)) if reply.xid == xid));
+        assert_eq!(world.tree.get("/wide/4999").unwrap().data(), Some(&b"new"[..]));
+        world.settle();
+        assert_eq!(world.quorum.outstanding.digest(), world.tree.digest());
+    }
+}
+
+/// Whether departed nodes are in the way of a long multi is found out a part at a time as well.
+#[test]
+fn obstacles_of_a_long_multi_are_looked_for_in_slices() {
+    let nodes = 1000;
+    let mut world = with_departing(nodes, false);
+    let checks = (0..3000).map(|_| (13, delete(Some("/p"), -1)));
+    let remade = (1, create(Some("/p/7"), b"again", 0));
+    let xid = world.submit(OpCode::MULTI, multi(&checks.chain([remade]).collect::<Vec<_>>()));
+    while world.quorum.is_preparing() {
+        world.work(u64::MAX);
+    }
+    world.poll();
+    world.flush();
+    while world.quorum.has_committable() {
+        let before = world.quorum.unobstructed;
+        world.commit(40);
+        let looked_at = world.quorum.unobstructed.saturating_sub(before);
+        assert!(looked_at <= 40, "{looked_at} operations in one call");
+        world.poll();
+        world.flush();
+    }
+    let replies = world.replies();
+    assert!(replies.iter().any(|reply| reply.xid == xid && reply.err.is_ok()));
+    assert_eq!(world.tree.get("/p/7").unwrap().data(), Some(&b"again"[..]));
+}
+
+/// The events of a departure wait in one batch, which has room for all of them from its beginning.
+#[test]
+fn the_batch_of_a_departure_does_not_grow_step_by_step() {
+    let nodes = 700;
+    let mut world = with_departing(nodes, true);
+    world.poll();
+    world.flush();
+    while world.told.is_empty() || world.quorum.announcing.is_some() {
+        world.told.clear();
+        world.commit(40);
+        if let Some(batch) = world.quorum.batches.first()
+            && !batch.items.is_empty()
+        {
+            let room = batch.items.capacity();
+            assert!((2 * nodes..2 * nodes + 2).contains(&(room as i64)), "room for {room}");
+        }
+    }
+}

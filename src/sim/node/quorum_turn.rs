@@ -88,7 +88,9 @@ impl Node {
             self.quorum_effects(turn)?;
             turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
             let preparing = self.quorum.is_preparing();
-            turn.check.on_commit(&self.tree, preparing, turn.rng.chance(30))?;
+            if !self.tree.is_amid() {
+                turn.check.on_commit(&self.tree, preparing, turn.rng.chance(30))?;
+            }
         }
         let has_requests = self.shards.iter().any(|shard| !shard.to_quorum.is_empty());
         let has_messages = !self.on_the_way.backlog.is_empty();
@@ -106,7 +108,7 @@ impl Node {
         self.first_shard = (self.first_shard + 1) % count;
         for index in (0..count).map(|nth| (self.first_shard + nth) % count) {
             for _ in 0..self.requests_per_turn {
-                if self.quorum.is_preparing() {
+                if self.quorum.is_preparing() || self.quorum.is_applying() {
                     break;
                 }
                 let Some(message) = self.shards[index].to_quorum.pop() else { break };

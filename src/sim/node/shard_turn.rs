@@ -39,7 +39,8 @@ impl Node {
             }
             while shard.front.serve_next(&mut hold) {}
         }
-        if shard.front.has_work() || !shard.inbox.is_empty() {
+        // Without a hold, what has come in waits.
+        if shard.front.has_work() || !shard.inbox.is_empty() || !shard.inputs.is_empty() {
             turn.out.push(Out::WakeShard(index));
         }
         self.shard_effects(index, turn);
