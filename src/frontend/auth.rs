@@ -11,6 +11,7 @@ use crate::proto::{AuthPacket, begin_reply};
 
 use super::close_reason::CloseReason;
 use super::context::ConnContext;
+use super::hold::acl_work;
 
 impl ConnContext<'_> {
     /// Adds what a client proves to its ids. Replies to addauth carry zxid 0; a failed one ends the
@@ -39,6 +40,7 @@ impl ConnContext<'_> {
         for id in proven {
             acl::add_id(&mut ids, id);
         }
+        self.spend(acl_work(0, ID_COPIED * ids.len()));
         let bytes: usize = ids.iter().map(|id| id.scheme.len() + id.id.len()).sum();
         if ids.len() > self.shard.config.auth_ids_max || bytes > self.shard.config.auth_bytes_max {
             return Err(ErrorCode::AUTH_FAILED);
@@ -90,3 +92,6 @@ impl ConnContext<'_> {
         }
     }
 }
+
+/// The work of copying one id of a connection, as ids that are looked at.
+const ID_COPIED: usize = 4;
