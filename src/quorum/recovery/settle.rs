@@ -24,7 +24,7 @@
 //! an Apache server are not flushed at all, so the shell flushes the one that is taken and reads it
 //! around the page cache where the file system can do that.
 
-use crate::txnlog::{Claim, FILE_HEADER_BYTES, Nonce, ScanEnd, closing_mark};
+use crate::txnlog::{FILE_HEADER_BYTES, Nonce, ScanEnd, tail_mark};
 
 use super::{Cut, Dir, RecoveryError, RecoveryReport, Settling, Storage};
 
@@ -95,12 +95,17 @@ impl Believed {
         // An Apache server that dies and starts anew leaves a torn tail in an older file: it stays,
         // and so does the padding of others: a reader may come to it through a name that it keeps.
         let cut = (is_torn && self.is_last) || (!is_torn && self.nonce.is_some());
-        let mark = self
-            .nonce
-            .filter(|_| cut)
-            .map_or(Vec::new(), |nonce| closing_mark(nonce, end, Claim::whole(end)).to_vec());
+        // A sector that a crash has lost is known by the zeros in which it ends: no part of the new
+        // mark may take their place while the tail that is cut is still there.
+        let mut mark = Vec::new();
+        if let Some(nonce) = self.nonce.filter(|_| cut) {
+            tail_mark(nonce, end, end, 0).put(&mut mark);
+        }
         let anew = self.durable.min(end)..end;
-        let is_as_wanted = !cut || self.file_bytes == end + mark.len() as u64;
+        // The mark of a file that was closed in order may stand at its end all the same.
+        let is_closed = !is_torn && self.durable == end;
+        let bytes = end + mark.len() as u64;
+        let is_as_wanted = !cut || self.file_bytes == bytes || is_closed && self.file_bytes < bytes;
         (!anew.is_empty() || !is_as_wanted).then_some(Settling { anew, cut, mark })
     }
 }

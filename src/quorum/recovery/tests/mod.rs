@@ -13,7 +13,9 @@ use super::*;
 use crate::jute::data::Acl;
 use crate::snapshot::{Trailers, Writer, ZxidDigest};
 use crate::txn::{CreateTxn, SetDataTxn, TxnDigest, write_log_record};
-use crate::txnlog::{Claim, Nonce, append_entry, closing_mark, file_header, file_name};
+use crate::txnlog::{
+    Claim, Nonce, SECTOR_BYTES, append_entry, closing_mark, file_header, file_name, tail_mark,
+};
 use crate::zxid::SessionId;
 
 pub(super) use disk::Files;
@@ -349,5 +351,45 @@ fn a_record_inside_data_does_not_refuse_the_start_at_any_cut() {
                 .unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
             assert_eq!(recovered.last_zxid, Zxid(2), "cut at {cut}");
         }
+    }
+}
+
+/// A crash has lost the sector in which the last entry begins; another one, during the start, lets
+/// of that start's writes only those to this sector arrive. It is a torn tail as before.
+#[test]
+fn a_crash_while_a_lost_sector_is_cut_leaves_it_lost() {
+    let (mut tried, mut entries) = (0, Vec::new());
+    let mut writing = Writing::new();
+    let (name, snapshot) = writing.snapshot();
+    while tried < 20 {
+        entries.push(writing.next());
+        let bytes = log_of(&entries);
+        let end = 16 + entries.concat().len();
+        let start = end - entries[entries.len() - 1].len();
+        let sector_end = start.next_multiple_of(SECTOR_BYTES);
+        // An entry begins with zeros.
+        if !(5..=20).contains(&(sector_end - start)) {
+            continue;
+        }
+        tried += 1;
+        // The mark of the last append, as it was to be, and the sector as it was before.
+        let zeros = bytes[start..sector_end].iter().rev().take_while(|byte| **byte == 0).count();
+        let mark = tail_mark(NONCE, end as u64, start as u64, zeros as u64);
+        let mut lost = bytes[..end].to_vec();
+        mark.put(&mut lost);
+        lost[start..sector_end].fill(0);
+        lost.resize(bytes.len(), 0);
+        let mut files = Files::default();
+        files.put(&name, snapshot.clone());
+        files.put("log.1", lost.clone());
+        let recovered = recover(&mut files, &settings()).unwrap();
+        let at = recovered.report.cut.expect("the torn entry is cut").offset;
+        assert_eq!((at, recovered.last_zxid.0), (start as u64, entries.len() as i64 - 1));
+        let settled = files.get("log.1").clone();
+        lost[start..sector_end].copy_from_slice(&settled[start..sector_end]);
+        files.put("log.1", lost);
+        let again = recover(&mut files, &settings()).unwrap();
+        assert_eq!(again.last_zxid, recovered.last_zxid);
+        assert_eq!(files.get("log.1"), &settled);
     }
 }
