@@ -155,7 +155,9 @@ impl World {
             CloseReason::NoSession => !self.check.was_swift_for(age_us),
             // An earlier connection, which the client has given up, asks for the session late: the
             // server cannot tell which of the two the client still uses.
-            CloseReason::SessionMoved => self.has_older_link(link, client),
+            CloseReason::SessionMoved => {
+                self.has_older_link(link, client) || self.has_namesake(client)
+            }
             CloseReason::LargeRequests => self.has_many_large_requests(),
             _ => false,
         };
@@ -178,6 +180,16 @@ impl World {
         self.links[..link].iter().any(|older| {
             !older.server_gone && matches!(older.peer, Peer::Client(owner) if owner == client)
         })
+    }
+
+    /// Whether another client comes back with a session of the same id: where the clock begins
+    /// anew, an id is given out again that no file names any more, and the password goes with it.
+    fn has_namesake(&self, client: usize) -> bool {
+        let session = self.clients[client].session;
+        self.clients
+            .iter()
+            .enumerate()
+            .any(|(other, its)| other != client && its.session == session)
     }
 
     /// The server has closed its end.
