@@ -80,12 +80,17 @@ impl Quorum {
                     }
                 }
                 Some(PipelineEntry::Proposal(proposal)) => {
-                    let units = if proposal.departs {
+                    let departs = proposal.departs;
+                    let units = if departs {
                         self.commit_departure(tree, proposal)
                     } else {
                         self.commit_one(tree, proposal, watched)
                     };
                     budget.spend(units);
+                    // Its batch has no room for what comes next.
+                    if departs {
+                        break;
+                    }
                 }
                 Some(PipelineEntry::Answer { shard, reply, .. }) => {
                     budget.spend(1);
@@ -95,16 +100,7 @@ impl Quorum {
             }
         }
         let last = tree.last_zxid();
-        self.shown = last;
-        for (shard, batch) in (0..).zip(&mut self.batches) {
-            if !batch.items.is_empty() {
-                // The next batch is likely to be as long: it does not grow step by step.
-                let next = Vec::with_capacity(batch.items.len().min(BATCH_ITEMS_RESERVED));
-                let items = std::mem::replace(&mut batch.items, next);
-                let commit = CommitBatch { zxid: last, items };
-                hand_over(ShardId(shard), ToShard::Commit(commit));
-            }
-        }
+        self.hand_over_batches(last, hand_over);
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
         assert!(last <= self.pipeline.durable(), "the tree shows only what is durable");
         debug_assert!(
@@ -121,6 +117,20 @@ impl Quorum {
             match effect {
                 Effect::ToShard(shard, message) => hand_over(shard, message),
                 other => self.effects.push_back(other),
+            }
+        }
+    }
+
+    /// Everybody is to hear what has been committed up to `last`.
+    fn hand_over_batches(&mut self, last: Zxid, hand_over: &mut dyn FnMut(ShardId, ToShard)) {
+        self.shown = last;
+        for (shard, batch) in (0..).zip(&mut self.batches) {
+            if !batch.items.is_empty() {
+                // The next batch is likely to be as long: it does not grow step by step.
+                let next = Vec::with_capacity(batch.items.len().min(BATCH_ITEMS_RESERVED));
+                let items = std::mem::replace(&mut batch.items, next);
+                let commit = CommitBatch { zxid: last, items };
+                hand_over(ShardId(shard), ToShard::Commit(commit));
             }
         }
     }
@@ -345,9 +355,9 @@ fn header_follows(proposal: &Proposal, tree: &Tree) -> bool {
 }
 
 /// So many events are to come, and wait in the batches until the last of them: a batch that grew
-/// step by step would be copied as often.
+/// step by step would be copied as often. A reply and the end of a session come after them.
 fn make_room(batches: &mut [CommitBatch], events: usize) {
-    batches.iter_mut().for_each(|batch| batch.items.reserve_exact(events + 1));
+    batches.iter_mut().for_each(|batch| batch.items.reserve_exact(events + 2));
 }
 
 /// The operations of a multi, or what is the only one.

@@ -480,7 +480,13 @@ fn the_batch_of_a_departure_does_not_grow_step_by_step() {
             && !batch.items.is_empty()
         {
             let room = batch.items.capacity();
-            assert!((2 * nodes..2 * nodes + 2).contains(&(room as i64)), "room for {room}");
+            assert!((2 * nodes..=2 * nodes + 2).contains(&(room as i64)), "room for {room}");
         }
     }
+    let longest = world.told.iter().filter_map(|(_, message)| match message {
+        ToShard::Commit(commit) => Some((commit.items.len(), commit.items.capacity())),
+        ToShard::Renewed { .. } | ToShard::NotOpened { .. } => None,
+    });
+    let all = 2 * nodes as usize + 2;
+    assert_eq!(longest.max(), Some((all, all)), "events, the reply, the end of the session");
 }
