@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | [`zxid`] [`codes`] [`limits`] [`splitmix`] | value types, numbers of the protocol, bounds and defaults |
 //! | 1 | [`jute`] [`pieces`] | bounds-checked zero-copy reader and writer · files read piece by piece |
-//! | 2 | [`proto`] [`txn`] | client wire · log records |
+//! | 2 | [`proto`] [`packet`] [`txn`] | client wire · server wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
 //! | 5 | [`handoff`] | everything that crosses cores |
 //! | 6 | [`quorum`] [`frontend`] | the two machines: prepare-propose-commit, decode-serve-respond |
@@ -16,7 +16,6 @@
 //! | 9 | [`cli`] [`bench`] [`tools`] | the commands a person types |
 //!
 //! Rows 0 to 6 are sans-io: no descriptor, thread, clock, randomness, atomic or async in them.
-//! Row 4 (`zab`) and `packet` come with the ensemble.
 
 /// Whether a planted mistake is switched on, by its name in `sim::Defect`:
 /// `if mutant!(CommitBeforeFlush) { ... }`. Only a build with the feature `mutants` has any; in
@@ -42,6 +41,7 @@ pub mod frontend;
 pub mod handoff;
 pub mod jute;
 mod limits;
+pub mod packet;
 pub mod pieces;
 pub mod proto;
 pub mod quorum;

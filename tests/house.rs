@@ -520,11 +520,11 @@ fn char_length(text: &str) -> usize {
     }
 }
 
-/// The layers, top row first. Row 4 comes with the ensemble.
+/// The layers, top row first.
 const ROWS: &[(usize, &[&str])] = &[
     (0, &["zxid", "codes", "limits", "splitmix"]),
     (1, &["jute", "pieces"]),
-    (2, &["proto", "txn"]),
+    (2, &["proto", "packet", "txn"]),
     (3, &["tree", "watch", "session", "acl", "txnlog", "snapshot"]),
     (5, &["handoff"]),
     (6, &["quorum", "frontend"]),
