@@ -9,6 +9,7 @@
 //! | 1 | [`jute`] [`pieces`] | bounds-checked zero-copy reader and writer · files read piece by piece |
 //! | 2 | [`proto`] [`packet`] [`txn`] | client wire · server wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
+//! | 4 | [`zab`] | who leads, and in which order everybody logs the same |
 //! | 5 | [`handoff`] | everything that crosses cores |
 //! | 6 | [`quorum`] [`frontend`] | the two machines: prepare-propose-commit, decode-serve-respond |
 //! | 7 | [`runtime`] [`sim`] | the two shells: glommio and io_uring, and the simulated world |
@@ -56,4 +57,5 @@ pub mod tree;
 pub mod txn;
 pub mod txnlog;
 pub mod watch;
+pub mod zab;
 pub mod zxid;

@@ -526,6 +526,7 @@ const ROWS: &[(usize, &[&str])] = &[
     (1, &["jute", "pieces"]),
     (2, &["proto", "packet", "txn"]),
     (3, &["tree", "watch", "session", "acl", "txnlog", "snapshot"]),
+    (4, &["zab"]),
     (5, &["handoff"]),
     (6, &["quorum", "frontend"]),
     (7, &["runtime", "sim"]),

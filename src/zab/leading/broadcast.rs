@@ -1,0 +1,143 @@
+//! Broadcast: a transaction is proposed to all, and committed once a quorum has it on its disks
+//! (Zab paper, phase 3).
+
+use bytes::Bytes;
+
+use super::learner::Stage;
+use super::{CloseLearner, LeadEffect, Leading, LearnerConn, Phase, StepDown};
+use crate::packet::Packet;
+use crate::txnlog::Durable;
+use crate::zab::history::{Logged, follows};
+use crate::zab::members::ServerId;
+use crate::zxid::Zxid;
+
+impl Leading {
+    /// The zxid of the next transaction; `None` if the epoch has no more.
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        let last = self.proposed();
+        match last.epoch() == self.epoch {
+            true if last.counter() >= COUNTER_MAX => None,
+            true => Some(last.next()),
+            false => Some(Zxid::new(self.epoch, 1)),
+        }
+    }
+
+    /// Proposes a transaction, which the shell appends to the log at the same time. `zxid` is
+    /// [`Self::next_zxid`].
+    pub fn propose(&mut self, zxid: Zxid, record: Bytes, now_ms: i64) {
+        assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before a quorum is there");
+        let last = self.proposed();
+        let is_first = last.epoch() < self.epoch && zxid == Zxid::new(self.epoch, 1);
+        assert!(is_first || follows(last, zxid), "{zxid} does not follow {last}");
+        let mut bytes = Vec::new();
+        Packet::Proposal { zxid, record: record.clone() }.write(&mut bytes);
+        let bytes = Bytes::from(bytes);
+        self.outstanding.push_back(Logged { zxid, record });
+        let live = self.learners.iter_mut().filter(|(_, l)| l.is_live() && l.is_follower);
+        for (conn, learner) in live {
+            learner.awaited.get_or_insert((zxid, now_ms));
+            self.effects.push_back(LeadEffect::Send { to: *conn, bytes: bytes.clone() });
+        }
+        self.check();
+    }
+
+    /// This server's own log is durable up to here: one acknowledgement among the others.
+    pub fn on_durable(&mut self, upto: Durable<Zxid>) {
+        assert!(upto.get() >= self.durable && upto.get() <= self.proposed(), "what was proposed");
+        self.durable = upto.get();
+        self.advance();
+        self.check();
+    }
+
+    /// The tree shows all up to here.
+    pub fn on_applied(&mut self, upto: Zxid) {
+        assert!(upto >= self.applied, "what is applied stays applied");
+        self.applied = upto;
+        self.check();
+    }
+
+    /// A packet of a learner that has the history.
+    pub(super) fn on_served(&mut self, conn: LearnerConn, packet: Packet, now_ms: i64) {
+        match packet {
+            Packet::Ack { zxid } => self.on_ack(conn, zxid, now_ms),
+            Packet::Pong { touched, .. } => {
+                self.on_pong(conn);
+                if !touched.is_empty() {
+                    self.effects.push_back(LeadEffect::Touched { sessions: touched });
+                }
+            }
+            Packet::Request(request) => {
+                self.effects.push_back(LeadEffect::Request { from: conn, request });
+            }
+            Packet::Revalidate { session, timeout_ms } => {
+                self.effects.push_back(LeadEffect::Revalidate { from: conn, session, timeout_ms });
+            }
+            Packet::Unknown { .. } => {}
+            packet => self.close(conn, CloseLearner::Unexpected { kind: packet.kind() }),
+        }
+    }
+
+    /// All up to `zxid` is durable at a learner. Logs have no gaps, so one acknowledgement stands
+    /// for all before it, which Apache's sends one by one.
+    fn on_ack(&mut self, conn: LearnerConn, zxid: Zxid, now_ms: i64) {
+        let (start, proposed) = (self.start(), self.proposed());
+        if zxid > proposed.max(start) {
+            return self.close(conn, CloseLearner::AckedTooMuch { zxid });
+        }
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        // UPTODATE is acknowledged with the start of the epoch; 3.8 acknowledges what it got in
+        // synchronization.
+        learner.acked = learner.acked.max(zxid);
+        if learner.awaited.is_some_and(|(awaited, _)| awaited <= zxid) {
+            learner.awaited = (zxid < proposed).then_some((proposed, now_ms));
+        }
+        self.advance();
+    }
+
+    /// Commits what a quorum has.
+    fn advance(&mut self) {
+        let committed = self.history.last();
+        let acked = |id: ServerId| match id == self.me {
+            true => self.durable,
+            false => {
+                let of_it = |l: &&super::Learner| {
+                    l.id == Some(id) && l.is_follower && l.stage >= Stage::HasHistory
+                };
+                self.learners.values().find(of_it).map_or(Zxid::ZERO, |learner| learner.acked)
+            }
+        };
+        let candidates = self.members.voters().map(acked).filter(|zxid| *zxid > committed);
+        let quorum_has = |zxid: &Zxid| self.members.is_quorum(|id| acked(id) >= *zxid);
+        if let Some(upto) = candidates.filter(quorum_has).max() {
+            self.commit(upto);
+        }
+    }
+
+    fn commit(&mut self, upto: Zxid) {
+        let (mut commits, mut informs) = (Vec::new(), Vec::new());
+        let has_observers = self.learners.values().any(|l| l.is_live() && !l.is_follower);
+        while self.outstanding.front().is_some_and(|next| next.zxid <= upto) {
+            let Some(logged) = self.outstanding.pop_front() else { break };
+            let zxid = logged.zxid;
+            Packet::Commit { zxid }.write(&mut commits);
+            if has_observers {
+                let record = logged.record.clone();
+                Packet::Inform { zxid, record }.write(&mut informs);
+            }
+            self.history.push(logged, self.durable);
+        }
+        let (commits, informs) = (Bytes::from(commits), Bytes::from(informs));
+        for (conn, learner) in self.learners.iter().filter(|(_, learner)| learner.is_live()) {
+            let bytes = if learner.is_follower { commits.clone() } else { informs.clone() };
+            self.effects.push_back(LeadEffect::Send { to: *conn, bytes });
+        }
+        self.effects.push_back(LeadEffect::Committed { upto });
+        // Nothing is lost: what was proposed is committed, and the next leader has a new epoch.
+        if upto.counter() >= COUNTER_MAX {
+            self.step_down(StepDown::Rollover);
+        }
+    }
+}
+
+/// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
+const COUNTER_MAX: u32 = u32::MAX - 1;

@@ -1,0 +1,133 @@
+//! Discovery: a new epoch, above all that a quorum has accepted, and proof that nobody in the quorum
+//! has a newer history (Zab paper, phase 1).
+
+use super::learner::Stage;
+use super::{CloseLearner, LeadEffect, Leading, LearnerConn, Phase, StepDown};
+use crate::packet::{LearnerInfo, Packet};
+use crate::zab::members::ServerId;
+use crate::zxid::Zxid;
+
+impl Leading {
+    /// FOLLOWERINFO or OBSERVERINFO.
+    pub(super) fn on_info(
+        &mut self,
+        conn: LearnerConn,
+        info: LearnerInfo,
+        is_follower: bool,
+        now_ms: i64,
+    ) {
+        if let Some(why) = self.refusal(&info) {
+            return self.close(conn, why);
+        }
+        let Some(id) = info.server_id.map(ServerId) else { return };
+        self.close_earlier(conn, id);
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        (learner.id, learner.is_follower, learner.stage) = (Some(id), is_follower, Stage::Informed);
+        match self.phase {
+            Phase::Epochs => {
+                self.epoch = self.epoch.max(info.accepted_epoch);
+                if self.members.is_voter(id) && is_follower {
+                    self.heard.insert(id);
+                }
+                self.choose_epoch(now_ms);
+            }
+            Phase::StoringAccepted if info.accepted_epoch < self.epoch => {}
+            _ if info.accepted_epoch <= self.epoch && self.phase > Phase::StoringAccepted => {
+                self.send_leader_info(conn);
+            }
+            // It would hang up, and come again for ever.
+            _ if self.members.is_voter(id) => {
+                self.step_down(StepDown::HigherEpoch { accepted: info.accepted_epoch });
+            }
+            _ => {}
+        }
+    }
+
+    fn refusal(&self, info: &LearnerInfo) -> Option<CloseLearner> {
+        let (protocol, version) = (info.protocol, info.config_version);
+        match info.server_id {
+            Some(id) if self.members.is_member(ServerId(id)) && id != self.me.0 => {}
+            id => return Some(CloseLearner::NoMember { id }),
+        }
+        if protocol < LearnerInfo::PROTOCOL {
+            return Some(CloseLearner::OldProtocol { protocol });
+        }
+        (version > self.members.version()).then_some(CloseLearner::NewerConfig { version })
+    }
+
+    /// A server has one connection: the later one.
+    fn close_earlier(&mut self, conn: LearnerConn, id: ServerId) {
+        let of_it = |other: &LearnerConn| *other != conn && self.learners[other].id == Some(id);
+        let earlier: Vec<LearnerConn> = self.learners.keys().copied().filter(of_it).collect();
+        for other in earlier {
+            self.close(other, CloseLearner::CameBack);
+        }
+    }
+
+    /// Chooses the epoch once a quorum's accepted ones are known.
+    pub(super) fn choose_epoch(&mut self, now_ms: i64) {
+        if self.phase == Phase::Epochs && self.is_quorum(&self.heard) {
+            self.epoch += 1;
+            self.enter(Phase::StoringAccepted, now_ms);
+            self.effects.push_back(LeadEffect::StoreAcceptedEpoch { epoch: self.epoch });
+        }
+    }
+
+    /// The accepted epoch is durable here: only now others may be asked to accept it.
+    pub fn on_accepted_epoch(&mut self, epoch: u32, now_ms: i64) {
+        assert_eq!((self.phase, epoch), (Phase::StoringAccepted, self.epoch), "what was asked for");
+        self.enter(Phase::EpochAcks, now_ms);
+        self.epoch_acks.insert(self.me);
+        let informed = self.learners.iter().filter(|(_, l)| l.stage == Stage::Informed);
+        let informed: Vec<LearnerConn> = informed.map(|(conn, _)| *conn).collect();
+        informed.into_iter().for_each(|conn| self.send_leader_info(conn));
+        self.count_epoch_acks(now_ms);
+    }
+
+    fn send_leader_info(&mut self, conn: LearnerConn) {
+        let (epoch, protocol) = (self.epoch, LearnerInfo::PROTOCOL);
+        self.send(conn, &Packet::LeaderInfo { epoch, protocol });
+    }
+
+    /// ACKEPOCH: the learner has accepted the epoch, and says how new its history is.
+    pub(super) fn on_ack_epoch(
+        &mut self,
+        conn: LearnerConn,
+        zxid: Zxid,
+        current_epoch: i32,
+        now_ms: i64,
+    ) {
+        if self.phase < Phase::EpochAcks {
+            let kind = Packet::AckEpoch { zxid, current_epoch }.kind();
+            return self.close(conn, CloseLearner::Unexpected { kind });
+        }
+        // -1: it had accepted the epoch before, and does not count again.
+        let is_new = current_epoch != -1;
+        let own = (i64::from(self.own.current_epoch), self.own.last.get());
+        let theirs = (i64::from(current_epoch), zxid);
+        let is_newer = match self.phase {
+            Phase::EpochAcks => theirs > own,
+            // Who comes late may have followed this epoch, and no later one.
+            _ => theirs.0 > i64::from(self.epoch),
+        };
+        if is_new && is_newer {
+            return self.close(conn, CloseLearner::NewerHistory { epoch: current_epoch, zxid });
+        }
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        (learner.stage, learner.last) = (Stage::EpochAcked, zxid);
+        let id = learner.id.filter(|id| learner.is_follower && self.members.is_voter(*id));
+        if self.phase == Phase::EpochAcks {
+            self.epoch_acks.extend(id.filter(|_| is_new));
+            self.count_epoch_acks(now_ms);
+        } else if self.phase >= Phase::NewLeader {
+            self.synchronize(conn);
+        }
+    }
+
+    fn count_epoch_acks(&mut self, now_ms: i64) {
+        if self.phase == Phase::EpochAcks && self.is_quorum(&self.epoch_acks) {
+            self.enter(Phase::StoringCurrent, now_ms);
+            self.effects.push_back(LeadEffect::StoreCurrentEpoch { epoch: self.epoch });
+        }
+    }
+}

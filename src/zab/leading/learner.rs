@@ -1,0 +1,67 @@
+//! What a leader knows of one learner.
+
+use std::collections::VecDeque;
+
+use crate::zab::members::ServerId;
+use crate::zxid::Zxid;
+
+/// The progress of a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Its first packet is awaited.
+    Connected,
+    /// It has said who it is. LEADERINFO is sent, or waits for the epoch; ACKEPOCH is awaited.
+    Informed,
+    /// It has accepted the epoch; its history waits for a quorum, or for a look at the log.
+    EpochAcked,
+    /// Its history and NEWLEADER are sent, and all that comes after them.
+    NewLeaderSent,
+    /// It has acknowledged NEWLEADER: all up to it is durable there.
+    HasHistory,
+    /// UPTODATE is sent.
+    UpToDate,
+}
+
+/// A learner. See [`Stage`].
+#[derive(Debug)]
+pub(super) struct Learner {
+    /// Its id, once it has said it.
+    pub(super) id: Option<ServerId>,
+    /// It came with FOLLOWERINFO: it gets proposals and commits, an observer informs.
+    pub(super) is_follower: bool,
+    pub(super) stage: Stage,
+    /// The end of its log, of ACKEPOCH.
+    pub(super) last: Zxid,
+    /// The last proposal that it has acknowledged over this connection; none from before.
+    pub(super) acked: Zxid,
+    /// The proposal whose acknowledgement is awaited, and since when (`SyncLimitCheck`).
+    pub(super) awaited: Option<(Zxid, i64)>,
+    /// The time at which it counts as lost if nothing is heard of it.
+    pub(super) silent_at: i64,
+    /// The numbers of the pings since UPTODATE that it has not answered. Bounded by the time that
+    /// it may be silent, and by [`super::liveness::ASKED_MAX`].
+    pub(super) asked: VecDeque<u64>,
+    /// The number of the last ping that it has answered.
+    pub(super) answered: u64,
+}
+
+impl Learner {
+    pub(super) fn new(silent_at: i64) -> Self {
+        Self {
+            id: None,
+            is_follower: false,
+            stage: Stage::Connected,
+            last: Zxid::ZERO,
+            acked: Zxid::ZERO,
+            awaited: None,
+            silent_at,
+            asked: VecDeque::new(),
+            answered: 0,
+        }
+    }
+
+    /// It gets what is proposed and committed.
+    pub(super) fn is_live(&self) -> bool {
+        self.stage >= Stage::NewLeaderSent
+    }
+}

@@ -1,0 +1,123 @@
+//! Pings and deadlines: which learners are there, whether a quorum is, and whether this server still
+//! leads.
+
+use super::learner::Stage;
+use super::{CloseLearner, LeadEffect, Leading, LearnerConn, Phase, StepDown};
+use crate::packet::Packet;
+
+impl Leading {
+    /// Time has passed. To be called at [`Self::wakes_at`], and after any stall: what has run out
+    /// meanwhile counts.
+    pub fn on_time(&mut self, now_ms: i64) {
+        if self.has_ended {
+            return;
+        }
+        if self.phase < Phase::Broadcast && self.phase_ends_at <= now_ms {
+            return self.step_down(StepDown::NoQuorum);
+        }
+        self.close_silent(now_ms);
+        self.look_for_quorum();
+        if self.next_ping_at <= now_ms {
+            self.next_ping_at = now_ms + (self.settings.tick_ms / 2).max(1);
+            self.ping();
+        }
+        self.check();
+    }
+
+    /// When [`Self::on_time`] has something to do at the latest.
+    pub fn wakes_at(&self) -> i64 {
+        let phase_ends = if self.phase < Phase::Broadcast { self.phase_ends_at } else { i64::MAX };
+        self.next_ping_at.min(phase_ends)
+    }
+
+    /// Asks all learners whether they still follow, and returns the number of the question:
+    /// [`LeadEffect::Confirmed`] says when a quorum has answered it. What was committed before the
+    /// question is all that can have been committed by any leader (S60).
+    pub fn confirm(&mut self) -> u64 {
+        self.ping();
+        self.count_answers();
+        self.asked
+    }
+
+    /// Closes the connections of learners that have been silent for too long.
+    fn close_silent(&mut self, now_ms: i64) {
+        let sync_ms = self.settings.sync_ms();
+        let is_silent = |learner: &super::Learner| {
+            let late = learner.awaited.is_some_and(|(_, since)| since + sync_ms <= now_ms);
+            learner.silent_at <= now_ms || (late && learner.stage == Stage::UpToDate)
+        };
+        let silent = self.learners.iter().filter(|(_, learner)| is_silent(learner));
+        let silent: Vec<LearnerConn> = silent.map(|(conn, _)| *conn).collect();
+        silent.into_iter().for_each(|conn| self.close(conn, CloseLearner::Silent));
+    }
+
+    /// Steps down at once without a quorum: nothing can be committed, and a server that lost this
+    /// leader finds no other while it claims to lead.
+    pub(super) fn look_for_quorum(&mut self) {
+        if self.phase == Phase::Broadcast && !self.has_quorum() {
+            self.step_down(StepDown::LostQuorum);
+        }
+    }
+
+    /// Whether a quorum has the history and is connected.
+    fn has_quorum(&self) -> bool {
+        self.members.is_quorum(|id| {
+            id == self.me
+                || self.learners.values().any(|learner| {
+                    learner.id == Some(id)
+                        && learner.is_follower
+                        && learner.stage >= Stage::HasHistory
+                })
+        })
+    }
+
+    fn ping(&mut self) {
+        self.asked += 1;
+        let (zxid, asked) = (self.proposed(), self.asked);
+        let live: Vec<LearnerConn> =
+            self.learners.iter().filter(|(_, l)| l.is_live()).map(|(conn, _)| *conn).collect();
+        for conn in live {
+            self.send(conn, &Packet::Ping { zxid });
+            // Before UPTODATE nobody answers.
+            if let Some(learner) = self.learners.get_mut(&conn)
+                && learner.stage == Stage::UpToDate
+            {
+                learner.asked.push_back(asked);
+                if learner.asked.len() > ASKED_MAX {
+                    self.close(conn, CloseLearner::Silent);
+                }
+            }
+        }
+    }
+
+    /// Answers come in the order of the pings.
+    pub(super) fn on_pong(&mut self, conn: LearnerConn) {
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        if let Some(number) = learner.asked.pop_front() {
+            learner.answered = number;
+            self.count_answers();
+        }
+    }
+
+    fn count_answers(&mut self) {
+        if self.phase != Phase::Broadcast {
+            return;
+        }
+        let answered = |id| match id == self.me {
+            true => self.asked,
+            false => {
+                let of_it = |l: &&super::Learner| l.id == Some(id) && l.is_follower;
+                self.learners.values().find(of_it).map_or(0, |learner| learner.answered)
+            }
+        };
+        let candidates = self.members.voters().map(answered).filter(|n| *n > self.confirmed);
+        let upto = candidates.filter(|n| self.members.is_quorum(|id| answered(id) >= *n)).max();
+        if let Some(upto) = upto {
+            self.confirmed = upto;
+            self.effects.push_back(LeadEffect::Confirmed { upto });
+        }
+    }
+}
+
+/// Pings that a learner may leave unanswered.
+pub(super) const ASKED_MAX: usize = 4096;

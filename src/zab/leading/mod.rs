@@ -1,0 +1,363 @@
+//! The role of a leader: discovery, synchronization, broadcast (Zab paper, section 4; `Leader`,
+//! `LearnerHandler`).
+//!
+//! A value of one role: dropping it ends all that it has begun. Nothing is promised before it is
+//! durable: LEADERINFO goes out when the accepted epoch is stored, NEWLEADER when the current one
+//! is, and a transaction counts as logged here when its flush has ended.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `discovery` | from accepted epochs to a new epoch that a quorum has accepted |
+//! | `sync` | every learner gets the leader's history |
+//! | `broadcast` | proposals, acknowledgements, commits |
+//! | `liveness` | pings, deadlines, whether a quorum is still there |
+//! | `learner` | what the leader knows of one learner |
+
+mod broadcast;
+mod discovery;
+mod learner;
+mod liveness;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::history::{History, Logged};
+use super::members::{Members, ServerId};
+use crate::packet::{Packet, RequestPacket};
+use crate::txnlog::Durable;
+use crate::zxid::{SessionId, Zxid};
+
+use learner::{Learner, Stage};
+
+/// A learner's connection to this leader. A number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LearnerConn(pub u64);
+
+/// The times and bounds of a role in the ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZabSettings {
+    /// `tickTime`, in milliseconds.
+    pub tick_ms: i64,
+    /// `initLimit`, in ticks: for connecting and synchronizing.
+    pub init_ticks: i64,
+    /// `syncLimit`, in ticks: for an answer.
+    pub sync_ticks: i64,
+}
+
+impl ZabSettings {
+    pub(super) fn init_ms(&self) -> i64 {
+        self.init_ticks * self.tick_ms
+    }
+
+    pub(super) fn sync_ms(&self) -> i64 {
+        self.sync_ticks * self.tick_ms
+    }
+}
+
+/// What a server has on its disk when it takes a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnHistory {
+    /// The last epoch that it has promised to accept (`acceptedEpoch`).
+    pub accepted_epoch: u32,
+    /// The epoch of its history (`currentEpoch`). Invariant: not above `accepted_epoch`.
+    pub current_epoch: u32,
+    /// The end of its log, all of which is durable.
+    pub last: Durable<Zxid>,
+}
+
+/// A request of the leader to its shell, to be carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeadEffect {
+    /// Whole packets, after what was sent there before.
+    Send { to: LearnerConn, bytes: Bytes },
+    /// The transactions of the log on the disk after `after` and up to `upto`, each as PROPOSAL and
+    /// COMMIT.
+    SendLog { to: LearnerConn, after: Zxid, upto: Zxid },
+    /// The tree as it is now, of the zxid that the SNAP before named.
+    SendTree { to: LearnerConn },
+    /// What does the log on the disk say about `peer`? Then [`Leading::on_log_reach`].
+    AskLog { of: LearnerConn, peer: Zxid },
+    /// The connection is closed.
+    Close { conn: LearnerConn, why: CloseLearner },
+    /// Store the epoch; then [`Leading::on_accepted_epoch`].
+    StoreAcceptedEpoch { epoch: u32 },
+    /// Store the epoch; then [`Leading::on_current_epoch`].
+    StoreCurrentEpoch { epoch: u32 },
+    /// A quorum has the history: clients may be served, and `epoch` has its first proposal.
+    Begin { epoch: u32 },
+    /// All proposals up to this zxid are committed.
+    Committed { upto: Zxid },
+    /// A quorum has answered since [`Leading::confirm`] gave out this number.
+    Confirmed { upto: u64 },
+    /// A learner forwards a client's request.
+    Request { from: LearnerConn, request: RequestPacket },
+    /// A learner has heard of sessions; timeouts in milliseconds.
+    Touched { sessions: Vec<(SessionId, i32)> },
+    /// A client came back to a learner: does its session live? The answer goes there as
+    /// [`Packet::Revalidated`].
+    Revalidate { from: LearnerConn, session: SessionId, timeout_ms: i32 },
+    /// The role has ended: the server looks for a leader.
+    StepDown { why: StepDown },
+}
+
+/// Why a learner's connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseLearner {
+    /// It sent a packet that has no place there.
+    Unexpected { kind: i32 },
+    /// Its id is not in the membership.
+    NoMember { id: Option<i64> },
+    /// It knows a membership that is newer than the leader's.
+    NewerConfig { version: Zxid },
+    /// It speaks the protocol from before 3.4.
+    OldProtocol { protocol: i32 },
+    /// The same server has come back.
+    CameBack,
+    /// Its history is newer than the leader's.
+    NewerHistory { epoch: i32, zxid: Zxid },
+    /// It acknowledged what was never proposed.
+    AckedTooMuch { zxid: Zxid },
+    /// Nothing was heard of it, or a proposal was not acknowledged, for as long as it has.
+    Silent,
+}
+
+/// Why a leader steps down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepDown {
+    /// No quorum came within `initLimit`.
+    NoQuorum,
+    /// A quorum was there and is not any more.
+    LostQuorum,
+    /// A voter has accepted an epoch above this one: only a new one can take it in.
+    HigherEpoch { accepted: u32 },
+    /// The counter of the zxid is used up (ZOOKEEPER-1277).
+    Rollover,
+}
+
+impl fmt::Display for StepDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoQuorum => f.write_str("no quorum came within initLimit"),
+            Self::LostQuorum => f.write_str("the quorum is lost"),
+            Self::HigherEpoch { accepted } => {
+                write!(f, "a voter has accepted epoch {accepted}: a higher one is needed")
+            }
+            Self::Rollover => f.write_str("the counter of the zxid is used up"),
+        }
+    }
+}
+
+/// The progress of the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// A quorum's accepted epochs are awaited.
+    Epochs,
+    /// The new epoch is chosen, and not stored yet.
+    StoringAccepted,
+    /// LEADERINFO is out: a quorum's ACKEPOCH is awaited.
+    EpochAcks,
+    /// The current epoch is not stored yet.
+    StoringCurrent,
+    /// Learners are synchronized: a quorum's acknowledgement of NEWLEADER is awaited.
+    NewLeader,
+    /// Clients are served.
+    Broadcast,
+}
+
+/// The machine. See the module.
+#[derive(Debug)]
+pub struct Leading {
+    me: ServerId,
+    members: Members,
+    settings: ZabSettings,
+    own: OwnHistory,
+    phase: Phase,
+    /// The phase must end by then, before [`Phase::Broadcast`].
+    phase_ends_at: i64,
+    /// The epoch of this leader; until it is chosen, the highest that was accepted.
+    epoch: u32,
+    learners: BTreeMap<LearnerConn, Learner>,
+    /// The voters whose accepted epochs are known, that have acknowledged the epoch, and that have
+    /// the history. Invariant: this server is in each as soon as it counts.
+    heard: BTreeSet<ServerId>,
+    epoch_acks: BTreeSet<ServerId>,
+    new_leader_acks: BTreeSet<ServerId>,
+    /// What is committed.
+    history: History,
+    /// Proposed and not committed, in order. Invariant: it follows `history`.
+    outstanding: VecDeque<Logged>,
+    /// The end of this server's log that is durable.
+    durable: Zxid,
+    /// The last zxid that the tree shows.
+    applied: Zxid,
+    /// The next ping: one comes each half tick.
+    next_ping_at: i64,
+    /// The number of the last round of pings.
+    asked: u64,
+    confirmed: u64,
+    has_ended: bool,
+    effects: VecDeque<LeadEffect>,
+}
+
+impl Leading {
+    /// A leader that a quorum has voted for. `history` is its own, all of it logged and applied.
+    pub fn new(
+        me: ServerId,
+        members: Members,
+        settings: ZabSettings,
+        own: OwnHistory,
+        history: History,
+        now_ms: i64,
+    ) -> Self {
+        let last = own.last.get();
+        assert!(own.current_epoch <= own.accepted_epoch, "the current epoch was accepted");
+        assert_eq!(history.last(), last, "a leader has applied all that it has logged");
+        let mut leading = Self {
+            me,
+            members,
+            settings,
+            own,
+            phase: Phase::Epochs,
+            phase_ends_at: now_ms + settings.init_ms(),
+            epoch: own.accepted_epoch,
+            learners: BTreeMap::new(),
+            heard: BTreeSet::from([me]),
+            epoch_acks: BTreeSet::new(),
+            new_leader_acks: BTreeSet::new(),
+            history,
+            outstanding: VecDeque::new(),
+            durable: last,
+            applied: last,
+            next_ping_at: now_ms + settings.tick_ms / 2,
+            asked: 0,
+            confirmed: 0,
+            has_ended: false,
+            effects: VecDeque::new(),
+        };
+        leading.choose_epoch(now_ms);
+        leading
+    }
+
+    /// Somebody has connected to the quorum port.
+    pub fn on_connection(&mut self, conn: LearnerConn, now_ms: i64) {
+        let ends_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
+        let earlier = self.learners.insert(conn, Learner::new(ends_at));
+        assert!(earlier.is_none(), "the number of a connection is used once");
+    }
+
+    /// A connection is gone.
+    pub fn on_closed(&mut self, conn: LearnerConn) {
+        self.learners.remove(&conn);
+        self.look_for_quorum();
+    }
+
+    /// A packet of a learner.
+    pub fn on_packet(&mut self, conn: LearnerConn, packet: Packet, now_ms: i64) {
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        if self.has_ended {
+            return;
+        }
+        if learner.stage == Stage::UpToDate {
+            learner.silent_at = now_ms + self.settings.sync_ms();
+        }
+        match (learner.stage, packet) {
+            (Stage::Connected, Packet::FollowerInfo(info)) => {
+                self.on_info(conn, info, true, now_ms);
+            }
+            (Stage::Connected, Packet::ObserverInfo(info)) => {
+                self.on_info(conn, info, false, now_ms);
+            }
+            (Stage::Informed, Packet::AckEpoch { zxid, current_epoch }) => {
+                self.on_ack_epoch(conn, zxid, current_epoch, now_ms);
+            }
+            (Stage::NewLeaderSent, Packet::Ack { zxid }) => {
+                self.on_new_leader_ack(conn, zxid, now_ms)
+            }
+            (Stage::HasHistory | Stage::UpToDate, packet) => self.on_served(conn, packet, now_ms),
+            (_, packet) => {
+                self.close(conn, CloseLearner::Unexpected { kind: packet.kind() });
+            }
+        }
+        self.check();
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<LeadEffect> {
+        self.effects.pop_front()
+    }
+
+    /// The epoch of this leader, once a quorum has accepted it.
+    pub fn epoch(&self) -> Option<u32> {
+        (self.phase > Phase::EpochAcks).then_some(self.epoch)
+    }
+
+    /// Whether clients may be served.
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Broadcast && !self.has_ended
+    }
+
+    /// The last committed zxid.
+    pub fn committed(&self) -> Zxid {
+        self.history.last()
+    }
+
+    /// Sends a packet to a learner, if it is still there.
+    pub fn send(&mut self, to: LearnerConn, packet: &Packet) {
+        if self.learners.contains_key(&to) {
+            let mut bytes = Vec::new();
+            packet.write(&mut bytes);
+            self.send_bytes(to, bytes.into());
+        }
+    }
+
+    fn send_bytes(&mut self, to: LearnerConn, bytes: Bytes) {
+        self.effects.push_back(LeadEffect::Send { to, bytes });
+    }
+
+    fn close(&mut self, conn: LearnerConn, why: CloseLearner) {
+        if self.learners.remove(&conn).is_some() {
+            self.effects.push_back(LeadEffect::Close { conn, why });
+        }
+    }
+
+    fn step_down(&mut self, why: StepDown) {
+        if !self.has_ended {
+            self.has_ended = true;
+            self.effects.push_back(LeadEffect::StepDown { why });
+        }
+    }
+
+    /// The start of this epoch: the zxid of NEWLEADER.
+    fn start(&self) -> Zxid {
+        Zxid::new(self.epoch, 0)
+    }
+
+    /// The last zxid that was proposed, or the end of the history.
+    fn proposed(&self) -> Zxid {
+        self.outstanding.back().map_or(self.history.last(), |logged| logged.zxid)
+    }
+
+    fn is_quorum(&self, of: &BTreeSet<ServerId>) -> bool {
+        self.members.is_quorum(|id| of.contains(&id))
+    }
+
+    fn enter(&mut self, phase: Phase, now_ms: i64) {
+        assert!(phase > self.phase, "phases follow each other");
+        self.phase = phase;
+        self.phase_ends_at = now_ms + self.settings.init_ms();
+    }
+
+    /// The invariants of the fields.
+    fn check(&self) {
+        let (committed, proposed) = (self.history.last(), self.proposed());
+        assert!(committed <= proposed, "{committed} is committed, {proposed} proposed");
+        assert!(self.applied <= committed, "{} is applied, {committed} committed", self.applied);
+        assert!(self.durable <= proposed, "{} is durable, {proposed} proposed", self.durable);
+        assert!(self.phase == Phase::Broadcast || self.outstanding.is_empty());
+        assert!(self.phase < Phase::EpochAcks || self.epoch > self.own.accepted_epoch);
+        assert!(self.confirmed <= self.asked);
+    }
+}

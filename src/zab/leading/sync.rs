@@ -1,0 +1,137 @@
+//! Synchronization: every learner gets the leader's history, and a quorum says that it has it on its
+//! disks (Zab paper, phase 2).
+
+use super::learner::Stage;
+use super::{LeadEffect, Leading, LearnerConn, Phase};
+use crate::packet::Packet;
+use crate::zab::history::{LogReach, SyncPlan};
+use crate::zxid::Zxid;
+
+impl Leading {
+    /// The current epoch is durable here: the history of this server is the epoch's.
+    pub fn on_current_epoch(&mut self, epoch: u32, now_ms: i64) {
+        assert_eq!((self.phase, epoch), (Phase::StoringCurrent, self.epoch), "what was asked for");
+        self.enter(Phase::NewLeader, now_ms);
+        self.history.begin(self.own.current_epoch, self.epoch);
+        self.new_leader_acks.insert(self.me);
+        let waiting = self.learners.iter().filter(|(_, l)| l.stage == Stage::EpochAcked);
+        let waiting: Vec<LearnerConn> = waiting.map(|(conn, _)| *conn).collect();
+        waiting.into_iter().for_each(|conn| self.synchronize(conn));
+        self.count_new_leader_acks();
+    }
+
+    /// Decides what a learner gets. From here on it gets every proposal, whatever is on its way to
+    /// it before (S24).
+    pub(super) fn synchronize(&mut self, conn: LearnerConn) {
+        let Some(learner) = self.learners.get(&conn) else { return };
+        let peer = learner.last;
+        let plan = self.history.plan(peer);
+        self.carry_out(conn, peer, plan);
+    }
+
+    /// What the log on the disk says.
+    pub fn on_log_reach(&mut self, conn: LearnerConn, reach: LogReach) {
+        let Some(learner) = self.learners.get(&conn) else { return };
+        if learner.stage == Stage::EpochAcked && self.phase >= Phase::NewLeader {
+            let peer = learner.last;
+            let plan = self.history.plan_from_log(peer, reach);
+            self.carry_out(conn, peer, plan);
+        }
+    }
+
+    fn carry_out(&mut self, conn: LearnerConn, peer: Zxid, plan: SyncPlan) {
+        let last = self.history.last();
+        match plan {
+            SyncPlan::AskLog => {
+                return self.effects.push_back(LeadEffect::AskLog { of: conn, peer });
+            }
+            SyncPlan::Diff { after } => {
+                // Apache's names the learner's own zxid where nothing is lacking.
+                let zxid = if after == last { peer } else { last };
+                self.send(conn, &Packet::Diff { zxid });
+                self.send_history(conn, after);
+            }
+            SyncPlan::Trunc { to } => {
+                self.send(conn, &Packet::Trunc { zxid: to });
+                self.send_history(conn, to);
+            }
+            SyncPlan::Snap => {
+                let applied = self.applied;
+                self.send(conn, &Packet::Snap { zxid: applied });
+                self.effects.push_back(LeadEffect::SendTree { to: conn });
+                self.send_history(conn, applied);
+            }
+        }
+        self.send_outstanding(conn);
+        let config = Some(self.members.text().clone());
+        self.send(conn, &Packet::NewLeader { zxid: self.start(), config });
+        if let Some(learner) = self.learners.get_mut(&conn) {
+            learner.stage = Stage::NewLeaderSent;
+        }
+    }
+
+    /// What is committed after `after`: from the disk, then from memory.
+    fn send_history(&mut self, to: LearnerConn, after: Zxid) {
+        let before = self.history.before();
+        if after < before {
+            self.effects.push_back(LeadEffect::SendLog { to, after, upto: before });
+        }
+        let mut bytes = Vec::new();
+        for logged in self.history.after(after) {
+            let (zxid, record) = (logged.zxid, logged.record.clone());
+            Packet::Proposal { zxid, record }.write(&mut bytes);
+            Packet::Commit { zxid }.write(&mut bytes);
+        }
+        if !bytes.is_empty() {
+            self.send_bytes(to, bytes.into());
+        }
+    }
+
+    /// What is proposed and not committed, to a follower.
+    fn send_outstanding(&mut self, to: LearnerConn) {
+        if !self.learners.get(&to).is_some_and(|learner| learner.is_follower) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        for logged in &self.outstanding {
+            let (zxid, record) = (logged.zxid, logged.record.clone());
+            Packet::Proposal { zxid, record }.write(&mut bytes);
+        }
+        if !bytes.is_empty() {
+            self.send_bytes(to, bytes.into());
+        }
+    }
+
+    /// The learner has the history on its disk. Any other zxid is an acknowledgement that has no
+    /// meaning yet.
+    pub(super) fn on_new_leader_ack(&mut self, conn: LearnerConn, zxid: Zxid, now_ms: i64) {
+        let start = self.start();
+        let Some(learner) = self.learners.get_mut(&conn).filter(|_| zxid == start) else { return };
+        learner.stage = Stage::HasHistory;
+        learner.silent_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
+        let id = learner.id.filter(|id| learner.is_follower && self.members.is_voter(*id));
+        self.new_leader_acks.extend(id);
+        match self.phase {
+            Phase::Broadcast => self.send_up_to_date(conn),
+            _ => self.count_new_leader_acks(),
+        }
+    }
+
+    fn count_new_leader_acks(&mut self) {
+        if self.phase != Phase::NewLeader || !self.is_quorum(&self.new_leader_acks) {
+            return;
+        }
+        self.phase = Phase::Broadcast;
+        self.effects.push_back(LeadEffect::Begin { epoch: self.epoch });
+        let ready = self.learners.iter().filter(|(_, l)| l.stage == Stage::HasHistory);
+        let ready: Vec<LearnerConn> = ready.map(|(conn, _)| *conn).collect();
+        ready.into_iter().for_each(|conn| self.send_up_to_date(conn));
+    }
+
+    fn send_up_to_date(&mut self, conn: LearnerConn) {
+        self.send(conn, &Packet::UpToDate);
+        if let Some(learner) = self.learners.get_mut(&conn) {
+            learner.stage = Stage::UpToDate;
+        }
+    }
+}

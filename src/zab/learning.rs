@@ -1,0 +1,510 @@
+//! The role of a follower or an observer: it accepts the leader's epoch, takes over its history, and
+//! logs what is proposed in the leader's order (`Learner`, `Follower`, `Observer`).
+//!
+//! All transactions go one way, whatever brought them: appended to the log, durable, committed,
+//! applied. The tree never shows what this server's own log does not hold (D3, D4). A value of one
+//! role: dropping it ends all that it has begun.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::history::{Logged, follows};
+use super::leading::{OwnHistory, ZabSettings};
+use super::members::ServerId;
+use crate::packet::{LearnerInfo, Packet, RequestPacket};
+use crate::txnlog::Durable;
+use crate::zxid::{SessionId, Zxid};
+
+/// A request of the learner to its shell, to be carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LearnEffect {
+    /// Whole packets to the leader.
+    Send { bytes: Bytes },
+    /// Store the epoch; then [`Learning::on_accepted_epoch`].
+    StoreAcceptedEpoch { epoch: u32 },
+    /// Store the epoch; then [`Learning::on_current_epoch`].
+    StoreCurrentEpoch { epoch: u32 },
+    /// The history ends with `to`: the log and the tree go back to it, durably; then
+    /// [`Learning::on_truncated`].
+    Truncate { to: Zxid },
+    /// A tree comes next on the stream. It takes the place of the old one when it is whole and
+    /// durable; then [`Learning::on_tree`].
+    LoadTree { zxid: Zxid },
+    /// To the end of the log; [`Learning::on_durable`] says how far that is durable.
+    Append { logged: Logged },
+    /// All up to here is committed and durable: the tree may show it.
+    Apply { upto: Zxid },
+    /// The history is that of `epoch` and a quorum has it: clients may be served.
+    Serve { epoch: u32 },
+    /// The leader asks; [`Learning::pong`] answers.
+    Ping { zxid: Zxid },
+    /// The oldest sync of this server is answered once all up to `after` is applied.
+    Synced { after: Zxid },
+    /// The leader has decided whether a session lives.
+    Revalidated { session: SessionId, valid: bool },
+    /// The role has ended: the server looks for a leader.
+    Leave { why: Leave },
+}
+
+/// Why a learner leaves its leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The connection is gone.
+    Closed,
+    /// Nothing was heard for as long as the leader has.
+    Silent,
+    /// The leader's epoch is below one that this server has accepted.
+    OldEpoch { epoch: u32, accepted: u32 },
+    /// A packet that has no place there.
+    Unexpected { kind: i32 },
+    /// A transaction that does not follow the one before.
+    Gap { last: Zxid, next: Zxid },
+    /// A commit of what is not next.
+    CommitOutOfOrder { next: Option<Zxid>, zxid: Zxid },
+    /// The log could not be cut where the leader wants it: it takes the whole tree next time.
+    CannotTruncate { to: Zxid },
+    /// The tree that came was not whole, or could not be stored.
+    BadTree,
+    /// A reconfig is committed: the membership is read anew.
+    Reconfigured { zxid: Zxid },
+}
+
+impl fmt::Display for Leave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection to the leader is closed"),
+            Self::Silent => f.write_str("nothing was heard of the leader for too long"),
+            Self::OldEpoch { epoch, accepted } => {
+                write!(f, "the leader's epoch {epoch} is below the accepted epoch {accepted}")
+            }
+            Self::Unexpected { kind } => write!(f, "a packet of type {kind} has no place here"),
+            Self::Gap { last, next } => write!(f, "{next} was proposed after {last}"),
+            Self::CommitOutOfOrder { next: Some(next), zxid } => {
+                write!(f, "{zxid} was committed before {next}")
+            }
+            Self::CommitOutOfOrder { next: None, zxid } => {
+                write!(f, "{zxid} was committed and never proposed")
+            }
+            Self::CannotTruncate { to } => write!(f, "the log cannot be cut at {to}"),
+            Self::BadTree => f.write_str("the leader's tree did not come whole"),
+            Self::Reconfigured { zxid } => write!(f, "a reconfig is committed at {zxid}"),
+        }
+    }
+}
+
+/// The progress of the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// LEADERINFO is awaited.
+    Discovery,
+    /// The accepted epoch is not stored yet.
+    StoringAccepted,
+    /// ACKEPOCH is sent: DIFF, TRUNC or SNAP comes next.
+    Accepted,
+    /// The log is being cut.
+    Truncating,
+    /// The tree is on its way.
+    Loading,
+    /// Transactions of the leader's history come.
+    Syncing,
+    /// NEWLEADER has come: what came before it is not durable yet.
+    Persisting,
+    /// The current epoch is not stored yet.
+    StoringCurrent,
+    /// NEWLEADER is acknowledged, UPTODATE awaited.
+    HasHistory,
+    /// UPTODATE has come.
+    Serving,
+}
+
+/// The machine. See the module.
+#[derive(Debug)]
+pub struct Learning {
+    settings: ZabSettings,
+    own: OwnHistory,
+    /// It votes: it acknowledges what it logs.
+    votes: bool,
+    stage: Stage,
+    epoch: u32,
+    /// The end of the log, appended or about to be. Invariant: `durable <= appended`, and
+    /// `committed <= appended`.
+    appended: Zxid,
+    durable: Zxid,
+    committed: Zxid,
+    applied: Zxid,
+    /// Appended and not committed, in order. Invariant: after `committed`.
+    pending: VecDeque<Zxid>,
+    /// Appended and not acknowledged. Invariant: in order.
+    unacked: VecDeque<Zxid>,
+    /// The role ends then if nothing is heard.
+    silent_at: i64,
+    has_ended: bool,
+    effects: VecDeque<LearnEffect>,
+}
+
+impl Learning {
+    /// A learner that has just connected to its leader. `applied` is the last zxid that its tree
+    /// shows: not above its log's end.
+    pub fn new(
+        me: ServerId,
+        votes: bool,
+        settings: ZabSettings,
+        own: OwnHistory,
+        applied: Zxid,
+        config_version: Zxid,
+        now_ms: i64,
+    ) -> Self {
+        let last = own.last.get();
+        assert!(own.current_epoch <= own.accepted_epoch, "the current epoch was accepted");
+        assert!(applied <= last, "the tree shows {applied}, the log ends with {last}");
+        let mut learning = Self {
+            settings,
+            own,
+            votes,
+            stage: Stage::Discovery,
+            epoch: own.accepted_epoch,
+            appended: last,
+            durable: last,
+            committed: applied,
+            applied,
+            pending: VecDeque::new(),
+            unacked: VecDeque::new(),
+            silent_at: now_ms + settings.init_ms(),
+            has_ended: false,
+            effects: VecDeque::new(),
+        };
+        let info = LearnerInfo {
+            accepted_epoch: own.accepted_epoch,
+            server_id: Some(me.0),
+            protocol: LearnerInfo::PROTOCOL,
+            config_version,
+        };
+        learning.send(&match votes {
+            true => Packet::FollowerInfo(info),
+            false => Packet::ObserverInfo(info),
+        });
+        learning
+    }
+
+    /// Whether the next packet can be taken. Where it cannot, it waits in the connection.
+    pub fn wants_packets(&self) -> bool {
+        !self.has_ended
+            && !matches!(
+                self.stage,
+                Stage::StoringAccepted
+                    | Stage::Truncating
+                    | Stage::Loading
+                    | Stage::Persisting
+                    | Stage::StoringCurrent
+            )
+    }
+
+    /// The leader's next packet; to be called only if [`Self::wants_packets`].
+    pub fn on_packet(&mut self, packet: Packet, now_ms: i64) {
+        assert!(self.wants_packets(), "a packet waits while the disk is at work");
+        self.hears(now_ms);
+        match (self.stage, packet) {
+            (Stage::Discovery, Packet::LeaderInfo { epoch, .. }) => self.on_leader_info(epoch),
+            (Stage::Accepted, Packet::Diff { .. }) => {
+                // The leader's history goes on where this one ends: all of it is the leader's.
+                self.committed = self.appended;
+                self.stage = Stage::Syncing;
+            }
+            (Stage::Accepted, Packet::Trunc { zxid }) => {
+                self.stage = Stage::Truncating;
+                self.effects.push_back(LearnEffect::Truncate { to: zxid });
+            }
+            (Stage::Accepted, Packet::Snap { zxid }) => {
+                self.stage = Stage::Loading;
+                self.effects.push_back(LearnEffect::LoadTree { zxid });
+            }
+            (Stage::Syncing | Stage::HasHistory | Stage::Serving, packet) => {
+                self.on_history(packet);
+            }
+            (_, packet) => self.leave(Leave::Unexpected { kind: packet.kind() }),
+        }
+        self.check();
+    }
+
+    /// The connection to the leader is gone.
+    pub fn on_closed(&mut self) {
+        self.leave(Leave::Closed);
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now_ms: i64) {
+        // While the disk is at work the leader is not listened to.
+        if self.wants_packets() && self.silent_at <= now_ms {
+            self.leave(Leave::Silent);
+        }
+    }
+
+    /// When [`Self::on_time`] has something to do.
+    pub fn wakes_at(&self) -> i64 {
+        self.silent_at
+    }
+
+    /// The accepted epoch is durable: now the leader may know.
+    pub fn on_accepted_epoch(&mut self, epoch: u32, now_ms: i64) {
+        assert_eq!((self.stage, epoch), (Stage::StoringAccepted, self.epoch), "what was asked for");
+        self.ack_epoch(self.own.current_epoch as i32);
+        self.hears(now_ms);
+    }
+
+    /// The log and the tree end with `to`, or could not be cut there.
+    pub fn on_truncated(&mut self, to: Zxid, is_done: bool, now_ms: i64) {
+        assert_eq!(self.stage, Stage::Truncating, "what was asked for");
+        if !is_done {
+            return self.leave(Leave::CannotTruncate { to });
+        }
+        self.restart_at(to);
+        self.hears(now_ms);
+    }
+
+    /// The leader's tree is in place of the old one, and durable; or it did not come whole.
+    pub fn on_tree(&mut self, zxid: Option<Zxid>, now_ms: i64) {
+        assert_eq!(self.stage, Stage::Loading, "what was asked for");
+        match zxid {
+            None => self.leave(Leave::BadTree),
+            Some(zxid) => {
+                self.restart_at(zxid);
+                self.hears(now_ms);
+            }
+        }
+    }
+
+    /// The log is durable up to here.
+    pub fn on_durable(&mut self, upto: Durable<Zxid>, now_ms: i64) {
+        let upto = upto.get();
+        assert!(upto >= self.durable && upto <= self.appended, "what was appended");
+        self.durable = upto;
+        self.persist();
+        self.acknowledge();
+        self.apply();
+        if self.stage == Stage::StoringCurrent {
+            self.hears(now_ms);
+        }
+        self.check();
+    }
+
+    /// The current epoch is durable, and so is the history: the leader may count on it.
+    pub fn on_current_epoch(&mut self, epoch: u32, now_ms: i64) {
+        assert_eq!((self.stage, epoch), (Stage::StoringCurrent, self.epoch), "what was asked for");
+        self.stage = Stage::HasHistory;
+        self.send(&Packet::Ack { zxid: self.start() });
+        self.hears(now_ms);
+    }
+
+    /// Answers a ping with the sessions heard of since the last one.
+    pub fn pong(&mut self, zxid: Zxid, touched: Vec<(SessionId, i32)>) {
+        self.send(&Packet::Pong { zxid, touched });
+    }
+
+    /// Forwards a client's request.
+    pub fn forward(&mut self, request: RequestPacket) {
+        self.send(&Packet::Request(request));
+    }
+
+    /// Asks whether the session of a client that came back lives.
+    pub fn revalidate(&mut self, session: SessionId, timeout_ms: i32) {
+        self.send(&Packet::Revalidate { session, timeout_ms });
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<LearnEffect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether clients may be served.
+    pub fn is_serving(&self) -> bool {
+        self.stage == Stage::Serving && !self.has_ended
+    }
+
+    /// The epoch of the leader, once it is accepted.
+    pub fn epoch(&self) -> Option<u32> {
+        (self.stage >= Stage::Accepted).then_some(self.epoch)
+    }
+
+    fn on_leader_info(&mut self, epoch: u32) {
+        let accepted = self.own.accepted_epoch;
+        if epoch < accepted {
+            return self.leave(Leave::OldEpoch { epoch, accepted });
+        }
+        self.epoch = epoch;
+        if epoch == accepted {
+            // It was promised before, and does not count again.
+            return self.ack_epoch(-1);
+        }
+        self.stage = Stage::StoringAccepted;
+        self.effects.push_back(LearnEffect::StoreAcceptedEpoch { epoch });
+    }
+
+    fn ack_epoch(&mut self, current_epoch: i32) {
+        self.stage = Stage::Accepted;
+        self.send(&Packet::AckEpoch { zxid: self.own.last.get(), current_epoch });
+    }
+
+    /// A packet of synchronization or broadcast.
+    fn on_history(&mut self, packet: Packet) {
+        let is_serving = self.stage == Stage::Serving;
+        match packet {
+            Packet::Proposal { zxid, record } => self.append(Logged { zxid, record }),
+            Packet::Commit { zxid } => self.commit(zxid),
+            Packet::Inform { zxid, record } => {
+                self.append(Logged { zxid, record });
+                self.commit(zxid);
+            }
+            Packet::CommitAndActivate { zxid, .. } => {
+                self.commit(zxid);
+                self.leave(Leave::Reconfigured { zxid });
+            }
+            Packet::InformAndActivate { zxid, record, .. } => {
+                self.append(Logged { zxid, record });
+                self.commit(zxid);
+                self.leave(Leave::Reconfigured { zxid });
+            }
+            Packet::NewLeader { zxid, .. } if self.stage == Stage::Syncing => {
+                if zxid != self.start() {
+                    return self.leave(Leave::Unexpected { kind: packet.kind() });
+                }
+                self.stage = Stage::Persisting;
+                self.persist();
+            }
+            Packet::UpToDate if self.stage == Stage::HasHistory => {
+                self.stage = Stage::Serving;
+                self.apply();
+                self.effects.push_back(LearnEffect::Serve { epoch: self.epoch });
+                self.send(&Packet::Ack { zxid: self.start() });
+                self.acknowledge();
+            }
+            Packet::Ping { zxid } if is_serving => {
+                self.effects.push_back(LearnEffect::Ping { zxid });
+            }
+            Packet::Sync if is_serving => {
+                self.effects.push_back(LearnEffect::Synced { after: self.committed });
+            }
+            Packet::Revalidated { session, valid } if is_serving => {
+                self.effects.push_back(LearnEffect::Revalidated { session, valid });
+            }
+            // Before UPTODATE these have no meaning, and later ones say the same.
+            Packet::Ping { .. } | Packet::Sync | Packet::Revalidated { .. } => {}
+            Packet::Unknown { .. } => {}
+            packet => self.leave(Leave::Unexpected { kind: packet.kind() }),
+        }
+    }
+
+    /// A transaction of the leader. What the tree of a SNAP, or the log, has already comes again
+    /// where Apache's leader does not know better.
+    fn append(&mut self, logged: Logged) {
+        let zxid = logged.zxid;
+        if zxid <= self.appended {
+            return;
+        }
+        if !follows(self.appended, zxid) {
+            return self.leave(Leave::Gap { last: self.appended, next: zxid });
+        }
+        self.appended = zxid;
+        self.pending.push_back(zxid);
+        self.unacked.push_back(zxid);
+        self.effects.push_back(LearnEffect::Append { logged });
+    }
+
+    fn commit(&mut self, zxid: Zxid) {
+        if zxid <= self.committed {
+            return;
+        }
+        let next = self.pending.front().copied();
+        if next != Some(zxid) {
+            return self.leave(Leave::CommitOutOfOrder { next, zxid });
+        }
+        self.pending.pop_front();
+        self.committed = zxid;
+        self.apply();
+    }
+
+    /// After NEWLEADER: the history first, then the epoch, then the acknowledgement (D2).
+    fn persist(&mut self) {
+        if self.stage == Stage::Persisting && self.durable == self.appended {
+            // What is committed needs no acknowledgement; what is not is acknowledged later.
+            let committed = self.committed;
+            self.unacked.retain(|zxid| *zxid > committed);
+            self.stage = Stage::StoringCurrent;
+            self.effects.push_back(LearnEffect::StoreCurrentEpoch { epoch: self.epoch });
+        }
+    }
+
+    /// Acknowledges what is durable, each transaction by itself as Apache's leader wants it.
+    fn acknowledge(&mut self) {
+        if self.stage != Stage::Serving || self.has_ended {
+            return;
+        }
+        let mut bytes = Vec::new();
+        while self.unacked.front().is_some_and(|zxid| *zxid <= self.durable) {
+            if let Some(zxid) = self.unacked.pop_front() {
+                Packet::Ack { zxid }.write(&mut bytes);
+            }
+        }
+        if self.votes && !bytes.is_empty() {
+            self.effects.push_back(LearnEffect::Send { bytes: bytes.into() });
+        }
+    }
+
+    /// What comes in synchronization is shown with UPTODATE: until then no quorum may have it.
+    fn apply(&mut self) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        let upto = self.committed.min(self.durable);
+        if upto > self.applied {
+            self.applied = upto;
+            self.effects.push_back(LearnEffect::Apply { upto });
+        }
+    }
+
+    /// Log and tree end with `zxid`.
+    fn restart_at(&mut self, zxid: Zxid) {
+        self.stage = Stage::Syncing;
+        (self.appended, self.durable, self.committed, self.applied) = (zxid, zxid, zxid, zxid);
+    }
+
+    fn hears(&mut self, now_ms: i64) {
+        let has_history = self.stage >= Stage::HasHistory;
+        let patience = if has_history { self.settings.sync_ms() } else { self.settings.init_ms() };
+        self.silent_at = now_ms + patience;
+    }
+
+    fn start(&self) -> Zxid {
+        Zxid::new(self.epoch, 0)
+    }
+
+    fn leave(&mut self, why: Leave) {
+        if !self.has_ended {
+            self.has_ended = true;
+            self.effects.push_back(LearnEffect::Leave { why });
+        }
+    }
+
+    fn send(&mut self, packet: &Packet) {
+        if !self.has_ended {
+            let mut bytes = Vec::new();
+            packet.write(&mut bytes);
+            self.effects.push_back(LearnEffect::Send { bytes: bytes.into() });
+        }
+    }
+
+    /// The invariants of the fields.
+    fn check(&self) {
+        assert!(
+            self.durable <= self.appended,
+            "durable {}, appended {}",
+            self.durable,
+            self.appended
+        );
+        assert!(self.committed <= self.appended, "committed {}", self.committed);
+        assert!(self.applied <= self.committed.min(self.durable), "applied {}", self.applied);
+        assert!(self.pending.front().is_none_or(|first| *first > self.committed));
+        assert!(self.own.accepted_epoch <= self.epoch, "an accepted epoch only rises");
+    }
+}

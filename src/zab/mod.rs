@@ -1,0 +1,30 @@
+//! Zab: who leads, and in which order everybody logs the same. The payload is opaque.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `members` | who votes, and which of them are a quorum |
+//! | `election` | fast leader election: from votes to a leader |
+//! | `vote` | what a server votes for, and which of two votes wins |
+//! | `claims` | what servers that are not LOOKING say about their leader |
+//! | `history` | the committed transactions in memory, and what a learner lacks of them |
+//! | `leading` | the role of a leader |
+//! | `learning` | the role of a follower or an observer |
+
+mod claims;
+mod election;
+mod history;
+mod leading;
+mod learning;
+mod members;
+#[cfg(test)]
+mod tests;
+mod vote;
+
+pub use election::{Election, ElectionEffect, ElectionSettings, Peer};
+pub use history::{History, LogReach, Logged, SyncPlan, follows};
+pub use leading::{
+    CloseLearner, LeadEffect, Leading, LearnerConn, OwnHistory, StepDown, ZabSettings,
+};
+pub use learning::{LearnEffect, Learning, Leave};
+pub use members::{Members, MembersError, QuorumSet, ServerId};
+pub use vote::Vote;
