@@ -32,6 +32,7 @@ mod check;
 mod client;
 mod defect;
 mod disk;
+mod ensemble;
 mod hostile;
 mod lane;
 mod model;

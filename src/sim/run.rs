@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use super::check::Property;
 use super::defect::Defect;
+use super::ensemble::Ensemble;
 use super::world::World;
 
 /// Run the server in a simulated world and check what it promises.
@@ -36,6 +36,9 @@ pub struct SimArgs {
     /// Switch on every defect in turn and print the seed that found it.
     #[arg(long)]
     defects: bool,
+    /// Run worlds of several servers instead of one.
+    #[arg(long, conflicts_with_all = ["defect", "defects"])]
+    ensemble: bool,
     /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
     twice: u64,
@@ -65,8 +68,9 @@ impl SimArgs {
 
 #[derive(Clone, Debug)]
 struct Failure {
-    /// None where a machine panicked.
-    property: Option<Property>,
+    /// The property that does not hold, or `Panic`.
+    property: String,
+    exit_code: u8,
     what: String,
 }
 
@@ -107,7 +111,7 @@ pub fn run(args: SimArgs) -> ExitCode {
 }
 
 fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
-    let outcome = run_seed(seed, args.defect, args.tail());
+    let outcome = run_seed(args, seed, args.defect, args.tail());
     if outcome.failure.is_none() && args.tail.is_some() {
         print_lines(&outcome.tail);
     }
@@ -121,12 +125,12 @@ fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
 fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
     let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
     print_lines(&outcome.tail);
-    let property = failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
-    println!("seed {}: {property}: {}", outcome.seed, failure.what);
+    println!("seed {}: {}: {}", outcome.seed, failure.property, failure.what);
     let defect =
         args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
-    println!("again: ringkeeper sim --seed {}{defect} --tail 1000000", outcome.seed);
-    ExitCode::from(failure.property.map_or(EXIT_PANIC, Property::exit_code))
+    let ensemble = if args.ensemble { " --ensemble" } else { "" };
+    println!("again: ringkeeper sim{ensemble} --seed {}{defect} --tail 1000000", outcome.seed);
+    ExitCode::from(failure.exit_code)
 }
 
 fn print_lines(lines: &[String]) {
@@ -143,7 +147,7 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
     let again: Vec<&Outcome> =
         outcomes.iter().step_by(usize::try_from(args.twice).unwrap_or(usize::MAX)).collect();
     for outcome in &again {
-        let second = run_seed(outcome.seed, args.defect, 0);
+        let second = run_seed(args, outcome.seed, args.defect, 0);
         if second.hash != outcome.hash {
             println!(
                 "seed {}: trace {:016x}, then {:016x}",
@@ -163,11 +167,10 @@ fn run_defects(args: &SimArgs) -> ExitCode {
         match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {
             Some((seed, failure)) => {
                 let took = seed - args.from + 1;
-                let property =
-                    failure.property.map_or("Panic".to_owned(), |property| format!("{property:?}"));
                 println!(
-                    "{:<32} found by seed {took:>5}: {property}: {}",
+                    "{:<32} found by seed {took:>5}: {}: {}",
                     name(*defect),
+                    failure.property,
                     cut(&failure.what)
                 );
             }
@@ -214,7 +217,7 @@ fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Ve
                     if seed >= end.load(Ordering::Relaxed) {
                         break;
                     }
-                    let mut outcome = run_seed(seed, defect, args.tail());
+                    let mut outcome = run_seed(args, seed, defect, args.tail());
                     if outcome.failure.is_some() {
                         end.fetch_min(seed, Ordering::Relaxed);
                     } else {
@@ -233,24 +236,48 @@ fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Ve
 }
 
 /// One world, from its seed to its end.
-fn run_seed(seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
+fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
+    if args.ensemble {
+        return run_ensemble(seed, tail);
+    }
     Defect::switch_on(defect);
     let mut world = World::new(seed, defect, tail);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let failure = match ran {
         Ok(Ok(())) => None,
-        Ok(Err(violation)) => Some((Some(violation.property), violation.what)),
-        Err(panic) => Some((None, panic_text(&*panic))),
+        Ok(Err(violation)) => Some(Failure {
+            property: format!("{:?}", violation.property),
+            exit_code: violation.property.exit_code(),
+            what: violation.what,
+        }),
+        Err(panic) => Some(Failure::of_panic(&*panic)),
     };
-    let failure = failure.map(|(property, what)| Failure { property, what });
     let tail = world.trace.tail().map(str::to_owned).collect();
-    Outcome {
-        seed,
-        hash: world.trace.hash(),
-        txns: world.check.txns(),
-        crashes: world.crashes,
-        tail,
-        failure,
+    let (hash, txns, crashes) = (world.trace.hash(), world.check.txns(), world.crashes);
+    Outcome { seed, hash, txns, crashes, tail, failure }
+}
+
+fn run_ensemble(seed: u64, tail: usize) -> Outcome {
+    let mut world = Ensemble::new(seed, tail);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let failure = match ran {
+        Ok(Ok(())) => None,
+        Ok(Err(violation)) => Some(Failure {
+            property: violation.name().to_owned(),
+            exit_code: EXIT_ENSEMBLE,
+            what: violation.to_string(),
+        }),
+        Err(panic) => Some(Failure::of_panic(&*panic)),
+    };
+    let trace = world.trace();
+    let tail = trace.tail().map(str::to_owned).collect();
+    let (hash, txns, crashes) = (trace.hash(), world.commits(), world.crashes());
+    Outcome { seed, hash, txns, crashes, tail, failure }
+}
+
+impl Failure {
+    fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        Self { property: "Panic".to_owned(), exit_code: EXIT_PANIC, what: panic_text(panic) }
     }
 }
 
@@ -264,4 +291,6 @@ const TAIL_LINES: usize = 60;
 const EXIT_MISSED: u8 = 2;
 const EXIT_TRACE: u8 = 3;
 const EXIT_PANIC: u8 = 9;
+/// A property of an ensemble; those of one server have numbers from 10 on.
+const EXIT_ENSEMBLE: u8 = 8;
 const WHAT_CHARS_SHOWN: usize = 110;
