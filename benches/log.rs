@@ -29,7 +29,7 @@ fn append(log: &mut Log, entry: &[u8], last: &mut Zxid) {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     *last = last.next();
-    log.append(entry.to_vec(), *last).expect("there is room");
+    log.append(entry.to_vec().into(), *last).expect("there is room");
 }
 
 fn formats(c: &mut Criterion) {

@@ -37,6 +37,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::acl::{AclConfig, Verdicts};
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{CommitBatch, Origin, Request, ShardId, ToQuorum, ToShard};
@@ -124,7 +126,7 @@ impl Default for QuorumConfig {
 #[derive(Debug)]
 pub enum Effect {
     /// Whole log entries, to go after those appended before.
-    Append { first: Zxid, last: Zxid, bytes: Vec<u8> },
+    Append { first: Zxid, last: Zxid, bytes: Bytes },
     /// Everything appended so far must get onto the disk; then [`Quorum::on_flushed`] or
     /// [`Quorum::on_flush_failed`]. One is in flight at most.
     Flush(PendingFlush),
@@ -450,7 +452,8 @@ impl Quorum {
         self.effects.pop_front()
     }
 
-    /// Gives back the buffer of an [`Effect::Append`] that has been written, to be used again.
+    /// Gives back the buffer of an [`Effect::Append`] that has been written and that nobody else
+    /// holds, to be used again.
     pub fn recycle(&mut self, bytes: Vec<u8>) {
         self.pipeline.recycle(bytes);
     }

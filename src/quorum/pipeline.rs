@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
@@ -319,7 +321,7 @@ impl Pipeline {
         }
         assert!(self.appended < self.first && self.first <= self.proposed, "entries in order");
         self.appended = self.proposed;
-        let bytes = std::mem::take(&mut self.bytes);
+        let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
     }
 }

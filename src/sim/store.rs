@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::txnlog::{
     Appending, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NextFile, Nonce,
     PendingFlush, WriterSettings, file_header,
@@ -115,7 +117,7 @@ impl Store {
     pub(crate) fn append(
         &mut self,
         disk: &mut Disk,
-        entries: Vec<u8>,
+        entries: Bytes,
         last: Zxid,
     ) -> Result<(), DiskError> {
         self.writer.append(entries, last).map_err(|_| DiskError::Full)?;

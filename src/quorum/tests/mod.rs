@@ -103,7 +103,7 @@ impl World {
                     }
                     assert_eq!(self.log[from].header.zxid, first);
                     assert_eq!(self.log.last().unwrap().header.zxid, last);
-                    self.quorum.recycle(bytes);
+                    self.quorum.recycle(bytes.into());
                 }
                 Effect::Flush(flush) => self.flushes.push(flush),
                 Effect::RollLog => self.others.push("roll"),

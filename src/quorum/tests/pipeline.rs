@@ -47,7 +47,7 @@ fn append(pipeline: &mut Pipeline, zxid: i64) -> Vec<u8> {
     let mut effects = VecDeque::new();
     pipeline.end_group(&mut effects);
     let Some(Effect::Append { bytes, .. }) = effects.pop_front() else { panic!("it is appended") };
-    bytes
+    bytes.into()
 }
 
 /// How many of so many buffers with this capacity the next groups are written into, once they have

@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::limits;
@@ -238,7 +239,7 @@ impl Log {
 
     /// Appends whole entries, in zxid order, the last of which is `last`. Gives a buffer back that
     /// can be used again.
-    pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<Vec<u8>, NoRoom> {
+    pub fn append(&mut self, entries: Bytes, last: Zxid) -> Result<Vec<u8>, NoRoom> {
         let buffer = self.writer.append(entries, last)?;
         self.run_effects();
         Ok(if buffer.capacity() > 0 { buffer } else { self.buffers.pop().unwrap_or_default() })

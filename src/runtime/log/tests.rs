@@ -51,7 +51,7 @@ fn append(log: &mut Log, entries: &[u8]) -> Result<(), NoRoom> {
     while let Some(entry) = scanner.next_entry().unwrap() {
         last = entry.zxid;
     }
-    log.append(entries.to_vec(), last).map(drop)
+    log.append(entries.to_vec().into(), last).map(drop)
 }
 
 fn wait_for_room(log: &mut Log, bytes: u64) {

@@ -1,6 +1,8 @@
 //! The log and the snapshots of the server: entries that are appended, steps of a flush, the room
 //! that is left.
 
+use bytes::Bytes;
+
 use crate::txnlog::LogEvent;
 use crate::zxid::Zxid;
 
@@ -13,7 +15,7 @@ use super::{Node, Out, TurnContext};
 impl Node {
     pub(super) fn append(
         &mut self,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         last: Zxid,
         turn: &mut TurnContext<'_>,
     ) -> Checked {

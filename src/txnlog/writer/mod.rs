@@ -44,6 +44,8 @@ mod zeros;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::zxid::Zxid;
 
 use super::{
@@ -292,8 +294,8 @@ impl LogWriter {
     }
 
     /// Appends whole entries, in the order of their zxids, the last of which is `last`. Gives the
-    /// buffer back, or an empty one where an effect has taken it.
-    pub fn append(&mut self, entries: Vec<u8>, last: Zxid) -> Result<Vec<u8>, NoRoom> {
+    /// buffer back, or an empty one where an effect has taken it or somebody else holds a part.
+    pub fn append(&mut self, entries: Bytes, last: Zxid) -> Result<Vec<u8>, NoRoom> {
         self.check();
         assert!(!entries.is_empty() && last > self.appended, "{last} follows {}", self.appended);
         if self.failed {
@@ -414,7 +416,7 @@ impl LogWriter {
         self.flushing.is_some()
     }
 
-    fn write_parts(&mut self, mut entries: Vec<u8>, parts: &[usize]) -> Vec<u8> {
+    fn write_parts(&mut self, mut entries: Bytes, parts: &[usize]) -> Vec<u8> {
         if self.settings.appending == Appending::Direct {
             let mut at = 0;
             for (index, len) in parts.iter().enumerate() {
@@ -424,18 +426,17 @@ impl LogWriter {
                 at += len;
             }
             assert_eq!(at, entries.len(), "the parts are the whole");
-            return entries;
+            return buffer_of(entries);
         }
         for (index, len) in parts.iter().enumerate() {
-            let rest = entries.split_off(*len);
-            let part = std::mem::replace(&mut entries, rest);
+            let part = entries.split_to(*len);
             self.start_file_at(index, &part);
             if !part.is_empty() {
                 self.store(part);
             }
         }
         assert!(entries.is_empty(), "the parts are the whole");
-        entries
+        Vec::new()
     }
 
     /// Every part but the first goes into a file of its own.
@@ -472,12 +473,14 @@ impl LogWriter {
         self.ask_for_spares();
     }
 
-    fn store(&mut self, mut entries: Vec<u8>) {
+    fn store(&mut self, entries: Bytes) {
         let file = self.files.back_mut().expect("a file was started");
         let offset = file.end;
         file.append(&entries, self.settings.force_sync);
-        file.mark().put(&mut entries);
-        self.effects.push_back(LogEffect::Store { file: file.file, offset, bytes: entries });
+        // The buffer itself, if nobody else holds a part of it; else a copy.
+        let mut bytes = Vec::from(entries);
+        file.mark().put(&mut bytes);
+        self.effects.push_back(LogEffect::Store { file: file.file, offset, bytes });
     }
 
     fn stage(&mut self, entries: &[u8]) {
@@ -548,6 +551,13 @@ impl OpenFile {
     fn staged_from(&self) -> u64 {
         self.written - self.written % BLOCK_BYTES
     }
+}
+
+/// The buffer of bytes that nobody else holds, emptied; else a new one.
+fn buffer_of(bytes: Bytes) -> Vec<u8> {
+    let Ok(mut buffer) = bytes.try_into_mut() else { return Vec::new() };
+    buffer.clear();
+    Vec::from(buffer)
 }
 
 /// Direct writes are a multiple of this, in place and length: a page, which is enough for every

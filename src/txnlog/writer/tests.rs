@@ -115,7 +115,7 @@ impl World {
             return;
         }
         self.last += entries.len() as i64;
-        let appended = self.writer.append(entries.concat(), Zxid(self.last));
+        let appended = self.writer.append(entries.concat().into(), Zxid(self.last));
         assert!(appended.is_ok(), "what was promised fits");
         self.run_effects();
     }
@@ -386,7 +386,7 @@ proptest! {
         if world.failed {
             prop_assert_eq!(world.writer.room(0), 0);
             let next = entry(world.last + 1, 40);
-            prop_assert_eq!(world.writer.append(next, Zxid(world.last + 1)), Err(NoRoom));
+            prop_assert_eq!(world.writer.append(next.into(), Zxid(world.last + 1)), Err(NoRoom));
             world.writer.flush(PendingFlush::of(Zxid(world.last)));
             prop_assert_eq!(world.writer.poll_event(), Some(LogEvent::Failed));
         }
@@ -553,7 +553,7 @@ fn direct_writes_are_whole_blocks_and_begin_with_the_last_one() {
 fn more_than_the_room_is_refused_whole() {
     let mut world = World::open(SETTINGS);
     let many: Vec<u8> = (1..100).flat_map(|zxid| entry(zxid, 1000)).collect();
-    assert_eq!(world.writer.append(many, Zxid(99)), Err(NoRoom));
+    assert_eq!(world.writer.append(many.into(), Zxid(99)), Err(NoRoom));
     world.write(100);
     world.settle();
     assert_eq!((world.durable, world.survivors()), (1, vec![1]));

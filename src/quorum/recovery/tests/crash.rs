@@ -213,7 +213,7 @@ impl Server {
             let last = self.writing.tree.last_zxid();
             self.digests.insert(last, self.writing.tree.digest());
             assert!(self.log.room(0) >= entry.len() as u64, "a file is ready");
-            self.log.append(entry, last).expect("it was promised to fit");
+            self.log.append(entry.into(), last).expect("it was promised to fit");
             self.run_effects();
         }
     }

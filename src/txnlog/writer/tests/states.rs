@@ -56,7 +56,7 @@ fn a_store_that_fails_ends_the_log() {
     world.run_effects();
     assert!(world.failed && world.writer.has_failed() && !world.writer.is_flushing());
     assert_eq!(world.writer.room(0), 0);
-    assert_eq!(world.writer.append(entry(2, 40), Zxid(2)), Err(NoRoom));
+    assert_eq!(world.writer.append(entry(2, 40).into(), Zxid(2)), Err(NoRoom));
 }
 
 /// The words of `ringkeeper.log`, in the configuration and in what a start says.
@@ -123,4 +123,34 @@ fn the_memory_of_a_write_is_kept_for_the_next_one_unless_it_is_large() {
     let (file, blocks) = (*file, Vec::with_capacity((4 << 20) + 1));
     world.writer.on_done(LogDone::Written { file, blocks, result: Ok(()) });
     assert!(world.writer.memory.capacity() <= 4 << 20);
+}
+
+/// The buffer of entries is used again, or taken as it is, unless somebody else holds a part of it:
+/// then it stays as it was.
+#[test]
+fn a_buffer_that_others_hold_is_not_used_again() {
+    for appending in [Appending::Mapped, Appending::Cached, Appending::Direct] {
+        let mut world = World::open(WriterSettings { appending, ..SETTINGS });
+        world.ask_room();
+        let (first, second) = (entry(1, 100), entry(2, 100));
+        let mut buffer = Vec::with_capacity(4096);
+        buffer.extend_from_slice(&first);
+        let at = buffer.as_ptr();
+        let back = world.writer.append(buffer.into(), Zxid(1)).expect("it fits");
+        let stored = match world.writer.poll() {
+            Some(LogEffect::Store { bytes, .. }) => bytes,
+            _ => back,
+        };
+        assert_eq!((stored.as_ptr(), stored.capacity()), (at, 4096), "{appending:?}");
+
+        let shared = Bytes::from(second.clone());
+        let record = shared.slice(ENTRY_HEADER_BYTES..shared.len() - 1);
+        let back = world.writer.append(shared, Zxid(2)).expect("it fits");
+        assert_eq!(back.capacity(), 0, "{appending:?}");
+        if let Some(LogEffect::Store { mut bytes, .. }) = world.writer.poll() {
+            assert_eq!(bytes[..second.len()], second, "{appending:?}");
+            bytes.fill(0);
+        }
+        assert_eq!(record, second[ENTRY_HEADER_BYTES..second.len() - 1], "{appending:?}");
+    }
 }
