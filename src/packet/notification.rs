@@ -106,6 +106,16 @@ impl Notification {
         Ok(Self { state, leader, zxid, round, peer_epoch, version, config })
     }
 
+    /// Whether the sender says that it is a Ringkeeper.
+    pub fn is_of_ringkeeper(&self) -> bool {
+        self.config.ends_with(RINGKEEPER_LINE)
+    }
+
+    /// The text of a membership, and that this is a Ringkeeper: to Apache's the line is a comment.
+    pub fn config_of_ringkeeper(members: &[u8]) -> Bytes {
+        [members, RINGKEEPER_LINE].concat().into()
+    }
+
     /// Appends the message, its length before it, in the present layout.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
@@ -120,3 +130,6 @@ impl Notification {
         writer.end_frame(start);
     }
 }
+
+/// The last line of a membership in a notification of a Ringkeeper's.
+const RINGKEEPER_LINE: &[u8] = b"\n#ringkeeper";

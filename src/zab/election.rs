@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::claims::Claims;
 use super::members::{Members, ServerId};
 use super::vote::Vote;
+use bytes::Bytes;
+
 use crate::packet::{Notification, PeerState};
 use crate::zxid::Zxid;
 
@@ -62,6 +64,8 @@ pub enum ElectionEffect {
 pub struct Election {
     me: ServerId,
     members: Members,
+    /// Its text, as it is sent.
+    config: Bytes,
     settings: ElectionSettings,
     state: PeerState,
     /// The logical clock: which election this is. It only rises.
@@ -91,9 +95,11 @@ impl Election {
         assert!(
             0 < settings.interval_ms_min && settings.interval_ms_min <= settings.interval_ms_max
         );
+        let config = Notification::config_of_ringkeeper(members.text());
         Self {
             me,
             members,
+            config,
             settings,
             state: PeerState::Looking,
             round: 0,
@@ -351,7 +357,7 @@ impl Election {
             round: self.round,
             peer_epoch: self.vote.epoch,
             version: Notification::VERSION,
-            config: self.members.text().clone(),
+            config: self.config.clone(),
         }
     }
 }

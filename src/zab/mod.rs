@@ -5,6 +5,7 @@
 //! | `members` | who votes, and which of them are a quorum |
 //! | `election` | fast leader election: from votes to a leader |
 //! | `vote` | what a server votes for, and which of two votes wins |
+//! | `links` | the connections of the election port: who dials, which one lives |
 //! | `claims` | what servers that are not LOOKING say about their leader |
 //! | `history` | the committed transactions in memory, and what a learner lacks of them |
 //! | `leading` | the role of a leader |
@@ -15,6 +16,7 @@ mod election;
 mod history;
 mod leading;
 mod learning;
+mod links;
 mod members;
 #[cfg(test)]
 mod tests;
@@ -26,5 +28,6 @@ pub use leading::{
     CloseLearner, LeadEffect, Leading, LearnerConn, OwnHistory, StepDown, ZabSettings,
 };
 pub use learning::{LearnEffect, Learning, Leave};
+pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};
 pub use members::{Members, MembersError, QuorumSet, ServerId};
 pub use vote::Vote;

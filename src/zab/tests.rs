@@ -370,3 +370,123 @@ fn worlds_come_to_one_leader() {
         assert_eq!(world.leader(), Some(leader), "seed {seed}: they do not stay with it");
     }
 }
+
+fn notification(leader: i64) -> Notification {
+    looking(leader, Zxid::ZERO, 1, 0)
+}
+
+fn link_effects(links: &mut Links) -> Vec<LinkEffect> {
+    std::iter::from_fn(|| links.poll()).collect()
+}
+
+fn links(me: i64) -> Links {
+    Links::new(ServerId(me), format!("h{me}:3888"), members(3, 1), 1_000)
+}
+
+fn greeting(id: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let addresses = vec![format!("h{id}:3888")];
+    crate::packet::Greeting { server_id: id, addresses }.write(&mut out);
+    out
+}
+
+fn caller(ids: &[i64]) -> Caller {
+    Caller { members: ids.iter().copied().map(ServerId).collect() }
+}
+
+/// The connection of the larger id lives: the smaller one greets, hangs up, and is dialled back.
+#[test]
+fn the_larger_id_dials() {
+    let (conn, back) = (VoteConn(1), VoteConn(2));
+    let mut small = links(1);
+    small.send(ServerId(2), &notification(1));
+    assert_eq!(link_effects(&mut small), [LinkEffect::Dial { to: ServerId(2) }]);
+    small.on_dialled(ServerId(2), conn, 0);
+    let close = LinkEffect::Close { conn, why: CloseLink::Smaller };
+    let greets = LinkEffect::Send { conn, bytes: greeting(1).into() };
+    assert_eq!(link_effects(&mut small), [greets, close.clone()]);
+
+    let mut large = links(2);
+    large.on_accepted(conn, caller(&[1]), 0);
+    large.on_bytes(conn, &greeting(1)[..7]);
+    assert_eq!(link_effects(&mut large), []);
+    large.on_bytes(conn, &greeting(1)[7..]);
+    assert_eq!(link_effects(&mut large), [close, LinkEffect::Dial { to: ServerId(1) }]);
+    large.on_dialled(ServerId(1), back, 0);
+
+    // What was to be sent goes over the connection that came back.
+    small.on_accepted(back, caller(&[2]), 0);
+    small.on_bytes(back, &greeting(2));
+    let sent = link_effects(&mut small);
+    assert!(matches!(&sent[..], [LinkEffect::Send { conn, .. }] if *conn == back), "{sent:?}");
+}
+
+/// Whoever is no member, or calls itself one from elsewhere, gets nothing and takes nothing down
+/// (B29).
+#[test]
+fn strangers_take_no_connection_down() {
+    let mut large = links(2);
+    let live = VoteConn(1);
+    large.on_accepted(live, caller(&[3]), 0);
+    large.on_bytes(live, &greeting(3));
+    link_effects(&mut large);
+    for (number, id, from) in
+        [(2, 9, caller(&[])), (3, 3, caller(&[])), (4, 1, caller(&[3])), (5, 2, caller(&[2]))]
+    {
+        let conn = VoteConn(number);
+        large.on_accepted(conn, from, 0);
+        large.on_bytes(conn, &greeting(id));
+        let why = CloseLink::Stranger { id };
+        assert_eq!(link_effects(&mut large), [LinkEffect::Close { conn, why }]);
+    }
+    large.send(ServerId(3), &notification(3));
+    let sent = link_effects(&mut large);
+    assert!(matches!(&sent[..], [LinkEffect::Send { conn, .. }] if *conn == live), "{sent:?}");
+}
+
+/// Callers that say nothing are bounded in number and time; bad lengths end a connection, bad
+/// messages do not (S50: ZOOKEEPER-3769).
+#[test]
+fn hostile_bytes_end_their_own_connection_at_most() {
+    let mut links = links(2);
+    for number in 0..1_000 {
+        links.on_accepted(VoteConn(number), caller(&[]), 0);
+    }
+    assert!(link_effects(&mut links).len() >= 900);
+    links.on_time(1_000);
+    assert_eq!(link_effects(&mut links).len(), 64);
+    let conn = VoteConn(5_000);
+    links.on_accepted(conn, caller(&[3]), 0);
+    links.on_bytes(conn, &greeting(3));
+    link_effects(&mut links);
+    links.on_bytes(conn, &[0, 0, 0, 3, 1, 2, 3]);
+    assert_eq!(link_effects(&mut links), []);
+    let mut bytes = Vec::new();
+    notification(3).write(&mut bytes);
+    links.on_bytes(conn, &bytes);
+    let got = link_effects(&mut links);
+    assert!(matches!(&got[..], [LinkEffect::Received { from: ServerId(3), .. }]), "{got:?}");
+    for len in [0i32, -1, (512 << 10) + 1, i32::MAX] {
+        let conn = VoteConn(6_000 + i64::from(len) as u64 % 1_000);
+        links.on_accepted(conn, caller(&[3]), 0);
+        links.on_bytes(conn, &greeting(3));
+        link_effects(&mut links);
+        links.on_bytes(conn, &len.to_be_bytes());
+        let why = CloseLink::Length { len };
+        assert_eq!(link_effects(&mut links), [LinkEffect::Close { conn, why }]);
+    }
+}
+
+/// Members are told from Apache's by a comment in the membership.
+#[test]
+fn a_ringkeeper_says_so() {
+    let mut election = server(2);
+    election.on_notification(ServerId(1), &looking(1, Zxid::ZERO, 1, 0), 1);
+    let sent = effects(&mut election).into_iter().find_map(|effect| match effect {
+        ElectionEffect::Send { notification, .. } => Some(notification),
+        ElectionEffect::Elected { .. } => None,
+    });
+    let sent = sent.unwrap();
+    assert!(sent.is_of_ringkeeper() && sent.config.ends_with(b"\n#ringkeeper"));
+    assert!(!looking(1, Zxid::ZERO, 1, 0).is_of_ringkeeper());
+}

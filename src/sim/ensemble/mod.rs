@@ -7,7 +7,8 @@
 //! | `world` | virtual time, faults, clients |
 //! | `server` | one server: its machines, and what carries their effects out |
 //! | `shared` | what all servers share: time, chance, links |
-//! | `net` | the links between servers |
+//! | `votes` | its election port |
+//! | `net` | the connections between servers |
 //! | `disk` | what a server has stored, and what of it survives a crash |
 //! | `check` | the judge |
 //!
@@ -26,6 +27,7 @@ mod server;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod votes;
 mod world;
 
 pub(super) use world::Ensemble;

@@ -1,14 +1,11 @@
-//! The links between servers: election messages, and connections to a leader's quorum port.
+//! The connections between servers, to their election ports and to a leader's quorum port.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::sim::rng::Rng;
-use crate::zab::{LearnerConn, ServerId};
-
-/// One way between two servers.
-type Way = (ServerId, ServerId);
+use crate::zab::ServerId;
 
 /// Bytes on their way in one direction of a connection, each with the time of its arrival.
 #[derive(Debug, Default)]
@@ -18,11 +15,19 @@ pub(super) struct Pipe {
     closes_at: Option<i64>,
 }
 
-/// A connection of a learner to a leader.
+/// Which port was dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Election,
+    Quorum,
+}
+
+/// A connection of one server to another.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) learner: ServerId,
-    pub(super) leader: ServerId,
+    pub(super) dialler: ServerId,
+    pub(super) acceptor: ServerId,
+    pub(super) port: Port,
     up: Pipe,
     down: Pipe,
 }
@@ -36,10 +41,9 @@ pub(super) enum Arrival {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Net {
-    pub(super) conns: BTreeMap<LearnerConn, Conn>,
-    votes: BTreeMap<Way, VecDeque<(i64, Bytes)>>,
+    pub(super) conns: BTreeMap<u64, Conn>,
     /// Ways on which nothing arrives. What is sent meanwhile arrives later, as over TCP.
-    pub(super) cut: BTreeSet<Way>,
+    pub(super) cut: BTreeSet<(ServerId, ServerId)>,
     /// The longest delay, in microseconds.
     delay: u64,
     last_conn: u64,
@@ -51,18 +55,17 @@ impl Net {
         Self { delay, ..Self::default() }
     }
 
-    pub(super) fn dial(&mut self, learner: ServerId, leader: ServerId) -> LearnerConn {
+    pub(super) fn dial(&mut self, dialler: ServerId, acceptor: ServerId, port: Port) -> u64 {
         self.last_conn += 1;
-        let conn = LearnerConn(self.last_conn);
         let (up, down) = (Pipe::default(), Pipe::default());
-        self.conns.insert(conn, Conn { learner, leader, up, down });
-        conn
+        self.conns.insert(self.last_conn, Conn { dialler, acceptor, port, up, down });
+        self.last_conn
     }
 
     /// From one end to the other, in pieces that arrive one after the other.
     pub(super) fn send(
         &mut self,
-        conn: LearnerConn,
+        conn: u64,
         from: ServerId,
         bytes: &Bytes,
         now: i64,
@@ -70,7 +73,7 @@ impl Net {
     ) {
         let delay = self.delay;
         let Some(conn) = self.conns.get_mut(&conn) else { return };
-        let pipe = if from == conn.learner { &mut conn.up } else { &mut conn.down };
+        let pipe = if from == conn.dialler { &mut conn.up } else { &mut conn.down };
         if pipe.closes_at.is_some() {
             return;
         }
@@ -85,10 +88,10 @@ impl Net {
     }
 
     /// One end closes; the other one learns of it after what is on its way, or loses some of that.
-    pub(super) fn close(&mut self, conn: LearnerConn, by: ServerId, now: i64, rng: &mut Rng) {
+    pub(super) fn close(&mut self, conn: u64, by: ServerId, now: i64, rng: &mut Rng) {
         let delay = self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return };
-        let (own, other) = match by == entry.learner {
+        let (own, other) = match by == entry.dialler {
             true => (&mut entry.down, &mut entry.up),
             false => (&mut entry.up, &mut entry.down),
         };
@@ -106,7 +109,7 @@ impl Net {
     }
 
     /// The connection is reset: both ends learn of it, each in its time.
-    pub(super) fn reset(&mut self, conn: LearnerConn, now: i64, rng: &mut Rng) {
+    pub(super) fn reset(&mut self, conn: u64, now: i64, rng: &mut Rng) {
         let delay = 100 * self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         for pipe in [&mut entry.up, &mut entry.down] {
@@ -118,11 +121,11 @@ impl Net {
     }
 
     /// What comes next for one end of a connection.
-    pub(super) fn next(&mut self, conn: LearnerConn, to: ServerId, now: i64) -> Option<Arrival> {
+    pub(super) fn next(&mut self, conn: u64, to: ServerId, now: i64) -> Option<Arrival> {
         let entry = self.conns.get_mut(&conn)?;
-        let (way, pipe) = match to == entry.learner {
-            true => ((entry.leader, entry.learner), &mut entry.down),
-            false => ((entry.learner, entry.leader), &mut entry.up),
+        let (way, pipe) = match to == entry.dialler {
+            true => ((entry.acceptor, entry.dialler), &mut entry.down),
+            false => ((entry.dialler, entry.acceptor), &mut entry.up),
         };
         if self.cut.contains(&way) {
             return None;
@@ -137,27 +140,14 @@ impl Net {
         })
     }
 
-    /// A notification; some are lost, and a later one never overtakes.
-    pub(super) fn vote(&mut self, way: Way, message: Bytes, now: i64, rng: &mut Rng) {
-        let queue = self.votes.entry(way).or_default();
-        let after = queue.back().map_or(0, |(at, _)| *at);
-        queue.push_back((after.max(now + 50 + rng.below(self.delay) as i64), message));
-    }
-
-    /// The next notification of `way`. On a way that is cut they are lost.
-    pub(super) fn next_vote(&mut self, way: Way, now: i64) -> Option<Bytes> {
-        let is_cut = self.cut.contains(&way);
-        let queue = self.votes.get_mut(&way)?;
-        if is_cut {
-            queue.clear();
-        }
-        let is_due = queue.front().is_some_and(|(at, _)| *at <= now);
-        if is_due { queue.pop_front().map(|(_, message)| message) } else { None }
+    /// The connections of a server to or from one kind of port.
+    pub(super) fn at(&self, server: ServerId, port: Port) -> Vec<u64> {
+        self.of(server).into_iter().filter(|conn| self.conns[conn].port == port).collect()
     }
 
     /// All connections of a server.
-    pub(super) fn of(&self, server: ServerId) -> Vec<LearnerConn> {
-        let its = |conn: &&Conn| conn.learner == server || conn.leader == server;
+    pub(super) fn of(&self, server: ServerId) -> Vec<u64> {
+        let its = |conn: &&Conn| conn.dialler == server || conn.acceptor == server;
         self.conns.iter().filter(|(_, conn)| its(conn)).map(|(id, _)| *id).collect()
     }
 }

@@ -8,14 +8,15 @@ use bytes::Bytes;
 
 use super::check::Violation;
 use super::disk::{Disk, Job, Shown};
-use super::net::Arrival;
+use super::net::{Arrival, Port};
 use super::shared::Shared;
+use super::votes::Votes;
 use crate::codes::OpCode;
-use crate::packet::{Notification, Packet, PacketStream, PeerState, RequestPacket};
+use crate::packet::{Packet, PacketStream, PeerState, RequestPacket};
 use crate::txnlog::Durable;
 use crate::zab::{
     Election, ElectionEffect, History, LeadEffect, Leading, LearnEffect, LearnerConn, Learning,
-    LogReach, Logged, OwnHistory, Peer, ServerId, ZabSettings,
+    LogReach, Logged, OwnHistory, ServerId, ZabSettings,
 };
 use crate::zxid::{SessionId, Zxid};
 
@@ -45,7 +46,7 @@ pub(super) struct LeadingRole {
 
 pub(super) struct LearningRole {
     pub(super) machine: Learning,
-    conn: LearnerConn,
+    conn: u64,
     stream: PacketStream,
     /// A tree is awaited on the stream.
     is_loading: bool,
@@ -57,6 +58,7 @@ pub(super) struct Server {
     pub(super) disk: Disk,
     pub(super) is_up: bool,
     pub(super) stalled_until: i64,
+    votes: Votes,
     pub(super) election: Election,
     pub(super) role: Role,
     pub(super) shown: Shown,
@@ -69,6 +71,7 @@ impl Server {
             disk: Disk::default(),
             is_up: false,
             stalled_until: 0,
+            votes: Votes::new(id, shared),
             election: shared.election(id),
             role: Role::Resting,
             shown: Shown::default(),
@@ -79,9 +82,11 @@ impl Server {
     pub(super) fn start(&mut self, shared: &mut Shared) {
         self.disk.recover();
         self.shown = self.disk.end();
+        self.votes = Votes::new(self.id, shared);
         self.election = shared.election(self.id);
         self.role = Role::Resting;
         self.is_up = true;
+        shared.up.insert(self.id);
         let (end, epoch) = (self.shown.zxid, self.disk.current_epoch);
         shared.trace.say(format_args!("{} starts with {end}, epoch {epoch}", self.id));
     }
@@ -89,8 +94,10 @@ impl Server {
     /// The process is gone; with `power` also what the disk had not stored.
     pub(super) fn kill(&mut self, power: bool, shared: &mut Shared) {
         self.is_up = false;
+        shared.up.remove(&self.id);
         self.role = Role::Resting;
-        shared.hang_up(self.id);
+        shared.hang_up(self.id, Port::Quorum);
+        shared.hang_up(self.id, Port::Election);
         let how = if power { "loses power" } else { "is killed" };
         shared.trace.say(format_args!("{} {how}", self.id));
         if power {
@@ -106,13 +113,7 @@ impl Server {
     pub(super) fn step(&mut self, shared: &mut Shared) -> Result<(), Violation> {
         let now_ms = shared.now_ms();
         self.finish_jobs(shared);
-        for from in shared.ids() {
-            while let Some(message) = shared.net.next_vote((from, self.id), shared.now) {
-                if let Ok(said) = Notification::read(&message) {
-                    self.election.on_notification(from, &said, now_ms);
-                }
-            }
-        }
+        self.votes.take_in(&mut self.election, shared);
         if matches!(self.role, Role::Resting) && !self.disk.is_busy() {
             self.role = Role::Looking;
             let epoch = i64::from(self.disk.current_epoch);
@@ -120,6 +121,7 @@ impl Server {
         }
         self.election.on_time(now_ms);
         self.carry_out_election(shared);
+        self.votes.carry_out(&mut self.election, shared);
         match self.role {
             Role::Leading(_) => self.step_leading(shared),
             Role::Learning(_) => self.step_learning(shared),
@@ -230,10 +232,7 @@ impl Server {
         while let Some(effect) = self.election.poll() {
             match effect {
                 ElectionEffect::Send { to, notification } => {
-                    let mut bytes = Vec::new();
-                    notification.write(&mut bytes);
-                    let message = Bytes::from(bytes).slice(4..);
-                    shared.vote((self.id, to), message);
+                    self.votes.links.send(to, &notification);
                 }
                 ElectionEffect::Elected { state: PeerState::Leading, .. } => self.lead(shared),
                 ElectionEffect::Elected { state, vote } => {
@@ -276,7 +275,7 @@ impl Server {
         if shared.now >= until {
             self.role = Role::Resting;
         } else if shared.listens(leader, self.id) {
-            let conn = shared.net.dial(self.id, leader);
+            let conn = shared.net.dial(self.id, leader, Port::Quorum);
             let machine = Learning::new(
                 self.id,
                 shared.members.is_voter(self.id),
@@ -298,20 +297,21 @@ impl Server {
         let Role::Leading(role) = &mut self.role else { return Ok(()) };
         let (now, now_ms) = (shared.now, shared.now_ms());
         role.machine.on_time(now_ms);
-        for conn in shared.net.of(self.id) {
-            if shared.net.conns.get(&conn).is_none_or(|entry| entry.leader != self.id) {
+        for number in shared.net.at(self.id, Port::Quorum) {
+            if shared.net.conns.get(&number).is_none_or(|entry| entry.acceptor != self.id) {
                 continue;
             }
+            let conn = LearnerConn(number);
             if let Entry::Vacant(fresh) = role.streams.entry(conn) {
                 fresh.insert(PacketStream::new(1 << 20));
                 role.machine.on_connection(conn, now_ms);
             }
-            while let Some(arrival) = shared.net.next(conn, self.id, now) {
+            while let Some(arrival) = shared.net.next(number, self.id, now) {
                 let Some(stream) = role.streams.get_mut(&conn) else { break };
                 match arrival {
                     Arrival::Closed => {
                         role.machine.on_closed(conn);
-                        shared.net.close(conn, self.id, now, &mut shared.rng);
+                        shared.net.close(number, self.id, now, &mut shared.rng);
                     }
                     Arrival::Bytes(bytes) => {
                         stream.push(&bytes);
@@ -330,7 +330,7 @@ impl Server {
             let Role::Leading(role) = &mut self.role else { return Ok(()) };
             let Some(effect) = role.machine.poll() else { break };
             match effect {
-                LeadEffect::Send { to, bytes } => shared.send(to, self.id, &bytes),
+                LeadEffect::Send { to, bytes } => shared.send(to.0, self.id, &bytes),
                 LeadEffect::SendLog { to, after, upto } => {
                     let mut bytes = Vec::new();
                     for entry in self.disk.after(after).iter().filter(|e| e.shown.zxid <= upto) {
@@ -338,12 +338,12 @@ impl Server {
                         Packet::Proposal { zxid, record }.write(&mut bytes);
                         Packet::Commit { zxid }.write(&mut bytes);
                     }
-                    shared.send(to, self.id, &bytes.into());
+                    shared.send(to.0, self.id, &bytes.into());
                 }
                 LeadEffect::SendTree { to } => {
                     let mut tree = self.shown.zxid.0.to_be_bytes().to_vec();
                     tree.extend(self.shown.hash.to_be_bytes());
-                    shared.send(to, self.id, &tree.into());
+                    shared.send(to.0, self.id, &tree.into());
                 }
                 LeadEffect::AskLog { of, peer } => {
                     let reach = reach(&self.disk, peer);
@@ -351,7 +351,7 @@ impl Server {
                 }
                 LeadEffect::Close { conn, why } => {
                     shared.trace.say(format_args!("{} closes {}: {why:?}", self.id, conn.0));
-                    shared.net.close(conn, self.id, shared.now, &mut shared.rng);
+                    shared.net.close(conn.0, self.id, shared.now, &mut shared.rng);
                 }
                 LeadEffect::StoreAcceptedEpoch { epoch } => {
                     self.disk.ask(Job::AcceptedEpoch(epoch), shared.flush_done());
@@ -487,7 +487,7 @@ impl Server {
     /// The role is dropped, and with it all that it has begun.
     fn rest(&mut self, shared: &mut Shared) {
         self.role = Role::Resting;
-        shared.hang_up(self.id);
+        shared.hang_up(self.id, Port::Quorum);
     }
 }
 
@@ -503,11 +503,6 @@ fn reach(disk: &Disk, peer: Zxid) -> LogReach {
 /// The settings of all servers: short, so that much happens in a world.
 pub(super) fn settings() -> ZabSettings {
     ZabSettings { tick_ms: 100, init_ticks: 10, sync_ticks: 5 }
-}
-
-/// All other servers are Ringkeepers, and reachable or not.
-pub(super) fn peer(is_unreachable: bool) -> Peer {
-    Peer { is_ringkeeper: true, is_unreachable }
 }
 
 /// Zxid and hash.

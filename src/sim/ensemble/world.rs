@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::check::{Judge, Violation, quorum_has};
 use super::net::Net;
-use super::server::{Role, Server, peer, settings};
+use super::server::{Role, Server, settings};
 use super::shared::{MEMBERS_MAX, Shared};
 use crate::packet::PeerState;
 use crate::sim::rng::Rng;
@@ -56,7 +56,7 @@ impl Ensemble {
             net,
             listening: BTreeSet::new(),
             flush_max: *rng.pick(&[500, 5_000, 30_000]),
-            vote_loss: *rng.pick(&[0, 10, 200]),
+            up: BTreeSet::new(),
             begun: Vec::new(),
             commits: Vec::new(),
             trace: Trace::new(tail),
@@ -72,7 +72,7 @@ impl Ensemble {
             cut_chance: *rng.pick(&[0, 10, 50]),
             stall_chance: *rng.pick(&[0, 0, 20]),
             reset_chance: *rng.pick(&[0, 10, 50]),
-            write_chance: *rng.pick(&[20, 200, 600]),
+            write_chance: *rng.pick(&[5, 50, 200]),
             is_calm: false,
             writes: true,
             shared,
@@ -114,7 +114,7 @@ impl Ensemble {
     fn come_together(&mut self) -> Result<(), Violation> {
         self.is_calm = true;
         self.shared.net.cut.clear();
-        (self.shared.vote_loss, self.shared.flush_max) = (0, 1_000);
+        self.shared.flush_max = 1_000;
         for server in self.servers.values_mut() {
             server.stalled_until = 0;
             if !server.is_up {
@@ -161,14 +161,6 @@ impl Ensemble {
             if !server.is_up || server.stalled_until > self.shared.now {
                 continue;
             }
-            for other in self.shared.ids().into_iter().filter(|other| *other != id) {
-                let is_unreachable = !self.servers.get(&other).is_some_and(|other| other.is_up);
-                let now_ms = self.shared.now_ms();
-                if let Some(server) = self.servers.get_mut(&id) {
-                    server.election.on_peer(other, peer(is_unreachable), now_ms);
-                }
-            }
-            let Some(server) = self.servers.get_mut(&id) else { continue };
             let outcome = server.step(&mut self.shared);
             let leads = server.is_up && matches!(server.role, Role::Leading(_));
             match leads {
