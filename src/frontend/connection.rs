@@ -215,6 +215,12 @@ impl Connection {
         self.spent = 0;
     }
 
+    /// Whether its answer waits for nothing but its turn, and for the data to stay as it is.
+    pub(super) fn wants_still(&self) -> bool {
+        let wants = self.long.as_ref().is_some_and(|long| long.wants_still());
+        wants && self.wait == Some(Wait::Turn)
+    }
+
     /// Whether the quorum core has as much of it as it may have.
     #[inline]
     pub(super) fn has_its_share(&self) -> bool {

@@ -22,6 +22,8 @@ pub(super) struct ConnContext<'a> {
     ///
     /// Invariant: at most the bytes that there are now.
     pub(super) out_before: usize,
+    /// Units of work that the connection may do under this hold.
+    pub(super) quantum: Work,
     /// Units of work done in this turn.
     pub(super) work: Cell<Work>,
     /// The request at hand goes on in the connection's next turn.
@@ -45,6 +47,7 @@ impl<'a> ConnContext<'a> {
             tree: hold.tree,
             now: hold.now,
             out_before,
+            quantum: QUANTUM,
             work: Cell::new(0),
             unfinished: false,
             may_hand_over,
@@ -92,7 +95,7 @@ impl<'a> ConnContext<'a> {
     /// Units of work left of the connection's quantum.
     #[inline]
     pub(super) fn work_left(&self) -> Work {
-        QUANTUM.saturating_sub(self.conn.spent.saturating_add(self.work.get()))
+        self.quantum.saturating_sub(self.conn.spent.saturating_add(self.work.get()))
     }
 
     /// Bytes written in this turn and not counted yet.

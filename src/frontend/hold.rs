@@ -51,6 +51,8 @@ impl Hold<'_> {
 pub(super) const HOLD_WORK: Work = 50_000;
 /// The work for one connection before the next one has its turn.
 pub(super) const QUANTUM: Work = HOLD_WORK / 4;
+/// The work of each hold for the one long read for which the tree stays as it is.
+pub(super) const STILL_READER_WORK: Work = 3 * QUANTUM;
 /// The work of emptying the queue from the quorum core before the shell is asked to come again.
 pub(super) const DRAIN_WORK: Work = HOLD_WORK;
 /// The work of each turn for events that many connections watch for.

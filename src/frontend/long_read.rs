@@ -2,8 +2,9 @@
 //!
 //! The request stays undecoded in the input and is served again in each turn. It shows one point in
 //! time all the same: a stamp of all that it has read so far is compared before it goes on, and it
-//! begins anew if that has changed. Each new beginning makes the slices four times as large, the
-//! last one has no bound: it ends however fast the data changes.
+//! begins anew if that has changed. A slice is never longer than what the connection's turn has
+//! left. A read that has begun anew asks for the tree to stay as it is for a while (`still`): so it
+//! ends however fast the data changes.
 
 use crate::codes::ErrorCode;
 use crate::jute::Writer;
@@ -55,25 +56,23 @@ pub(super) enum Seen {
 
 impl LongRead {
     /// The number of elements that may be read in this turn, at `each` units of work.
-    pub(super) fn slice(&self, left: Work, each: Work) -> usize {
-        if self.restarts >= RESTARTS_MAX {
-            return usize::MAX;
-        }
-        ((left / each).max(1) as usize) << (2 * self.restarts)
+    pub(super) fn slice(left: Work, each: Work) -> usize {
+        (left / each).max(1) as usize
     }
 
-    /// The elements that may be compared in this turn: more, each time that the tree has changed
-    /// meanwhile.
-    pub(super) fn comparisons(&self, left: Work) -> usize {
-        if self.comparisons > RESTARTS_MAX {
-            return usize::MAX;
-        }
-        (left.max(COMPARED_MIN) as usize) << (2 * self.comparisons)
+    /// The elements that may be compared in this turn.
+    pub(super) fn comparisons(left: Work) -> usize {
+        left.max(COMPARED_MIN) as usize
+    }
+
+    /// Whether the data has changed under it, so that it may not end while that goes on.
+    pub(super) fn wants_still(&self) -> bool {
+        self.restarts > 0 || self.comparisons > 1
     }
 
     /// Begins anew: what has been read is no longer there.
     pub(super) fn restart(&mut self, stamp: Stamp) {
-        let restarts = self.restarts + 1;
+        let restarts = self.restarts.saturating_add(1);
         *self = Self { stamp, restarts, ..Self::default() };
     }
 
@@ -117,5 +116,3 @@ const ZXID_AT: usize = 8;
 const ERR_AT: usize = 16;
 /// Elements that are compared in a turn, if it has nothing left.
 const COMPARED_MIN: Work = 64;
-/// After this many new beginnings the answer is put together in one go.
-const RESTARTS_MAX: u32 = 4;

@@ -27,6 +27,7 @@
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
 //! | `reads`, `multi_read`, `watches` | the requests answered here |
 //! | `long_read` | answers that take more than one turn |
+//! | `still` | the long read for which the tree stays as it is |
 //! | `replies`, `fanout`, `tell` | what comes back from the quorum core, and events for many |
 //! | `tick` | what happens as time goes by |
 //! | `report`, `close_reason` | what words and metrics show |
@@ -51,6 +52,7 @@ mod replies;
 mod report;
 mod serve;
 mod state;
+mod still;
 mod tell;
 mod tick;
 mod unsent;
@@ -70,7 +72,7 @@ use connection::{Connection, Connections, Phase, Wait};
 use context::ConnContext;
 use fanout::FANOUTS_MAX;
 pub use hold::Hold;
-use hold::{DRAIN_WORK, FANOUT_WORK};
+use hold::{DRAIN_WORK, FANOUT_WORK, STILL_READER_WORK};
 pub use latency::{Latency, LatencySpread};
 pub use report::{ConnectionReport, ReplySizes, ShardCounts, ShardReport, Traffic, WatchReport};
 use state::ShardState;
@@ -236,6 +238,7 @@ impl Frontend {
         );
         assert!(self.shard.fanouts.len() <= FANOUTS_MAX, "events for many have a bound");
         self.shard.holds += 1;
+        self.begin_still(tree);
         Some(Hold { tree, now, number: self.shard.holds, spent: 0 })
     }
 
@@ -259,9 +262,42 @@ impl Frontend {
         }
     }
 
+    /// A hold begins: whoever asks for the tree to stay as it is may have gone, or wait for
+    /// something else.
+    fn begin_still(&mut self, tree: &Tree) {
+        self.shard.still.begin_hold(tree.last_zxid());
+        let Some(reader) = self.shard.still.reader() else { return };
+        if !self.connections.get(reader).is_some_and(|reader| reader.wants_still()) {
+            self.shard.still.end();
+        }
+    }
+
+    /// For how many milliseconds the tree is to stay as it is, so that a long read can end; 0 if it
+    /// need not. See `quorum::Stillness`.
+    pub fn wants_still_ms(&self, now: Now) -> u32 {
+        self.shard.still.wanted_ms(now.mono_ms)
+    }
+
+    /// Goes on with the long read for which the tree stays as it is, once under each hold. False if
+    /// there is none.
+    pub fn serve_still_reader(&mut self, hold: &mut Hold<'_>) -> bool {
+        let Some(reader) = self.shard.still.take_due() else { return false };
+        let Some(connection) = self.connections.get(reader) else { return false };
+        connection.begin_turn(hold.number);
+        let may_hand_over = if self.shard.throttled.is_empty() { usize::MAX } else { 0 };
+        self.turn(reader, hold, may_hand_over, |turn| {
+            turn.quantum = STILL_READER_WORK;
+            turn.serve_input()
+        });
+        true
+    }
+
     /// Gives the next connection with waiting requests its turn. False when there is none, or the
     /// hold's work is done.
     pub fn serve_next(&mut self, hold: &mut Hold<'_>) -> bool {
+        if self.serve_still_reader(hold) {
+            return true;
+        }
         if hold.is_used_up() {
             return false;
         }
@@ -409,6 +445,7 @@ impl Frontend {
         assert!(connection.unsent.bytes() >= connection.out.len(), "all output is counted");
         connection.spent = connection.spent.saturating_add(work);
         hold.spend(work);
+        self.shard.still.note(conn, connection.wants_still(), hold.now.mono_ms);
         if let Some((shard, bytes)) = moves {
             self.connections.remove(conn);
             self.shard.effects.push_back(Effect::MoveTo { conn, shard, bytes });

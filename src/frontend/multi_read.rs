@@ -76,7 +76,7 @@ impl<'t> ConnContext<'t> {
     /// least. True at the end.
     fn look(&mut self, long: &mut LongRead, record: &[u8]) -> Result<bool, ErrorCode> {
         let mut reader = Reader::new(record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
-        for _ in 0..long.slice(self.work_left(), LOOKUP) {
+        for _ in 0..LongRead::slice(self.work_left(), LOOKUP) {
             let Some(op) = read_multi(&mut reader).map_err(malformed)? else { return Ok(true) };
             // The first one says what the others must be.
             if *long.reads.get_or_insert(op.is_read()) != op.is_read() {
@@ -109,7 +109,7 @@ impl<'t> ConnContext<'t> {
         record: &[u8],
     ) -> Result<Option<ErrorCode>, ErrorCode> {
         let mut reader = Reader::new(record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
-        let slice = long.slice(self.work_left(), 1);
+        let slice = LongRead::slice(self.work_left(), 1);
         let mut work = 0;
         while work < slice {
             let offset = record.len() - reader.rest().len();
@@ -178,11 +178,11 @@ impl<'t> ConnContext<'t> {
         }
         if long.compared_with != zxid {
             (long.compared_with, long.cursor) = (zxid, Some(0));
-            long.comparisons += 1;
+            long.comparisons = long.comparisons.saturating_add(1);
         }
         let from = long.cursor.unwrap_or(0);
         let rest = long.seen.get(from..).unwrap_or_default();
-        let slice = rest.len().min(long.comparisons(self.work_left() / COMPARISON));
+        let slice = rest.len().min(LongRead::comparisons(self.work_left() / COMPARISON));
         if !rest.iter().take(slice).all(|seen| self.is_as_seen(seen, record)) {
             return Compared::Changed;
         }

@@ -177,7 +177,7 @@ impl<'t> ConnContext<'t> {
 
     /// Writes a slice of the children's names. True at the end.
     fn list_children(&mut self, long: &mut LongRead, node: Node<'_>) -> Result<bool, ErrorCode> {
-        let mut left = long.slice(self.work_left(), NAME);
+        let mut left = LongRead::slice(self.work_left(), NAME);
         let from = long.cursor.and_then(|child| u32::try_from(child).ok());
         let mut writer = Writer::new(&mut long.frame);
         let mut names = 0;
@@ -225,7 +225,7 @@ impl<'t> ConnContext<'t> {
             long.begin(xid);
             Writer::new(&mut long.frame).len(0);
         }
-        let mut left = long.slice(self.work_left(), EPHEMERAL);
+        let mut left = LongRead::slice(self.work_left(), EPHEMERAL);
         let from = long.cursor.and_then(|node| u32::try_from(node).ok()).unwrap_or(0);
         for (node, path) in self.tree.ephemerals_from(session, from) {
             if left == 0 {

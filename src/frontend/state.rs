@@ -21,6 +21,7 @@ use super::connection::{Connection, Connections, ListMark, Pending, Phase};
 use super::fanout::Fanout;
 use super::password_limiter::PasswordLimiter;
 use super::report::ShardCounts;
+use super::still::Still;
 use super::tick::Due;
 use super::{Effect, FrontendConfig};
 
@@ -70,6 +71,7 @@ pub(super) struct ShardState {
     pub(super) password_limiter: PasswordLimiter,
     /// The address of the last accept and the ids that it proves, to share them.
     pub(super) last_address: Option<(IpAddr, Arc<[Id]>)>,
+    pub(super) still: Still,
     /// Events on their way to many connections, oldest first.
     pub(super) fanouts: VecDeque<Fanout>,
     /// Kept for its capacity: the slots that the event at hand concerns.
@@ -118,6 +120,7 @@ impl ShardState {
             counts: ShardCounts::default(),
             password_limiter: PasswordLimiter::new(seed),
             last_address: None,
+            still: Still::default(),
             fanouts: VecDeque::new(),
             told: Vec::new(),
             event: Vec::new(),

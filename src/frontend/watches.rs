@@ -111,7 +111,9 @@ impl ConnContext<'_> {
         let acts = long.part >= ACT;
         let mut reader =
             Reader::new(lists.record.get(long.cursor.unwrap_or(0)..).unwrap_or_default());
-        for _ in 0..long.slice(self.work_left(), LOOKUP) {
+        // A node is looked up and a watch set, both likely to be out of the processor's cache.
+        let (each, at_most) = if acts { (4 * LOOKUP, 4 * LOOKUP) } else { (1, LOOKUP) };
+        for _ in 0..LongRead::slice(self.work_left(), at_most) {
             while long.count == 0 {
                 if long.part % ACT == lists.count {
                     return Ok(true);
@@ -129,8 +131,7 @@ impl ConnContext<'_> {
                 None => {}
                 Some(path) => act(self, long.part % ACT, &path)?,
             }
-            // A node is looked up and a watch set, both likely to be out of the processor's cache.
-            self.spend(if acts { 4 * LOOKUP } else { 1 });
+            self.spend(each);
         }
         long.cursor = Some(lists.record.len() - reader.rest().len());
         Ok(false)

@@ -13,6 +13,7 @@
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
 //! | `commit` | apply, events, answers |
 //! | `spent` | the memory of long multis |
+//! | `stillness` | commits held back, so that long reads end |
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
@@ -29,6 +30,7 @@ mod reply;
 mod report;
 mod sessions;
 mod spent;
+mod stillness;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -61,6 +63,7 @@ use sweep::Sweep;
 
 pub use budget::Budget;
 pub use report::QuorumStats;
+pub use stillness::Stillness;
 
 /// The part of the configuration that the machine needs. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -239,7 +239,9 @@ impl Executor {
     fn wait(&self, now: Now) -> Wait {
         let mail = self.load.shard.as_ref().is_some_and(Shard::has_work)
             || self.load.core.as_ref().is_some_and(QuorumCore::has_work);
+        let waits = self.load.core.as_ref().is_some_and(QuorumCore::waits_for_reader);
         match self.next_tick_ms - now.mono_ms {
+            2.. if waits && self.load.shard.is_none() => Wait::For(STILL_WAIT),
             _ if mail => Wait::Poll,
             left @ 1.. => Wait::For(Duration::from_millis(left as u64)),
             _ => Wait::Poll,
@@ -318,6 +320,10 @@ fn hold_time(turn_so_far: Duration) -> Duration {
 
 /// The interval between two looks at deadlines, in milliseconds.
 const TICK_MS: i64 = 100;
+
+/// The interval in which a quorum core that has an executor to itself looks whether a long read has
+/// had its time; the end of the read wakes it.
+const STILL_WAIT: Duration = Duration::from_millis(1);
 
 /// The longest time for which the tree is held, but for the end of the request at hand.
 const HOLD_TIME: Duration = Duration::from_millis(1);

@@ -155,12 +155,14 @@ impl World {
             touches: Arc::new(Lane::new(8)),
             from_quorum: Arc::new(Lane::new(8)),
             watching: Arc::default(),
+            still_ms: Arc::default(),
             local: true,
         };
         let links = Links {
             to_quorum: link.to_quorum.clone(),
             touches: link.touches.clone(),
             quorum_is_local: true,
+            still_ms: Arc::default(),
             from_quorum: link.from_quorum.clone(),
             controls: vec![Arc::default()],
             words: crossbeam::channel::unbounded().0,

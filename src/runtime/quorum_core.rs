@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use log::{error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
-use crate::quorum::{Budget, Effect, Quorum};
+use crate::quorum::{Budget, Effect, Quorum, Stillness};
 use crate::txnlog::{Durable, NoRoom, PendingFlush};
 use crate::zxid::{Now, Zxid};
 
@@ -35,6 +35,9 @@ pub struct ShardLink {
     pub from_quorum: Arc<Lane<ToShard>>,
     /// Whether the shard holds any watch; written by the shard while it holds the tree for reading.
     pub watching: Arc<AtomicBool>,
+    /// The milliseconds for which the shard wants the tree to stay as it is. Nothing else is known
+    /// by it: a value that comes late does no harm.
+    pub still_ms: Arc<AtomicU32>,
     /// The shard runs on the core's own executor and needs no waking.
     pub local: bool,
 }
@@ -89,6 +92,9 @@ pub struct QuorumCore {
     room: u64,
     /// Requests wait for the next segment of the log.
     stalled: bool,
+    stillness: Stillness,
+    /// What could be committed waits for a long read.
+    held_back: bool,
     /// The log has said something since it was asked for room.
     log_has_news: bool,
     /// The work done since the last step ended.
@@ -124,6 +130,8 @@ impl QuorumCore {
             intake,
             room: 0,
             stalled: false,
+            stillness: Stillness::default(),
+            held_back: false,
             log_has_news: true,
             work: CoreWork::default(),
             failure: None,
@@ -139,6 +147,11 @@ impl QuorumCore {
             || self.touches_wait()
             || !self.inspections.is_empty()
             || (!self.stalled && self.has_requests_or_work())
+    }
+
+    /// Whether there is nothing to do but what waits for a long read.
+    pub fn waits_for_reader(&self) -> bool {
+        self.held_back && self.backlog.is_empty() && (self.stalled || !self.has_requests_or_work())
     }
 
     /// Whether all that was accepted is durable and answered.
@@ -235,13 +248,23 @@ impl QuorumCore {
         let logging = look();
         self.run_effects(ring)?;
         self.work.logging = since(logging);
-        if self.quorum.has_committable() {
+        self.held_back = self.is_held_back(now);
+        if self.quorum.has_committable() && !self.held_back {
             let began = Instant::now();
             self.commit();
             self.work.committing = began.elapsed();
         }
         self.wake_shards();
         Ok(std::mem::take(&mut self.work))
+    }
+
+    /// Whether commits wait for a long read of a shard; not amid a multi, where nobody reads.
+    fn is_held_back(&mut self, now: Now) -> bool {
+        if !self.quorum.has_committable() || self.quorum.is_applying() {
+            return false;
+        }
+        let wanted = self.shards.iter().map(|shard| shard.still_ms.load(Ordering::Relaxed));
+        self.stillness.holds_back(wanted.max().unwrap_or(0), now.mono_ms)
     }
 
     /// Hears what the log has to say.
@@ -495,6 +518,7 @@ mod tests {
             touches: Arc::new(Lane::new(TOUCH_REPORTS_MAX)),
             from_quorum: Arc::new(Lane::new(HANDOFF_QUEUE_MAX)),
             watching: Arc::default(),
+            still_ms: Arc::default(),
             local: true,
         };
         let (snapshots, _requests) = crossbeam::channel::bounded(1);

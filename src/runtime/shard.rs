@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam::queue::SegQueue;
 use log::{debug, warn};
@@ -54,6 +55,8 @@ pub struct Links {
     /// The quorum core runs on this very executor and needs no waking.
     pub quorum_is_local: bool,
     pub from_quorum: Arc<Lane<ToShard>>,
+    /// The milliseconds for which the tree is to stay as it is, for the quorum core to read.
+    pub still_ms: Arc<AtomicU32>,
     /// One per shard, this one's included.
     pub controls: Vec<Arc<ControlLane>>,
     pub words: crossbeam::channel::Sender<WordRequest>,
@@ -217,9 +220,11 @@ impl Shard {
         frontend.drain_in_time(tree, now, || links.from_quorum.pop(), in_time)
     }
 
-    /// Goes on with waiting requests until there are none, the hold's work is done, or `in_time`
+    /// Goes on with a long read for which the tree stays as it is, in any case, and then with
+    /// waiting requests until there are none, the hold's work is done, or `in_time`
     /// says that its time is over; it is told the units of work done so far.
     pub fn serve_waiting(&mut self, hold: &mut Hold<'_>, mut in_time: impl FnMut(u32) -> bool) {
+        self.frontend.serve_still_reader(hold);
         while in_time(hold.work()) && self.frontend.serve_next(hold) {}
     }
 
@@ -306,12 +311,14 @@ impl Shard {
                 }
             }
         }
+        let still_ms = self.frontend.wants_still_ms(now);
+        let ends = self.links.still_ms.swap(still_ms, Ordering::Relaxed) > 0 && still_ms == 0;
         if !self.backlog.is_empty() {
             self.push_backlog();
         }
         self.late_touches.resend(|report| self.links.touches.push(report));
         let sent = !self.links.to_quorum.is_empty() || !self.links.touches.is_empty();
-        if sent && !self.links.quorum_is_local {
+        if (sent || ends) && !self.links.quorum_is_local {
             self.links.to_quorum.wake();
         }
         Ok(())

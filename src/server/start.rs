@@ -117,6 +117,7 @@ impl Wiring {
             touches: Arc::new(Lane::new(limits::TOUCH_REPORTS_MAX)),
             from_quorum: Arc::new(Lane::<ToShard>::new(limits::HANDOFF_QUEUE_MAX)),
             watching: Arc::default(),
+            still_ms: Arc::default(),
             local: shared && shard == 0,
         };
         Self {
@@ -194,6 +195,7 @@ fn spawn_all(
             touches: wiring.lanes[nth].touches.clone(),
             quorum_is_local: wiring.lanes[nth].local,
             from_quorum: wiring.lanes[nth].from_quorum.clone(),
+            still_ms: wiring.lanes[nth].still_ms.clone(),
             controls: wiring.controls.clone(),
             words: for_shards.words.clone(),
             admission: for_shards.admission.clone(),

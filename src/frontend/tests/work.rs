@@ -1,7 +1,7 @@
-//! The units of work of what comes from the quorum core: they decide where a turn ends.
+//! The units of work of what comes from the quorum core, and of ids: they decide where a turn ends.
 
 use super::super::fanout::TOLD_AT_ONCE_MAX;
-use super::super::hold::{ANNOUNCEMENT, LOOKUP, REQUEST, Work};
+use super::super::hold::{ANNOUNCEMENT, HOLD_WORK, LOOKUP, QUANTUM, REQUEST, Work};
 use super::*;
 
 /// Acts on a batch in one turn: the units of work of each item.
@@ -107,4 +107,29 @@ fn an_answer_has_only_those_go_on_who_wait_for_it() {
     assert!(!world.front.has_work(), "its ping waits for the second answer too");
     work_of(&mut world, vec![second]);
     assert!(world.front.has_work());
+}
+
+/// Each id that a connection proves has all of them copied: with a thousand of them a few are work
+/// enough for a turn.
+#[test]
+fn a_thousand_ids_are_proven_a_few_in_each_turn() {
+    let mut world = World::new();
+    let conn = world.connect();
+    let ids = 1000;
+    let packet = |id: i32| auth_packet("digest", Some(format!("u{id:04}").as_bytes()));
+    let bytes: Vec<u8> = (0..ids).flat_map(|id| request(-4, OpCode::AUTH, &packet(id))).collect();
+    let mut hold = world.front.drain(&world.tree, world.now, || None).unwrap();
+    world.front.on_bytes(conn, &bytes, &mut hold);
+    let work = hold.work();
+    let proven = |world: &mut World| world.front.connections.get(conn).unwrap().auth.len() as u32;
+    let mut before = proven(&mut world);
+    assert!(work < 2 * QUANTUM && before < 200, "{before} in the first turn");
+    while world.front.has_work() {
+        world.turn();
+        let after = proven(&mut world);
+        let copied = (after - before) * before;
+        assert!(copied <= HOLD_WORK, "{before} to {after} in one hold");
+        before = after;
+    }
+    assert!(before >= ids as u32);
 }

@@ -34,6 +34,7 @@ impl World {
             to_quorum: Arc::new(Lane::new(16)),
             touches: Arc::new(Lane::new(16)),
             quorum_is_local: true,
+            still_ms: Arc::default(),
             from_quorum: Arc::new(Lane::new(16)),
             controls: vec![Arc::default(), Arc::default()],
             words,

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::frontend::{CloseReason, Frontend};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
-use crate::quorum::Quorum;
+use crate::quorum::{Quorum, Stillness};
 use crate::session;
 use crate::snapshot::Codec;
 use crate::tree::Tree;
@@ -40,6 +40,7 @@ pub(crate) struct Node {
     shards: Vec<SimShard>,
     touches: VecDeque<TouchReport>,
     on_the_way: OnTheWay,
+    stillness: Stillness,
     /// The shard whose requests are taken first.
     first_shard: usize,
     requests_per_turn: usize,
@@ -154,6 +155,7 @@ impl Node {
             shards: (0..swarm.shards).map(shard).collect(),
             touches: VecDeque::new(),
             on_the_way: OnTheWay::default(),
+            stillness: Stillness::default(),
             first_shard: 0,
             requests_per_turn: swarm.requests_per_turn,
             codec: swarm.codec,

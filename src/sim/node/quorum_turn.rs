@@ -69,7 +69,7 @@ impl Node {
             Work,
             "{done} transactions of {requests} requests and {units} units of work"
         );
-        if self.quorum.has_committable() && self.lanes_have_room() {
+        if self.quorum.has_committable() && self.lanes_have_room() && !self.is_held_back(now) {
             let watching: Vec<bool> =
                 self.shards.iter().map(|shard| shard.front.is_watching()).collect();
             let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
@@ -120,6 +120,13 @@ impl Node {
             }
         }
         taken
+    }
+
+    /// Whether commits wait for a long read.
+    fn is_held_back(&mut self, now: Now) -> bool {
+        let wanted = self.shards.iter().map(|shard| shard.front.wants_still_ms(now));
+        let wanted_ms = wanted.max().unwrap_or(0);
+        !self.quorum.is_applying() && self.stillness.holds_back(wanted_ms, now.mono_ms)
     }
 
     /// Nothing is committed while a shard's lane has no room for what the commit means.
