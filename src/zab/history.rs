@@ -107,6 +107,13 @@ impl History {
         }
     }
 
+    /// Goes on to `last` and keeps nothing in memory: nobody will ask for what came before.
+    pub(super) fn pass(&mut self, last: Zxid) {
+        assert!(last >= self.last(), "the history grows");
+        self.latest.clear();
+        (self.before, self.bytes) = (last, 0);
+    }
+
     /// All in memory that come after `after`.
     pub fn after(&self, after: Zxid) -> impl Iterator<Item = &Logged> {
         let first = self.latest.partition_point(|logged| logged.zxid <= after);

@@ -96,6 +96,22 @@ impl Members {
         }
     }
 
+    /// The membership of a server that is alone.
+    pub fn of_one(id: ServerId) -> Self {
+        Self {
+            voters: BTreeSet::from([id]),
+            observers: BTreeSet::new(),
+            quorums: QuorumSet::Majority,
+            version: Zxid::ZERO,
+            text: Bytes::new(),
+        }
+    }
+
+    /// Whether it has more than one server.
+    pub fn has_others(&self) -> bool {
+        self.voters.len() + self.observers.len() > 1
+    }
+
     /// The voters, in the order of their ids.
     pub fn voters(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.voters.iter().copied()

@@ -162,11 +162,13 @@ impl Server {
 
     fn propose(&mut self, record: Bytes, shared: &mut Shared) {
         let Role::Leading(role) = &mut self.role else { return };
-        let Some(zxid) = role.machine.next_zxid().filter(|_| role.machine.is_serving()) else {
+        let Some(zxid) = role.machine.zxid_after(role.machine.proposed()) else { return };
+        if !role.machine.is_serving() {
             return;
-        };
-        self.disk.append(Logged { zxid, record: record.clone() });
-        role.machine.propose(zxid, record, shared.now_ms());
+        }
+        let logged = Logged { zxid, record };
+        self.disk.append(logged.clone());
+        role.machine.propose(zxid, [logged], shared.now_ms());
         self.disk.flush(shared.flush_done());
     }
 

@@ -7,43 +7,57 @@ use super::learner::Stage;
 use super::{CloseLearner, LeadEffect, Leading, LearnerConn, Phase, StepDown};
 use crate::packet::Packet;
 use crate::txnlog::Durable;
-use crate::zab::history::{Logged, follows};
+use crate::zab::history::Logged;
 use crate::zab::members::ServerId;
 use crate::zxid::Zxid;
 
 impl Leading {
-    /// The zxid of the next transaction; `None` if the epoch has no more.
-    pub fn next_zxid(&self) -> Option<Zxid> {
-        let last = self.proposed();
+    /// The zxid of the transaction after `last`, the last one that has a zxid; `None` if the epoch
+    /// has no more.
+    pub fn zxid_after(&self, last: Zxid) -> Option<Zxid> {
         match last.epoch() == self.epoch {
+            _ if self.is_standalone => Some(last.next()),
             true if last.counter() >= COUNTER_MAX => None,
             true => Some(last.next()),
             false => Some(Zxid::new(self.epoch, 1)),
         }
     }
 
-    /// Proposes a transaction, which the shell appends to the log at the same time. `zxid` is
-    /// [`Self::next_zxid`].
-    pub fn propose(&mut self, zxid: Zxid, record: Bytes, now_ms: i64) {
+    /// Proposes the transactions of a group, which the shell appends to the log at the same time:
+    /// they are on their way to the followers before its flush is asked for. `last` is the zxid of
+    /// the last of them. Where nobody else is in the ensemble `group` is not looked at.
+    pub fn propose(&mut self, last: Zxid, group: impl IntoIterator<Item = Logged>, now_ms: i64) {
         assert_eq!(self.phase, Phase::Broadcast, "nothing is proposed before a quorum is there");
-        let last = self.proposed();
-        let is_first = last.epoch() < self.epoch && zxid == Zxid::new(self.epoch, 1);
-        assert!(is_first || follows(last, zxid), "{zxid} does not follow {last}");
+        assert!(last > self.proposed, "{last} follows {}", self.proposed);
+        if self.members.has_others() {
+            self.propose_to_others(group, now_ms);
+            assert_eq!(self.proposed, last, "the group ends with its last transaction");
+        }
+        self.proposed = last;
+        self.check();
+    }
+
+    /// One buffer of packets goes to all followers.
+    fn propose_to_others(&mut self, group: impl IntoIterator<Item = Logged>, now_ms: i64) {
         let mut bytes = Vec::new();
-        Packet::Proposal { zxid, record: record.clone() }.write(&mut bytes);
+        for logged in group {
+            let (zxid, last) = (logged.zxid, self.proposed);
+            assert_eq!(self.zxid_after(last), Some(zxid), "{zxid} does not follow {last}");
+            Packet::Proposal { zxid, record: logged.record.clone() }.write(&mut bytes);
+            self.outstanding.push_back(logged);
+            self.proposed = zxid;
+        }
         let bytes = Bytes::from(bytes);
-        self.outstanding.push_back(Logged { zxid, record });
         let live = self.learners.iter_mut().filter(|(_, l)| l.is_live() && l.is_follower);
         for (conn, learner) in live {
-            learner.awaited.get_or_insert((zxid, now_ms));
+            learner.awaited.get_or_insert((self.proposed, now_ms));
             self.effects.push_back(LeadEffect::Send { to: *conn, bytes: bytes.clone() });
         }
-        self.check();
     }
 
     /// This server's own log is durable up to here: one acknowledgement among the others.
     pub fn on_durable(&mut self, upto: Durable<Zxid>) {
-        assert!(upto.get() >= self.durable && upto.get() <= self.proposed(), "what was proposed");
+        assert!(upto.get() >= self.durable && upto.get() <= self.proposed, "what was proposed");
         self.durable = upto.get();
         self.advance();
         self.check();
@@ -80,7 +94,7 @@ impl Leading {
     /// All up to `zxid` is durable at a learner. Logs have no gaps, so one acknowledgement stands
     /// for all before it, which Apache's sends one by one.
     fn on_ack(&mut self, conn: LearnerConn, zxid: Zxid, now_ms: i64) {
-        let (start, proposed) = (self.start(), self.proposed());
+        let (start, proposed) = (self.start(), self.proposed);
         if zxid > proposed.max(start) {
             return self.close(conn, CloseLearner::AckedTooMuch { zxid });
         }
@@ -126,6 +140,9 @@ impl Leading {
             }
             self.history.push(logged, self.durable);
         }
+        if !self.members.has_others() {
+            self.history.pass(upto);
+        }
         let (commits, informs) = (Bytes::from(commits), Bytes::from(informs));
         for (conn, learner) in self.learners.iter().filter(|(_, learner)| learner.is_live()) {
             let bytes = if learner.is_follower { commits.clone() } else { informs.clone() };
@@ -133,7 +150,7 @@ impl Leading {
         }
         self.effects.push_back(LeadEffect::Committed { upto });
         // Nothing is lost: what was proposed is committed, and the next leader has a new epoch.
-        if upto.counter() >= COUNTER_MAX {
+        if upto.counter() >= COUNTER_MAX && !self.is_standalone {
             self.step_down(StepDown::Rollover);
         }
     }

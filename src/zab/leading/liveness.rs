@@ -73,7 +73,7 @@ impl Leading {
 
     fn ping(&mut self) {
         self.asked += 1;
-        let (zxid, asked) = (self.proposed(), self.asked);
+        let (zxid, asked) = (self.proposed, self.asked);
         let live: Vec<LearnerConn> =
             self.learners.iter().filter(|(_, l)| l.is_live()).map(|(conn, _)| *conn).collect();
         for conn in live {

@@ -18,6 +18,8 @@ mod discovery;
 mod learner;
 mod liveness;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -185,10 +187,13 @@ pub struct Leading {
     heard: BTreeSet<ServerId>,
     epoch_acks: BTreeSet<ServerId>,
     new_leader_acks: BTreeSet<ServerId>,
-    /// What is committed.
+    /// What is committed. Nothing of it is in memory where nobody else is in the ensemble.
     history: History,
-    /// Proposed and not committed, in order. Invariant: it follows `history`.
+    /// Proposed and not committed, in order, for the others in the ensemble. Invariant: it follows
+    /// `history`, and ends with `proposed`.
     outstanding: VecDeque<Logged>,
+    /// The last zxid that was proposed, or the end of the history.
+    proposed: Zxid,
     /// The end of this server's log that is durable.
     durable: Zxid,
     /// The last zxid that the tree shows.
@@ -198,11 +203,35 @@ pub struct Leading {
     /// The number of the last round of pings.
     asked: u64,
     confirmed: u64,
+    /// See [`Self::standalone`].
+    is_standalone: bool,
     has_ended: bool,
     effects: VecDeque<LeadEffect>,
 }
 
 impl Leading {
+    /// The leader of a standalone server: the ensemble of one, which nobody votes for. All up to
+    /// `last` is recovered, and it serves at once.
+    ///
+    /// It goes on in the epoch of `last` and begins no new one, and at the end of the counter it
+    /// runs into the next epoch instead of stepping down. That is what Apache's standalone server
+    /// does, which has no epochs of its own: whoever compares zxids before and after a start, or
+    /// brings the data of one server to the other, finds the same ones. Nobody else can log another
+    /// transaction with such a zxid.
+    pub fn standalone(last: Durable<Zxid>) -> Self {
+        let epoch = last.get().epoch();
+        let own = OwnHistory { accepted_epoch: epoch, current_epoch: epoch, last };
+        let settings = ZabSettings { tick_ms: 0, init_ticks: 0, sync_ticks: 0 };
+        let me = ServerId(0);
+        let history = History::new(last.get(), 0, 0);
+        Self {
+            phase: Phase::Broadcast,
+            next_ping_at: i64::MAX,
+            is_standalone: true,
+            ..Self::with(me, Members::of_one(me), settings, own, history)
+        }
+    }
+
     /// A leader that a quorum has voted for. `history` is its own, all of it logged and applied.
     pub fn new(
         me: ServerId,
@@ -212,16 +241,33 @@ impl Leading {
         history: History,
         now_ms: i64,
     ) -> Self {
+        let mut leading = Self {
+            phase_ends_at: now_ms + settings.init_ms(),
+            next_ping_at: now_ms + settings.tick_ms / 2,
+            ..Self::with(me, members, settings, own, history)
+        };
+        leading.choose_epoch(now_ms);
+        leading
+    }
+
+    /// A leader before its first step.
+    fn with(
+        me: ServerId,
+        members: Members,
+        settings: ZabSettings,
+        own: OwnHistory,
+        history: History,
+    ) -> Self {
         let last = own.last.get();
         assert!(own.current_epoch <= own.accepted_epoch, "the current epoch was accepted");
         assert_eq!(history.last(), last, "a leader has applied all that it has logged");
-        let mut leading = Self {
+        Self {
             me,
             members,
             settings,
             own,
             phase: Phase::Epochs,
-            phase_ends_at: now_ms + settings.init_ms(),
+            phase_ends_at: 0,
             epoch: own.accepted_epoch,
             learners: BTreeMap::new(),
             heard: BTreeSet::from([me]),
@@ -229,16 +275,16 @@ impl Leading {
             new_leader_acks: BTreeSet::new(),
             history,
             outstanding: VecDeque::new(),
+            proposed: last,
             durable: last,
             applied: last,
-            next_ping_at: now_ms + settings.tick_ms / 2,
+            next_ping_at: 0,
             asked: 0,
             confirmed: 0,
+            is_standalone: false,
             has_ended: false,
             effects: VecDeque::new(),
-        };
-        leading.choose_epoch(now_ms);
-        leading
+        }
     }
 
     /// Somebody has connected to the quorum port.
@@ -336,8 +382,8 @@ impl Leading {
     }
 
     /// The last zxid that was proposed, or the end of the history.
-    fn proposed(&self) -> Zxid {
-        self.outstanding.back().map_or(self.history.last(), |logged| logged.zxid)
+    pub fn proposed(&self) -> Zxid {
+        self.proposed
     }
 
     fn is_quorum(&self, of: &BTreeSet<ServerId>) -> bool {
@@ -352,12 +398,15 @@ impl Leading {
 
     /// The invariants of the fields.
     fn check(&self) {
-        let (committed, proposed) = (self.history.last(), self.proposed());
+        let (committed, proposed) = (self.history.last(), self.proposed);
         assert!(committed <= proposed, "{committed} is committed, {proposed} proposed");
         assert!(self.applied <= committed, "{} is applied, {committed} committed", self.applied);
         assert!(self.durable <= proposed, "{} is durable, {proposed} proposed", self.durable);
         assert!(self.phase == Phase::Broadcast || self.outstanding.is_empty());
-        assert!(self.phase < Phase::EpochAcks || self.epoch > self.own.accepted_epoch);
+        let last = self.outstanding.back().map_or(committed, |logged| logged.zxid);
+        assert!(last == proposed || !self.members.has_others(), "{last}, {proposed} proposed");
+        let is_new = self.epoch > self.own.accepted_epoch || self.is_standalone;
+        assert!(self.phase < Phase::EpochAcks || is_new, "the epoch was accepted before");
         assert!(self.confirmed <= self.asked);
     }
 }
