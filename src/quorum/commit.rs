@@ -1,4 +1,5 @@
-//! Commit: durable proposals are applied in order, and every shard learns what that means to it.
+//! Commit: proposals that are committed, and durable here, are applied in order, and every shard
+//! learns what that means to it.
 
 use std::sync::Arc;
 
@@ -102,7 +103,8 @@ impl Quorum {
         let last = tree.last_zxid();
         self.hand_over_batches(last, hand_over);
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
-        assert!(last <= self.pipeline.durable(), "the tree shows only what is durable");
+        assert!(last <= self.pipeline.frontier(), "the tree shows what is committed and durable");
+        self.leading.on_applied(last);
         debug_assert!(
             self.batches.iter().all(|batch| batch.items.is_empty()),
             "hand over, then show"

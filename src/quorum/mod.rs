@@ -1,9 +1,10 @@
 //! The quorum machine: prepare, propose, commit. The only writer of the tree.
 //!
 //! A shard's request is judged at once against the tree and everything outstanding, becomes a log
-//! entry, waits for the flush, is applied in the order of zxids and answered. This is a standalone
-//! server's leader: a proposal is committed as soon as it is durable here. It is sans-io: the shell
-//! carries out the [`Effect`]s and says when a flush has ended.
+//! entry, is proposed by the role, waits for its commit and for the flush, is applied in the order
+//! of zxids and answered. The role is that of a leader; a standalone server leads an ensemble of
+//! one, in which its own flush commits. It is sans-io: the shell carries out the [`Effect`]s and
+//! says when a flush has ended.
 //!
 //! | file | holds |
 //! |---|---|
@@ -50,7 +51,8 @@ use crate::limits;
 use crate::proto::PathRequest;
 use crate::tree::{Change, Tree};
 use crate::txn::{Txn, TxnHeader};
-use crate::txnlog::{Durable, PendingFlush};
+use crate::txnlog::{Durable, ENTRY_HEADER_BYTES, PendingFlush, first_entry};
+use crate::zab::{LeadEffect, Leading, Logged};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::{Announcing, Applying};
@@ -149,6 +151,8 @@ pub struct Quorum {
     config: QuorumConfig,
     outstanding: Outstanding,
     pipeline: Pipeline,
+    /// The role: it gives out zxids, proposes what the pipeline logs, and says what is committed.
+    leading: Leading,
     sessions: Sessions,
     sweep: Sweep,
     /// A multi that takes more than one call. Nothing else is proposed meanwhile. Invariant: its
@@ -169,6 +173,8 @@ pub struct Quorum {
     /// The last zxid given out. Invariant: the pipeline's last proposal has it, and `shown` is not
     /// after it.
     last_zxid: Zxid,
+    /// The time of the latest message or work, in monotonic milliseconds.
+    now_ms: i64,
     verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
     nobody: Arc<[Id]>,
@@ -221,9 +227,11 @@ impl Quorum {
     pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
         assert!(config.tick_ms > 0, "a tick has a length");
         let last_zxid = tree.last_zxid();
+        let durable = Durable::recovered(last_zxid);
         Self {
             outstanding: Outstanding::new(tree, config.digest, seed),
-            pipeline: Pipeline::new(&config, last_zxid, seed),
+            pipeline: Pipeline::new(&config, durable, seed),
+            leading: Leading::standalone(durable),
             sessions: Sessions::new(tree, config.tick_ms, now),
             sweep: Sweep::new(&config, now),
             preparing: None,
@@ -233,6 +241,7 @@ impl Quorum {
             departures: VecDeque::new(),
             shown: last_zxid,
             last_zxid,
+            now_ms: now.mono_ms,
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
             changes: Vec::new(),
@@ -257,6 +266,7 @@ impl Quorum {
         }
         self.check();
         assert!(!self.is_applying(), "a message waits until the multi is applied");
+        self.now_ms = now.mono_ms;
         self.go_on_preparing(tree, &mut Budget::new(u64::MAX));
         let mut budget = Budget::new(u64::MAX);
         match message {
@@ -345,6 +355,7 @@ impl Quorum {
         if self.is_applying() {
             return;
         }
+        self.now_ms = now.mono_ms;
         // As much is forgotten as is prepared: what waits to be forgotten has a bound.
         let part = (budget.left() / 4).max(1);
         let mut rest = Budget::new(part);
@@ -421,10 +432,21 @@ impl Quorum {
         queued.sum::<u64>() + self.pipeline.unappended()
     }
 
-    /// A flush has ended well: nothing else makes a proposal committable.
+    /// A flush has ended well: one acknowledgement for the role, and nothing that it does not cover
+    /// is shown, whatever others have acknowledged.
     pub fn on_flushed(&mut self, upto: Durable<Zxid>) {
+        if self.pipeline.has_failed() {
+            return;
+        }
         self.check();
         self.pipeline.on_flushed(upto);
+        self.leading.on_durable(upto);
+        while let Some(effect) = self.leading.poll() {
+            match effect {
+                LeadEffect::Committed { upto } => self.pipeline.on_committed(upto),
+                other => unreachable!("nobody is there whom {other:?} concerns"),
+            }
+        }
         self.check();
     }
 
@@ -452,7 +474,12 @@ impl Quorum {
         if self.effects.is_empty() {
             self.pipeline.end_group(&mut self.effects);
         }
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if let Some(Effect::Append { last, bytes, .. }) = &effect {
+            // Before its flush is asked for.
+            self.leading.propose(*last, logged(bytes), self.now_ms);
+        }
+        effect
     }
 
     /// Gives back the buffer of an [`Effect::Append`] that has been written and that nobody else
@@ -629,14 +656,19 @@ impl Quorum {
 
     fn propose_as(&mut self, proposal: Proposal) {
         assert!(self.preparing.is_none(), "nothing is proposed while a multi is prepared");
-        assert_eq!(proposal.header.zxid, self.last_zxid.next(), "no zxid is left out");
+        assert_eq!(proposal.header.zxid, self.next_zxid(), "no zxid is left out");
         self.last_zxid = proposal.header.zxid;
         self.pipeline.propose(proposal, &mut self.effects);
     }
 
     /// The header of the next transaction; its zxid is used up by [`Self::propose`] only.
     fn header(&self, session: SessionId, cxid: i32, now: Now) -> TxnHeader {
-        TxnHeader { session, cxid, zxid: self.last_zxid.next(), time_ms: now.wall_ms }
+        TxnHeader { session, cxid, zxid: self.next_zxid(), time_ms: now.wall_ms }
+    }
+
+    /// The zxid of the next transaction.
+    fn next_zxid(&self) -> Zxid {
+        self.leading.zxid_after(self.last_zxid).expect("there is one where there is room")
     }
 
     /// The invariants of the fields.
@@ -652,9 +684,10 @@ impl Quorum {
         );
         let (last, proposed) = (self.last_zxid, self.pipeline.proposed());
         assert_eq!(last, proposed, "the last zxid given out is that of the last proposal");
-        assert!(self.shown <= self.pipeline.durable(), "{} is shown, and not durable", self.shown);
+        assert!(self.shown <= self.pipeline.frontier(), "{} is shown too early", self.shown);
         let preparing = self.preparing.as_ref().map(|preparing| preparing.header.zxid);
-        assert!(preparing.is_none_or(|zxid| zxid == last.next()), "{preparing:?} after {last}");
+        let is_next = |zxid| Some(zxid) == self.leading.zxid_after(last);
+        assert!(preparing.is_none_or(is_next), "{preparing:?} after {last}");
         let (first, latest) = (self.departures.front(), self.departures.back());
         assert!(
             first.zip(latest).is_none_or(|(first, latest)| first.after <= latest.after),
@@ -670,9 +703,11 @@ impl Quorum {
         assert!(waiting <= WAITING_MAX + sessions, "{waiting} wait, of {sessions} sessions");
     }
 
-    /// Whether a record of this many bytes, or the longest there is, still fits the log.
+    /// Whether a record of this many bytes, or the longest there is, still fits the log, and the
+    /// epoch has a zxid for it.
     fn has_room(&self, bytes: usize) -> bool {
-        self.pipeline.has_room(bytes.min(self.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
+        self.leading.zxid_after(self.last_zxid).is_some()
+            && self.pipeline.has_room(bytes.min(self.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
     }
 
     /// At least what the transaction of a request takes up in the log. In a multi of the smallest
@@ -683,6 +718,16 @@ impl Quorum {
         let expanded: usize = proven.map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
         record.len().saturating_mul(2 + expanded / Acl::BYTES_MIN)
     }
+}
+
+/// The transactions of a group of log entries, as slices of it without the framing of the log.
+fn logged(entries: &Bytes) -> impl Iterator<Item = Logged> {
+    let mut rest = entries.clone();
+    std::iter::from_fn(move || {
+        let (len, zxid) = first_entry(&rest)?;
+        let entry = rest.split_to(len);
+        Some(Logged { zxid, record: entry.slice(ENTRY_HEADER_BYTES..len - 1) })
+    })
 }
 
 /// New sessions that wait for room in the log; one more is refused.

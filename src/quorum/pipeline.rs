@@ -1,9 +1,10 @@
-//! From proposal to durable: the bytes of the log on their way to the disk, and the answers that
+//! From proposal to commit: the bytes of the log on their way to the disk, and the answers that
 //! wait for them.
 //!
-//! A proposal can be committed once a flush that includes it has ended. One flush is in flight at
-//! most; what comes meanwhile forms the next group, so that the disk sets the pace and no timer
-//! does.
+//! A proposal's turn comes once the role has committed it and a flush of this server has covered
+//! it. The one does not follow from the other: a leader's own disk may be the last of a quorum, or
+//! not be needed for it. One flush is in flight at most; what comes meanwhile forms the next group,
+//! so that the disk sets the pace and no timer does.
 
 use std::collections::VecDeque;
 
@@ -95,8 +96,11 @@ pub(super) struct Pipeline {
     appended: Zxid,
     /// The zxid that the flush in flight covers. Invariant: `durable < flushing <= appended`.
     flushing: Option<Zxid>,
-    /// The last zxid that a completed flush has covered: all up to it can be committed.
+    /// The last zxid that a completed flush has covered.
     durable: Durable<Zxid>,
+    /// The last zxid that the role has committed. Invariant: `committed <= proposed`; it may be
+    /// before `durable` or after it.
+    committed: Zxid,
     /// A flush has failed: nothing moves from then on, and the invariants above are void.
     failed: bool,
     /// Bytes that the log still takes beyond `bytes`.
@@ -107,8 +111,9 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Everything up to `last` is durable.
-    pub(super) fn new(config: &QuorumConfig, last: Zxid, seed: u64) -> Self {
+    /// Everything up to `durable` is committed.
+    pub(super) fn new(config: &QuorumConfig, durable: Durable<Zxid>, seed: u64) -> Self {
+        let last = durable.get();
         Self {
             entries: VecDeque::new(),
             bytes: Vec::new(),
@@ -116,7 +121,8 @@ impl Pipeline {
             proposed: last,
             appended: last,
             flushing: None,
-            durable: Durable::recovered(last),
+            durable,
+            committed: last,
             failed: false,
             room: u64::MAX,
             roll: Roll::new(config, seed),
@@ -160,7 +166,7 @@ impl Pipeline {
     pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
         if mutant!(RefusalOvertakes) {
             return self.entries.push_front(PipelineEntry::Answer {
-                after: self.durable.get(),
+                after: self.frontier(),
                 shard,
                 reply,
             });
@@ -198,7 +204,7 @@ impl Pipeline {
         if self.failed {
             0
         } else {
-            self.entries.partition_point(|entry| entry.zxid() <= self.durable.get())
+            self.entries.partition_point(|entry| entry.zxid() <= self.frontier())
         }
     }
 
@@ -231,6 +237,13 @@ impl Pipeline {
         assert_eq!(self.flushing, Some(upto.get()), "the flush that ends is the one in flight");
         self.flushing = None;
         self.durable = upto;
+        self.assert_order();
+    }
+
+    /// The role has committed everything up to `upto`.
+    pub(super) fn on_committed(&mut self, upto: Zxid) {
+        assert!(upto >= self.committed, "{upto} is committed, and {} was", self.committed);
+        self.committed = upto;
         self.assert_order();
     }
 
@@ -276,8 +289,14 @@ impl Pipeline {
         self.proposed
     }
 
+    /// The last zxid that a completed flush has covered.
     pub(super) fn durable(&self) -> Zxid {
         self.durable.get()
+    }
+
+    /// All up to here is committed and durable here, and may be shown.
+    pub(super) fn frontier(&self) -> Zxid {
+        self.committed.min(self.durable.get())
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -285,7 +304,7 @@ impl Pipeline {
     }
 
     fn is_committable(&self, entry: &PipelineEntry) -> bool {
-        let frontier = if mutant!(CommitBeforeFlush) { self.appended } else { self.durable.get() };
+        let frontier = if mutant!(CommitBeforeFlush) { self.appended } else { self.frontier() };
         !self.failed && entry.zxid() <= frontier
     }
 
@@ -307,6 +326,8 @@ impl Pipeline {
             self.appended == self.proposed,
             "what is proposed is appended next"
         );
+        let (committed, proposed) = (self.committed, self.proposed);
+        assert!(committed <= proposed, "committed {committed}, proposed {proposed}");
         assert!(self.flushing.is_none_or(|upto| durable < upto && upto <= self.appended));
         let last = self.entries.back().map(PipelineEntry::zxid);
         assert!(

@@ -10,6 +10,8 @@ pub struct QuorumStats {
     pub proposed: Zxid,
     /// The last zxid known to be on the disk.
     pub durable: Zxid,
+    /// The last zxid that the role has committed.
+    pub committed: Zxid,
     /// Requests taken and not yet answered.
     pub outstanding: usize,
     /// Nodes changed by them.
@@ -30,6 +32,7 @@ impl Quorum {
         QuorumStats {
             proposed: self.last_zxid,
             durable: self.pipeline.durable(),
+            committed: self.leading.committed(),
             outstanding: self.pipeline.len() + usize::from(self.is_preparing()),
             outstanding_nodes: self.outstanding.len(),
             sessions: self.sessions.len(),

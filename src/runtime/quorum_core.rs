@@ -1,5 +1,5 @@
 //! The quorum core: the only writer. It feeds the quorum machine, appends what that prepares to the
-//! log, flushes one group at a time and applies what is durable to the tree.
+//! log, flushes one group at a time and applies what is committed to the tree.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -222,7 +222,7 @@ impl QuorumCore {
         Ok(())
     }
 
-    /// Takes in requests, logs and flushes them, and commits what has become durable. Returns what
+    /// Takes in requests, logs and flushes them, and applies what has been committed. Returns what
     /// it did, and the tick before it.
     pub fn step(&mut self, ring: &mut Ring, now: Now) -> Result<CoreWork, RingError> {
         // One report in a step: the words ask for long ones piece by piece.
@@ -364,8 +364,8 @@ impl QuorumCore {
         self.work.due_units += units - budget.left();
     }
 
-    /// Applies what is durable, a piece at a time, until the time for which readers may be kept out
-    /// is over.
+    /// Applies what is committed, a piece at a time, until the time for which readers may be kept
+    /// out is over.
     fn commit(&mut self) {
         let Self { quorum, tree, shards, watching, backlog, .. } = self;
         let began = Instant::now();
@@ -429,8 +429,8 @@ impl QuorumCore {
     }
 }
 
-/// Applies what is durable, a piece at a time, with all readers kept out. Events and replies are in
-/// every shard's lane before the tree shows the changes. Returns the units of work done.
+/// Applies what is committed, a piece at a time, with all readers kept out. Events and replies are
+/// in every shard's lane before the tree shows the changes. Returns the units of work done.
 pub(super) fn commit(
     quorum: &mut Quorum,
     tree: &SharedTree,

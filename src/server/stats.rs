@@ -87,12 +87,13 @@ impl StatsCollector {
             None => format!("  the quorum core does not answer within {} s", ANSWER_TIME.as_secs()),
             Some(core) => format!(
                 "  quorum core: {} requests in process on {} nodes, {} wait for room in the log, \
-                 proposed {}, durable {}",
+                 proposed {}, durable {}, committed {}",
                 core.outstanding,
                 core.outstanding_nodes,
                 core.waiting_for_room,
                 core.proposed,
-                core.durable
+                core.durable,
+                core.committed
             ),
         });
         lines

@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// Nothing is logged.
+fn pipeline(config: &QuorumConfig, seed: u64) -> Pipeline {
+    Pipeline::new(config, Durable::recovered(Zxid::ZERO), seed)
+}
+
 fn propose(pipeline: &mut Pipeline, zxid: i64) -> VecDeque<Effect> {
     let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(zxid), time_ms: 0 };
     let txn = Txn::CreateSession { timeout_ms: 4000 };
@@ -15,7 +20,7 @@ fn propose(pipeline: &mut Pipeline, zxid: i64) -> VecDeque<Effect> {
 
 #[test]
 fn a_proposal_takes_its_own_length_from_the_room() {
-    let mut pipeline = Pipeline::new(&QuorumConfig::default(), Zxid::ZERO, 1);
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
     for zxid in 1..=3 {
         let (room, unappended) = (1000, pipeline.unappended());
         pipeline.set_room(room);
@@ -26,19 +31,68 @@ fn a_proposal_takes_its_own_length_from_the_room() {
     }
 }
 
-#[test]
-fn what_is_not_durable_is_not_given_to_be_committed() {
-    let mut pipeline = Pipeline::new(&QuorumConfig::default(), Zxid::ZERO, 1);
-    assert!(pipeline.committable_proposal().is_none());
-    propose(&mut pipeline, 1);
-    assert!(!pipeline.has_committable() && pipeline.committable_proposal().is_none());
+/// Ends the group, and gives what vouches for it once its flush has ended.
+fn flush(pipeline: &mut Pipeline) -> Durable<Zxid> {
     let mut effects = VecDeque::new();
     pipeline.end_group(&mut effects);
     let Some(Effect::Flush(flush)) = effects.pop_back() else { panic!("a flush begins") };
-    assert!(pipeline.committable_proposal().is_none(), "the flush is under way");
-    pipeline.on_flushed(flush.end_in_test());
-    let next = pipeline.committable_proposal().expect("it is durable");
-    assert_eq!(next.header.zxid, Zxid(1));
+    flush.end_in_test()
+}
+
+/// The zxid that is committed next, if its turn has come.
+fn next(pipeline: &Pipeline) -> Option<i64> {
+    assert_eq!(pipeline.has_committable(), pipeline.committable() > 0);
+    pipeline.committable_proposal().map(|next| next.header.zxid.0)
+}
+
+#[test]
+fn what_is_not_durable_is_not_shown_though_a_quorum_has_it() {
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
+    (1..=2).for_each(|zxid| drop(propose(&mut pipeline, zxid)));
+    assert_eq!(next(&pipeline), None);
+    let durable = flush(&mut pipeline);
+    pipeline.on_committed(Zxid(1));
+    assert_eq!(next(&pipeline), None, "the flush is under way");
+    pipeline.on_flushed(durable);
+    assert_eq!((next(&pipeline), pipeline.committable()), (Some(1), 1));
+    assert_eq!(pipeline.frontier(), Zxid(1));
+}
+
+#[test]
+fn what_is_not_committed_is_not_shown_though_it_is_durable_here() {
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
+    (1..=2).for_each(|zxid| drop(propose(&mut pipeline, zxid)));
+    let durable = flush(&mut pipeline);
+    pipeline.on_flushed(durable);
+    assert_eq!(next(&pipeline), None);
+    pipeline.on_committed(Zxid(2));
+    assert_eq!((next(&pipeline), pipeline.committable()), (Some(1), 2));
+}
+
+#[test]
+#[should_panic(expected = "committed 0x2, proposed 0x1")]
+fn nothing_is_committed_that_was_not_proposed() {
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
+    propose(&mut pipeline, 1);
+    pipeline.on_committed(Zxid(2));
+}
+
+/// What the role proposes of a group is what the log gets, without its framing and without a copy.
+#[test]
+fn the_transactions_of_a_group_are_slices_of_it() {
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
+    (1..=3).for_each(|zxid| drop(propose(&mut pipeline, zxid)));
+    let mut effects = VecDeque::new();
+    pipeline.end_group(&mut effects);
+    let Some(Effect::Append { bytes, .. }) = effects.pop_front() else { panic!("it is appended") };
+    let (mut zxids, within) = (Vec::new(), bytes.as_ptr_range());
+    for Logged { zxid, record } in logged(&bytes) {
+        zxids.push(zxid.0);
+        assert_eq!(read_log_record(&record).unwrap().header.zxid, zxid);
+        assert!(within.contains(&record.as_ptr()) && !bytes.is_unique());
+    }
+    assert_eq!(zxids, [1, 2, 3]);
+    assert!(bytes.is_unique());
 }
 
 /// The buffer of the next group. It has taken one proposal.
@@ -53,7 +107,7 @@ fn append(pipeline: &mut Pipeline, zxid: i64) -> Vec<u8> {
 /// How many of so many buffers with this capacity the next groups are written into, once they have
 /// come back. A new buffer for one short entry has far less.
 fn used_again(buffers: usize, capacity: usize) -> usize {
-    let mut pipeline = Pipeline::new(&QuorumConfig::default(), Zxid::ZERO, 1);
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
     (0..buffers).for_each(|_| pipeline.recycle(Vec::with_capacity(capacity)));
     let groups = (1..=10).map(|zxid| append(&mut pipeline, zxid));
     groups.filter(|bytes| bytes.capacity() >= capacity).count()
@@ -62,7 +116,7 @@ fn used_again(buffers: usize, capacity: usize) -> usize {
 #[test]
 fn a_buffer_that_has_come_back_takes_a_next_group_and_nothing_of_the_old_one() {
     assert_eq!(used_again(1, 4096), 1);
-    let mut pipeline = Pipeline::new(&QuorumConfig::default(), Zxid::ZERO, 1);
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
     let first = append(&mut pipeline, 1);
     let len = first.len();
     pipeline.recycle(first);
@@ -82,7 +136,7 @@ fn four_buffers_are_kept_and_none_that_is_large() {
 
 /// What each of so many proposals of one length brings with it.
 fn due(config: &QuorumConfig, seed: u64, proposals: i64) -> Vec<&'static str> {
-    let mut pipeline = Pipeline::new(config, Zxid::ZERO, seed);
+    let mut pipeline = pipeline(config, seed);
     let due = |effect: &Effect| match effect {
         Effect::Append { .. } => None,
         Effect::RollLog => Some("roll"),
@@ -96,7 +150,7 @@ fn due(config: &QuorumConfig, seed: u64, proposals: i64) -> Vec<&'static str> {
 
 /// The length of the entry of each proposal in these tests.
 fn entry_bytes() -> u64 {
-    let mut pipeline = Pipeline::new(&QuorumConfig::default(), Zxid::ZERO, 1);
+    let mut pipeline = pipeline(&QuorumConfig::default(), 1);
     append(&mut pipeline, 1).len() as u64
 }
 
