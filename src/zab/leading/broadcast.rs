@@ -99,9 +99,11 @@ impl Leading {
             return self.close(conn, CloseLearner::AckedTooMuch { zxid });
         }
         let Some(learner) = self.learners.get_mut(&conn) else { return };
-        // UPTODATE is acknowledged with the start of the epoch; 3.8 acknowledges what it got in
-        // synchronization.
-        learner.acked = learner.acked.max(zxid);
+        // UPTODATE is acknowledged with the start of the epoch, which was never proposed; 3.8
+        // acknowledges what it got in synchronization.
+        if zxid != start {
+            learner.acked = learner.acked.max(zxid);
+        }
         if learner.awaited.is_some_and(|(awaited, _)| awaited <= zxid) {
             learner.awaited = (zxid < proposed).then_some((proposed, now_ms));
         }

@@ -165,3 +165,15 @@ fn an_elected_leader_steps_down_at_the_end_of_the_counter() {
     assert_eq!(effects(&mut leading).pop(), Some(stepped_down));
     assert!(!leading.is_serving());
 }
+
+/// UPTODATE is acknowledged with the start of the epoch, which nobody has proposed: with the
+/// leader's own flush it commits nothing.
+#[test]
+fn the_acknowledgement_of_up_to_date_is_that_of_no_proposal() {
+    let mut leading = serving(3);
+    leading.on_packet(LearnerConn(2), Packet::Ack { zxid: Zxid::new(1, 0) }, 0);
+    let upto = Zxid::new(1, 1);
+    leading.propose(upto, group(1, 1..=1), 0);
+    leading.on_durable(Durable::recovered(upto));
+    assert_eq!(told(&mut leading).1, None);
+}
