@@ -433,7 +433,7 @@ impl Quorum {
     }
 
     /// A flush has ended well: one acknowledgement for the role, and nothing that it does not cover
-    /// is shown, whatever others have acknowledged.
+    /// is shown, whatever others have acknowledged (S14).
     pub fn on_flushed(&mut self, upto: Durable<Zxid>) {
         if self.pipeline.has_failed() {
             return;

@@ -45,6 +45,7 @@ fn next(pipeline: &Pipeline) -> Option<i64> {
     pipeline.committable_proposal().map(|next| next.header.zxid.0)
 }
 
+/// S14.
 #[test]
 fn what_is_not_durable_is_not_shown_though_a_quorum_has_it() {
     let mut pipeline = pipeline(&QuorumConfig::default(), 1);

@@ -42,6 +42,22 @@ fn group_commit() {
     assert_eq!(zxids, (2..12).collect::<Vec<_>>());
 }
 
+/// The role has a group before its flush is asked for, and the flush is its acknowledgement.
+#[test]
+fn a_group_is_proposed_before_it_is_flushed() {
+    let mut world = World::new();
+    world.submit(OpCode::CREATE, create(Some("/a"), b"", 0));
+    world.submit(OpCode::CREATE, create(Some("/b"), b"", 0));
+    let role =
+        |world: &World| (world.quorum.leading.proposed().0, world.quorum.leading.committed().0);
+    assert_eq!(role(&world), (1, 1));
+    assert!(matches!(world.quorum.poll(), Some(Effect::Append { last: Zxid(3), .. })));
+    assert_eq!(role(&world), (3, 1));
+    let Some(Effect::Flush(flush)) = world.quorum.poll() else { panic!("a flush begins") };
+    world.quorum.on_flushed(flush.end_in_test());
+    assert_eq!((role(&world), world.quorum.committable()), ((3, 3), 2));
+}
+
 /// A flush can only vouch for what was handed over before it was asked for.
 #[test]
 fn a_flush_commits_no_more_than_what_was_appended_before_it() {
