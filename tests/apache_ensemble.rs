@@ -138,7 +138,16 @@ async fn a_member_follows_and_then_leads_apache() {
     }
     client.sync("/").await.unwrap();
     assert_eq!(client.get_data("/led-49").await.unwrap().0, b"y");
-    assert_eq!(first.complaints(), [""; 0], "server 1 under the member");
+    // Server 2 comes back behind both, gets what it lacks, and takes part in what follows.
+    let second = start(2);
+    let other = connect(base + 2).await;
+    assert_eq!(other.get_data("/led-49").await.unwrap().0, b"y");
+    other.create("/at-2", b"z", &persistent).await.unwrap();
+    client.sync("/").await.unwrap();
+    assert_eq!(client.get_data("/at-2").await.unwrap().0, b"z");
+    for (server, id) in [(&first, 1), (&second, 2)] {
+        assert_eq!(server.complaints(), [""; 0], "server {id} under the member");
+    }
     let seen = member.seen.lock().unwrap();
     println!("the member was told: {:?}; its log ends with {}", seen.told, seen.last);
 }
