@@ -7,10 +7,12 @@
 //! | `stream` | from a stream of bytes to packets |
 //! | `notification` | the votes of the election port |
 //! | `greeting` | the first bytes of a connection to the election port |
+//! | `membership` | who the servers are and where, as text |
 //!
 //! Records only: who may send what, and when, is the machines' business.
 
 mod greeting;
+mod membership;
 mod notification;
 mod quorum;
 mod stream;
@@ -18,6 +20,7 @@ mod stream;
 mod tests;
 
 pub use greeting::{Greeting, GreetingError};
+pub use membership::{ClientAddress, Membership, MembershipError, QuorumServer};
 pub use notification::{Notification, NotificationError, PeerState};
 pub use quorum::{LearnerInfo, Packet, PacketError, RequestPacket};
 pub use stream::PacketStream;
