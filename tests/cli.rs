@@ -39,16 +39,14 @@ fn usage_and_configuration_end_in_2_with_the_reason() {
 }
 
 #[test]
-fn an_ensemble_is_refused() {
+fn an_ensemble_without_what_it_needs_is_refused() {
     let cfg = zoo_cfg(
         "ensemble.cfg",
         "dataDir=/d\nclientPort=0\nserver.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n",
     );
     let output = ringkeeper(&["server", "-Xmx1g", cfg.to_str().expect("a plain path")]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("names 3 voting servers, and ensembles are not in this version")
-    );
+    assert!(stderr(&output).contains("initLimit is not set, and an ensemble needs it"));
 }
 
 #[test]

@@ -22,6 +22,14 @@ fn refused(home: &Path, lines: &[&str]) -> (Option<i32>, String) {
     (code, server.log())
 }
 
+const THREE_VOTERS: &[&str] = &[
+    "initLimit=10",
+    "syncLimit=5",
+    "server.1=a:2888:3888",
+    "server.2=b:2888:3888",
+    "server.3=c:2888:3888",
+];
+
 #[test]
 fn the_start_says_what_where_and_how() {
     let home = tempfile::tempdir().unwrap();
@@ -60,11 +68,18 @@ fn the_start_says_what_where_and_how() {
 #[test]
 fn several_voters_are_refused_with_the_reason() {
     let home = tempfile::tempdir().unwrap();
-    let voters = ["server.1=a:2888:3888", "server.2=b:2888:3888", "server.3=c:2888:3888"];
-    let (code, log) = refused(home.path(), &voters);
+    let data = home.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let (code, log) = refused(home.path(), THREE_VOTERS);
     assert_eq!(code, Some(2), "{log}");
-    assert!(log.contains("3 voting servers"), "{log}");
-    assert!(!home.path().join("data").exists(), "nothing is made by a server that does not start");
+    assert!(log.contains("myid is missing"), "{log}");
+    for (id, exit, said) in [("7", 1, "there are 1, 2, 3"), ("2", 2, "3 voting servers")] {
+        fs::write(data.join("myid"), id).unwrap();
+        let (code, log) = refused(home.path(), THREE_VOTERS);
+        assert_eq!(code, Some(exit), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+    assert!(!data.join("version-2").exists(), "nothing is made by a server that does not start");
 }
 
 #[test]

@@ -33,12 +33,12 @@ pub fn server(args: ServerArgs) -> ExitCode {
     let words = args.words.into_iter().map(|word| word.to_string_lossy().into_owned());
     let line = match CommandLine::parse(words) {
         Ok(line) => line,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, Exit::InvalidInvocation),
     };
     let flags = environment_flags().into_iter().chain(line.flags).collect::<Vec<_>>();
     match load(&line.arguments, &flags, &|path| fs::read(path)) {
         Ok(loaded) => start(loaded),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error, error.exit()),
     }
 }
 
@@ -63,9 +63,9 @@ fn start(loaded: Loaded) -> ExitCode {
     crate::server::run(loaded.config)
 }
 
-fn refuse(error: &dyn Display) -> ExitCode {
+fn refuse(error: &dyn Display, exit: Exit) -> ExitCode {
     eprintln!("ringkeeper: {error}");
-    Exit::InvalidInvocation.into()
+    exit.into()
 }
 
 /// In the order Apache's script joins them, so that the later one wins.

@@ -49,6 +49,9 @@ pub(crate) fn prepare(
     told_to_stop: Arc<AtomicBool>,
 ) -> Result<Startup, StartError> {
     let started = Instant::now();
+    if let Some(ensemble) = &config.ensemble {
+        return Err(StartError::Ensemble { voters: ensemble.voters() });
+    }
     info!(
         "Ringkeeper {}, compatible with ZooKeeper {}",
         env!("CARGO_PKG_VERSION"),

@@ -18,6 +18,8 @@ use super::resources::TooLittle;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) enum StartError {
+    /// The configuration is that of an ensemble of so many voters.
+    Ensemble { voters: usize },
     /// A limit of the process is too low.
     Resources(TooLittle),
     /// No ring can be had.
@@ -54,7 +56,9 @@ impl StartError {
     /// Apache's number for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Listen(ListenError::UnknownHost { .. }) => Exit::InvalidInvocation,
+            Self::Ensemble { .. } | Self::Listen(ListenError::UnknownHost { .. }) => {
+                Exit::InvalidInvocation
+            }
             Self::DataDir(_) | Self::Log(_) => Exit::UnableToAccessDatadir,
             Self::Recovery(
                 RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. },
@@ -75,6 +79,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ensemble { voters } => ensemble(f, *voters),
             Self::Resources(error) => error.fmt(f),
             Self::Ring(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
@@ -98,6 +103,21 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+fn ensemble(f: &mut fmt::Formatter<'_>, voters: usize) -> fmt::Result {
+    if voters == 1 {
+        return f.write_str(
+            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in \
+             this version; take the key out to run alone",
+        );
+    }
+    write!(
+        f,
+        "the configuration names {voters} voting servers, and ensembles are not in this version: \
+         one of them alone would acknowledge writes that the others never see. \
+         To run one standalone server, leave one server.N line or none"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +127,7 @@ mod tests {
         let file = || "log.1".to_owned();
         let io = || io::Error::from(io::ErrorKind::StorageFull);
         for (error, code) in [
+            (StartError::Ensemble { voters: 3 }, 2),
             (StartError::Listen(ListenError::UnknownHost { host: "nowhere".into() }), 2),
             (StartError::Recovery(RecoveryError::LogInSnapshotDir { file: file() }), 3),
             (StartError::Recovery(RecoveryError::SnapshotInLogDir { file: file() }), 3),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::packet::Membership;
 use crate::zxid::Zxid;
 
 /// A server's id: the N of `server.N`, and what `myid` holds.
@@ -45,15 +46,44 @@ impl fmt::Display for MembersError {
         match self {
             Self::NoVoter => f.write_str("no server votes: an ensemble needs a participant"),
             Self::NoGroup(id) => write!(f, "server {id} is in no group; add it to a group.N line"),
-            Self::NoSuchVoter(id) => {
-                write!(f, "server {id} has a group or a weight and is no participant")
-            }
-            Self::NoWeight => f.write_str("no group has a weight: there can be no quorum"),
+            Self::NoSuchVoter(id) => write!(
+                f,
+                "server {id} is in a group and is no participant; take it out of its group.N line"
+            ),
+            Self::NoWeight => f.write_str(
+                "no group has a weight: there can be no quorum; take the weight.N=0 lines out",
+            ),
         }
     }
 }
 
 impl std::error::Error for MembersError {}
+
+/// The weights of servers that do not vote count for nothing.
+impl TryFrom<&Membership> for Members {
+    type Error = MembersError;
+
+    fn try_from(membership: &Membership) -> Result<Self, MembersError> {
+        let of = |votes| {
+            let servers = membership.servers.iter().filter(move |server| server.votes == votes);
+            servers.map(|server| ServerId(server.id)).collect::<BTreeSet<_>>()
+        };
+        let (voters, observers) = (of(true), of(false));
+        let quorums = match &membership.hierarchy {
+            None => QuorumSet::Majority,
+            Some(hierarchy) => {
+                let weights = hierarchy.weights.iter().map(|(id, weight)| (ServerId(*id), *weight));
+                let groups = hierarchy.group_of.iter().map(|(id, group)| (ServerId(*id), *group));
+                QuorumSet::Groups {
+                    group_of: groups.collect(),
+                    weights: weights.filter(|(id, _)| voters.contains(id)).collect(),
+                }
+            }
+        };
+        let text = Bytes::from(membership.to_string());
+        Self::new(voters, observers, quorums, Zxid(membership.version), text)
+    }
+}
 
 /// A membership of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]

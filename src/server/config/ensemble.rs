@@ -1,200 +1,389 @@
-//! The lines that name servers: how many voters there are, and where this server itself takes
-//! clients.
-//!
-//! One voter runs alone, as Apache runs it; more are refused until there is an ensemble to run them
-//! in.
+//! What a server of an ensemble knows before it runs: who the members are, which of them it is, and
+//! how long they wait for each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::packet::{Membership, QuorumServer};
+use crate::zab::{ElectionSettings, Members, ServerId, ZabSettings};
 
 use super::error::ConfigError;
-use super::properties::{Entry, trim};
+use super::reader::Reader;
+use super::sources::Given;
+use super::values::parse_int;
 
-/// One `server.N` line, as far as a standalone server needs it.
+/// Every setting that counts in an ensemble only, checked. Field docs name the key; the default is
+/// Apache's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnsembleConfig {
+    /// `myid`. Invariant: one of `members`.
+    pub me: ServerId,
+    /// The lines `server.N`, `group.N` and `weight.N`: where each server is.
+    pub membership: Membership,
+    /// Who votes, and which sets of voters are a quorum: made of `membership`.
+    pub members: Members,
+    /// `fastleader.minNotificationInterval` and `.maxNotificationInterval`. 200 and 60000.
+    pub election: ElectionSettings,
+    /// `tickTime`, `initLimit`, `syncLimit`. The limits have no default.
+    pub zab: ZabSettings,
+    /// `connectToLearnerMasterLimit`, in ticks: how long a learner tries to connect. Default
+    /// `initLimit`.
+    pub connect_ticks: i64,
+    /// The ports between servers.
+    pub ports: PeerPorts,
+    /// `leaderServes`: whether a leader takes clients. Default yes.
+    pub leader_serves: bool,
+    /// `localSessionsEnabled`. Default false.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`. Default false.
+    pub local_sessions_upgrading: bool,
+    /// `leader.maxTimeToWaitForEpoch`, in milliseconds: how long a leader waits for epochs once a
+    /// voter has left it. Default unset (-1): no shorter than `initLimit`.
+    pub epoch_wait_ms_max: Option<u32>,
+    /// How learners are synchronized.
+    pub synchronization: Synchronization,
+    /// `observer.syncEnabled`, `syncEnabled`: whether an observer logs what it applies. Default true.
+    pub observer_logs: bool,
+    /// `observer.reconnectDelayMs` and `observer.election.DelayMs`: upper ends of an observer's
+    /// random waits. 0 and 200.
+    pub observer_waits_ms_max: (u32, u32),
+    /// `db.autocreate`: whether a server with an empty directory may vote. Default true.
+    pub empty_votes: bool,
+    /// `enableEagerACLCheck`: whether a learner refuses what its own tree forbids. Default false.
+    pub eager_acl_check: bool,
+}
+
+/// The settings of connections between servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerLine {
-    /// The N.
-    pub id: i64,
-    /// Whether it votes.
-    pub voter: bool,
-    /// The address after `;`, if there is one.
-    pub client: Option<ClientAddress>,
+pub struct PeerPorts {
+    /// `quorumListenOnAllIPs`: listen on every address and not on that of the own line. Default
+    /// false.
+    pub listen_on_all: bool,
+    /// `electionPortBindRetry`: tries to bind the election port, a second apart; 0 is without end.
+    /// Default 3.
+    pub bind_tries: u32,
+    /// `cnxTimeout`: how long a connection to the election port may take. Default 5000.
+    pub connect_ms: u32,
+    /// `quorumCnxnTimeoutMs`: how long the first message there may take. Default `syncLimit` ticks.
+    pub greeting_ms: i64,
+    /// `tcpKeepAlive`. Default false.
+    pub keep_alive: bool,
+    /// `multiAddress.enabled`: whether the first message names all addresses (version 2). Default
+    /// false.
+    pub names_all_addresses: bool,
+    /// `leaderConnectDelayDuringRetryMs`: between two tries to connect to a leader. Default 100.
+    pub retry_delay_ms: u32,
 }
 
-/// Where a server line says that clients are taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientAddress {
-    /// Host or address, without brackets; `None` is every address.
-    pub host: Option<String>,
-    /// Its port.
-    pub port: u16,
+/// The settings of synchronization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Synchronization {
+    /// `commitLogCount`: transactions that are kept in memory for it, at least 500. Default 500.
+    pub in_memory: u32,
+    /// `snapshotSizeFactor`: the log is read for it up to this part of a snapshot's size, 0 is
+    /// without bound; `None` (below 0) is not at all. Default 0.33.
+    pub log_part_max: Option<f64>,
+    /// `forceSnapshotSync`: always by SNAP. Default false.
+    pub always_snap: bool,
+    /// `leader.maxConcurrentSnapSyncs`: observers that get a SNAP at a time. Default 10.
+    pub snaps_max: u32,
+    /// `leader.maxConcurrentDiffSyncs`: observers that get a DIFF at a time. Default 100.
+    pub diffs_max: u32,
 }
 
-impl ServerLine {
-    /// Reads `server.N=host:port:port[:role][|...][;[host:]port[;...]]`.
-    pub fn parse(key: &str, value: &str) -> Result<Self, ConfigError> {
-        let refused = || ConfigError::ServerLine { key: key.to_owned(), value: value.to_owned() };
-        let id =
-            key.strip_prefix("server.").and_then(super::values::parse_long).ok_or_else(refused)?;
-        let mut parts = value.split(';').map(trim);
-        let mut voter = true;
-        for address in parts.next().unwrap_or_default().split('|') {
-            voter &= is_voter(address).ok_or_else(refused)?;
-        }
-        let client =
-            parts.next().map(|text| ClientAddress::parse(text).ok_or_else(refused)).transpose()?;
-        Ok(Self { id, voter, client })
-    }
-}
-
-impl ClientAddress {
-    fn parse(text: &str) -> Option<Self> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (Some(host.trim_start_matches('[').trim_end_matches(']')), port),
-            None => (None, text),
+impl EnsembleConfig {
+    /// Reads and checks what an ensemble needs; `my_id` is the number in the file `myid_path`.
+    pub(crate) fn read(
+        membership: Membership,
+        my_id: Option<i64>,
+        myid_path: PathBuf,
+        tick_ms: i32,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, ConfigError> {
+        refuse_what_is_unsafe(reader)?;
+        let zab = ZabSettings {
+            tick_ms: i64::from(tick_ms),
+            init_ticks: limit(reader, "initLimit")?,
+            sync_ticks: limit(reader, "syncLimit")?,
         };
-        let host = host.filter(|host| !host.is_empty()).map(str::to_owned);
-        Some(Self { host, port: port.parse().ok()? })
+        let me = my_id.ok_or(ConfigError::NoMyId { path: myid_path.clone() })?;
+        let own = membership.server(me).ok_or_else(|| ConfigError::NotAMember {
+            id: me,
+            path: myid_path,
+            ids: membership.servers.iter().map(|server| server.id).collect(),
+        })?;
+        check_addresses(&membership, reader)?;
+        note_role(own, reader);
+        note_members(&membership, reader);
+        let members = Members::try_from(&membership).map_err(ConfigError::Members)?;
+        let connect_ticks = i64::from(reader.int("connectToLearnerMasterLimit", 0));
+        Ok(Self {
+            me: ServerId(me),
+            members,
+            membership,
+            election: read_election(reader),
+            zab,
+            connect_ticks: if connect_ticks > 0 { connect_ticks } else { zab.init_ticks },
+            ports: read_ports(&zab, reader)?,
+            leader_serves: reader.word("leaderServes", "no", "only the word no turns it off")
+                != "no",
+            local_sessions: reader.bool("localSessionsEnabled", false),
+            local_sessions_upgrading: reader.bool("localSessionsUpgradingEnabled", false),
+            epoch_wait_ms_max: reader.count_or_off("leader.maxTimeToWaitForEpoch"),
+            synchronization: read_synchronization(reader),
+            observer_logs: {
+                let of_file = reader.bool("syncEnabled", true);
+                reader.bool("observer.syncEnabled", of_file)
+            },
+            observer_waits_ms_max: (
+                reader.count("observer.reconnectDelayMs", 0),
+                reader.count("observer.election.DelayMs", 200),
+            ),
+            empty_votes: reader.bool("db.autocreate", true),
+            eager_acl_check: reader.bool("enableEagerACLCheck", false),
+        })
+    }
+
+    /// The servers that vote.
+    pub fn voters(&self) -> usize {
+        self.members.voters().count()
     }
 }
 
-impl std::fmt::Display for ClientAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host.as_deref().unwrap_or("0.0.0.0"), self.port)
+/// Whether the configuration is that of an ensemble, as Apache tells it; a server runs alone
+/// otherwise.
+pub(crate) fn is_ensemble(
+    membership: &Membership,
+    standalone_enabled: bool,
+) -> Result<bool, ConfigError> {
+    let voters = membership.servers.iter().filter(|server| server.votes).count();
+    let observers = membership.servers.len() - voters;
+    match voters {
+        0 if !standalone_enabled => Err(ConfigError::NoVoters),
+        0 if observers > 0 => Err(ConfigError::Observers),
+        1 if observers > 0 && standalone_enabled => Err(ConfigError::Observers),
+        0 => Ok(false),
+        1 => Ok(!standalone_enabled),
+        _ => Ok(true),
     }
 }
 
 /// Whether an address stands for all of the machine's.
-pub fn is_any_address(host: &str) -> bool {
+pub(crate) fn is_any_address(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::" | "[::]" | "0:0:0:0:0:0:0:0")
 }
 
-/// Every server line among `entries`; refuses what may not stand beside `dynamicConfigFile`.
-pub fn server_lines(
-    entries: &[Entry],
-    beside_dynamic_file: bool,
-) -> Result<Vec<ServerLine>, ConfigError> {
-    let mut lines: Vec<(String, ServerLine)> = Vec::new();
-    for entry in entries {
-        let key = trim(&entry.key);
-        let names_servers =
-            key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight");
-        if names_servers && beside_dynamic_file {
-            return Err(ConfigError::BesideDynamicFile { key: key.to_owned() });
-        }
-        if key.starts_with("server.") {
-            let line = ServerLine::parse(key, trim(&entry.value))?;
-            lines.retain(|(earlier, _)| earlier != key);
-            lines.push((key.to_owned(), line));
-        }
-    }
-    Ok(lines.into_iter().map(|(_, line)| line).collect())
+/// The version of the membership in a dynamic file: the hexadecimal end of its name. Without one it
+/// is 0.
+pub(crate) fn version_of_name(path: &Path) -> i64 {
+    let name = path.to_string_lossy();
+    let end = name.rsplit_once('.').map(|(_, end)| end);
+    end.and_then(|end| i64::from_str_radix(end, 16).ok()).unwrap_or(0)
 }
 
-/// Refuses what is no server line, group or weight: the dynamic file may hold nothing else.
-pub fn check_dynamic_file(entries: &[Entry]) -> Result<(), ConfigError> {
-    let belongs =
-        |key: &str| ["server.", "group", "weight"].iter().any(|family| key.starts_with(family));
-    match entries.iter().map(|entry| trim(&entry.key)).find(|key| !belongs(key)) {
-        Some(key) => Err(ConfigError::NotDynamic { key: key.to_owned() }),
+/// Refuses what would leave the servers without a protection that was asked for, or with another
+/// idea of a quorum than the others have.
+fn refuse_what_is_unsafe(reader: &Reader<'_>) -> Result<(), ConfigError> {
+    let is_on = |key| reader.text(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    for (key, what) in
+        [("sslQuorum", "TLS between servers"), ("quorum.auth.enableSasl", "SASL between servers")]
+    {
+        if is_on(key) {
+            return Err(ConfigError::PeerSecurity { key, what });
+        }
+    }
+    match reader.text("oraclePath") {
+        Some(path) if !path.is_empty() => Err(ConfigError::Oracle),
+        _ => Ok(()),
+    }
+}
+
+fn limit(reader: &mut Reader<'_>, key: &'static str) -> Result<i64, ConfigError> {
+    match reader.int(key, 0) {
+        0 => Err(ConfigError::NoLimit { key }),
+        ticks if ticks < 0 => {
+            let value = i64::from(ticks);
+            Err(ConfigError::OutOfRange { key, value, range: "above 0 (ticks of tickTime)" })
+        }
+        ticks => Ok(i64::from(ticks)),
+    }
+}
+
+fn check_addresses(membership: &Membership, reader: &Reader<'_>) -> Result<(), ConfigError> {
+    let allowed = reader.system_property("zookeeper.multiAddress.enabled");
+    if allowed.is_some_and(|given| given.value.eq_ignore_ascii_case("true")) {
+        return Ok(());
+    }
+    match membership.servers.iter().find(|server| server.addresses.len() > 1) {
+        Some(server) => Err(ConfigError::MultiAddress { id: server.id }),
         None => Ok(()),
     }
 }
 
-/// Refuses anything but a server on its own.
-pub fn check_alone(lines: &[ServerLine], standalone_enabled: bool) -> Result<(), ConfigError> {
-    let voters = lines.iter().filter(|line| line.voter).count();
-    let observers = lines.len() - voters;
-    match voters {
-        0 if !standalone_enabled => Err(ConfigError::NoVoters),
-        0 | 1 if observers > 0 => Err(ConfigError::Observers),
-        0 => Ok(()),
-        1 if standalone_enabled => Ok(()),
-        _ => Err(ConfigError::Ensemble { voters, standalone_enabled }),
+/// The place where a server's line stands, for notices.
+fn place<'a>(reader: &Reader<'a>, id: i64) -> Option<&'a Given> {
+    reader.given("dynamicConfigFile").or_else(|| reader.given(&format!("server.{id}")))
+}
+
+/// The role of the own line counts; `peerType` must not say another one.
+fn note_role(own: &QuorumServer, reader: &mut Reader<'_>) {
+    let is_observer = |text: &str| text.eq_ignore_ascii_case("observer");
+    match (own.votes, reader.given("peerType")) {
+        (true, Some(given)) if is_observer(&given.value) => {
+            let text = format!(
+                "the line of server {id} says participant, which counts; write :observer at its \
+                 end on every server, or take peerType out",
+                id = own.id
+            );
+            reader.warn(given, text);
+        }
+        (false, None) => {
+            let Some(given) = place(reader, own.id) else { return };
+            let text = format!(
+                "server {} is an observer by its line, which counts; write peerType=observer as \
+                 well",
+                own.id
+            );
+            reader.warn(given, text);
+        }
+        (false, Some(given)) if !is_observer(&given.value) => {
+            let text = format!(
+                "the line of server {} says observer, which counts; write peerType=observer",
+                own.id
+            );
+            reader.warn(given, text);
+        }
+        _ => {}
     }
 }
 
-/// Whether `host:port:port[:role]` names a voter; `None` if it does not parse.
-fn is_voter(address: &str) -> Option<bool> {
-    let (host, ports) = match address.strip_prefix('[') {
-        Some(rest) => rest.split_once("]:")?,
-        None => address.split_once(':')?,
-    };
-    let mut fields = ports.split(':');
-    let ports_fit = fields.by_ref().take(2).filter(|port| port.parse::<u16>().is_ok()).count() == 2;
-    let role = fields.next().map(str::to_ascii_lowercase);
-    if host.is_empty() || !ports_fit || fields.next().is_some() {
-        return None;
+fn note_members(membership: &Membership, reader: &mut Reader<'_>) {
+    let voters = membership.servers.iter().filter(|server| server.votes).count();
+    let first = membership.servers.first().map_or(0, |server| server.id);
+    if let Some(given) = place(reader, first) {
+        if voters <= 2 {
+            let text = format!(
+                "with {voters} voters no server may fail; an ensemble that survives one failure \
+                 needs 3"
+            );
+            reader.warn(given, text);
+        } else if voters.is_multiple_of(2) && membership.hierarchy.is_none() {
+            let text = format!(
+                "{voters} voters survive no more failures than {} do; use an odd number",
+                voters - 1
+            );
+            reader.warn(given, text);
+        }
     }
-    match role.as_deref() {
-        None | Some("participant") => Some(true),
-        Some("observer") => Some(false),
-        Some(_) => None,
+    note_addresses(membership, reader);
+    for server in membership.servers.iter().filter(|server| !(0..=255).contains(&server.id)) {
+        let Some(given) = place(reader, server.id) else { continue };
+        let text = format!(
+            "session ids hold the last 8 bits of a server's id, so that {} may share its ids with \
+             another one; use 0 to 255",
+            server.id
+        );
+        reader.warn(given, text);
+    }
+    for (id, _) in membership.hierarchy.iter().flat_map(|hierarchy| &hierarchy.weights) {
+        if membership.server(*id).is_some_and(|server| server.votes) {
+            continue;
+        }
+        let given =
+            reader.given(&format!("weight.{id}")).or_else(|| reader.given("dynamicConfigFile"));
+        if let Some(given) = given {
+            reader.warn(given, format!("server {id} does not vote, so its weight does not count"));
+        }
     }
 }
+
+/// Two servers cannot be reached at one address.
+fn note_addresses(membership: &Membership, reader: &mut Reader<'_>) {
+    let mut taken: BTreeMap<(String, u16), i64> = BTreeMap::new();
+    for server in &membership.servers {
+        let peers = server.addresses.iter().flat_map(|address| {
+            [address.quorum_port, address.election_port].map(|port| (address.host.as_str(), port))
+        });
+        let client =
+            server.client.iter().filter_map(|client| Some((client.host.as_deref()?, client.port)));
+        for (host, port) in peers.chain(client).filter(|(host, _)| !is_any_address(host)) {
+            let other = *taken.entry((host.to_ascii_lowercase(), port)).or_insert(server.id);
+            if other == server.id {
+                continue;
+            }
+            let Some(given) = place(reader, server.id) else { continue };
+            let text = format!(
+                "{host}:{port} of server {} is an address of server {other} as well; give each \
+                 its own",
+                server.id
+            );
+            reader.warn(given, text);
+        }
+    }
+}
+
+fn read_election(reader: &mut Reader<'_>) -> ElectionSettings {
+    let default = ElectionSettings::default();
+    let mut interval = |key, default: i64| i64::from(reader.at_least(key, default as u32, 1));
+    ElectionSettings {
+        interval_ms_min: interval("fastleader.minNotificationInterval", default.interval_ms_min),
+        interval_ms_max: interval("fastleader.maxNotificationInterval", default.interval_ms_max),
+        ..default
+    }
+}
+
+fn read_ports(zab: &ZabSettings, reader: &mut Reader<'_>) -> Result<PeerPorts, ConfigError> {
+    // The one property that Apache does not start with if it is no number.
+    let key = "cnxTimeout";
+    let connect_ms = match reader.text(key) {
+        None => CONNECT_MS,
+        Some(text) => parse_int(text).and_then(|ms| u32::try_from(ms).ok()).ok_or_else(|| {
+            ConfigError::NotANumber { key: key.to_owned(), value: text.to_owned() }
+        })?,
+    };
+    let greeting_ms = i64::from(reader.int("quorumCnxnTimeoutMs", -1));
+    let key = "electionPortBindRetry";
+    let bind_tries = u32::try_from(reader.int(key, 3)).unwrap_or_else(|_| {
+        if let Some(given) = reader.given(key) {
+            reader.warn(given, "must be 0 (without end) or more; 3 is used");
+        }
+        3
+    });
+    let by_property = reader.system_property("zookeeper.multiAddress.enabled");
+    let by_property = by_property.is_some_and(|given| given.value.eq_ignore_ascii_case("true"));
+    Ok(PeerPorts {
+        listen_on_all: reader.bool("quorumListenOnAllIPs", false),
+        bind_tries,
+        connect_ms,
+        greeting_ms: if greeting_ms > 0 { greeting_ms } else { zab.sync_ticks * zab.tick_ms },
+        keep_alive: reader.bool("tcpKeepAlive", false),
+        names_all_addresses: reader.bool("multiAddress.enabled", by_property),
+        retry_delay_ms: reader.count("leaderConnectDelayDuringRetryMs", 100),
+    })
+}
+
+fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
+    let factor = reader.double("snapshotSizeFactor", SNAPSHOT_SIZE_FACTOR);
+    let factor = match reader.given("snapshotSizeFactor") {
+        Some(given) if factor > 1.0 => {
+            reader.warn(given, format!("must be 1 or less; {SNAPSHOT_SIZE_FACTOR} is used"));
+            SNAPSHOT_SIZE_FACTOR
+        }
+        _ => factor,
+    };
+    Synchronization {
+        in_memory: reader.at_least("commitLogCount", COMMIT_LOG_COUNT, COMMIT_LOG_COUNT),
+        log_part_max: (factor >= 0.0).then_some(factor),
+        always_snap: reader.bool("forceSnapshotSync", false),
+        snaps_max: reader.count("leader.maxConcurrentSnapSyncs", 10),
+        diffs_max: reader.count("leader.maxConcurrentDiffSyncs", 100),
+    }
+}
+
+/// In milliseconds.
+const CONNECT_MS: u32 = 5000;
+const COMMIT_LOG_COUNT: u32 = 500;
+const SNAPSHOT_SIZE_FACTOR: f64 = 0.33;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(value: &str) -> Option<(bool, Option<String>)> {
-        let line = ServerLine::parse("server.1", value).ok()?;
-        Some((line.voter, line.client.map(|client| client.to_string())))
-    }
-
-    #[test]
-    fn server_lines_parse() {
-        let client = |text: &str| Some(text.to_owned());
-        for (value, wanted) in [
-            ("h:2888:3888", (true, None)),
-            ("h:2888:3888:participant;2181", (true, client("0.0.0.0:2181"))),
-            ("h:2888:3888:OBSERVER;0.0.0.0:2181", (false, client("0.0.0.0:2181"))),
-            ("h:2888:3888 ; 10.0.0.1:2182", (true, client("10.0.0.1:2182"))),
-            ("[::1]:2888:3888;[::1]:2181", (true, client("::1:2181"))),
-            ("h:1:2|i:3:4;2181", (true, client("0.0.0.0:2181"))),
-            ("h:1:2;2181;2281", (true, client("0.0.0.0:2181"))),
-        ] {
-            assert_eq!(line(value), Some(wanted), "{value}");
-        }
-        for value in [
-            "",
-            "h",
-            "h:1",
-            "h:x:2",
-            "h:1:2:3",
-            "h:1:2:observer:x",
-            ":1:2",
-            "h:1:2;",
-            "h:1:2;x",
-            "h:1:99999",
-        ] {
-            assert_eq!(line(value), None, "{value}");
-        }
-        assert!(ServerLine::parse("server.x", "h:1:2").is_err());
-    }
-
-    #[test]
-    fn only_a_server_on_its_own_may_start() {
-        let of = |voters: usize, observers: usize| -> Vec<ServerLine> {
-            let make = |voter| move |id| ServerLine { id, voter, client: None };
-            (0..voters as i64)
-                .map(make(true))
-                .chain((0..observers as i64).map(make(false)))
-                .collect()
-        };
-        assert!(check_alone(&of(0, 0), true).is_ok());
-        assert!(check_alone(&of(1, 0), true).is_ok());
-        assert!(matches!(check_alone(&of(0, 0), false), Err(ConfigError::NoVoters)));
-        assert!(matches!(check_alone(&of(0, 1), true), Err(ConfigError::Observers)));
-        assert!(matches!(check_alone(&of(1, 1), true), Err(ConfigError::Observers)));
-        assert!(matches!(
-            check_alone(&of(1, 0), false),
-            Err(ConfigError::Ensemble { voters: 1, .. })
-        ));
-        assert!(matches!(
-            check_alone(&of(2, 0), true),
-            Err(ConfigError::Ensemble { voters: 2, .. })
-        ));
-        assert!(matches!(
-            check_alone(&of(3, 2), true),
-            Err(ConfigError::Ensemble { voters: 3, .. })
-        ));
-    }
-}
+mod tests;

@@ -1,8 +1,12 @@
 //! The reasons to refuse a configuration. Each says what is wrong, where, and what to write
-//! instead; all end in exit code 2.
+//! instead.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::packet::MembershipError;
+use crate::server::exit::Exit;
+use crate::zab::MembersError;
 
 use super::properties::MalformedEscape;
 
@@ -33,14 +37,26 @@ pub enum ConfigError {
     SessionTimeouts { min_ms: i32, max_ms: i32 },
     /// `clientPort` and this server's own line name different client addresses.
     ClientAddresses { file: String, line: String },
-    /// Several voters, or one that must not run alone.
-    Ensemble { voters: usize, standalone_enabled: bool },
     /// Observers without an ensemble to observe.
     Observers,
     /// `standaloneEnabled=false` and no voter at all.
     NoVoters,
-    /// A `server.N` line that does not parse.
-    ServerLine { key: String, value: String },
+    /// Lines that are no membership.
+    Membership(MembershipError),
+    /// A membership that has no quorum.
+    Members(MembersError),
+    /// A server with several addresses, which is not allowed.
+    MultiAddress { id: i64 },
+    /// An ensemble without `initLimit` or `syncLimit`.
+    NoLimit { key: &'static str },
+    /// An ensemble, and no `myid`.
+    NoMyId { path: PathBuf },
+    /// `myid` is none of the ensemble's.
+    NotAMember { id: i64, path: PathBuf, ids: Vec<i64> },
+    /// A protection between servers that is not in this version.
+    PeerSecurity { key: &'static str, what: &'static str },
+    /// `oraclePath` in an ensemble.
+    Oracle,
     /// `server.`, `group.` or `weight.` in zoo.cfg beside `dynamicConfigFile`.
     BesideDynamicFile { key: String },
     /// A key that does not belong in the dynamic configuration file.
@@ -55,6 +71,17 @@ pub enum ConfigError {
     DigestAlgorithm { name: String },
     /// Arguments that fit no form of the command.
     Usage { arguments: usize },
+}
+
+impl ConfigError {
+    /// Apache's number for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            // Apache finds out when it starts the election.
+            Self::NotAMember { .. } => Exit::UnexpectedError,
+            _ => Exit::InvalidInvocation,
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -108,21 +135,43 @@ impl fmt::Display for ConfigError {
                 "clientPort says {file} and this server's own server line says {line}; give the \
                  client address once"
             ),
-            Self::Ensemble { voters, standalone_enabled } => {
-                ensemble(f, *voters, *standalone_enabled)
-            }
             Self::Observers => f.write_str(
-                "observers need an ensemble of voters, which this version does not run; take the \
-                 observer lines out",
+                "observers need an ensemble of at least two voters to observe; name its voters \
+                 (server.N=...), or take the observer lines out to run alone",
             ),
             Self::NoVoters => f.write_str(
                 "standaloneEnabled=false needs at least one voter (server.N=...); to run alone, \
                  take the key out",
             ),
-            Self::ServerLine { key, value } => write!(
+            Self::Membership(error) => error.fmt(f),
+            Self::Members(error) => error.fmt(f),
+            Self::MultiAddress { id } => write!(
                 f,
-                "{key}={value} does not parse; write \
-                 {key}=host:quorumPort:electionPort[:participant|:observer][;[clientAddress:]clientPort]"
+                "server {id} has several addresses (|), which must be allowed on the command line: \
+                 -Dzookeeper.multiAddress.enabled=true, also in SERVER_JVMFLAGS (the key in the \
+                 file only chooses how servers greet each other)"
+            ),
+            Self::NoLimit { key } => write!(
+                f,
+                "{key} is not set, and an ensemble needs it; write {key}={} (ticks of tickTime)",
+                if *key == "initLimit" { 10 } else { 5 }
+            ),
+            Self::NoMyId { path } => write!(
+                f,
+                "{path} is missing: a server of an ensemble must know which of the server.N lines \
+                 is its own; write the N: echo N > {path}",
+                path = path.display()
+            ),
+            Self::NotAMember { id, path, ids } => not_a_member(f, *id, path, ids),
+            Self::PeerSecurity { key, what } => write!(
+                f,
+                "{key}=true, but {what} is not in this version, and without it the ports between \
+                 servers are open to everybody who reaches them; take the key out only where the \
+                 network keeps strangers away"
+            ),
+            Self::Oracle => f.write_str(
+                "oraclePath: an oracle between two voters is not in this version; take the key out \
+                 and use three voters",
             ),
             Self::BesideDynamicFile { key } => {
                 write!(
@@ -186,17 +235,19 @@ fn no_client_port(f: &mut fmt::Formatter<'_>, secure_only: bool) -> fmt::Result 
     }
 }
 
-fn ensemble(f: &mut fmt::Formatter<'_>, voters: usize, standalone_enabled: bool) -> fmt::Result {
-    if voters == 1 && !standalone_enabled {
-        return f.write_str(
-            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in \
-             this version; take the key out to run alone",
-        );
-    }
+fn not_a_member(f: &mut fmt::Formatter<'_>, id: i64, path: &Path, ids: &[i64]) -> fmt::Result {
+    let mut ids: Vec<_> = ids.to_vec();
+    ids.sort_unstable();
+    let shown: Vec<_> = ids.iter().take(IDS_SHOWN_MAX).map(i64::to_string).collect();
+    let more = if ids.len() > IDS_SHOWN_MAX { " and more" } else { "" };
     write!(
         f,
-        "the configuration names {voters} voting servers, and ensembles are not in this version: \
-         one of them alone would acknowledge writes that the others never see. \
-         To run one standalone server, leave one server.N line or none"
+        "{} says {id}, and there is no server.{id} line (there are {}{more}); correct the file, or \
+         add the line on every server",
+        path.display(),
+        shown.join(", ")
     )
 }
+
+/// Ids that a message shows.
+const IDS_SHOWN_MAX: usize = 9;

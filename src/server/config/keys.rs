@@ -38,7 +38,7 @@ pub enum Shape {
     Secret,
 }
 
-/// The effect of a key in a standalone Ringkeeper.
+/// The effect of a key in Ringkeeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It does what it does in Apache.
@@ -159,6 +159,8 @@ const TTL_353: &str = "TTL nodes as 3.5.3 wrote them are not told from ephemeral
                        before the data comes here";
 const GROUP_COMMIT: &str =
     "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
+const PEERS: &str = "no thread waits for another server here";
+const NODELAY: &str = "nothing is held back between servers (TCP_NODELAY is always on)";
 const TESTS: &str = "Apache's own tests set it; it has no place in a server";
 
 /// Every key there is, by theme.
@@ -304,23 +306,31 @@ pub const KEYS: &[Key] = &[
     key("tcpKeepAlive", Property, Bool, Ensemble),
     key("electionPortBindRetry", Property, Int, Ensemble),
     key("quorumCnxnTimeoutMs", Property, Int, Ensemble),
-    key("fastleader.", Property, Int, Ensemble),
-    key("leader.", Property, Text, Ensemble),
-    key("leader.nodelay", Jvm, Bool, Ensemble),
-    key("follower.nodelay", Jvm, Bool, Ensemble),
+    key("fastleader.minNotificationInterval", Property, Int, Ensemble),
+    key("fastleader.maxNotificationInterval", Property, Int, Ensemble),
+    key("leader.maxTimeToWaitForEpoch", Property, Int, Ensemble),
+    key("leader.maxConcurrentSnapSyncs", Property, Int, Ensemble),
+    key("leader.maxConcurrentDiffSyncs", Property, Int, Ensemble),
+    key("leader.ackLoggingFrequency", Property, Int, Inert(TRACKING)),
+    key("leader.closeSocketAsync", Property, Bool, Inert(PEERS)),
+    key("leader.nodelay", Jvm, Bool, Inert(NODELAY)),
+    key("follower.nodelay", Jvm, Bool, Inert(NODELAY)),
     key("leaderConnectDelayDuringRetryMs", Property, Int, Ensemble),
-    key("learner.", Property, Text, Ensemble),
-    key("follower.skipLearnerRequestToNextProcessor", Property, Bool, Ensemble),
-    key("forward_learner_requests_to_commit_processor_disabled", Property, Bool, Ensemble),
+    key("learner.asyncSending", Property, Bool, Inert(PEERS)),
+    key("learner.closeSocketAsync", Property, Bool, Inert(PEERS)),
+    key("follower.skipLearnerRequestToNextProcessor", Property, Bool, Inert(PIPELINE)),
+    key("forward_learner_requests_to_commit_processor_disabled", Property, Bool, Inert(PIPELINE)),
     key("forceSnapshotSync", Property, Bool, Ensemble),
-    key("observer.", Property, Text, Ensemble),
+    key("observer.syncEnabled", Property, Bool, Ensemble),
+    key("observer.reconnectDelayMs", Property, Long, Ensemble),
+    key("observer.election.DelayMs", Property, Long, Ensemble),
     key("observerMaster.sizeLimit", Property, Int, Ensemble),
     key("enableEagerACLCheck", Property, Bool, Ensemble),
     key("quorum.auth.", File, Text, Ensemble),
     key("quorum.auth.enableSasl", File, Bool, Ensemble),
     key("quorum.auth.serverRequireSasl", File, Bool, Ensemble),
     key("quorum.auth.learnerRequireSasl", File, Bool, Ensemble),
-    key("quorum.cnxn.threads.size", File, Int, Ensemble),
+    key("quorum.cnxn.threads.size", File, Int, Inert(PEERS)),
     key("sslQuorum", File, Bool, NotYet(QUORUM_TLS)),
     key("sslQuorumReloadCertFiles", File, Bool, NotYet(QUORUM_TLS)),
     key("portUnification", File, Bool, NotYet(QUORUM_TLS)),
@@ -419,8 +429,8 @@ mod tests {
         for (name, row) in [
             ("server.1", "server."),
             ("server.principal", "server.principal"),
-            ("leader.maxConcurrentSnapSyncs", "leader."),
-            ("leader.nodelay", "leader.nodelay"),
+            ("netty.server.outstandingHandshake.limit", "netty.server."),
+            ("quorum.auth.enableSasl", "quorum.auth.enableSasl"),
             ("ssl.quorum.keyStore.location", "ssl.quorum."),
             ("ssl.keyStore.location", "ssl."),
             ("superUser.2", "superUser."),

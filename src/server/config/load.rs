@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::acl::{AclConfig, DigestAlgorithm, Secret};
+use crate::packet::{Membership, QuorumServer};
 use crate::snapshot::Codec;
 use crate::txnlog::Appending;
 
 use super::classes;
-use super::ensemble::{ServerLine, check_alone, check_dynamic_file, is_any_address, server_lines};
+use super::ensemble::{EnsembleConfig, is_any_address, is_ensemble, version_of_name};
 use super::error::ConfigError;
 use super::keys::Standing;
 use super::notice::{Notice, Origin};
@@ -83,7 +84,7 @@ fn load_positional(
 fn with_properties(mut config: Config, flags: &[Flag]) -> Result<Loaded, ConfigError> {
     let mut notices = Vec::new();
     let sources = Sources::new(flags, &[], &mut notices);
-    note_standings(&sources, &mut notices);
+    note_standings(&sources, &mut notices, false);
     let mut reader = Reader::new(&sources, &mut notices)?;
     read_properties(&mut config, &mut reader)?;
     Ok(Loaded { config, notices })
@@ -93,13 +94,19 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     let mut notices = Vec::new();
     let entries = read_entries(path, read, &mut notices)?;
     let sources = Sources::new(flags, &entries, &mut notices);
-    note_standings(&sources, &mut notices);
     let mut reader = Reader::new(&sources, &mut notices)?;
-    let servers = read_servers(&entries, &mut reader, read)?;
+    let membership = read_membership(&entries, &mut reader, read)?;
+    let standalone_enabled = reader.bool("standaloneEnabled", true);
+    let is_ensemble = is_ensemble(&membership, standalone_enabled)?;
+    note_standings(&sources, reader.notices(), is_ensemble);
     let data_dir = PathBuf::from(reader.text("dataDir").ok_or(ConfigError::NoDataDir)?);
     note_directories(&mut reader);
-    let own_line = own_server_line(&servers, &data_dir, read)?;
-    note_single_server(&servers, &mut reader);
+    let myid = data_dir.join("myid");
+    let my_id = read_my_id(&myid, read)?;
+    let own_line = my_id.and_then(|id| membership.server(id));
+    if !is_ensemble {
+        note_single_server(&membership, &mut reader);
+    }
     let (client_host, client_port) = client_address(&reader, own_line)?;
     let tick_ms = check_tick(reader.int("tickTime", FILE_TICK_MS))?;
     let mut config = Config::with_defaults(data_dir, client_port, tick_ms);
@@ -107,6 +114,10 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     config.client_host = client_host;
     read_file_keys(&mut config, &mut reader)?;
     read_properties(&mut config, &mut reader)?;
+    if is_ensemble {
+        let ensemble = EnsembleConfig::read(membership, my_id, myid, tick_ms, &mut reader)?;
+        config.ensemble = Some(ensemble);
+    }
     Ok(Loaded { config, notices })
 }
 
@@ -179,11 +190,12 @@ fn directory_trouble(value: &str, kept: &str) -> Option<String> {
 }
 
 /// One notice for every key that was given where it works but does not do what it does in Apache.
-fn note_standings(sources: &Sources, notices: &mut Vec<Notice>) {
+fn note_standings(sources: &Sources, notices: &mut Vec<Notice>, is_ensemble: bool) {
     for (_, given, key) in sources.file_keys().chain(sources.property_keys()) {
         let (origin, written) = (given.origin, given.written.as_str());
         match key.standing {
             Standing::Used | Standing::Alias(_) => {}
+            Standing::Ensemble if is_ensemble => {}
             Standing::NotYet(_) if key.is_off(&given.value) => {}
             Standing::NotYet(advice) => notices.push(Notice::warn(origin, written, advice)),
             Standing::Inert(why) => {
@@ -199,11 +211,33 @@ fn note_standings(sources: &Sources, notices: &mut Vec<Notice>) {
     }
 }
 
-fn read_servers(
+fn read_membership(
     entries: &[Entry],
     reader: &mut Reader<'_>,
     read: ReadFile<'_>,
-) -> Result<Vec<ServerLine>, ConfigError> {
+) -> Result<Membership, ConfigError> {
+    check_words(reader)?;
+    let of_entries = |entries: &[Entry]| {
+        let lines = entries.iter().map(|entry| (trim(&entry.key), trim(&entry.value)));
+        Membership::of_lines(lines).map_err(ConfigError::Membership)
+    };
+    let Some(path) = reader.text("dynamicConfigFile") else { return of_entries(entries) };
+    let names_servers = |key: &str| Membership::has_line(key) && key != "version";
+    let mut keys = entries.iter().map(|entry| trim(&entry.key));
+    if let Some(key) = keys.find(|key| names_servers(key)) {
+        return Err(ConfigError::BesideDynamicFile { key: key.to_owned() });
+    }
+    let path = Path::new(path);
+    let dynamic = read_entries(path, read, reader.notices())?;
+    let mut keys = dynamic.iter().map(|entry| trim(&entry.key));
+    if let Some(key) = keys.find(|key| !names_servers(key)) {
+        return Err(ConfigError::NotDynamic { key: key.to_owned() });
+    }
+    Ok(Membership { version: version_of_name(path), ..of_entries(&dynamic)? })
+}
+
+/// Refuses values that are checked whether there is an ensemble or not.
+fn check_words(reader: &Reader<'_>) -> Result<(), ConfigError> {
     for (key, needs) in SASL_NEEDS {
         let on =
             |name: &str| reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -213,53 +247,33 @@ fn read_servers(
     }
     if reader.text("electionAlg").is_some_and(|text| parse_int(text) != Some(3)) {
         let value = reader.text("electionAlg").and_then(parse_long).unwrap_or_default();
-        return Err(ConfigError::OutOfRange {
-            key: "electionAlg",
-            value,
-            range: "3, the only one there is",
-        });
+        let (key, range) = ("electionAlg", "3, the only one there is");
+        return Err(ConfigError::OutOfRange { key, value, range });
     }
-    if let Some(peer_type) = reader.text("peerType") {
-        let known =
-            ["observer", "participant"].iter().any(|known| known.eq_ignore_ascii_case(peer_type));
-        if !known {
-            let value = peer_type.to_owned();
-            return Err(ConfigError::UnknownWord {
-                key: "peerType",
-                value,
-                known: "observer or participant",
-            });
+    let known = ["observer", "participant"];
+    match reader.text("peerType") {
+        Some(text) if !known.iter().any(|known| known.eq_ignore_ascii_case(text)) => {
+            let (key, known) = ("peerType", "observer or participant");
+            Err(ConfigError::UnknownWord { key, value: text.to_owned(), known })
         }
+        _ => Ok(()),
     }
-    let dynamic_file = reader.text("dynamicConfigFile");
-    let mut servers = server_lines(entries, dynamic_file.is_some())?;
-    if let Some(path) = dynamic_file {
-        let dynamic = read_entries(Path::new(path), read, reader.notices())?;
-        check_dynamic_file(&dynamic)?;
-        servers = server_lines(&dynamic, false)?;
-    }
-    let standalone_enabled =
-        reader.text("standaloneEnabled").is_none_or(|value| value.eq_ignore_ascii_case("true"));
-    check_alone(&servers, standalone_enabled)?;
-    Ok(servers)
 }
 
-/// The line whose N is in `myid`, if there is such a file and such a line. Without server lines no
-/// `myid` is needed.
-fn own_server_line<'s>(
-    servers: &'s [ServerLine],
-    data_dir: &Path,
-    read: ReadFile<'_>,
-) -> Result<Option<&'s ServerLine>, ConfigError> {
-    let path = data_dir.join("myid");
-    let Ok(bytes) = read(&path) else { return Ok(None) };
+/// The number in `myid`, if there is such a file.
+fn read_my_id(path: &Path, read: ReadFile<'_>) -> Result<Option<i64>, ConfigError> {
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if NO_FILE.contains(&error.kind()) => return Ok(None),
+        Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
+    };
     let text = String::from_utf8_lossy(&bytes);
-    let id = text.lines().next().and_then(parse_long).ok_or(ConfigError::MyId { path })?;
-    Ok(servers.iter().find(|line| line.id == id))
+    let id = text.lines().next().and_then(parse_long);
+    id.map(Some).ok_or_else(|| ConfigError::MyId { path: path.to_owned() })
 }
 
-fn note_single_server(servers: &[ServerLine], reader: &mut Reader<'_>) {
-    let [line] = servers else { return };
+fn note_single_server(membership: &Membership, reader: &mut Reader<'_>) {
+    let [line] = &membership.servers[..] else { return };
     let key = format!("server.{}", line.id);
     if let Some(given) = reader.given(&key) {
         reader.warn(
@@ -273,7 +287,7 @@ fn note_single_server(servers: &[ServerLine], reader: &mut Reader<'_>) {
 /// agree.
 fn client_address(
     reader: &Reader<'_>,
-    own: Option<&ServerLine>,
+    own: Option<&QuorumServer>,
 ) -> Result<(Option<String>, u16), ConfigError> {
     let host = reader.text("clientPortAddress");
     let port = reader.text("clientPort").and_then(parse_int);
@@ -411,7 +425,7 @@ fn read_storage(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Conf
     let segment = reader.kib("preAllocSize", (log.segment_bytes >> 10) as i64).unwrap_or(0);
     log.segment_bytes = segment.max(PRE_ALLOC_BYTES_MIN);
     let otherwise = "only the word no turns it off; the log is flushed";
-    log.force_sync = read_word(reader, "forceSync", "no", otherwise) != "no";
+    log.force_sync = reader.word("forceSync", "no", otherwise) != "no";
     log.appending = read_appending(reader, log.appending)?;
     config.fsync_warning_ms =
         u64::try_from(reader.long(FSYNC_WARNING, fsync_default(reader))).unwrap_or(0);
@@ -456,16 +470,6 @@ fn read_compression(reader: &mut Reader<'_>) -> Codec {
     }
 }
 
-/// A key that one exact word switches; anything else it may hold is named.
-fn read_word<'a>(reader: &mut Reader<'a>, name: &str, word: &str, otherwise: &str) -> &'a str {
-    let Some(given) = reader.given(name) else { return "" };
-    let usual = ["yes", "no", ""].contains(&given.value.as_str());
-    if given.value != word && !usual {
-        reader.warn(given, otherwise);
-    }
-    &given.value
-}
-
 fn read_znodes(config: &mut Config, reader: &mut Reader<'_>) {
     let quorum = &mut config.quorum;
     let at_least_one = |reader: &mut Reader<'_>, key, default: i64| {
@@ -486,7 +490,7 @@ fn read_access(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), Confi
     let otherwise = "only the word yes turns it on; ACLs are checked";
     let default = AclConfig::default();
     let acl = AclConfig {
-        skip: read_word(reader, "skipACL", "yes", otherwise) == "yes",
+        skip: reader.word("skipACL", "yes", otherwise) == "yes",
         digest: reader.bool("DigestAuthenticationProvider.enabled", default.digest),
         digest_algorithm: match reader.text("DigestAuthenticationProvider.digestAlg") {
             None => default.digest_algorithm,
@@ -605,6 +609,9 @@ const PRE_ALLOC_BYTES_MIN: u64 = 4096;
 /// One byte holds a shard's number.
 const SHARDS_MAX: i32 = 255;
 const CORE_MAX: u32 = 4095;
+/// What stands at the path is no file.
+const NO_FILE: [io::ErrorKind; 3] =
+    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::IsADirectory];
 const SASL_NEEDS: [(&str, &str); 3] = [
     ("quorum.auth.serverRequireSasl", "quorum.auth.enableSasl"),
     ("quorum.auth.learnerRequireSasl", "quorum.auth.enableSasl"),

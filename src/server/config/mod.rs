@@ -9,7 +9,7 @@
 //! | [`keys`] | every key there is, where it is read, what it does here |
 //! | [`sources`] | which of zoo.cfg and `-D` wins; keys that do nothing where they stand |
 //! | [`reader`] | typed access with Apache's fallbacks and refusals |
-//! | [`ensemble`] | server lines: one voter runs alone, more are refused |
+//! | [`ensemble`] | what a server of an ensemble knows before it runs |
 //! | [`classes`] | keys that name a Java class |
 //! | [`settings`] | the result: each part's own settings, and the rest |
 //! | [`load`] | the way from the first to the last |

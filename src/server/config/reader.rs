@@ -99,6 +99,23 @@ impl<'a> Reader<'a> {
         parse_bool(&given.value)
     }
 
+    /// A number with a fraction.
+    pub(crate) fn double(&mut self, name: &str, default: f64) -> f64 {
+        let Some(given) = self.given(name) else { return default };
+        let number = given.value.parse().ok().filter(|number: &f64| number.is_finite());
+        number.unwrap_or_else(|| self.fall_back(given, "a number", default))
+    }
+
+    /// A key that one exact word switches; anything else it may hold is named.
+    pub(crate) fn word(&mut self, name: &str, word: &str, otherwise: &str) -> &'a str {
+        let Some(given) = self.given(name) else { return "" };
+        let usual = ["yes", "no", ""].contains(&given.value.as_str());
+        if given.value != word && !usual {
+            self.warn(given, otherwise);
+        }
+        &given.value
+    }
+
     /// The notices so far.
     pub(crate) fn notices(&mut self) -> &mut Vec<Notice> {
         self.notices

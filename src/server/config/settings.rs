@@ -1,4 +1,4 @@
-//! The settings of a standalone server: one field per setting, in the unit its name says, checked
+//! The settings of a server: one field per setting, in the unit its name says, checked
 //! and resolved.
 //!
 //! A setting of a part of the server stands in that part's own configuration, with its default;
@@ -18,7 +18,9 @@ use crate::quorum::QuorumConfig;
 use crate::runtime::log::LogConfig;
 use crate::runtime::snapshotter::SnapshotterConfig;
 
-/// Every setting of a standalone server. Built by [`super::load`]; [`Config::with_defaults`] holds
+use super::ensemble::EnsembleConfig;
+
+/// Every setting of a server. Built by [`super::load`]; [`Config::with_defaults`] holds
 /// Apache's defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -69,6 +71,8 @@ pub struct Config {
     pub snapshots: SnapshotterConfig,
     /// Ringkeeper's own.
     pub cores: CoreSettings,
+    /// The settings of a server of an ensemble; none of one that runs alone.
+    pub ensemble: Option<EnsembleConfig>,
 }
 
 /// Which four-letter words are answered.
@@ -172,6 +176,7 @@ impl Config {
             log: LogConfig::default(),
             snapshots: SnapshotterConfig::default(),
             cores: CoreSettings { shards: 0, cores: Vec::new(), placement: PlacementPolicy::Auto },
+            ensemble: None,
         }
     }
 }

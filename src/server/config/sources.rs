@@ -196,6 +196,8 @@ fn flag_trouble(flag: &Flag) -> Option<Notice> {
     };
     match keys::find(name).map(|key| key.source) {
         Some(Source::Property | Source::Own) => None,
+        // Also the file's keys, as far as the file does not name them.
+        Some(Source::File) if name.starts_with("multiAddress.") => None,
         Some(Source::Jvm) => warn(format!("does nothing with the prefix; write -D{name}=...")),
         Some(Source::File) => {
             warn(format!("read from the configuration file only; write {name}=... there"))

@@ -254,14 +254,10 @@ fn refusals_of_values_and_ensembles_name_the_matter_and_the_remedy() {
             "needs quorum.auth.enableSasl=true",
         ),
         ("dataDir=/d\nclientPort=1\nserver.1=h\n", "server.1=h does not parse"),
-        ("dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2\n", "names 2 voting servers"),
-        (
-            "dataDir=/d\nclientPort=1\nserver.1=a:1:2\nstandaloneEnabled=false\n",
-            "standaloneEnabled=false makes one voter",
-        ),
+        ("dataDir=/d\nclientPort=1\nstandaloneEnabled=false\n", "needs at least one voter"),
         (
             "dataDir=/d\nclientPort=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n",
-            "observers need an ensemble",
+            "observers need an ensemble of at least two voters",
         ),
         (
             "dataDir=/d\nclientPort=1\nmetricsProvider.className=a.B\n",
@@ -466,7 +462,7 @@ fn a_dynamic_file_holds_servers_and_nothing_else() {
     assert!(with("server.1=h:1:2:participant;2181\n").is_ok());
     assert!(matches!(
         with("server.1=h:1:2\nserver.2=i:1:2\n"),
-        Err(ConfigError::Ensemble { voters: 2, .. })
+        Err(ConfigError::NoLimit { key: "initLimit" })
     ));
     assert!(matches!(with("server.1=h:1:2\nversion=5\n"), Err(ConfigError::NotDynamic { .. })));
     assert!(matches!(load_files(&[("zoo.cfg", &cfg)], &[]), Err(ConfigError::Unreadable { .. })));
