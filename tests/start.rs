@@ -83,6 +83,41 @@ fn several_voters_are_refused_with_the_reason() {
 }
 
 #[test]
+fn epoch_files_that_cannot_be_refuse_a_member_and_no_server_on_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let files = home.path().join("data/version-2");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(home.path().join("data/myid"), "2").unwrap();
+    for (accepted, current, said) in [
+        ("4", "five", "currentEpoch should hold one number"),
+        ("4", "5", "acceptedEpoch 4 is below currentEpoch 5"),
+    ] {
+        fs::write(files.join("acceptedEpoch"), accepted).unwrap();
+        fs::write(files.join("currentEpoch"), current).unwrap();
+        let (code, log) = refused(home.path(), THREE_VOTERS);
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains(said) && log.contains("move version-2 away"), "{log}");
+        let server = Server::start(home.path(), &[]);
+        let log = server.log();
+        assert!(log.contains("a member of an ensemble could not start here"), "{log}");
+        assert!(log.contains(said), "{log}");
+    }
+}
+
+#[test]
+fn a_server_on_its_own_in_the_directory_of_a_member_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let files = home.path().join("data/version-2");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("acceptedEpoch"), "3").unwrap();
+    let server = Server::start(home.path(), &[]);
+    let log = server.log();
+    assert!(log.contains("that of a member of an ensemble (currentEpoch 0, accep"), "{log}");
+    assert_eq!(fs::read_to_string(files.join("currentEpoch")).unwrap(), "0");
+    assert_eq!(fs::read_to_string(files.join("acceptedEpoch")).unwrap(), "3");
+}
+
+#[test]
 fn values_that_make_no_sense_are_named() {
     for (line, named) in [
         ("tickTime=soon", "tickTime"),

@@ -9,7 +9,7 @@ use log::{debug, info, warn};
 
 use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recover};
 use crate::runtime::SharedTree;
-use crate::runtime::datadir::DataDir;
+use crate::runtime::datadir::{DataDir, EpochFiles};
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
@@ -50,6 +50,7 @@ pub(crate) fn prepare(
 ) -> Result<Startup, StartError> {
     let started = Instant::now();
     if let Some(ensemble) = &config.ensemble {
+        EpochFiles::read(&config.data_dir).map_err(StartError::DataDir)?;
         return Err(StartError::Ensemble { voters: ensemble.voters() });
     }
     info!(
@@ -89,6 +90,7 @@ pub(crate) fn prepare(
             .map_err(StartError::Snapshot)?;
     }
     data.take_initialize().map_err(StartError::DataDir)?;
+    settle_epochs(&data, last_zxid);
     let log_waker = Arc::new(WakeHandle::default());
     let log = open_log(log_config, &data, last_zxid, log_waker.clone())?;
     Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, last_session, started })
@@ -148,13 +150,21 @@ fn log_place(data: &DataDir) {
             data.logs().display()
         ),
     }
-    if let Ok(epochs) = data.epochs()
-        && (epochs.current.is_some() || epochs.accepted.is_some())
-    {
-        info!(
-            "this directory belonged to an ensemble member; a standalone server leaves its epoch \
-             files as they are"
-        );
+}
+
+/// The directory of a member of an ensemble, here with a server on its own: its epoch files keep up
+/// with its log, as they must when it is a member again, and the danger is named.
+fn settle_epochs(data: &DataDir, last: Zxid) {
+    let dir = data.snapshots().display();
+    match data.settle_epochs(last) {
+        Ok(None) => {}
+        Ok(Some(epochs)) => warn!(
+            "{dir} is that of a member of an ensemble (currentEpoch {}, acceptedEpoch {}), and the \
+             other members never see what is written to this server on its own: before it goes \
+             back to them, move the directory away, so that it takes everything from the leader",
+            epochs.current, epochs.accepted
+        ),
+        Err(error) => warn!("a member of an ensemble could not start here: {error}"),
     }
 }
 

@@ -59,6 +59,9 @@ impl StartError {
             Self::Ensemble { .. } | Self::Listen(ListenError::UnknownHost { .. }) => {
                 Exit::InvalidInvocation
             }
+            Self::DataDir(DataDirError::NotAnEpoch { .. } | DataDirError::Epochs { .. }) => {
+                Exit::UnexpectedError
+            }
             Self::DataDir(_) | Self::Log(_) => Exit::UnableToAccessDatadir,
             Self::Recovery(
                 RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. },

@@ -12,8 +12,10 @@ pub enum DataDirError {
     Missing { path: PathBuf },
     /// Another server has it; its process id, if it could be read.
     InUse { path: PathBuf, pid: Option<u32> },
-    /// A file with one number in it holds something else.
-    NotANumber { path: PathBuf, text: String },
+    /// An epoch file holds something else.
+    NotAnEpoch { path: PathBuf, text: String },
+    /// The epoch files of this directory contradict each other.
+    Epochs { path: PathBuf, accepted: u32, current: u32 },
     /// The disk does not give the bytes at `offset`.
     Read { what: &'static str, path: PathBuf, offset: u64, error: io::Error },
     /// The system says no.
@@ -44,13 +46,18 @@ impl fmt::Display for DataDirError {
                     None => f.write_str(": stop it or set another dataDir"),
                 }
             }
-            Self::NotANumber { path, text } => {
-                write!(
-                    f,
-                    "{} should hold one number and nothing else, not {text:?}: correct it",
-                    path.display()
-                )
-            }
+            Self::NotAnEpoch { path, text } => write!(
+                f,
+                "{} should hold one number, 0 to {}, and nothing else, not {text:?}: {REJOIN}",
+                path.display(),
+                u32::MAX
+            ),
+            Self::Epochs { path, accepted, current } => write!(
+                f,
+                "{}: acceptedEpoch {accepted} is below currentEpoch {current}, so one of the two \
+                 files is not this server's last: {REJOIN}",
+                path.display()
+            ),
             Self::Read { what, path, offset, error } => write!(
                 f,
                 "{}: {what} at offset {offset}: {error}. The disk may be failing: see dmesg, and \
@@ -73,6 +80,11 @@ impl Error for DataDirError {
         }
     }
 }
+
+/// The remedy where promises of a member of an ensemble are lost.
+const REJOIN: &str = "take both files from a backup of the same moment, or, while a quorum of the \
+                      other members runs, move version-2 away, so that this one takes everything \
+                      from the leader";
 
 fn remedy(f: &mut fmt::Formatter<'_>, path: &Path, kind: io::ErrorKind) -> fmt::Result {
     match kind {

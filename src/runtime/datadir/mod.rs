@@ -6,10 +6,10 @@
 //! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`.
 
 mod ahead;
+mod epochs;
 mod error;
 mod file;
 mod lock;
-mod marks;
 #[cfg(test)]
 mod tests;
 
@@ -27,17 +27,18 @@ use crate::quorum::recovery::{
     Dir, Rejection, Settling, SnapshotFile, Storage, superseded, verify,
 };
 use crate::snapshot::{FileName, SnapshotError};
+use crate::zxid::Zxid;
 
+pub use epochs::{EpochFiles, Epochs};
 pub use error::DataDirError;
 pub use file::PieceFile;
-pub use marks::Epochs;
 
 use lock::Lock;
 
 /// The directories of one server, locked against a second one for as long as this lives.
 #[derive(Debug)]
 pub struct DataDir {
-    /// `dataDir`, where myid is.
+    /// `dataDir`.
     root: PathBuf,
     /// `dataLogDir`, where the initialize marker is.
     log_root: PathBuf,
@@ -86,19 +87,20 @@ impl DataDir {
         self.stopping = stopping;
     }
 
-    /// The server id in `myid`; none without the file.
-    pub fn my_id(&self) -> Result<Option<u64>, DataDirError> {
-        marks::my_id(&self.root)
-    }
-
-    /// The epochs that a server of an ensemble has promised; a standalone server leaves them alone.
-    pub fn epochs(&self) -> Result<Epochs, DataDirError> {
-        marks::epochs(&self.snapshots)
+    /// The promises of a member of an ensemble whose last transaction is `last`. They are durable,
+    /// and not behind it. None if there are no such files.
+    pub fn settle_epochs(&self, last: Zxid) -> Result<Option<Epochs>, DataDirError> {
+        epochs::settle(&self.root, last)
     }
 
     /// Removes the marker `initialize`, as every load does. True if it was there.
     pub fn take_initialize(&self) -> Result<bool, DataDirError> {
-        marks::take_initialize(&self.log_root)
+        let path = self.log_root.join("initialize");
+        match std::fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(DataDirError::new("the marker cannot be removed", &path, error)),
+        }
     }
 
     /// Bytes of all files directly in the directory of snapshots and in that of logs, as `conf` and

@@ -39,19 +39,83 @@ fn directories_are_made_only_if_they_may_be() {
 }
 
 #[test]
-fn small_files_hold_one_number() {
+fn the_marker_is_taken_once() {
     let dir = tempfile::tempdir().unwrap();
     let data = DataDir::open(dir.path(), dir.path(), true).unwrap();
-    assert_eq!((data.my_id().unwrap(), data.epochs().unwrap()), (None, Epochs::default()));
-    std::fs::write(dir.path().join("myid"), " 3 \nmore\n").unwrap();
-    std::fs::write(data.snapshots().join("currentEpoch"), "5").unwrap();
-    std::fs::write(data.snapshots().join("acceptedEpoch"), "six").unwrap();
-    assert_eq!(data.my_id().unwrap(), Some(3));
-    let text = data.epochs().unwrap_err().to_string();
-    assert!(text.contains("acceptedEpoch") && text.contains("six"), "{text}");
     std::fs::write(dir.path().join("initialize"), "").unwrap();
     assert!(data.take_initialize().unwrap());
     assert!(!data.take_initialize().unwrap());
+}
+
+/// A directory with these epoch files.
+fn with_epochs(accepted: Option<&str>, current: Option<&str>) -> (tempfile::TempDir, DataDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(dir.path(), dir.path(), true).unwrap();
+    for (name, text) in [("acceptedEpoch", accepted), ("currentEpoch", current)] {
+        text.inspect(|text| std::fs::write(data.snapshots().join(name), text).unwrap());
+    }
+    (dir, data)
+}
+
+fn epoch_texts(data: &DataDir) -> [Option<String>; 2] {
+    ["acceptedEpoch", "currentEpoch"]
+        .map(|name| std::fs::read_to_string(data.snapshots().join(name)).ok())
+}
+
+#[test]
+fn epochs_that_a_crash_has_left_behind_are_those_of_the_last_zxid() {
+    for (accepted, current, wanted) in [
+        (Some("7"), Some("6\nrest"), (7, 6)),
+        (Some("7"), Some("4"), (7, 5)),
+        (Some("4"), Some("4"), (5, 5)),
+        (Some("4"), None, (5, 5)),
+        (Some("9"), None, (9, 5)),
+        (None, Some("4"), (5, 5)),
+        (None, Some("6"), (6, 6)),
+    ] {
+        let (_dir, data) = with_epochs(accepted, current);
+        SYNCED.take();
+        let epochs = data.settle_epochs(Zxid::new(5, 3)).unwrap().expect("a member's");
+        assert_eq!((epochs.accepted, epochs.current), wanted, "{accepted:?} {current:?}");
+        assert_eq!(SYNCED.take(), vec![data.snapshots(); 2], "each is made durable");
+        let texts = [wanted.0, wanted.1].map(|epoch| Some(epoch.to_string()));
+        assert_eq!(epoch_texts(&data), texts);
+        assert_eq!(data.settle_epochs(Zxid::new(5, 3)).unwrap(), Some(epochs), "and stays");
+    }
+}
+
+#[test]
+fn an_unfinished_epoch_file_counts_for_nothing() {
+    let (_dir, data) = with_epochs(Some("5"), Some("5"));
+    std::fs::write(data.snapshots().join("currentEpoch.tmp"), "").unwrap();
+    let epochs = data.settle_epochs(Zxid::new(6, 1)).unwrap().expect("a member's");
+    assert_eq!((epochs.accepted, epochs.current), (6, 6));
+    assert!(!data.snapshots().join("currentEpoch.tmp").exists());
+}
+
+#[test]
+fn a_server_that_was_in_no_ensemble_gets_no_epoch_files() {
+    let (_dir, data) = with_epochs(None, None);
+    assert_eq!(data.settle_epochs(Zxid::new(5, 3)).unwrap(), None);
+    assert_eq!(epoch_texts(&data), [None, None]);
+}
+
+#[test]
+fn epoch_files_that_cannot_be_are_refused_with_the_remedy() {
+    for (accepted, current, wanted) in [
+        (Some("six"), Some("5"), "acceptedEpoch should hold one number"),
+        (Some("6"), Some(""), "currentEpoch should hold one number"),
+        (Some("6"), Some("-1"), "not \"-1\""),
+        (Some("4294967296"), Some("1"), "0 to 4294967295"),
+        (Some("6 "), Some("1"), "not \"6 \""),
+        (Some(&"1".repeat(100_000)), Some("1"), "acceptedEpoch should hold one number"),
+        (Some("4"), Some("5"), "acceptedEpoch 4 is below currentEpoch 5"),
+    ] {
+        let (_dir, data) = with_epochs(accepted, current);
+        let text = data.settle_epochs(Zxid::new(5, 3)).unwrap_err().to_string();
+        assert!(text.contains(wanted) && text.contains("move version-2 away"), "{text}");
+        assert_eq!(epoch_texts(&data), [accepted, current].map(|text| text.map(str::to_owned)));
+    }
 }
 
 #[test]
