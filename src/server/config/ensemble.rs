@@ -262,10 +262,7 @@ fn note_members(membership: &Membership, reader: &mut Reader<'_>) {
     let first = membership.servers.first().map_or(0, |server| server.id);
     if let Some(given) = place(reader, first) {
         if voters <= 2 {
-            let text = format!(
-                "with {voters} voters no server may fail; an ensemble that survives one failure \
-                 needs 3"
-            );
+            let text = "no voter may fail; an ensemble that survives one failure needs 3 of them";
             reader.warn(given, text);
         } else if voters.is_multiple_of(2) && membership.hierarchy.is_none() {
             let text = format!(

@@ -55,6 +55,8 @@ pub enum ConfigError {
     NotAMember { id: i64, path: PathBuf, ids: Vec<i64> },
     /// A protection between servers that is not in this version.
     PeerSecurity { key: &'static str, what: &'static str },
+    /// A newer membership was proposed, and its end is not known.
+    PendingReconfig { path: PathBuf, version: i64 },
     /// `oraclePath` in an ensemble.
     Oracle,
     /// `server.`, `group.` or `weight.` in zoo.cfg beside `dynamicConfigFile`.
@@ -168,6 +170,14 @@ impl fmt::Display for ConfigError {
                 "{key}=true, but {what} is not in this version, and without it the ports between \
                  servers are open to everybody who reaches them; take the key out only where the \
                  network keeps strangers away"
+            ),
+            Self::PendingReconfig { path, version } => write!(
+                f,
+                "{} holds a membership of version {version:x} that was proposed, and reconfiguration \
+                 is not in this version: start this server with Apache until the file is gone, or \
+                 take over what the others have (get /zookeeper/config) into the file that \
+                 dynamicConfigFile names, and remove it",
+                path.display()
             ),
             Self::Oracle => f.write_str(
                 "oraclePath: an oracle between two voters is not in this version; take the key out \

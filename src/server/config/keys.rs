@@ -285,6 +285,7 @@ pub const KEYS: &[Key] = &[
     key("group.", File, Text, Used),
     key("weight.", File, Text, Used),
     key("dynamicConfigFile", File, Text, Used),
+    key("version", File, Text, Ensemble),
     key("standaloneEnabled", File, Bool, Used),
     key("reconfigEnabled", File, Bool, Used),
     key("initLimit", File, Int, Ensemble),

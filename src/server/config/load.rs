@@ -115,6 +115,9 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     read_file_keys(&mut config, &mut reader)?;
     read_properties(&mut config, &mut reader)?;
     if is_ensemble {
+        if reader.text("dynamicConfigFile").is_some() {
+            refuse_pending_reconfig(path, membership.version, reader.notices(), read)?;
+        }
         let ensemble = EnsembleConfig::read(membership, my_id, myid, tick_ms, &mut reader)?;
         config.ensemble = Some(ensemble);
     }
@@ -217,11 +220,7 @@ fn read_membership(
     read: ReadFile<'_>,
 ) -> Result<Membership, ConfigError> {
     check_words(reader)?;
-    let of_entries = |entries: &[Entry]| {
-        let lines = entries.iter().map(|entry| (trim(&entry.key), trim(&entry.value)));
-        Membership::of_lines(lines).map_err(ConfigError::Membership)
-    };
-    let Some(path) = reader.text("dynamicConfigFile") else { return of_entries(entries) };
+    let Some(path) = reader.text("dynamicConfigFile") else { return membership_of(entries) };
     let names_servers = |key: &str| Membership::has_line(key) && key != "version";
     let mut keys = entries.iter().map(|entry| trim(&entry.key));
     if let Some(key) = keys.find(|key| names_servers(key)) {
@@ -233,7 +232,36 @@ fn read_membership(
     if let Some(key) = keys.find(|key| !names_servers(key)) {
         return Err(ConfigError::NotDynamic { key: key.to_owned() });
     }
-    Ok(Membership { version: version_of_name(path), ..of_entries(&dynamic)? })
+    Ok(Membership { version: version_of_name(path), ..membership_of(&dynamic)? })
+}
+
+/// Refuses to run with the membership of before a reconfiguration that may have been committed by
+/// others: Apache keeps the proposed one beside zoo.cfg and elects by both.
+fn refuse_pending_reconfig(
+    config_file: &Path,
+    version: i64,
+    notices: &mut Vec<Notice>,
+    read: ReadFile<'_>,
+) -> Result<(), ConfigError> {
+    let mut path = config_file.as_os_str().to_owned();
+    path.push(".dynamic.next");
+    let path = PathBuf::from(path);
+    let entries = match read_entries(&path, read, notices) {
+        Ok(entries) => entries,
+        Err(ConfigError::Unreadable { error, .. }) if NO_FILE.contains(&error.kind()) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    match membership_of(&entries)?.version {
+        next if next > version => Err(ConfigError::PendingReconfig { path, version: next }),
+        _ => Ok(()),
+    }
+}
+
+fn membership_of(entries: &[Entry]) -> Result<Membership, ConfigError> {
+    let lines = entries.iter().map(|entry| (trim(&entry.key), trim(&entry.value)));
+    Membership::of_lines(lines).map_err(ConfigError::Membership)
 }
 
 /// Refuses values that are checked whether there is an ensemble or not.

@@ -169,7 +169,7 @@ fn two_voters_are_warned_and_one_as_well() {
     let two = format!("{one}server.1=b:2888:3888\n");
     for text in [one, &two] {
         let (_, notices) = by_two(text, &[]).expect("it starts");
-        assert!(notices.len() == 1 && notices[0].contains("no server may fail"), "{notices:#?}");
+        assert!(notices.len() == 1 && notices[0].contains("no voter may fail"), "{notices:#?}");
     }
 }
 
@@ -250,6 +250,21 @@ fn a_dynamic_file_brings_its_version() {
     let ensemble = config.ensemble.expect("an ensemble");
     assert_eq!(ensemble.members.version().0, 0x1f);
     assert!(ensemble.members.text().ends_with(b";0.0.0.0:2183\nversion=1f"));
+    for (next, wanted) in [("version=1f", true), ("version=20", false), ("version=x", false)] {
+        let next = format!("{dynamic}{next}\n");
+        let files = [files[0], files[1], files[2], ("zoo.cfg.dynamic.next", &next)];
+        let loaded = load_files(&files, &[]);
+        assert_eq!(loaded.is_ok(), wanted, "{next}: {loaded:?}");
+        let Err(refusal @ ConfigError::PendingReconfig { .. }) = loaded else { continue };
+        let text = refusal.to_string();
+        assert!(text.contains("zoo.cfg.dynamic.next holds a membership of version 20"), "{text}");
+    }
+}
+
+#[test]
+fn a_version_in_the_file_counts_as_in_apache() {
+    let (ensemble, notices) = by_two(&format!("{THREE}version=1f\n"), &[]).expect("it starts");
+    assert_eq!((ensemble.members.version().0, notices), (0x1f, vec![]));
 }
 
 #[test]
