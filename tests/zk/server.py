@@ -117,14 +117,18 @@ class Apache(Server):
 
 
 class Ringkeeper(Server):
-    """The server of this repository: RINGKEEPER_BIN, or the release build."""
+    """The server of this repository."""
 
     def __str__(self):
         return f"Ringkeeper on {self.address}"
 
     def command(self, cfg, flags):
-        binary = os.environ.get("RINGKEEPER_BIN", str(ROOT / "target/release/ringkeeper"))
-        return [binary, "server", *flags, str(cfg)]
+        return [binary(), "server", *flags, str(cfg)]
+
+
+def binary():
+    """The program of this repository: RINGKEEPER_BIN, or the release build."""
+    return os.environ.get("RINGKEEPER_BIN", str(ROOT / "target/release/ringkeeper"))
 
 
 def install(*versions):
