@@ -53,7 +53,7 @@ impl Quorum {
         watching: &[bool],
         hand_over: &mut dyn FnMut(ShardId, ToShard),
     ) {
-        assert!(tree.last_zxid() <= self.last_zxid, "the tree shows what was proposed");
+        assert!(tree.last_zxid() <= self.writes.last_zxid, "the tree shows what was proposed");
         assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
         self.hand_over_answers(hand_over);
@@ -69,7 +69,7 @@ impl Quorum {
                 BeforeNext::ShowFirst => break,
                 BeforeNext::Goes => return,
             }
-            match self.pipeline.next_committable() {
+            match self.writes.pipeline.next_committable() {
                 None => break,
                 Some(PipelineEntry::Proposal(proposal)) if self.is_long(&proposal.txn) => {
                     if wants_events {
@@ -103,8 +103,11 @@ impl Quorum {
         let last = tree.last_zxid();
         self.hand_over_batches(last, hand_over);
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
-        assert!(last <= self.pipeline.frontier(), "the tree shows what is committed and durable");
-        self.leading.on_applied(last);
+        assert!(
+            last <= self.writes.pipeline.frontier(),
+            "the tree shows what is committed and durable"
+        );
+        self.leader.machine.on_applied(last);
         debug_assert!(
             self.batches.iter().all(|batch| batch.items.is_empty()),
             "hand over, then show"
@@ -115,17 +118,17 @@ impl Quorum {
     /// Answers that wait for the shell's next look go first: a session that was found alive may end
     /// with this very commit.
     fn hand_over_answers(&mut self, hand_over: &mut dyn FnMut(ShardId, ToShard)) {
-        for effect in std::mem::take(&mut self.effects) {
+        for effect in std::mem::take(&mut self.writes.effects) {
             match effect {
                 Effect::ToShard(shard, message) => hand_over(shard, message),
-                other => self.effects.push_back(other),
+                other => self.writes.effects.push_back(other),
             }
         }
     }
 
     /// Everybody is to hear what has been committed up to `last`.
     fn hand_over_batches(&mut self, last: Zxid, hand_over: &mut dyn FnMut(ShardId, ToShard)) {
-        self.shown = last;
+        self.writes.shown = last;
         for (shard, batch) in (0..).zip(&mut self.batches) {
             if !batch.items.is_empty() {
                 // The next batch is likely to be as long: it does not grow step by step.
@@ -188,7 +191,7 @@ impl Quorum {
 
     /// Whether it is applied a part at a time.
     fn is_long(&self, txn: &Txn) -> bool {
-        let is_long = |txns: &[Txn]| txns.len() as u64 > self.config.multi_units_at_once;
+        let is_long = |txns: &[Txn]| txns.len() as u64 > self.writes.config.multi_units_at_once;
         matches!(txn, Txn::Multi(txns) if is_long(txns) && !is_failed(txns))
     }
 
@@ -212,8 +215,8 @@ impl Quorum {
                 self.push(origin.shard, header.zxid, opened);
             }
         }
-        let at_once = usize::try_from(self.config.multi_units_at_once).unwrap_or(usize::MAX);
-        let forgotten = self.outstanding.forget(tree, at_once);
+        let at_once = usize::try_from(self.writes.config.multi_units_at_once).unwrap_or(usize::MAX);
+        let forgotten = self.leader.outstanding.forget(tree, at_once);
         if matches!(txn, Txn::CloseSession { .. }) {
             self.session_closed(&header);
         }
@@ -222,8 +225,8 @@ impl Quorum {
     }
 
     fn session_closed(&mut self, header: &TxnHeader) {
-        self.sessions.remove(header.session);
-        let owner = ShardId::of(header.session, self.config.shards);
+        self.leader.sessions.remove(header.session);
+        let owner = ShardId::of(header.session, self.writes.config.shards);
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
 
@@ -231,14 +234,14 @@ impl Quorum {
     /// nothing else can go on.
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {
-            let next = self.pipeline.has_committable();
+            let next = self.writes.pipeline.has_committable();
             let units = if next && !self.is_obstructed {
                 (budget.left() / 4).max(1)
             } else {
                 budget.left()
             };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
-            self.outstanding.see_again(tree);
+            self.leader.outstanding.see_again(tree);
         }
         if tree.is_counting_quotas() {
             let max = usize::try_from(budget.left() / 2).unwrap_or(usize::MAX);
@@ -253,7 +256,7 @@ impl Quorum {
         wants_events: bool,
         budget: &mut Budget,
     ) -> BeforeNext {
-        let Some(proposal) = self.pipeline.committable_proposal() else {
+        let Some(proposal) = self.writes.pipeline.committable_proposal() else {
             return BeforeNext::Nothing;
         };
         if !proposal.departs {
@@ -293,7 +296,8 @@ impl Quorum {
     /// several calls; true at the end, if none is.
     fn look_for_obstacles(&mut self, tree: &Tree, budget: &mut Budget) -> bool {
         self.is_obstructed = false;
-        let Some(proposal) = self.pipeline.committable_proposal().filter(|_| tree.is_reaping())
+        let Some(proposal) =
+            self.writes.pipeline.committable_proposal().filter(|_| tree.is_reaping())
         else {
             return true;
         };
@@ -316,7 +320,7 @@ impl Quorum {
         tree.depart(&header);
         debug_assert_eq!(tree.last_zxid(), header.zxid);
         self.reaping = true;
-        self.outstanding.departed(header.session);
+        self.leader.outstanding.departed(header.session);
         if let Answer::Request { origin, op } = answer {
             let applied = Applied { err: ErrorCode::OK, result: TxnResult::None };
             let reply = reply::applied(origin, op, header.zxid, &proposal.txn, applied);

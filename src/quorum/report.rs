@@ -30,15 +30,15 @@ impl Quorum {
     /// The counters now.
     pub fn report(&self) -> QuorumStats {
         QuorumStats {
-            proposed: self.last_zxid,
-            durable: self.pipeline.durable(),
-            committed: self.leading.committed(),
-            outstanding: self.pipeline.len() + usize::from(self.is_preparing()),
-            outstanding_nodes: self.outstanding.len(),
-            sessions: self.sessions.len(),
-            waiting_for_room: self.waiting.len(),
+            proposed: self.writes.last_zxid,
+            durable: self.writes.pipeline.durable(),
+            committed: self.leader.machine.committed(),
+            outstanding: self.writes.pipeline.len() + usize::from(self.is_preparing()),
+            outstanding_nodes: self.leader.outstanding.len(),
+            sessions: self.leader.sessions.len(),
+            waiting_for_room: self.leader.waiting(),
             digest_mismatches: self.digest_mismatches,
-            failed: self.pipeline.has_failed(),
+            failed: self.writes.pipeline.has_failed(),
         }
     }
 
@@ -50,6 +50,6 @@ impl Quorum {
         after: Option<(i64, SessionId)>,
         max: usize,
     ) -> Vec<(i64, SessionId)> {
-        self.sessions.by_expiry(after, max)
+        self.leader.sessions.by_expiry(after, max)
     }
 }

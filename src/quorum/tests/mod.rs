@@ -12,11 +12,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::leader::{OWN_WORK_OUTSTANDING_MAX, WAITING_MAX};
+use super::prepare::Prepare;
 use super::*;
-use crate::handoff::{BatchItem, ConnId, Reply, ReplyBody};
-use crate::jute::Writer;
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{BatchItem, ConnId, Origin, Reply, ReplyBody, Request};
 use crate::jute::data::{Acl, Id};
-use crate::txn::{LogRecord, read_log_record};
+use crate::jute::{Reader, Writer};
+use crate::txn::Txn;
+use crate::txn::{LogRecord, TxnHeader, read_log_record};
 use crate::txnlog::first_entry;
 
 /// A server without a disk: what is flushed is durable at once, unless a test holds it back.
@@ -185,11 +189,11 @@ impl World {
     /// One request: its code, and whether it used up a zxid. That the reply carries the right one
     /// is checked.
     fn code(&mut self, op: OpCode, record: Vec<u8>) -> (i32, bool) {
-        let before = self.quorum.last_zxid;
+        let before = self.quorum.writes.last_zxid;
         let logged = self.log.len();
         let reply = self.ask(op, record);
-        let used = self.quorum.last_zxid != before;
-        assert_eq!(reply.zxid, self.quorum.last_zxid);
+        let used = self.quorum.writes.last_zxid != before;
+        assert_eq!(reply.zxid, self.quorum.writes.last_zxid);
         assert_eq!(self.log.len() - logged, usize::from(used));
         if !reply.err.is_ok() && used && op != OpCode::MULTI {
             assert_eq!(self.log.last().unwrap().txn, Txn::Error(reply.err));

@@ -6,7 +6,7 @@ use super::*;
 type Op = (i32, Vec<u8>);
 
 fn ok(world: &mut World, ops: &[Op]) -> Vec<(i32, i32)> {
-    let before = world.quorum.last_zxid;
+    let before = world.quorum.writes.last_zxid;
     let reply = world.ask(OpCode::MULTI, multi(ops));
     assert_eq!((reply.err, reply.zxid), (ErrorCode::OK, before.next()));
     results(&reply.body)
@@ -89,7 +89,7 @@ fn failures() {
         let expected: Vec<(i32, i32)> = codes.iter().map(|code| (-1, *code)).collect();
         assert_eq!(ok(&mut world, ops), expected, "{ops:?}");
         assert_eq!((world.tree.node_count(), world.tree.digest()), (nodes, digest));
-        assert_eq!(world.quorum.outstanding.digest(), digest);
+        assert_eq!(world.quorum.leader.outstanding.digest(), digest);
     }
 }
 

@@ -1,5 +1,8 @@
 //! The pipeline by itself: what it takes from the room, and what it gives to be committed.
 
+use std::collections::VecDeque;
+
+use super::super::pipeline::{Answer, KnownNodes, Pipeline, Proposal};
 use super::*;
 
 /// Nothing is logged.

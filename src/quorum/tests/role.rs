@@ -48,8 +48,9 @@ fn a_group_is_proposed_before_it_is_flushed() {
     let mut world = World::new();
     world.submit(OpCode::CREATE, create(Some("/a"), b"", 0));
     world.submit(OpCode::CREATE, create(Some("/b"), b"", 0));
-    let role =
-        |world: &World| (world.quorum.leading.proposed().0, world.quorum.leading.committed().0);
+    let role = |world: &World| {
+        (world.quorum.leader.machine.proposed().0, world.quorum.leader.machine.committed().0)
+    };
     assert_eq!(role(&world), (1, 1));
     assert!(matches!(world.quorum.poll(), Some(Effect::Append { last: Zxid(3), .. })));
     assert_eq!(role(&world), (3, 1));
@@ -121,7 +122,7 @@ fn a_full_log_refuses_writes_and_makes_sessions_wait() {
     let mut world = World::new();
     assert_eq!(world.create("/a"), 0);
     world.quorum.on_log_room(1000);
-    let zxid = world.quorum.last_zxid;
+    let zxid = world.quorum.writes.last_zxid;
     for (op, request) in [
         (OpCode::CREATE, create(Some("/b"), b"", 0)),
         (OpCode::SET_DATA, set_data(Some("/a"), None, -1)),
@@ -134,7 +135,7 @@ fn a_full_log_refuses_writes_and_makes_sessions_wait() {
     world.open(0x200);
     world.submit(OpCode::CLOSE_SESSION, vec![]);
     (0..20).for_each(|_| world.advance(1000));
-    assert_eq!((world.quorum.last_zxid, world.items().len()), (zxid, 0));
+    assert_eq!((world.quorum.writes.last_zxid, world.items().len()), (zxid, 0));
     assert_eq!(world.quorum.report().waiting_for_room, 2);
     world.quorum.on_log_room(u64::MAX);
     world.advance(100);
@@ -278,7 +279,7 @@ fn an_expired_session_is_told_to_its_own_shard() {
 fn zxids_run_into_the_next_epoch() {
     let mut world = World::new();
     world.tree.set_last_zxid(Zxid::new(0, u32::MAX - 1));
-    world.quorum = Quorum::new(world.quorum.config.clone(), &world.tree, 0, world.now);
+    world.quorum = Quorum::new(world.quorum.writes.config.clone(), &world.tree, 0, world.now);
     for zxid in [Zxid::new(0, u32::MAX), Zxid::new(1, 0), Zxid::new(1, 1)] {
         let path = format!("/n{zxid}");
         assert_eq!(world.ask(OpCode::CREATE, create(Some(&path), b"", 0)).zxid, zxid);

@@ -55,9 +55,9 @@ fn a_close_sees_what_is_outstanding() {
     world.submit(OpCode::CREATE, create(Some("/gone"), b"", 1));
     world.submit(OpCode::DELETE, delete(Some("/gone"), -1));
     world.submit(OpCode::CLOSE_SESSION, vec![]);
-    let logged = world.quorum.last_zxid;
+    let logged = world.quorum.writes.last_zxid;
     world.submit(OpCode::CREATE, create(Some("/late"), b"", 1));
-    assert_eq!(world.quorum.last_zxid, logged);
+    assert_eq!(world.quorum.writes.last_zxid, logged);
     world.settle();
     assert_eq!(
         world.log.last().unwrap().txn,
@@ -120,7 +120,7 @@ fn a_close_waits_for_what_is_outstanding_of_very_many() {
     let close = Request { origin, session: closing, op, record, auth };
     let units = world.quorum.on_message(ToQuorum::Request(close), &world.tree, world.now);
     assert!(units < 10, "{units} units");
-    assert!(!world.quorum.sessions.is_live(closing), "nobody acts for it from here on");
+    assert!(!world.quorum.leader.sessions.is_live(closing), "nobody acts for it from here on");
     world.open(0x200);
     let other = world.submit(OpCode::CREATE, create(Some("/other"), b"", 0));
     world.settle();
@@ -278,7 +278,7 @@ fn recovered_sessions_start_their_timers_afresh() {
     let mut world = World::new();
     world.advance(1900);
     world.now.mono_ms += 1_000_000;
-    world.quorum = Quorum::new(world.quorum.config.clone(), &world.tree, 1, world.now);
+    world.quorum = Quorum::new(world.quorum.writes.config.clone(), &world.tree, 1, world.now);
     for _ in 0..10 {
         world.advance(1000);
     }
@@ -337,15 +337,15 @@ fn the_sweep_looks_again_before_it_deletes() {
     assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some("/c"), b"", 4)).0, 0);
     assert_eq!(world.create("/plain"), 0);
     world.submit(OpCode::CREATE, create(Some("/c/child"), b"", 0));
-    let header = world.quorum.header(SessionId::NONE, 0, world.now);
+    let header = world.quorum.leader.header(&world.quorum.writes, SessionId::NONE, 0);
     let quorum = &mut world.quorum;
     let mut prepare = Prepare::new(
-        &quorum.config,
+        &quorum.writes.config,
         &world.tree,
-        &mut quorum.outstanding,
+        &mut quorum.leader.outstanding,
         header,
-        &quorum.nobody,
-        &quorum.verdicts,
+        &quorum.leader.nobody,
+        &quorum.leader.verdicts,
     );
     assert_eq!(prepare.delete_container("/c"), None);
     assert_eq!(prepare.delete_container("/plain"), None);

@@ -1,0 +1,448 @@
+//! The role of a leader: what is asked for is judged, gets a zxid and is proposed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::outstanding::Outstanding;
+use super::pipeline::{Answer, KnownNodes, Proposal};
+use super::prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
+use super::sessions::Sessions;
+use super::sweep::Sweep;
+use super::writes::Writes;
+use super::{Budget, Effect, QuorumConfig, reply};
+use crate::acl::Verdicts;
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{Origin, Request, ToQuorum, ToShard};
+use crate::jute::Reader;
+use crate::jute::data::{Acl, Id};
+use crate::proto::PathRequest;
+use crate::tree::Tree;
+use crate::txn::{Txn, TxnHeader};
+use crate::txnlog::Durable;
+use crate::zab::Leading;
+use crate::zxid::{SessionId, Zxid};
+
+/// All that a server has because it leads. A value of one role: it is dropped as a whole.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// Gives out zxids, proposes what the pipeline logs, and says what is committed.
+    pub(super) machine: Leading,
+    pub(super) outstanding: Outstanding,
+    pub(super) sessions: Sessions,
+    pub(super) sweep: Sweep,
+    /// A multi that takes more than one call. Nothing else is proposed meanwhile. Invariant: its
+    /// zxid is the one after the last that was given out.
+    preparing: Option<Box<Preparing>>,
+    /// The operations that must not be refused while the log is full. Invariant: at most
+    /// [`WAITING_MAX`] of new sessions, and one of each session, which closes once.
+    waiting: VecDeque<Waiting>,
+    /// Sessions with very many ephemerals that end as soon as what was outstanding when they closed
+    /// is committed: then they can depart. Invariant: in the order of what they wait for.
+    pub(super) departures: VecDeque<Departure>,
+    pub(super) verdicts: RefCell<Verdicts>,
+    /// The ids of the server itself.
+    pub(super) nobody: Arc<[Id]>,
+}
+
+/// A multi whose preparation is under way.
+#[derive(Debug)]
+struct Preparing {
+    /// With the zxid that it gets.
+    header: TxnHeader,
+    request: Request,
+    slices: MultiSlices,
+}
+
+/// The end of a session that waits for what came before it.
+#[derive(Debug)]
+pub(super) struct Departure {
+    session: SessionId,
+    request: Option<Origin>,
+    after: Zxid,
+}
+
+/// A request on which the session depends.
+#[derive(Debug)]
+enum Waiting {
+    Open { origin: Origin, session: SessionId, timeout_ms: i32 },
+    Close { session: SessionId, request: Option<Origin> },
+}
+
+impl Leader {
+    /// The leader of a standalone server; the sessions of the tree start their timers now.
+    pub(super) fn standalone(writes: &Writes, tree: &Tree, seed: u64) -> Self {
+        let config = &writes.config;
+        Self {
+            machine: Leading::standalone(Durable::recovered(writes.last_zxid)),
+            outstanding: Outstanding::new(tree, config.digest, seed),
+            sessions: Sessions::new(tree, config.tick_ms, writes.now),
+            sweep: Sweep::new(config, writes.now),
+            preparing: None,
+            waiting: VecDeque::new(),
+            departures: VecDeque::new(),
+            verdicts: RefCell::default(),
+            nobody: Arc::from([]),
+        }
+    }
+
+    /// See [`super::Quorum::on_message`].
+    pub(super) fn on_message(
+        &mut self,
+        writes: &mut Writes,
+        message: ToQuorum,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        self.go_on_preparing(writes, tree, &mut Budget::new(u64::MAX));
+        match message {
+            ToQuorum::Request(request) => self.on_request(writes, request, tree, budget),
+            ToQuorum::CreateSession { origin, session, timeout_ms } => {
+                self.open_or_wait(writes, origin, session, timeout_ms);
+            }
+            ToQuorum::Renew { origin, session, timeout_ms } => {
+                let valid = self.sessions.is_live(session);
+                if valid && !mutant!(RenewalKeepsTimer) {
+                    self.sessions.track(session, timeout_ms, writes.now);
+                }
+                let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
+                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+            }
+        }
+    }
+
+    /// A multi is being prepared: nothing else is proposed.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.preparing.is_some()
+    }
+
+    /// A flush has failed: nothing more is prepared.
+    pub(super) fn give_up(&mut self) {
+        self.preparing = None;
+    }
+
+    /// The operations that wait for room in the log.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Does one thing that time has made due; to be called if [`Self::has_due_work`].
+    pub(super) fn due_work(&mut self, writes: &mut Writes, tree: &Tree, budget: &mut Budget) {
+        if self.has_room(writes, CLOSE_BYTES_MIN)
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            match waiting {
+                Waiting::Open { origin, session, timeout_ms } => {
+                    self.open(writes, origin, session, timeout_ms)
+                }
+                Waiting::Close { session, request } => {
+                    self.close(writes, session, request, tree, budget)
+                }
+            }
+        } else if self.can_depart(writes) {
+            if let Some(Departure { session, request, .. }) = self.departures.pop_front() {
+                self.close(writes, session, request, tree, budget);
+            }
+        } else if self.sessions.has_due() {
+            if let Some(session) = self.sessions.next_expired() {
+                self.close_or_wait(writes, session, None, tree, budget);
+            }
+        } else if self.sweep.is_looking() {
+            self.sweep.look(&writes.config, tree, budget);
+        } else if let Some(path) = self.sweep.next() {
+            self.delete_container(writes, &path, tree);
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        writes: &mut Writes,
+        request: Request,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        let Request { origin, session, op, ref record, ref auth } = request;
+        if !self.sessions.touch(session, writes.now.mono_ms) {
+            // The session ended before this came: the connection is on its way out.
+            let reply = reply::refused(origin, op, writes.last_zxid, ErrorCode::SESSION_EXPIRED);
+            return writes
+                .pipeline
+                .answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
+        }
+        match op {
+            OpCode::SYNC => return self.sync(writes, origin, record),
+            OpCode::CLOSE_SESSION => {
+                return self.close_or_wait(writes, session, Some(origin), tree, budget);
+            }
+            _ if !self.has_room(writes, self.bytes_needed(record, auth)) => {
+                return self.refuse(writes, origin, op, ErrorCode::SYSTEM_ERROR);
+            }
+            _ => {}
+        }
+        let header = self.header(writes, session, origin.xid);
+        if op == OpCode::MULTI {
+            let slices = MultiSlices::new();
+            self.preparing = Some(Box::new(Preparing { header, request, slices }));
+            let units = writes.config.multi_units_at_once;
+            let mut at_once = Budget::new(units);
+            self.go_on_preparing(writes, tree, &mut at_once);
+            return budget.spend(units - at_once.left());
+        }
+        let mut prepare =
+            Prepare::new(&writes.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
+        let prepared = prepare.request(op, record);
+        let known = KnownNodes::One(prepare.known);
+        budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
+        self.decide(writes, header, origin, op, prepared, known);
+    }
+
+    /// Goes on with the multi at hand, if there is one.
+    pub(super) fn go_on_preparing(
+        &mut self,
+        writes: &mut Writes,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        let Some(mut preparing) = self.preparing.take() else { return };
+        let Preparing { header, request, slices } = &mut *preparing;
+        let (auth, record) = (&request.auth, &request.record);
+        if !self.has_room(writes, self.bytes_needed(record, auth)) {
+            slices.give_up(Refusal::Unlogged(ErrorCode::SYSTEM_ERROR));
+        }
+        let mut prepare = Prepare::new(
+            &writes.config,
+            tree,
+            &mut self.outstanding,
+            *header,
+            auth,
+            &self.verdicts,
+        );
+        match prepare.multi(slices, record, budget) {
+            None => self.preparing = Some(preparing),
+            Some(prepared) => {
+                self.outstanding.see_again(tree);
+                let known = KnownNodes::Each(slices.take_known());
+                self.decide(writes, *header, request.origin, OpCode::MULTI, prepared, known);
+            }
+        }
+    }
+
+    /// Proposes or refuses what has been prepared.
+    fn decide(
+        &mut self,
+        writes: &mut Writes,
+        header: TxnHeader,
+        origin: Origin,
+        op: OpCode,
+        prepared: Prepared,
+        known: KnownNodes,
+    ) {
+        let txn = match prepared {
+            Ok(txn) => txn,
+            Err(Refusal::Failed(err)) => Txn::Error(err),
+            Err(Refusal::Unlogged(err)) => return self.refuse(writes, origin, op, err),
+        };
+        let proposal = self.proposal(writes, header, txn, Answer::Request { origin, op });
+        self.propose_as(writes, Proposal { known, ..proposal });
+    }
+
+    fn sync(&mut self, writes: &mut Writes, origin: Origin, record: &[u8]) {
+        match PathRequest::read(&mut Reader::new(record)) {
+            Ok(request) => {
+                let reply = reply::synced(origin, writes.last_zxid, request.path.as_deref());
+                writes.pipeline.answer(origin.shard, reply);
+            }
+            Err(_) => self.refuse(writes, origin, OpCode::SYNC, ErrorCode::MARSHALLING_ERROR),
+        }
+    }
+
+    /// Answers with an error and no transaction, in its turn.
+    fn refuse(&mut self, writes: &mut Writes, origin: Origin, op: OpCode, err: ErrorCode) {
+        let reply = reply::refused(origin, op, writes.last_zxid, err);
+        writes.pipeline.answer(origin.shard, reply);
+    }
+
+    fn open_or_wait(
+        &mut self,
+        writes: &mut Writes,
+        origin: Origin,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        if self.has_room(writes, CLOSE_BYTES_MIN) {
+            self.open(writes, origin, session, timeout_ms);
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
+        } else {
+            // An answer all the same: its shard counts what it has asked for.
+            let answer = ToShard::NotOpened { origin };
+            writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+        }
+    }
+
+    fn open(&mut self, writes: &mut Writes, origin: Origin, session: SessionId, timeout_ms: i32) {
+        self.sessions.track(session, timeout_ms, writes.now);
+        let header = self.header(writes, session, 0);
+        self.propose(
+            writes,
+            header,
+            Txn::CreateSession { timeout_ms },
+            Answer::Session { origin, timeout_ms },
+        );
+    }
+
+    /// Nobody may act for the session from here on, even while the closeSession waits: for room, or
+    /// for what is outstanding of very many ephemerals, which would have to go one by one.
+    fn close_or_wait(
+        &mut self,
+        writes: &mut Writes,
+        session: SessionId,
+        request: Option<Origin>,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        self.sessions.set_closing(session);
+        if self.outstanding.must_wait_to_depart(tree, session) {
+            let departure = Departure { session, request, after: writes.last_zxid };
+            self.departures.push_back(departure);
+        } else if self.has_room(writes, CLOSE_BYTES_MIN) {
+            self.close(writes, session, request, tree, budget);
+        } else {
+            self.waiting.push_back(Waiting::Close { session, request });
+        }
+    }
+
+    fn close(
+        &mut self,
+        writes: &mut Writes,
+        session: SessionId,
+        request: Option<Origin>,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        let header = self.header(writes, session, request.map_or(0, |origin| origin.xid));
+        let room = writes.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
+        let mut prepare = self.prepare_own(&writes.config, tree, header);
+        let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
+        budget.spend(closing.nodes);
+        let answer = match request {
+            Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
+            None => Answer::Nobody,
+        };
+        let Closing { txn, departs, .. } = closing;
+        let proposal = self.proposal(writes, header, txn, answer);
+        self.propose_as(writes, Proposal { departs, ..proposal });
+    }
+
+    fn delete_container(&mut self, writes: &mut Writes, path: &str, tree: &Tree) {
+        let header = self.header(writes, SessionId::NONE, 0);
+        let mut prepare = self.prepare_own(&writes.config, tree, header);
+        if let Some(txn) = prepare.delete_container(path) {
+            self.propose(writes, header, txn, Answer::Nobody);
+        }
+    }
+
+    /// Prepares a transaction of the server's own, which no ACL concerns.
+    fn prepare_own<'a>(
+        &'a mut self,
+        config: &'a QuorumConfig,
+        tree: &'a Tree,
+        header: TxnHeader,
+    ) -> Prepare<'a> {
+        let Self { outstanding, nobody, verdicts, .. } = self;
+        Prepare::new(config, tree, outstanding, header, nobody, verdicts)
+    }
+
+    fn propose(&mut self, writes: &mut Writes, header: TxnHeader, txn: Txn, answer: Answer) {
+        let proposal = self.proposal(writes, header, txn, answer);
+        self.propose_as(writes, proposal);
+    }
+
+    fn proposal(&self, writes: &Writes, header: TxnHeader, txn: Txn, answer: Answer) -> Proposal {
+        let has_digest = writes.config.digest && !self.outstanding.is_blind();
+        let digest = has_digest.then(|| self.outstanding.digest());
+        Proposal { header, txn, known: KnownNodes::NOTHING, digest, answer, departs: false }
+    }
+
+    fn propose_as(&mut self, writes: &mut Writes, proposal: Proposal) {
+        assert!(self.preparing.is_none(), "nothing is proposed while a multi is prepared");
+        assert_eq!(proposal.header.zxid, self.next_zxid(writes), "no zxid is left out");
+        writes.last_zxid = proposal.header.zxid;
+        writes.pipeline.propose(proposal, &mut writes.effects);
+    }
+
+    /// The header of the next transaction; its zxid is used up by [`Self::propose`] only.
+    pub(super) fn header(&self, writes: &Writes, session: SessionId, cxid: i32) -> TxnHeader {
+        TxnHeader { session, cxid, zxid: self.next_zxid(writes), time_ms: writes.now.wall_ms }
+    }
+
+    /// The zxid of the next transaction.
+    fn next_zxid(&self, writes: &Writes) -> Zxid {
+        self.machine.zxid_after(writes.last_zxid).expect("there is one where there is room")
+    }
+
+    /// Whether time has made something due.
+    pub(super) fn has_due_work(&self, writes: &Writes) -> bool {
+        let own_may_come =
+            !writes.pipeline.has_failed() && writes.pipeline.len() < OWN_WORK_OUTSTANDING_MAX;
+        let can_end_waiting = !self.waiting.is_empty() && self.has_room(writes, CLOSE_BYTES_MIN);
+        let can_sweep = self.sweep.is_looking()
+            || (self.sweep.has_due() && self.has_room(writes, writes.config.record_bytes_max));
+        let can_go =
+            can_end_waiting || self.can_depart(writes) || self.sessions.has_due() || can_sweep;
+        own_may_come && can_go
+    }
+
+    /// Whether the first of the departures no longer waits for anything.
+    fn can_depart(&self, writes: &Writes) -> bool {
+        let is_next = |next: &Departure| {
+            next.after <= writes.shown && !self.outstanding.can_forget(next.after)
+        };
+        self.departures.front().is_some_and(is_next) && self.has_room(writes, CLOSE_BYTES_MIN)
+    }
+
+    /// Whether a record of this many bytes, or the longest there is, still fits the log, and the
+    /// epoch has a zxid for it.
+    fn has_room(&self, writes: &Writes, bytes: usize) -> bool {
+        self.machine.zxid_after(writes.last_zxid).is_some()
+            && writes
+                .pipeline
+                .has_room(bytes.min(writes.config.record_bytes_max) + ENTRY_BYTES_BESIDE)
+    }
+
+    /// At least what the transaction of a request takes up in the log. In a multi of the smallest
+    /// operations each grows to less than twice its size; ACL entries for `auth` become all the ids
+    /// that the connection has proven.
+    fn bytes_needed(&self, record: &[u8], auth: &[Id]) -> usize {
+        let proven = auth.iter().filter(|id| &*id.scheme != "ip");
+        let expanded: usize = proven.map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
+        record.len().saturating_mul(2 + expanded / Acl::BYTES_MIN)
+    }
+
+    /// The invariants of the fields.
+    pub(super) fn check(&self, writes: &Writes) {
+        let last = writes.last_zxid;
+        let preparing = self.preparing.as_ref().map(|preparing| preparing.header.zxid);
+        let is_next = |zxid| Some(zxid) == self.machine.zxid_after(last);
+        assert!(preparing.is_none_or(is_next), "{preparing:?} after {last}");
+        let (first, latest) = (self.departures.front(), self.departures.back());
+        assert!(
+            first.zip(latest).is_none_or(|(first, latest)| first.after <= latest.after),
+            "departures wait in order"
+        );
+        let (waiting, sessions) = (self.waiting.len(), self.sessions.len());
+        assert!(waiting <= WAITING_MAX + sessions, "{waiting} wait, of {sessions} sessions");
+    }
+}
+
+/// New sessions that wait for room in the log; one more is refused.
+pub(super) const WAITING_MAX: usize = 10_000;
+/// Entries in the pipeline above which the machine proposes nothing of its own accord: a million
+/// sessions that end at once go as fast as the disk, and other requests between them.
+pub(super) const OWN_WORK_OUTSTANDING_MAX: usize = 2048;
+/// Bytes of a record that are digested and copied in about the time of one unit.
+const RECORD_BYTES_PER_UNIT: u64 = 1 << 10;
+/// With so much room a session can be closed: its list of ephemerals is cut to what there is.
+const CLOSE_BYTES_MIN: usize = 64 << 10;
+/// The bytes of an entry beside its record, counted generously.
+const ENTRY_BYTES_BESIDE: usize = 1024;
