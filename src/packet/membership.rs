@@ -554,4 +554,30 @@ mod tests {
         let many = parsed(many.iter().map(String::as_str));
         assert_eq!(many, Err(MembershipError::TooMany));
     }
+
+    /// What a peer sends: it is refused, or prints as something that reads as the same.
+    #[test]
+    fn random_lines_are_refused_or_printed() {
+        // Between the slashes: whole lines, and what may stand in the middle of one.
+        const PIECES: &str = "\nserver.2=i:3:4/\nserver.17=[::1]:1:2/\nserver./\ngroup.1=3:2/\n\
+                              group.7=17/\nweight.2=0/\nweight./\nversion=1f/1/2/17/-/=/h:1:2/\
+                              :observer/|/;/:/|j:5:6/;7/\u{e9}/\\/9223372036854775807";
+        let pieces: Vec<&str> = PIECES.split('/').collect();
+        let mut state = 3;
+        let mut random = || crate::splitmix::next(&mut state) as usize;
+        let mut read = 0;
+        for _ in 0..40_000 {
+            let picked = (0..random() % 8).map(|_| pieces[random() % pieces.len()]);
+            let text: String = ["server.3=h:1:2"].into_iter().chain(picked).collect();
+            let lines = text.lines().filter_map(|line| line.split_once('='));
+            let Ok(membership) = Membership::of_lines(lines) else { continue };
+            if membership.version >= 0 {
+                let printed = membership.to_string();
+                let again = parsed(printed.lines()).expect("its own text");
+                assert_eq!(again.to_string(), printed, "{text}");
+                read += usize::from(!membership.servers.is_empty());
+            }
+        }
+        assert!(read > 1000, "{read} of them are memberships");
+    }
 }

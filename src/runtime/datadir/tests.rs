@@ -94,6 +94,15 @@ fn an_unfinished_epoch_file_counts_for_nothing() {
 }
 
 #[test]
+fn an_epoch_that_cannot_be_written_is_said_and_changes_nothing() {
+    let (_dir, data) = with_epochs(Some("5"), Some("5"));
+    std::fs::create_dir(data.snapshots().join("currentEpoch.tmp")).unwrap();
+    let text = data.settle_epochs(Zxid::new(6, 1)).unwrap_err().to_string();
+    assert!(text.contains("currentEpoch: the epoch cannot be made durable"), "{text}");
+    assert_eq!(epoch_texts(&data), [Some("6".into()), Some("5".into())], "accepted comes first");
+}
+
+#[test]
 fn a_server_that_was_in_no_ensemble_gets_no_epoch_files() {
     let (_dir, data) = with_epochs(None, None);
     assert_eq!(data.settle_epochs(Zxid::new(5, 3)).unwrap(), None);

@@ -71,6 +71,10 @@ pub struct PeerPorts {
     /// `multiAddress.enabled`: whether the first message names all addresses (version 2). Default
     /// false.
     pub names_all_addresses: bool,
+    /// `multiAddress.reachabilityCheckEnabled`, `.reachabilityCheckTimeoutMs`: how long each address
+    /// of a server that has several may take to answer before another one is dialled; `None` is
+    /// that none is asked. Default 1000.
+    pub probe_ms: Option<u32>,
     /// `leaderConnectDelayDuringRetryMs`: between two tries to connect to a leader. Default 100.
     pub retry_delay_ms: u32,
 }
@@ -355,6 +359,11 @@ fn read_ports(zab: &ZabSettings, reader: &mut Reader<'_>) -> Result<PeerPorts, C
         greeting_ms: if greeting_ms > 0 { greeting_ms } else { zab.sync_ticks * zab.tick_ms },
         keep_alive: reader.bool("tcpKeepAlive", false),
         names_all_addresses: reader.bool("multiAddress.enabled", by_property),
+        probe_ms: {
+            let is_on = reader.bool("multiAddress.reachabilityCheckEnabled", true);
+            let ms = reader.count("multiAddress.reachabilityCheckTimeoutMs", PROBE_MS);
+            is_on.then_some(ms)
+        },
         retry_delay_ms: reader.count("leaderConnectDelayDuringRetryMs", 100),
     })
 }
@@ -379,6 +388,7 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
 
 /// In milliseconds.
 const CONNECT_MS: u32 = 5000;
+const PROBE_MS: u32 = 1000;
 const COMMIT_LOG_COUNT: u32 = 500;
 const SNAPSHOT_SIZE_FACTOR: f64 = 0.33;
 

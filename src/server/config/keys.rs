@@ -134,7 +134,7 @@ const fn key(name: &'static str, source: Source, shape: Shape, standing: Standin
 
 const TLS: &str = "TLS is not in this version and its port stays closed; end it in a proxy, or \
                    keep to clientPort";
-const QUORUM_TLS: &str = "TLS between servers comes with the ensemble";
+const QUORUM_TLS: &str = "TLS between servers is not in this version";
 const SASL: &str = "SASL is not in this version; use the digest scheme";
 const ADMIN: &str = "the HTTP admin server is not in this version and its port stays closed; \
                      use the four-letter words (4lw.commands.whitelist)";
@@ -159,6 +159,8 @@ const TTL_353: &str = "TTL nodes as 3.5.3 wrote them are not told from ephemeral
                        before the data comes here";
 const GROUP_COMMIT: &str =
     "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
+const OBSERVER_MASTER: &str = "followers take no observers in this version and the port stays \
+                               closed; observers go to the leader";
 const PEERS: &str = "no thread waits for another server here";
 const NODELAY: &str = "nothing is held back between servers (TCP_NODELAY is always on)";
 const TESTS: &str = "Apache's own tests set it; it has no place in a server";
@@ -295,7 +297,7 @@ pub const KEYS: &[Key] = &[
     key("quorumListenOnAllIPs", File, Bool, Ensemble),
     key("peerType", File, Text, Ensemble),
     key("syncEnabled", File, Bool, Ensemble),
-    key("observerMasterPort", File, Int, Ensemble),
+    key("observerMasterPort", File, Int, NotYet(OBSERVER_MASTER)),
     key("localSessionsEnabled", File, Bool, Ensemble),
     key("localSessionsUpgradingEnabled", File, Bool, Ensemble),
     key("multiAddress.enabled", File, Bool, Ensemble),
@@ -325,7 +327,7 @@ pub const KEYS: &[Key] = &[
     key("observer.syncEnabled", Property, Bool, Ensemble),
     key("observer.reconnectDelayMs", Property, Long, Ensemble),
     key("observer.election.DelayMs", Property, Long, Ensemble),
-    key("observerMaster.sizeLimit", Property, Int, Ensemble),
+    key("observerMaster.sizeLimit", Property, Int, NotYet(OBSERVER_MASTER)),
     key("enableEagerACLCheck", Property, Bool, Ensemble),
     key("quorum.auth.", File, Text, Ensemble),
     key("quorum.auth.enableSasl", File, Bool, Ensemble),

@@ -57,6 +57,7 @@ fn an_ensemble_has_apaches_defaults() {
             greeting_ms: 10_000,
             keep_alive: false,
             names_all_addresses: false,
+            probe_ms: Some(1000),
             retry_delay_ms: 100,
         },
         leader_serves: true,
@@ -92,7 +93,8 @@ fn values_reach_their_fields() {
          localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=TRUE\n\
          fastleader.minNotificationInterval=50\nfastleader.maxNotificationInterval=5000\n\
          leader.maxTimeToWaitForEpoch=3000\nsnapshotSizeFactor=-1\ncommitLogCount=900\n\
-         multiAddress.enabled=true\ntcpKeepAlive=true\nsyncEnabled=true\n\
+         multiAddress.enabled=true\nmultiAddress.reachabilityCheckEnabled=false\n\
+         tcpKeepAlive=true\nsyncEnabled=true\n\
          observer.syncEnabled=false\nobserver.election.DelayMs=30\nforceSnapshotSync=true\n\
          leader.maxConcurrentSnapSyncs=2\nleader.maxConcurrentDiffSyncs=3\n\
          leaderConnectDelayDuringRetryMs=7\ndb.autocreate=false\nenableEagerACLCheck=true\n"
@@ -106,6 +108,7 @@ fn values_reach_their_fields() {
         greeting_ms: 700,
         keep_alive: true,
         names_all_addresses: true,
+        probe_ms: None,
         retry_delay_ms: 7,
     };
     assert_eq!((ensemble.ports, ensemble.connect_ticks), (ports, 20));
@@ -139,6 +142,7 @@ fn values_that_do_not_count_are_named() {
             "did you mean fastleader.minNotificationInterval",
         ),
         ("leader.ackLoggingFrequency=5", "has no effect"),
+        ("observerMasterPort=2191", "the port stays closed; observers go to the leader"),
         ("server.4=d:2888:3888", "4 voters survive no more failures than 3 do"),
         ("server.4=B:3888:4888:observer", "B:3888 of server 4 is an address of server 2 as well"),
         ("server.256=d:2888:3888:observer", "the last 8 bits of a server's id"),
@@ -304,4 +308,49 @@ fn the_end_of_a_dynamic_files_name_is_its_version() {
     ] {
         assert_eq!(version_of_name(Path::new(name)), version, "{name}");
     }
+}
+
+/// Whatever stands in the file, loading ends in a value or an error.
+#[test]
+fn no_lines_make_it_panic() {
+    const FRAGMENTS: &[&str] = &[
+        "\nserver.",
+        "\ngroup.",
+        "\nweight.",
+        "\nversion=",
+        "\npeerType=",
+        "\ncnxTimeout=",
+        "1",
+        "2",
+        "3",
+        "-1",
+        "9223372036854775807",
+        "99999",
+        "=",
+        ":",
+        "|",
+        ";",
+        "[",
+        "]:",
+        "::1",
+        "h:1:2",
+        ":observer",
+        ":participant",
+        "0.0.0.0",
+        "10.0.0.1:7:8",
+        "x",
+        " ",
+        "\u{e9}",
+    ];
+    let mut state = 7;
+    let mut random = || crate::splitmix::next(&mut state) as usize;
+    let mut started = 0;
+    for _ in 0..700 {
+        let mut text = THREE.to_owned();
+        for _ in 0..random() % 12 {
+            text += FRAGMENTS[random() % FRAGMENTS.len()];
+        }
+        started += usize::from(by_two(&text, &[]).is_ok());
+    }
+    assert!(started > 30, "{started} of them start");
 }
