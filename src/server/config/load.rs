@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::acl::{AclConfig, DigestAlgorithm, Secret};
@@ -326,8 +327,7 @@ fn client_address(
             return Err(ConfigError::AddressWithoutPort { address, port: needed });
         }
     }
-    let specific =
-        |host: Option<&str>| host.filter(|host| !is_any_address(host)).map(str::to_owned);
+    let specific = |host: Option<&str>| host.filter(|host| !is_any_address(host)).map(host_key);
     let host = host.filter(|host| !host.is_empty());
     let port = port.map(|port| port_number("clientPort", port)).transpose()?;
     match (port, own.and_then(|line| line.client.as_ref())) {
@@ -347,6 +347,12 @@ fn client_address(
             secure_only: reader.text("secureClientPort").is_some(),
         }),
     }
+}
+
+/// A host for comparisons: an address by its value, however it is written.
+fn host_key(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().map_or_else(|_| bare.to_ascii_lowercase(), |address| address.to_string())
 }
 
 fn port_number(key: &'static str, port: i32) -> Result<u16, ConfigError> {

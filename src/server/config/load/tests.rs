@@ -451,6 +451,17 @@ fn the_client_address_may_stand_in_the_own_server_line() {
     assert!(matches!(with_id("one\n"), Err(ConfigError::MyId { .. })));
     let both = |port: &str| format!("{cfg}clientPort={port}\n");
     assert!(load_files(&[("zoo.cfg", &both("2181")), ("/d/myid", "1")], &[]).is_ok());
+    for (line, address, agree) in [
+        ("[::1]", "::1", true),
+        ("[0::1]", "[::1]", true),
+        ("Host", "host", true),
+        ("a", "b", false),
+    ] {
+        let cfg = cfg.replace("3888;2181", &format!("3888;{line}:2181"));
+        let cfg = format!("{cfg}clientPort=2181\nclientPortAddress={address}\n");
+        let loaded = load_files(&[("zoo.cfg", &cfg), ("/d/myid", "1")], &[]);
+        assert_eq!(loaded.is_ok(), agree, "{line} and {address}: {loaded:?}");
+    }
     let differ = load_files(&[("zoo.cfg", &both("2182")), ("/d/myid", "1")], &[]);
     assert!(matches!(differ, Err(ConfigError::ClientAddresses { .. })));
 }
