@@ -27,7 +27,7 @@ fn tree(nodes: u32) -> Tree {
         let create = Txn::Create(CreateTxn {
             path,
             data: Some(vec![7; 128].into()),
-            acl: vec![Acl::open()],
+            acl: [Acl::open()].into(),
             kind: CreateKind::Persistent,
             with_stat: false,
             parent_cversion: i as i32,

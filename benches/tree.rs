@@ -76,7 +76,7 @@ fn create(path: String) -> Txn {
     Txn::Create(CreateTxn {
         path,
         data: Some(Bytes::from_static(&[7; 100])),
-        acl: vec![Acl::open()],
+        acl: [Acl::open()].into(),
         kind: CreateKind::Persistent,
         with_stat: false,
         parent_cversion: -1,

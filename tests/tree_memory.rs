@@ -35,7 +35,8 @@ fn create(tree: &mut Tree, path: String, data: &[u8]) {
     let data = Some(data.to_vec().into());
     let acl = vec![Acl::open()];
     let kind = CreateKind::Persistent;
-    let create = CreateTxn { path, data, acl, kind, with_stat: false, parent_cversion: -1 };
+    let create =
+        CreateTxn { path, data, acl: acl.into(), kind, with_stat: false, parent_cversion: -1 };
     assert!(tree.apply(&header, &Txn::Create(create), None).err.is_ok());
 }
 

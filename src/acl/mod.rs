@@ -19,7 +19,9 @@ pub(crate) use verdicts::Verdicts;
 use proven::Proven;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use crate::codes::{ErrorCode, perms};
 use crate::jute::data::{Acl, Id};
@@ -119,11 +121,9 @@ pub(crate) fn fixup(
 ) -> Result<Vec<Acl>, ErrorCode> {
     let request = request.unwrap_or_default();
     let mut list = Vec::with_capacity(request.len());
-    // Ordered, not hashed: nobody can choose entries that collide.
-    let mut seen = BTreeSet::new();
-    for acl in request {
-        if request.len() > 1 && !seen.insert((acl.perms, acl.scheme.as_deref(), acl.id.as_deref()))
-        {
+    let repeats = repeats(request);
+    for (at, acl) in request.iter().enumerate() {
+        if repeats.get(at) == Some(&true) {
             continue;
         }
         let scheme = acl.scheme.as_deref().ok_or(ErrorCode::INVALID_ACL)?;
@@ -144,6 +144,33 @@ pub(crate) fn fixup(
         }
     }
     if list.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(list) }
+}
+
+/// Which entries say what an earlier one says; nothing for a list of one.
+///
+/// They are sorted by a hash, and by what they say where that is the same: nobody can choose
+/// entries for which this takes longer than sorting them.
+fn repeats(request: &[RequestAcl<'_>]) -> Vec<bool> {
+    if request.len() < 2 {
+        return Vec::new();
+    }
+    let says = |at: usize| {
+        let acl = &request[at];
+        (acl.perms, acl.scheme.as_deref(), acl.id.as_deref())
+    };
+    let hasher = FixedState::with_seed(0);
+    let mut order: Vec<(u64, usize)> =
+        (0..request.len()).map(|at| (hasher.hash_one(says(at)), at)).collect();
+    order.sort_unstable_by(|(hash, at), (other_hash, other)| {
+        let by_hash = hash.cmp(other_hash);
+        by_hash.then_with(|| says(*at).cmp(&says(*other))).then_with(|| at.cmp(other))
+    });
+    let mut repeats = vec![false; request.len()];
+    for pair in order.windows(2) {
+        let [(hash, at), (other_hash, other)] = [pair[0], pair[1]];
+        repeats[other] = hash == other_hash && says(at) == says(other);
+    }
+    repeats
 }
 
 /// The answer of getACL to these ids: the list, or, without ADMIN, the list with its password

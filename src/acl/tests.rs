@@ -169,6 +169,18 @@ fn a_long_list_and_many_ids_are_not_compared_pair_by_pair() {
     assert!(!config.permits(&list[..199_999], perms::READ, &ids));
 }
 
+/// Of entries that say the same the first one stays, in its place, however many there are.
+#[test]
+fn repeated_entries_go_and_the_others_keep_their_order() {
+    let ids: Vec<String> = (0..10_000).map(|nth| format!("u{}:h", nth * 7919 % 6_000)).collect();
+    let list: Vec<_> = ids.iter().map(|id| entry(31, Some("digest"), Some(id))).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let firsts = ids.iter().filter(|id| seen.insert(*id));
+    let expected: Vec<_> = firsts.map(|id| stored(31, "digest", id)).collect();
+    assert_eq!(expected.len(), 6_000);
+    assert_eq!(fix(&list, &[]), Ok(expected));
+}
+
 /// However many ids there are, the verdict is the same.
 #[test]
 fn few_and_many_ids_are_judged_alike() {

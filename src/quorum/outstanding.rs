@@ -323,8 +323,8 @@ impl Outstanding {
     }
 
     /// A list to be kept in a record; the open one, which is nearly every list, is shared.
-    pub(super) fn shared(&self, list: &[Acl]) -> Arc<[Acl]> {
-        if list == &*self.open { self.open.clone() } else { list.into() }
+    pub(super) fn shared(&self, list: Vec<Acl>) -> Arc<[Acl]> {
+        if *list == *self.open { self.open.clone() } else { list.into() }
     }
 
     /// The ephemerals that `session` will own: those of the tree less those to be deleted, and

@@ -11,6 +11,7 @@ pub struct Stillness {
     began_ms: Option<i64>,
     /// The monotonic milliseconds before which there is none.
     next_ms: i64,
+    last_ms: i64,
 }
 
 impl Stillness {
@@ -27,8 +28,14 @@ impl Stillness {
             return true;
         }
         self.began_ms = None;
+        self.last_ms = lasted_ms;
         self.next_ms = now_ms.saturating_add(COMMITS_PER_STILL * lasted_ms.max(1));
         false
+    }
+
+    /// The milliseconds for which commits were held back the last time.
+    pub fn last_ms(&self) -> i64 {
+        self.last_ms
     }
 }
 

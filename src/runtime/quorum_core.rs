@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
 use hdrhistogram::Histogram;
-use log::{error, warn};
+use log::{debug, error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{Budget, Effect, Quorum, Stillness};
@@ -264,7 +264,11 @@ impl QuorumCore {
             return false;
         }
         let wanted = self.shards.iter().map(|shard| shard.still_ms.load(Ordering::Relaxed));
-        self.stillness.holds_back(wanted.max().unwrap_or(0), now.mono_ms)
+        let held_back = self.stillness.holds_back(wanted.max().unwrap_or(0), now.mono_ms);
+        if self.held_back && !held_back {
+            debug!("commits have waited {} ms for a long read", self.stillness.last_ms());
+        }
+        held_back
     }
 
     /// Hears what the log has to say.

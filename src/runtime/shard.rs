@@ -108,6 +108,8 @@ pub struct Shard {
     /// It has been said that accepting fails.
     accept_has_failed: bool,
     draining: bool,
+    /// Connections that have not heard of that.
+    to_drain: Vec<ConnId>,
 }
 
 impl Shard {
@@ -126,6 +128,7 @@ impl Shard {
             accept_later: Vec::new(),
             accept_has_failed: false,
             draining: false,
+            to_drain: Vec::new(),
         }
     }
 
@@ -155,6 +158,7 @@ impl Shard {
         !self.links.from_quorum.is_empty()
             || !self.links.controls[usize::from(self.id.0)].queue.is_empty()
             || !self.backlog.is_empty()
+            || !self.to_drain.is_empty()
             || !self.late_touches.is_empty()
             || self.frontend.has_work()
             || self.frontend.has_effects()
@@ -255,6 +259,7 @@ impl Shard {
                 Control::Drain => self.begin_drain(ring)?,
             }
         }
+        self.go_on_draining();
         Ok(())
     }
 
@@ -620,13 +625,19 @@ impl Shard {
                 ring.cancel(UserData::new(OpKind::Accept, accept_token(nth)))?;
             }
         }
-        for conn in self.sockets.ids() {
-            self.frontend.on_drain(conn);
-        }
+        self.to_drain = self.sockets.ids();
         Ok(())
+    }
+
+    /// Some connections more hear that the server is about to stop.
+    fn go_on_draining(&mut self) {
+        let left = self.to_drain.len().saturating_sub(DRAINED_PER_TURN);
+        self.to_drain.drain(left..).for_each(|conn| self.frontend.on_drain(conn));
     }
 }
 
+/// Connections in a turn that hear that the server is about to stop: as many as two turns close.
+const DRAINED_PER_TURN: usize = 2 * CLOSES_PER_TURN;
 /// Accepts asked for at a time: the most connections that have a descriptor before they are
 /// counted.
 pub const ACCEPTS: u32 = 8;

@@ -440,7 +440,7 @@ mod tests {
         let txn = Txn::Create(CreateTxn {
             path: path.into(),
             data: Some(vec![7; 100].into()),
-            acl: vec![crate::jute::data::Acl::open()],
+            acl: [crate::jute::data::Acl::open()].into(),
             kind: CreateKind::Persistent,
             with_stat: false,
             parent_cversion: zxid.0 as i32,

@@ -148,7 +148,7 @@ impl StatsCollector {
             reports.watches = self.watches();
         }
         if needs.digests {
-            let tree = self.tree.read();
+            let tree = self.tree.read_whole();
             reports.digests =
                 tree.digest_history().map(|(zxid, digest)| (zxid.0, digest)).collect();
         }
@@ -161,7 +161,7 @@ impl StatsCollector {
     fn server(&self, with_monitor: bool) -> (ServerReport, MonitorReport) {
         let mut all = ShardReport::default();
         self.ask_shards(|frontend, _| frontend.report()).iter().for_each(|shard| all.merge(shard));
-        let tree = self.tree.read();
+        let tree = self.tree.read_whole();
         let server = ServerReport {
             latency_ms: latency(&all.counts.latency()),
             packets_received: all.counts.received,
@@ -180,7 +180,7 @@ impl StatsCollector {
     fn monitor(&self, shards: &ShardReport) -> MonitorReport {
         let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
         let (quorum, flushes): (QuorumStats, FlushReport) = core.unwrap_or_default();
-        let tree = self.tree.read();
+        let tree = self.tree.read_whole();
         MonitorReport {
             ephemerals: tree.ephemeral_count() as u64,
             watches: (shards.watches.data + shards.watches.child) as u64,
@@ -232,7 +232,8 @@ impl StatsCollector {
         loop {
             let last = all.last().map(|(session, node, _)| (*session, *node));
             let began = Instant::now();
-            let piece: Vec<_> = self.tree.read().ephemerals_after(last, NODES_PER_HOLD).collect();
+            let piece: Vec<_> =
+                self.tree.read_whole().ephemerals_after(last, NODES_PER_HOLD).collect();
             if piece.is_empty() {
                 break;
             }

@@ -215,7 +215,7 @@ impl Model {
                 check_version(*version, node.stat.aversion)?;
                 Ok(Txn::SetAcl {
                     path: path.clone(),
-                    acl: acl.list(user),
+                    acl: acl.list(user).into(),
                     version: node.stat.aversion + 1,
                 })
             }
@@ -262,7 +262,7 @@ impl Model {
         let with_stat =
             create.with_stat || !matches!(create.mode, Mode::Persistent | Mode::Ephemeral);
         let data = Some(data);
-        let acl = create.acl.list(user);
+        let acl = create.acl.list(user).into();
         Ok(Txn::Create(CreateTxn { path, data, acl, kind, with_stat, parent_cversion: number + 1 }))
     }
 
@@ -343,7 +343,7 @@ impl Model {
                 let Some(node) = self.nodes.get_mut(path) else {
                     return Answer::Failed(ErrorCode::NO_NODE);
                 };
-                node.acl = acl.clone();
+                node.acl = acl.to_vec();
                 node.stat.aversion = *version;
                 Answer::Stat(self.stat(path))
             }
@@ -383,12 +383,12 @@ impl Model {
         };
         let node = Node {
             data: create.data.clone(),
-            acl: create.acl.clone(),
+            acl: create.acl.to_vec(),
             stat,
             children: BTreeSet::new(),
         };
         self.nodes.insert(create.path.clone(), node);
-        let (path, acl) = (create.path.clone(), create.acl.clone());
+        let (path, acl) = (create.path.clone(), create.acl.to_vec());
         changes.push(Change { zxid, kind: EventType::NodeCreated, path, acl });
         changes.push(Change {
             zxid,

@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+use std::sync::Arc;
+
 use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::jute::data::{Acl, CONTAINER_OWNER, Stat, StatPersisted, ttl_owner};
 use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
@@ -185,7 +187,7 @@ impl Tree {
             return Err(ErrorCode::NODE_EXISTS);
         }
         let stat = new_stat(apply.header, create.kind);
-        let acl = self.acls.acquire(&create.acl);
+        let acl = self.acls.acquire_shared(&create.acl);
         let data = create.data.as_deref();
         let Some(slot) = self.add_node(&place, apply.known.digest, data, acl, &stat) else {
             self.acls.release(acl);
@@ -248,7 +250,13 @@ impl Tree {
         Ok(TxnResult::Stat(stat))
     }
 
-    fn set_acl(&mut self, apply: &Apply<'_>, path: &str, acl: &[Acl], version: i32) -> Outcome {
+    fn set_acl(
+        &mut self,
+        apply: &Apply<'_>,
+        path: &str,
+        acl: &Arc<[Acl]>,
+        version: i32,
+    ) -> Outcome {
         let slot = self.find_known(apply.known.node, path).ok_or(ErrorCode::NO_NODE)?;
         self.replace_acl(slot, acl);
         self.slab.record_mut(slot).aversion = version;
@@ -331,9 +339,9 @@ impl Tree {
         }
     }
 
-    fn replace_acl(&mut self, slot: Slot, acl: &[Acl]) {
+    fn replace_acl(&mut self, slot: Slot, acl: &Arc<[Acl]>) {
         self.touch(slot);
-        let acl = self.acls.acquire(acl);
+        let acl = self.acls.acquire_shared(acl);
         let before = std::mem::replace(&mut self.slab.record_mut(slot).acl, acl);
         self.acls.release(before);
     }

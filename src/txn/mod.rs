@@ -8,6 +8,8 @@
 mod path;
 mod record;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::codes::{ErrorCode, OpCode};
@@ -52,7 +54,7 @@ pub enum Txn {
     Reconfig(SetDataTxn),
     SetAcl {
         path: String,
-        acl: Vec<Acl>,
+        acl: Arc<[Acl]>,
         /// The ACL version after it.
         version: i32,
     },
@@ -73,7 +75,7 @@ pub struct CreateTxn {
     pub path: String,
     /// `None` for null data.
     pub data: Option<Bytes>,
-    pub acl: Vec<Acl>,
+    pub acl: Arc<[Acl]>,
     pub kind: CreateKind,
     /// Logged as create2 (15) rather than create (1): a multi's reply then carries the Stat.
     /// Containers and TTL nodes have record types of their own.

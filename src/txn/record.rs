@@ -157,7 +157,7 @@ fn read_txn(reader: &mut Reader<'_>, op: OpCode, place: Place) -> Result<Txn, Tx
         OpCode::RECONFIG => Txn::Reconfig(read_set_data(reader)?),
         OpCode::SET_ACL => Txn::SetAcl {
             path: read_path(reader)?,
-            acl: read_acls(reader)?,
+            acl: read_acls(reader)?.into(),
             version: reader.i32()?,
         },
         OpCode::CHECK if place == Place::Multi => {
@@ -172,7 +172,7 @@ fn read_txn(reader: &mut Reader<'_>, op: OpCode, place: Place) -> Result<Txn, Tx
 fn read_create(reader: &mut Reader<'_>, op: OpCode) -> Result<CreateTxn, TxnError> {
     let path = read_path(reader)?;
     let data = reader.buffer()?.map(Bytes::copy_from_slice);
-    let acl = read_acls(reader)?;
+    let acl = read_acls(reader)?.into();
     let (kind, parent_cversion) = match op {
         OpCode::CREATE_CONTAINER => (CreateKind::Container, reader.i32()?),
         OpCode::CREATE_TTL => {
@@ -258,7 +258,7 @@ mod tests {
         Txn::Create(CreateTxn {
             path: "/é".into(),
             data: Some(Bytes::from_static(b"x")),
-            acl: vec![Acl::open()],
+            acl: [Acl::open()].into(),
             kind,
             with_stat: kind != CreateKind::Persistent,
             parent_cversion: 4,
@@ -282,7 +282,7 @@ mod tests {
             Txn::DeleteContainer { path: "/a".into() },
             set_data(None),
             set_data(Some(Bytes::new())),
-            Txn::SetAcl { path: "/a".into(), acl: vec![], version: 2 },
+            Txn::SetAcl { path: "/a".into(), acl: [].into(), version: 2 },
             Txn::Multi(vec![
                 create(CreateKind::Persistent),
                 Txn::Check { path: "/".into(), version: -1 },

@@ -255,7 +255,7 @@ fn wide_world(children: usize) -> World {
 fn make(world: &mut World, path: String, items: &mut Vec<BatchItem>) {
     let parent = &path[..path.rfind('/').unwrap()];
     let parent_cversion = world.tree.get(parent).unwrap().persisted().cversion + 1;
-    let (acl, kind) = (vec![Acl::open()], CreateKind::Persistent);
+    let (acl, kind) = ([Acl::open()].into(), CreateKind::Persistent);
     let create = CreateTxn { acl, data: None, kind, with_stat: false, parent_cversion, path };
     world.apply(SessionId(1), 0, &Txn::Create(create), items);
 }
@@ -759,7 +759,7 @@ fn nobody_is_served_amid_a_multi() {
         Txn::Create(CreateTxn {
             path,
             data: None,
-            acl: vec![Acl::open()],
+            acl: [Acl::open()].into(),
             kind,
             with_stat: false,
             parent_cversion,

@@ -1,5 +1,7 @@
 //! create, create2, createContainer and createTTL.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::super::outstanding::{ChangeRecord, Overlaid, View};
@@ -98,7 +100,7 @@ impl Prepare<'_> {
         path: &str,
         kind: CreateKind,
         data: Option<Bytes>,
-        list: &[Acl],
+        list: &Arc<[Acl]>,
     ) -> ChangeRecord {
         let mut node = ChangeRecord {
             zxid: self.header.zxid,
@@ -107,7 +109,7 @@ impl Prepare<'_> {
             children: 0,
             digest: 0,
             counter: 0,
-            acl: Overlaid::Changed(self.outstanding.shared(list)),
+            acl: Overlaid::Changed(list.clone()),
             data: Overlaid::Unchanged,
         };
         self.outstanding.set_digest(path, &mut node, data.as_deref());

@@ -121,7 +121,7 @@ impl<'a> Prepare<'a> {
 
     /// The list to be stored for the one that was sent. Each `auth` in it becomes all ids that the
     /// connection has proven: what no record can hold is refused before it takes up memory.
-    fn list(&self, request: Option<&[RequestAcl<'_>]>) -> Result<Vec<Acl>, Refusal> {
+    fn list(&self, request: Option<&[RequestAcl<'_>]>) -> Result<Arc<[Acl]>, Refusal> {
         let proven: usize =
             self.auth.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
         let auths = request
@@ -132,7 +132,7 @@ impl<'a> Prepare<'a> {
         if auths.saturating_mul(proven) > self.config.record_bytes_max {
             return Err(Refusal::Unlogged(ErrorCode::MARSHALLING_ERROR));
         }
-        Ok(acl::fixup(request, self.auth, &self.config.acl)?)
+        Ok(self.outstanding.shared(acl::fixup(request, self.auth, &self.config.acl)?))
     }
 
     fn allow(&self, view: &View<'_>, perm: i32) -> Result<(), ErrorCode> {

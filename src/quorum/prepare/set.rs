@@ -46,7 +46,7 @@ impl Prepare<'_> {
 
         let mut next = node.next(self.header.zxid);
         next.stat = StatPersisted { aversion: version, ..node.stat };
-        next.acl = Overlaid::Changed(self.outstanding.shared(&list));
+        next.acl = Overlaid::Changed(list.clone());
         let (id, before) = (node.id, node.digest);
         self.known = Known { node: id, ..Known::default() };
         self.outstanding.set_digest(path, &mut next, node.data);

@@ -290,7 +290,7 @@ fn sequential_numbers_stand_still_at_the_end() {
     let near = Txn::Create(crate::txn::CreateTxn {
         path: "/s/last".into(),
         data: None,
-        acl: vec![Acl::open()],
+        acl: [Acl::open()].into(),
         kind: crate::txn::CreateKind::Persistent,
         with_stat: false,
         parent_cversion: i32::MAX - 1,

@@ -64,7 +64,7 @@ fn create(path: &str, kind: CreateKind) -> Txn {
     Txn::Create(CreateTxn {
         path: path.into(),
         data,
-        acl: vec![Acl::open()],
+        acl: [Acl::open()].into(),
         kind,
         with_stat,
         parent_cversion: -1,
@@ -132,7 +132,7 @@ fn create_sets_parent_and_child_stats() {
     let stat = driven.stat("/a");
     assert_eq!((stat.cversion, stat.num_children, stat.pzxid, stat.mzxid), (3, 1, 4, 1));
     let mut set_acl =
-        |version| driven.apply(&Txn::SetAcl { path: "/a".into(), acl: private(), version });
+        |version| driven.apply(&Txn::SetAcl { path: "/a".into(), acl: private().into(), version });
     let TxnResult::Stat(stat) = set_acl(1).result else { panic!("setACL answers a Stat") };
     assert_eq!((stat.aversion, stat.mzxid, stat.pzxid), (1, 1, 4));
     let applied = driven.apply(&set_data("/a", None, 1));
@@ -203,7 +203,7 @@ fn replayed_creates_and_deletes_raise_the_parent() {
     let TxnHeader { zxid, .. } = driven.header();
     driven.zxid = zxid.0;
     let Txn::Create(again) = create("/p/a", CreateKind::Persistent) else { unreachable!() };
-    let again = CreateTxn { acl: private(), parent_cversion: 7, ..again };
+    let again = CreateTxn { acl: private().into(), parent_cversion: 7, ..again };
     assert_eq!(driven.apply(&Txn::Create(again.clone())).err, ErrorCode::NODE_EXISTS);
     let parent = driven.tree.get("/p").unwrap().persisted();
     assert_eq!((parent.cversion, parent.pzxid), (7, 4));
@@ -260,7 +260,7 @@ fn events_come_in_apaches_order_with_the_acl_that_filters_them() {
     use EventType::*;
     let mut driven = Driven::new();
     let Txn::Create(made) = create("/a", CreateKind::Persistent) else { unreachable!() };
-    let made = Txn::Create(CreateTxn { acl: private(), ..made });
+    let made = Txn::Create(CreateTxn { acl: private().into(), ..made });
     let events = driven.events(&made);
     assert_eq!(
         events,
@@ -273,7 +273,10 @@ fn events_come_in_apaches_order_with_the_acl_that_filters_them() {
     );
     assert_eq!(driven.events(&set_data("/a", None, 1)), [(NodeDataChanged, "/a".into(), true)]);
     assert_eq!(driven.events(&set_data("/", None, 1)), [(NodeDataChanged, "/".into(), false)]);
-    assert_eq!(driven.events(&Txn::SetAcl { path: "/a".into(), acl: private(), version: 1 }), []);
+    assert_eq!(
+        driven.events(&Txn::SetAcl { path: "/a".into(), acl: private().into(), version: 1 }),
+        []
+    );
     let events = driven.events(&Txn::Multi(vec![delete("/a/b"), delete("/a")]));
     let expected = [
         (NodeDeleted, "/a/b".into(), false),
@@ -449,8 +452,14 @@ fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
         apply(&mut tree, 2 * at, Txn::CreateSession { timeout_ms: at as i32 });
         let (path, kind) = (format!("/{at}"), CreateKind::Persistent);
         let acl = acl(at);
-        let create =
-            CreateTxn { path, data: None, acl, kind, with_stat: false, parent_cversion: -1 };
+        let create = CreateTxn {
+            path,
+            data: None,
+            acl: acl.into(),
+            kind,
+            with_stat: false,
+            parent_cversion: -1,
+        };
         apply(&mut tree, 0, Txn::Create(create));
     }
     let sessions: Vec<_> = tree.sessions().collect();
@@ -474,7 +483,7 @@ fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
             apply(&mut tree, 2 * changed + 1, Txn::CreateSession { timeout_ms: -1 });
             apply(&mut tree, 2 * changed + 200, Txn::CreateSession { timeout_ms: -2 });
             let path = format!("/{changed}");
-            apply(&mut tree, 0, Txn::SetAcl { path, acl: acl(-changed), version: 1 });
+            apply(&mut tree, 0, Txn::SetAcl { path, acl: acl(-changed).into(), version: 1 });
             apply(&mut tree, 0, Txn::Delete { path: format!("/{}", changed + 20) });
         }
     }
@@ -563,7 +572,7 @@ fn odd_txn() -> impl Strategy<Value = Txn> {
         2 => (odd_path(), data, any::<i32>())
             .prop_map(|(path, data, version)| set_data(&path, data, version)),
         1 => (odd_path(), any::<i32>())
-            .prop_map(|(path, version)| Txn::SetAcl { path, acl: private(), version }),
+            .prop_map(|(path, version)| Txn::SetAcl { path, acl: private().into(), version }),
         1 => prop::collection::vec(odd_path(), 0..3)
             .prop_map(|paths| Txn::CloseSession { paths: Some(paths) }),
     ]

@@ -74,7 +74,7 @@ impl Model {
             }
             Txn::SetAcl { path, acl, version } => {
                 let Some(node) = self.nodes.get_mut(key(path)) else { return ErrorCode::NO_NODE };
-                node.acl.clone_from(acl);
+                node.acl = acl.to_vec();
                 node.stat.aversion = *version;
             }
             Txn::Check { .. } => {}
@@ -112,7 +112,7 @@ impl Model {
             parent.stat.pzxid = header.zxid.0;
         }
         if let Some(node) = self.nodes.get_mut(&create.path) {
-            node.acl.clone_from(&create.acl);
+            node.acl = create.acl.to_vec();
             return ErrorCode::NODE_EXISTS;
         }
         let owner = match create.kind {
@@ -132,7 +132,7 @@ impl Model {
             ..StatPersisted::default()
         };
         let data = create.data.as_ref().map(|data| data.to_vec());
-        self.nodes.insert(create.path.clone(), ModelNode { data, acl: create.acl.clone(), stat });
+        self.nodes.insert(create.path.clone(), ModelNode { data, acl: create.acl.to_vec(), stat });
         ErrorCode::OK
     }
 
@@ -330,7 +330,7 @@ fn any_create() -> impl Strategy<Value = Txn> {
     let parent_cversion = prop_oneof![Just(-1), 0..20];
     (any_path(), any_data(), any_acl(), kind, any::<bool>(), parent_cversion).prop_map(
         |(path, data, acl, kind, with_stat, parent_cversion)| {
-            Txn::Create(CreateTxn { path, data, acl, kind, with_stat, parent_cversion })
+            Txn::Create(CreateTxn { path, data, acl: acl.into(), kind, with_stat, parent_cversion })
         },
     )
 }
@@ -344,7 +344,7 @@ fn any_single() -> impl Strategy<Value = Txn> {
             Txn::SetData(SetDataTxn { path: path.into(), data, version })
         }),
         1 => (any_path(), any_acl(), 0..9)
-            .prop_map(|(path, acl, version)| Txn::SetAcl { path, acl, version }),
+            .prop_map(|(path, acl, version)| Txn::SetAcl { path, acl: acl.into(), version }),
         1 => any_path().prop_map(|path| Txn::Check { path, version: 0 }),
     ]
 }

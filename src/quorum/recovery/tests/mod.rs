@@ -46,7 +46,7 @@ impl Writing {
         let txn = Txn::Create(CreateTxn {
             path: path.into(),
             data: Some(Bytes::from(vec![0x64; 60 + zxid.counter() as usize % 90])),
-            acl: vec![Acl::open()],
+            acl: [Acl::open()].into(),
             kind,
             with_stat: false,
             parent_cversion: zxid.counter() as i32,
