@@ -63,10 +63,11 @@ impl Still {
     }
 }
 
-/// Milliseconds for which the tree is to stay as it is at first: a list of 100,000 children takes
-/// some 10.
-const STILL_MS_MIN: i64 = 20;
-/// The same at most: the longest reply there may be takes about as long.
-const STILL_MS_MAX: i64 = 512;
-/// Milliseconds in which a read has not ended for each one that it asks for.
-const WAITED_PER_STILL: i64 = 4;
+/// Milliseconds for which the tree is to stay as it is at first: about as long as a list of 100,000
+/// children takes. Whoever writes beside it waits as long.
+const STILL_MS_MIN: i64 = 10;
+/// The same at most: half as long as the longest reply there may be takes.
+const STILL_MS_MAX: i64 = 256;
+/// Milliseconds in which a read has not ended for each one that it asks for: only what does not end
+/// in several short whiles gets a longer one.
+const WAITED_PER_STILL: i64 = 8;

@@ -535,7 +535,7 @@ impl Shell {
                 Txn::Create(CreateTxn {
                     path: create.path.unwrap().into_owned(),
                     data: create.data.map(Bytes::copy_from_slice),
-                    acl: vec![Acl::open()],
+                    acl: [Acl::open()].into(),
                     kind: CreateKind::Persistent,
                     with_stat: request.op == OpCode::CREATE2,
                     parent_cversion: 100 + self.created,

@@ -377,9 +377,9 @@ fn who_is_gone_does_not_keep_the_tree_as_it_is() {
     assert_eq!(world.front.wants_still_ms(world.now), 0);
     make(&mut world, "/wide/more".to_owned(), &mut Vec::new());
     world.turn();
-    assert_eq!(world.front.wants_still_ms(world.now), 20);
+    assert_eq!(world.front.wants_still_ms(world.now), 10);
     world.now.mono_ms += 100_000;
-    assert_eq!(world.front.wants_still_ms(world.now), 512);
+    assert_eq!(world.front.wants_still_ms(world.now), 256);
     world.front.on_closed(conn);
     world.turn();
     assert_eq!(world.front.wants_still_ms(world.now), 0);
