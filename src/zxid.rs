@@ -12,6 +12,8 @@ pub struct Zxid(pub i64);
 impl Zxid {
     /// No transaction: the state of a fresh tree.
     pub const ZERO: Self = Self(0);
+    /// Said by a server of a quorum that has lost its data: nobody knows what it once had.
+    pub const UNKNOWN: Self = Self(-1);
 
     /// The zxid `counter` steps into `epoch`.
     pub const fn new(epoch: u32, counter: u32) -> Self {

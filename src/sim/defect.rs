@@ -2,7 +2,8 @@
 //! ones are those that this layer could make by itself: they live in the simulated shell, between
 //! the machines and their world, and production code knows nothing of them. Those from
 //! [`Defect::FIRST_MUTANT`] on live inside the machines, where `mutant!` asks for them; only a
-//! build with the feature `mutants` has them.
+//! build with the feature `mutants` has them. Those from [`Defect::FIRST_OF_ENSEMBLE`] on take
+//! several servers.
 
 use std::cell::Cell;
 
@@ -152,6 +153,91 @@ pub enum Defect {
     ZerosNotCounted,
     /// There is no tail mark where it would reach the end of a sector.
     MarkLeftOut,
+    // Of ensembles, in `zab` and in the simulated shell around it:
+    /// S01: a learner tells the end of what its tree shows, not that of its log.
+    ToldFromMemory,
+    /// S02: transactions of a synchronization are logged after UPTODATE.
+    DiffLoggedLate,
+    /// S03: the current epoch is stored before the history that it stands for.
+    EpochBeforeHistory,
+    /// S04, S05: NEWLEADER is acknowledged before the history is durable.
+    NewLeaderAckedBeforeFlush,
+    /// NEWLEADER is acknowledged before the current epoch is stored.
+    NewLeaderAckedBeforeEpoch,
+    /// S07: a proposal is acknowledged before NEWLEADER.
+    ProposalAckedEarly,
+    /// S09: what a role had to write is written after its end.
+    OldRoleWrites,
+    /// S10: the committed log of a leader lacks what a synchronization has brought.
+    HoleInCommittedLog,
+    /// S11: NEWLEADER comes before the history.
+    NewLeaderBeforeHistory,
+    /// S12: a part of a tree is kept when the connection breaks.
+    PartialTreeKept,
+    /// S13: after a TRUNC, transactions are in memory and not yet in the log, and count.
+    TruncatedMemoryAhead,
+    /// S14: a transaction that could not be logged is shown, and counts.
+    WriteErrorKeepsMemory,
+    /// S15, S17: log files stay that a tree has taken the place of, and are read.
+    LogKeptUnderTree,
+    /// S16: what is read from the log ends before what is in memory begins.
+    GapBetweenLogAndMemory,
+    /// S18: a learner that lacks more than the memory has gets what the memory has.
+    HistoryMinWrong,
+    /// S19: a learner that has more than the leader is not told to cut its log.
+    TruncLeftOut,
+    /// S20: a truncation that failed is taken for done.
+    FailedTruncIgnored,
+    /// S21: a leader's tree counts before it is flushed.
+    TreeNotFlushed,
+    /// S22: a server whose log is of a later epoch than its epoch file does not start.
+    EpochFileBehind,
+    /// S23: a leader stays when the counter is used up.
+    RolloverIgnored,
+    /// S24: a proposal does not go to learners that have not acknowledged NEWLEADER.
+    JoinerNotProposedTo,
+    /// S26: a commit does not go to learners that have not acknowledged NEWLEADER.
+    JoinerMissesCommits,
+    /// S53: a leader waits for its quorum for ever.
+    DiscoveryWithoutEnd,
+    /// S55: a leader whose writes fail leads on.
+    WriteErrorLeadsOn,
+    /// S58: an observer counts in quorums.
+    ObserverCounted,
+    /// S60: a sync is answered at once.
+    SyncWithoutQuorum,
+    /// S61: a sync is answered by a lease.
+    SyncByLease,
+    /// S60: an answer to an old ping counts for the latest.
+    PongAnswersLatest,
+    /// S77: a server that has lost its data counts as one that had none.
+    WipedServerVotes,
+    /// A leader counts itself before its flush.
+    LeaderCountsUnflushed,
+    /// The acknowledgement of NEWLEADER counts for all that was proposed since.
+    NewLeaderAckCountsProposals,
+    /// A learner acknowledges an epoch before it is stored.
+    EpochToldBeforeStored,
+    /// A leader offers its epoch before it is stored.
+    EpochOfferedBeforeStored,
+    /// Half of the voters are a quorum.
+    QuorumOfHalf,
+    /// A leader does not heed that a voter has a newer history.
+    NewerHistoryNotSeen,
+    /// A learner that had accepted the epoch already counts again.
+    EpochAckCountsTwice,
+    /// A leader stays though a voter has accepted a higher epoch.
+    HigherEpochIgnored,
+    /// Of two votes of one epoch the higher id wins, whatever the zxids.
+    IdBeforeZxid,
+    /// Of two votes the higher zxid wins, whatever the epochs.
+    EpochIgnoredInVotes,
+    /// A learner serves clients when it has acknowledged NEWLEADER.
+    ServesBeforeUpToDate,
+    /// A leader that has lost its quorum leads on.
+    LostQuorumLeadsOn,
+    /// A learner waits for ever for a leader that is silent.
+    SilentLeaderFollowed,
 }
 
 thread_local! {
@@ -162,6 +248,14 @@ thread_local! {
 impl Defect {
     /// The first of those that live inside the machines.
     pub const FIRST_MUTANT: Self = Self::CommitBeforeFlush;
+
+    /// The first of those that take several servers.
+    pub const FIRST_OF_ENSEMBLE: Self = Self::ToldFromMemory;
+
+    /// Whether it takes several servers.
+    pub fn is_of_ensemble(self) -> bool {
+        self as u8 >= Self::FIRST_OF_ENSEMBLE as u8
+    }
 
     /// Whether it lives inside a machine.
     pub fn is_mutant(self) -> bool {

@@ -218,8 +218,8 @@ impl Election {
         let theirs = Vote::of(said);
         // Votes do not tell an observer who leads: they may be for a leader that is lost. A server
         // whose data are unknown does not vote yet.
-        let is_deaf = !self.members.is_voter(self.me) || self.own.zxid == UNKNOWN_ZXID;
-        if is_deaf || theirs.zxid == UNKNOWN_ZXID {
+        let is_deaf = !self.members.is_voter(self.me) || self.own.zxid == Zxid::UNKNOWN;
+        if is_deaf || theirs.zxid == Zxid::UNKNOWN {
             return;
         }
         if said.round < self.round {
@@ -247,7 +247,9 @@ impl Election {
     /// A voter that follows or leads names its leader.
     fn on_claim(&mut self, from: ServerId, said: &Notification) {
         let leader = ServerId(said.leader);
-        if !self.members.is_voter(leader) {
+        // A server that has lost its data does not lead, whoever followed it before (S77).
+        let is_lost = leader == self.me && self.own.zxid == Zxid::UNKNOWN;
+        if !self.members.is_voter(leader) || is_lost {
             return;
         }
         self.claims.note(from, said);
@@ -367,8 +369,6 @@ impl Peer {
     const UNKNOWN: Self = Self { is_ringkeeper: false, is_unreachable: false };
 }
 
-/// The zxid in the vote of a server that must not vote: its data are lost.
-const UNKNOWN_ZXID: Zxid = Zxid(-1);
 /// How often an observer asks at least.
 const OBSERVER_INTERVAL_MS_MAX: i64 = 1_000;
 /// How often a server that does not vote is told the same.

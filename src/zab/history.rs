@@ -94,7 +94,8 @@ impl History {
     /// Adds the next one; the oldest go as far as the bounds want it and they are not after `keep`.
     pub fn push(&mut self, logged: Logged, keep: Zxid) {
         let last = self.last();
-        assert!(follows(last, logged.zxid), "{} does not follow {last}", logged.zxid);
+        let is_right = follows(last, logged.zxid) || mutant!(HoleInCommittedLog);
+        assert!(is_right, "{} does not follow {last}", logged.zxid);
         self.bytes += logged.record.len() + ENTRY_BYTES;
         self.latest.push_back(logged);
         while (self.latest.len() > self.count_max || self.bytes > self.bytes_max)
@@ -133,7 +134,7 @@ impl History {
             return SyncPlan::Snap;
         }
         if peer > last {
-            return if is_start {
+            return if is_start || mutant!(TruncLeftOut) {
                 SyncPlan::Diff { after: last }
             } else {
                 SyncPlan::Trunc { to: last }
@@ -141,6 +142,9 @@ impl History {
         }
         let Some(first) = self.latest.front() else { return SyncPlan::AskLog };
         if peer < self.before {
+            if mutant!(HistoryMinWrong) {
+                return SyncPlan::Diff { after: self.before };
+            }
             return SyncPlan::AskLog;
         }
         let at = self.latest.partition_point(|logged| logged.zxid <= peer);

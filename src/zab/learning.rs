@@ -96,7 +96,7 @@ impl fmt::Display for Leave {
 
 /// The progress of the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+pub enum Stage {
     /// LEADERINFO is awaited.
     Discovery,
     /// The accepted epoch is not stored yet.
@@ -107,6 +107,8 @@ enum Stage {
     Truncating,
     /// The tree is on its way.
     Loading,
+    /// It is whole, and not durable yet.
+    StoringTree,
     /// Transactions of the leader's history come.
     Syncing,
     /// NEWLEADER has come: what came before it is not durable yet.
@@ -196,6 +198,7 @@ impl Learning {
                 Stage::StoringAccepted
                     | Stage::Truncating
                     | Stage::Loading
+                    | Stage::StoringTree
                     | Stage::Persisting
                     | Stage::StoringCurrent
             )
@@ -236,7 +239,9 @@ impl Learning {
     /// Time has passed.
     pub fn on_time(&mut self, now_ms: i64) {
         // While the disk is at work the leader is not listened to.
-        if self.wants_packets() && self.silent_at <= now_ms {
+        let is_late = self.silent_at <= now_ms && !mutant!(SilentLeaderFollowed);
+        let listens = self.wants_packets() || self.stage == Stage::Loading;
+        if listens && is_late && !self.has_ended {
             self.leave(Leave::Silent);
         }
     }
@@ -263,9 +268,18 @@ impl Learning {
         self.hears(now_ms);
     }
 
+    /// More of the tree has come, or all of it.
+    pub fn on_tree_bytes(&mut self, is_whole: bool, now_ms: i64) {
+        assert_eq!(self.stage, Stage::Loading, "what was asked for");
+        self.hears(now_ms);
+        if is_whole {
+            self.stage = Stage::StoringTree;
+        }
+    }
+
     /// The leader's tree is in place of the old one, and durable; or it did not come whole.
     pub fn on_tree(&mut self, zxid: Option<Zxid>, now_ms: i64) {
-        assert_eq!(self.stage, Stage::Loading, "what was asked for");
+        assert!(matches!(self.stage, Stage::Loading | Stage::StoringTree), "what was asked for");
         match zxid {
             None => self.leave(Leave::BadTree),
             Some(zxid) => {
@@ -292,9 +306,18 @@ impl Learning {
     /// The current epoch is durable, and so is the history: the leader may count on it.
     pub fn on_current_epoch(&mut self, epoch: u32, now_ms: i64) {
         assert_eq!((self.stage, epoch), (Stage::StoringCurrent, self.epoch), "what was asked for");
+        if mutant!(EpochBeforeHistory) && self.durable < self.appended {
+            self.stage = Stage::Persisting;
+            return;
+        }
         self.stage = Stage::HasHistory;
-        self.send(&Packet::Ack { zxid: self.start() });
+        if !mutant!(NewLeaderAckedBeforeEpoch) {
+            self.send(&Packet::Ack { zxid: self.start() });
+        }
         self.hears(now_ms);
+        if mutant!(ServesBeforeUpToDate) {
+            self.serve();
+        }
     }
 
     /// Answers a ping with the sessions heard of since the last one.
@@ -322,6 +345,11 @@ impl Learning {
         self.stage == Stage::Serving && !self.has_ended
     }
 
+    /// How far the role has come.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// The epoch of the leader, once it is accepted.
     pub fn epoch(&self) -> Option<u32> {
         (self.stage >= Stage::Accepted).then_some(self.epoch)
@@ -338,11 +366,18 @@ impl Learning {
             return self.ack_epoch(-1);
         }
         self.stage = Stage::StoringAccepted;
+        if mutant!(EpochToldBeforeStored) {
+            let (zxid, current_epoch) = (self.own.last.get(), self.own.current_epoch as i32);
+            self.send(&Packet::AckEpoch { zxid, current_epoch });
+        }
         self.effects.push_back(LearnEffect::StoreAcceptedEpoch { epoch });
     }
 
     fn ack_epoch(&mut self, current_epoch: i32) {
         self.stage = Stage::Accepted;
+        if mutant!(EpochToldBeforeStored) && current_epoch != -1 {
+            return;
+        }
         self.send(&Packet::AckEpoch { zxid: self.own.last.get(), current_epoch });
     }
 
@@ -373,12 +408,11 @@ impl Learning {
                 self.persist();
             }
             Packet::UpToDate if self.stage == Stage::HasHistory => {
-                self.stage = Stage::Serving;
-                self.apply();
-                self.effects.push_back(LearnEffect::Serve { epoch: self.epoch });
+                self.serve();
                 self.send(&Packet::Ack { zxid: self.start() });
                 self.acknowledge();
             }
+            Packet::UpToDate if mutant!(ServesBeforeUpToDate) => {}
             Packet::Ping { zxid } if is_serving => {
                 self.effects.push_back(LearnEffect::Ping { zxid });
             }
@@ -393,6 +427,12 @@ impl Learning {
             Packet::Unknown { .. } => {}
             packet => self.leave(Leave::Unexpected { kind: packet.kind() }),
         }
+    }
+
+    fn serve(&mut self) {
+        self.stage = Stage::Serving;
+        self.apply();
+        self.effects.push_back(LearnEffect::Serve { epoch: self.epoch });
     }
 
     /// A transaction of the leader. What the tree of a SNAP, or the log, has already comes again
@@ -426,18 +466,25 @@ impl Learning {
 
     /// After NEWLEADER: the history first, then the epoch, then the acknowledgement (D2).
     fn persist(&mut self) {
-        if self.stage == Stage::Persisting && self.durable == self.appended {
+        let is_durable = self.durable == self.appended
+            || (mutant!(NewLeaderAckedBeforeFlush) && self.committed <= self.appended)
+            || (mutant!(EpochBeforeHistory) && self.durable <= self.appended);
+        if self.stage == Stage::Persisting && is_durable {
             // What is committed needs no acknowledgement; what is not is acknowledged later.
             let committed = self.committed;
             self.unacked.retain(|zxid| *zxid > committed);
             self.stage = Stage::StoringCurrent;
+            if mutant!(NewLeaderAckedBeforeEpoch) {
+                self.send(&Packet::Ack { zxid: self.start() });
+            }
             self.effects.push_back(LearnEffect::StoreCurrentEpoch { epoch: self.epoch });
         }
     }
 
     /// Acknowledges what is durable, each transaction by itself as Apache's leader wants it.
     fn acknowledge(&mut self) {
-        if self.stage != Stage::Serving || self.has_ended {
+        let is_early = mutant!(ProposalAckedEarly) && self.stage >= Stage::Syncing;
+        if (self.stage != Stage::Serving && !is_early) || self.has_ended {
             return;
         }
         let mut bytes = Vec::new();
@@ -456,7 +503,8 @@ impl Learning {
         if self.stage != Stage::Serving {
             return;
         }
-        let upto = self.committed.min(self.durable);
+        let logged = if mutant!(WriteErrorKeepsMemory) { self.appended } else { self.durable };
+        let upto = self.committed.min(logged);
         if upto > self.applied {
             self.applied = upto;
             self.effects.push_back(LearnEffect::Apply { upto });
@@ -503,7 +551,8 @@ impl Learning {
             self.appended
         );
         assert!(self.committed <= self.appended, "committed {}", self.committed);
-        assert!(self.applied <= self.committed.min(self.durable), "applied {}", self.applied);
+        let is_logged = self.applied <= self.durable || mutant!(WriteErrorKeepsMemory);
+        assert!(is_logged && self.applied <= self.committed, "applied {}", self.applied);
         assert!(self.pending.front().is_none_or(|first| *first > self.committed));
         assert!(self.own.accepted_epoch <= self.epoch, "an accepted epoch only rises");
     }

@@ -165,6 +165,13 @@ impl Members {
     /// Whether the voters that `has` names are a quorum.
     pub fn is_quorum(&self, has: impl Fn(ServerId) -> bool) -> bool {
         match &self.quorums {
+            QuorumSet::Majority if mutant!(QuorumOfHalf) => {
+                self.voters().filter(|id| has(*id)).count() >= self.voters.len().div_ceil(2)
+            }
+            QuorumSet::Majority if mutant!(ObserverCounted) => {
+                let all = self.voters.union(&self.observers);
+                all.filter(|id| has(**id)).count() > self.voters.len() / 2
+            }
             QuorumSet::Majority => {
                 self.voters().filter(|id| has(*id)).count() > self.voters.len() / 2
             }

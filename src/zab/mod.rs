@@ -25,9 +25,9 @@ mod vote;
 pub use election::{Election, ElectionEffect, ElectionSettings, Peer};
 pub use history::{History, LogReach, Logged, SyncPlan, follows};
 pub use leading::{
-    CloseLearner, LeadEffect, Leading, LearnerConn, OwnHistory, StepDown, ZabSettings,
+    CloseLearner, LeadEffect, Leading, LearnerConn, OwnHistory, Phase, StepDown, ZabSettings,
 };
-pub use learning::{LearnEffect, Learning, Leave};
+pub use learning::{LearnEffect, Learning, Leave, Stage};
 pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};
 pub use members::{Members, MembersError, QuorumSet, ServerId};
 pub use vote::Vote;

@@ -28,6 +28,12 @@ impl Vote {
 
     /// Epoch, then zxid, then id decide.
     pub(super) fn rank(&self) -> (i64, Zxid, ServerId) {
+        if mutant!(IdBeforeZxid) {
+            return (self.epoch, Zxid(self.leader.0), ServerId(self.zxid.0));
+        }
+        if mutant!(EpochIgnoredInVotes) {
+            return (0, self.zxid, self.leader);
+        }
         (self.epoch, self.zxid, self.leader)
     }
 }

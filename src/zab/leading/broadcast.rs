@@ -17,7 +17,7 @@ impl Leading {
     pub fn zxid_after(&self, last: Zxid) -> Option<Zxid> {
         match last.epoch() == self.epoch {
             _ if self.is_standalone => Some(last.next()),
-            true if last.counter() >= COUNTER_MAX => None,
+            true if last.counter() >= self.counter_max => None,
             true => Some(last.next()),
             false => Some(Zxid::new(self.epoch, 1)),
         }
@@ -48,7 +48,10 @@ impl Leading {
             self.proposed = zxid;
         }
         let bytes = Bytes::from(bytes);
-        let live = self.learners.iter_mut().filter(|(_, l)| l.is_live() && l.is_follower);
+        let joined = |l: &super::Learner| l.stage >= Stage::HasHistory;
+        let is_live =
+            |l: &super::Learner| l.is_live() && (joined(l) || !mutant!(JoinerNotProposedTo));
+        let live = self.learners.iter_mut().filter(|(_, l)| is_live(l) && l.is_follower);
         for (conn, learner) in live {
             learner.awaited.get_or_insert((self.proposed, now_ms));
             self.effects.push_back(LeadEffect::Send { to: *conn, bytes: bytes.clone() });
@@ -114,6 +117,7 @@ impl Leading {
     fn advance(&mut self) {
         let committed = self.history.last();
         let acked = |id: ServerId| match id == self.me {
+            true if mutant!(LeaderCountsUnflushed) => self.proposed(),
             true => self.durable,
             false => {
                 let of_it = |l: &&super::Learner| {
@@ -147,16 +151,17 @@ impl Leading {
         }
         let (commits, informs) = (Bytes::from(commits), Bytes::from(informs));
         for (conn, learner) in self.learners.iter().filter(|(_, learner)| learner.is_live()) {
+            if mutant!(JoinerMissesCommits) && learner.stage < Stage::HasHistory {
+                continue;
+            }
             let bytes = if learner.is_follower { commits.clone() } else { informs.clone() };
             self.effects.push_back(LeadEffect::Send { to: *conn, bytes });
         }
         self.effects.push_back(LeadEffect::Committed { upto });
         // Nothing is lost: what was proposed is committed, and the next leader has a new epoch.
-        if upto.counter() >= COUNTER_MAX && !self.is_standalone {
+        let is_over = upto.counter() >= self.counter_max && !self.is_standalone;
+        if is_over && !mutant!(RolloverIgnored) {
             self.step_down(StepDown::Rollover);
         }
     }
 }
-
-/// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
-const COUNTER_MAX: u32 = u32::MAX - 1;

@@ -36,7 +36,7 @@ impl Leading {
                 self.send_leader_info(conn);
             }
             // It would hang up, and come again for ever.
-            _ if self.members.is_voter(id) => {
+            _ if self.members.is_voter(id) && !mutant!(HigherEpochIgnored) => {
                 self.step_down(StepDown::HigherEpoch { accepted: info.accepted_epoch });
             }
             _ => {}
@@ -69,6 +69,9 @@ impl Leading {
         if self.phase == Phase::Epochs && self.is_quorum(&self.heard) {
             self.epoch += 1;
             self.enter(Phase::StoringAccepted, now_ms);
+            if mutant!(EpochOfferedBeforeStored) {
+                self.send_leader_info_to_all();
+            }
             self.effects.push_back(LeadEffect::StoreAcceptedEpoch { epoch: self.epoch });
         }
     }
@@ -78,10 +81,16 @@ impl Leading {
         assert_eq!((self.phase, epoch), (Phase::StoringAccepted, self.epoch), "what was asked for");
         self.enter(Phase::EpochAcks, now_ms);
         self.epoch_acks.insert(self.me);
+        if !mutant!(EpochOfferedBeforeStored) {
+            self.send_leader_info_to_all();
+        }
+        self.count_epoch_acks(now_ms);
+    }
+
+    fn send_leader_info_to_all(&mut self) {
         let informed = self.learners.iter().filter(|(_, l)| l.stage == Stage::Informed);
         let informed: Vec<LearnerConn> = informed.map(|(conn, _)| *conn).collect();
         informed.into_iter().for_each(|conn| self.send_leader_info(conn));
-        self.count_epoch_acks(now_ms);
     }
 
     fn send_leader_info(&mut self, conn: LearnerConn) {
@@ -97,12 +106,16 @@ impl Leading {
         current_epoch: i32,
         now_ms: i64,
     ) {
+        if mutant!(EpochOfferedBeforeStored) && self.phase == Phase::StoringAccepted {
+            self.enter(Phase::EpochAcks, now_ms);
+        }
         if self.phase < Phase::EpochAcks {
             let kind = Packet::AckEpoch { zxid, current_epoch }.kind();
             return self.close(conn, CloseLearner::Unexpected { kind });
         }
-        // -1: it had accepted the epoch before, and does not count again.
-        let is_new = current_epoch != -1;
+        // -1: it had accepted the epoch before, and does not count again. Nor does a server that
+        // has lost its history: it cannot say what it once acknowledged (S77).
+        let is_new = current_epoch != -1 || mutant!(EpochAckCountsTwice);
         let own = (i64::from(self.own.current_epoch), self.own.last.get());
         let theirs = (i64::from(current_epoch), zxid);
         let is_newer = match self.phase {
@@ -110,14 +123,14 @@ impl Leading {
             // Who comes late may have followed this epoch, and no later one.
             _ => theirs.0 > i64::from(self.epoch),
         };
-        if is_new && is_newer {
+        if is_new && is_newer && !mutant!(NewerHistoryNotSeen) {
             return self.close(conn, CloseLearner::NewerHistory { epoch: current_epoch, zxid });
         }
         let Some(learner) = self.learners.get_mut(&conn) else { return };
         (learner.stage, learner.last) = (Stage::EpochAcked, zxid);
         let id = learner.id.filter(|id| learner.is_follower && self.members.is_voter(*id));
         if self.phase == Phase::EpochAcks {
-            self.epoch_acks.extend(id.filter(|_| is_new));
+            self.epoch_acks.extend(id.filter(|_| is_new && zxid != Zxid::UNKNOWN));
             self.count_epoch_acks(now_ms);
         } else if self.phase >= Phase::NewLeader {
             self.synchronize(conn);

@@ -12,7 +12,8 @@ impl Leading {
         if self.has_ended {
             return;
         }
-        if self.phase < Phase::Broadcast && self.phase_ends_at <= now_ms {
+        let is_over = self.phase_ends_at <= now_ms && !mutant!(DiscoveryWithoutEnd);
+        if self.phase < Phase::Broadcast && is_over {
             return self.step_down(StepDown::NoQuorum);
         }
         self.close_silent(now_ms);
@@ -36,6 +37,9 @@ impl Leading {
     pub fn confirm(&mut self) -> u64 {
         self.ping();
         self.count_answers();
+        if mutant!(SyncWithoutQuorum) {
+            self.effects.push_back(LeadEffect::Confirmed { upto: self.asked });
+        }
         self.asked
     }
 
@@ -54,7 +58,7 @@ impl Leading {
     /// Steps down at once without a quorum: nothing can be committed, and a server that lost this
     /// leader finds no other while it claims to lead.
     pub(super) fn look_for_quorum(&mut self) {
-        if self.phase == Phase::Broadcast && !self.has_quorum() {
+        if self.phase == Phase::Broadcast && !self.has_quorum() && !mutant!(LostQuorumLeadsOn) {
             self.step_down(StepDown::LostQuorum);
         }
     }
@@ -94,7 +98,7 @@ impl Leading {
     pub(super) fn on_pong(&mut self, conn: LearnerConn) {
         let Some(learner) = self.learners.get_mut(&conn) else { return };
         if let Some(number) = learner.asked.pop_front() {
-            learner.answered = number;
+            learner.answered = if mutant!(PongAnswersLatest) { self.asked } else { number };
             self.count_answers();
         }
     }

@@ -154,7 +154,7 @@ impl fmt::Display for StepDown {
 
 /// The progress of the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+pub enum Phase {
     /// A quorum's accepted epochs are awaited.
     Epochs,
     /// The new epoch is chosen, and not stored yet.
@@ -198,6 +198,8 @@ pub struct Leading {
     durable: Zxid,
     /// The last zxid that the tree shows.
     applied: Zxid,
+    /// The last counter of an epoch: after it a new epoch begins.
+    counter_max: u32,
     /// The next ping: one comes each half tick.
     next_ping_at: i64,
     /// The number of the last round of pings.
@@ -279,12 +281,20 @@ impl Leading {
             durable: last,
             applied: last,
             next_ping_at: 0,
+            counter_max: COUNTER_MAX,
             asked: 0,
             confirmed: 0,
             is_standalone: false,
             has_ended: false,
             effects: VecDeque::new(),
         }
+    }
+
+    /// The epoch ends with an earlier counter than the last one that there is, so that a simulated
+    /// world comes to its end.
+    pub fn end_epoch_at(&mut self, counter: u32) {
+        assert!(0 < counter && counter <= COUNTER_MAX);
+        self.counter_max = counter;
     }
 
     /// Somebody has connected to the quorum port.
@@ -338,6 +348,11 @@ impl Leading {
     /// The epoch of this leader, once a quorum has accepted it.
     pub fn epoch(&self) -> Option<u32> {
         (self.phase > Phase::EpochAcks).then_some(self.epoch)
+    }
+
+    /// How far the role has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// Whether clients may be served.
@@ -410,3 +425,6 @@ impl Leading {
         assert!(self.confirmed <= self.asked);
     }
 }
+
+/// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
+const COUNTER_MAX: u32 = u32::MAX - 1;

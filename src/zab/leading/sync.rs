@@ -5,6 +5,7 @@ use super::learner::Stage;
 use super::{LeadEffect, Leading, LearnerConn, Phase};
 use crate::packet::Packet;
 use crate::zab::history::{LogReach, SyncPlan};
+use crate::zab::members::ServerId;
 use crate::zxid::Zxid;
 
 impl Leading {
@@ -46,10 +47,17 @@ impl Leading {
                 return self.effects.push_back(LeadEffect::AskLog { of: conn, peer });
             }
             SyncPlan::Diff { after } => {
+                let after_it = mutant!(NewLeaderBeforeHistory);
                 // Apache's names the learner's own zxid where nothing is lacking.
                 let zxid = if after == last { peer } else { last };
                 self.send(conn, &Packet::Diff { zxid });
+                if after_it {
+                    self.send_new_leader(conn);
+                }
                 self.send_history(conn, after);
+                if after_it {
+                    return;
+                }
             }
             SyncPlan::Trunc { to } => {
                 self.send(conn, &Packet::Trunc { zxid: to });
@@ -63,6 +71,10 @@ impl Leading {
             }
         }
         self.send_outstanding(conn);
+        self.send_new_leader(conn);
+    }
+
+    fn send_new_leader(&mut self, conn: LearnerConn) {
         let config = Some(self.members.text().clone());
         self.send(conn, &Packet::NewLeader { zxid: self.start(), config });
         if let Some(learner) = self.learners.get_mut(&conn) {
@@ -72,8 +84,11 @@ impl Leading {
 
     /// What is committed after `after`: from the disk, then from memory.
     fn send_history(&mut self, to: LearnerConn, after: Zxid) {
-        let before = self.history.before();
+        let mut before = self.history.before();
         if after < before {
+            if mutant!(GapBetweenLogAndMemory) {
+                before = Zxid(before.0 - 1);
+            }
             self.effects.push_back(LeadEffect::SendLog { to, after, upto: before });
         }
         let mut bytes = Vec::new();
@@ -109,7 +124,11 @@ impl Leading {
         let Some(learner) = self.learners.get_mut(&conn).filter(|_| zxid == start) else { return };
         learner.stage = Stage::HasHistory;
         learner.silent_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
-        let id = learner.id.filter(|id| learner.is_follower && self.members.is_voter(*id));
+        if mutant!(NewLeaderAckCountsProposals) {
+            learner.acked = self.outstanding.back().map_or(start, |logged| logged.zxid);
+        }
+        let counts = |id: &ServerId| learner.is_follower && self.members.is_voter(*id);
+        let id = learner.id.filter(|id| counts(id) || mutant!(ObserverCounted));
         self.new_leader_acks.extend(id);
         match self.phase {
             Phase::Broadcast => self.send_up_to_date(conn),
