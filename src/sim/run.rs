@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use super::defect::Defect;
-use super::ensemble::Ensemble;
+use super::ensemble::{Coverage, Ensemble};
 use super::world::World;
 
 /// Run the server in a simulated world and check what it promises.
@@ -37,8 +37,11 @@ pub struct SimArgs {
     #[arg(long)]
     defects: bool,
     /// Run worlds of several servers instead of one.
-    #[arg(long, conflicts_with_all = ["defect", "defects"])]
+    #[arg(long)]
     ensemble: bool,
+    /// Fail if a kind of fault did not happen, or no crash interrupted a step of the protocol.
+    #[arg(long, requires = "ensemble", conflicts_with_all = ["seed", "defects"])]
+    covered: bool,
     /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
     twice: u64,
@@ -55,6 +58,7 @@ struct Outcome {
     hash: u64,
     txns: usize,
     crashes: u32,
+    coverage: Coverage,
     /// The last lines of its trace.
     tail: Vec<String>,
     failure: Option<Failure>,
@@ -94,7 +98,7 @@ pub fn run(args: SimArgs) -> ExitCode {
         return run_defects(&args);
     }
     let began = Instant::now();
-    let outcomes = run_many(&args, args.defect, args.from, args.seeds);
+    let (outcomes, coverage) = run_many(&args, args.defect, args.from, args.seeds);
     let Some(first) = outcomes.iter().find(|outcome| outcome.failure.is_some()) else {
         let (txns, crashes): (usize, u32) = (
             outcomes.iter().map(|one| one.txns).sum(),
@@ -105,9 +109,24 @@ pub fn run(args: SimArgs) -> ExitCode {
             "{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well",
             outcomes.len()
         );
+        if args.ensemble && !print_coverage(&args, &coverage) {
+            return ExitCode::from(EXIT_MISSED);
+        }
         return check_twice(&args, &outcomes);
     };
     print_failure(&args, first)
+}
+
+/// Prints what has happened in all worlds together; false if something has not and should have.
+fn print_coverage(args: &SimArgs, coverage: &Coverage) -> bool {
+    for (what, times) in coverage.lines() {
+        println!("{times:>10} {what}");
+    }
+    let missing = coverage.missing();
+    for what in &missing {
+        println!("{:>10} {what}", "never:");
+    }
+    missing.is_empty() || !args.covered
 }
 
 fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
@@ -162,11 +181,15 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
 
 fn run_defects(args: &SimArgs) -> ExitCode {
     let mut missed = 0;
-    for defect in Defect::value_variants().iter().filter(|defect| is_built_in(**defect)) {
-        let outcomes = run_many(args, Some(*defect), args.from, args.seeds);
+    let mut found = Vec::new();
+    let wanted =
+        |defect: &&Defect| is_built_in(**defect) && defect.is_of_ensemble() == args.ensemble;
+    for defect in Defect::value_variants().iter().filter(wanted) {
+        let (outcomes, _) = run_many(args, Some(*defect), args.from, args.seeds);
         match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {
             Some((seed, failure)) => {
                 let took = seed - args.from + 1;
+                found.push(took);
                 println!(
                     "{:<32} found by seed {took:>5}: {}: {}",
                     name(*defect),
@@ -182,6 +205,10 @@ fn run_defects(args: &SimArgs) -> ExitCode {
     }
     if !cfg!(feature = "mutants") {
         println!("those inside the machines need a build with them: tests/mutants/run defects");
+    }
+    found.sort_unstable();
+    if let Some(median) = found.get(found.len() / 2) {
+        println!("{} found, the median by seed {median}", found.len());
     }
     if missed > 0 { ExitCode::from(EXIT_MISSED) } else { ExitCode::SUCCESS }
 }
@@ -200,15 +227,20 @@ fn name(defect: Defect) -> String {
 }
 
 /// Runs seeds in order of their numbers until one fails or all have run; the outcomes are sorted,
-/// and none before the first failure is missing.
-fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Vec<Outcome> {
+/// and none before the first failure is missing. What happened in all is added up.
+fn run_many(
+    args: &SimArgs,
+    defect: Option<Defect>,
+    from: u64,
+    seeds: u64,
+) -> (Vec<Outcome>, Coverage) {
     let threads = args
         .threads
         .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
         .unwrap_or(1);
     let next = AtomicU64::new(from);
     let end = AtomicU64::new(from.saturating_add(seeds));
-    let outcomes = Mutex::new(Vec::new());
+    let results = Mutex::new((Vec::new(), Coverage::default()));
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
@@ -223,24 +255,25 @@ fn run_many(args: &SimArgs, defect: Option<Defect>, from: u64, seeds: u64) -> Ve
                     } else {
                         outcome.tail = Vec::new();
                     }
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.push(outcome);
+                    if let Ok(mut results) = results.lock() {
+                        results.1.add(&std::mem::take(&mut outcome.coverage));
+                        results.0.push(outcome);
                     }
                 }
             });
         }
     });
-    let mut outcomes = outcomes.into_inner().unwrap_or_default();
+    let (mut outcomes, coverage) = results.into_inner().unwrap_or_default();
     outcomes.sort_by_key(|outcome: &Outcome| outcome.seed);
-    outcomes
+    (outcomes, coverage)
 }
 
 /// One world, from its seed to its end.
 fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
+    Defect::switch_on(defect);
     if args.ensemble {
         return run_ensemble(seed, tail);
     }
-    Defect::switch_on(defect);
     let mut world = World::new(seed, defect, tail);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let failure = match ran {
@@ -254,7 +287,8 @@ fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> O
     };
     let tail = world.trace.tail().map(str::to_owned).collect();
     let (hash, txns, crashes) = (world.trace.hash(), world.check.txns(), world.crashes);
-    Outcome { seed, hash, txns, crashes, tail, failure }
+    let coverage = Coverage::default();
+    Outcome { seed, hash, txns, crashes, coverage, tail, failure }
 }
 
 fn run_ensemble(seed: u64, tail: usize) -> Outcome {
@@ -272,7 +306,8 @@ fn run_ensemble(seed: u64, tail: usize) -> Outcome {
     let trace = world.trace();
     let tail = trace.tail().map(str::to_owned).collect();
     let (hash, txns, crashes) = (trace.hash(), world.commits(), world.crashes());
-    Outcome { seed, hash, txns, crashes, tail, failure }
+    let coverage = world.coverage().clone();
+    Outcome { seed, hash, txns, crashes, coverage, tail, failure }
 }
 
 impl Failure {

@@ -1,10 +1,10 @@
 //! The judge of an ensemble: one history, which only grows, and which nobody loses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::disk::{Disk, Shown};
-use crate::zab::{Members, ServerId};
+use crate::zab::ServerId;
 use crate::zxid::Zxid;
 
 /// A promise that did not hold. P-numbers are those of docs/catalogue.
@@ -21,7 +21,10 @@ pub(in crate::sim) enum Violation {
     /// What a leader committed is not what follows the committed history (P4, P6).
     CommitsAnother { leader: ServerId, zxid: Zxid },
     /// A sync was answered without something that had been committed before it was asked (C7).
-    StaleSync { leader: ServerId, committed: Zxid, known: Zxid },
+    StaleSync { server: ServerId, committed: Zxid, known: Zxid },
+    /// A server told another one what does not hold on its own disk (P13, P14), or got what has no
+    /// place where it stands.
+    Promise { server: ServerId, what: String },
     /// Faults have ended, and the servers do not come together (L1, L5).
     NotTogether { what: String },
 }
@@ -36,6 +39,7 @@ impl Violation {
             Self::ShowsAnother { .. } => "ShowsAnother",
             Self::CommitsAnother { .. } => "CommitsAnother",
             Self::StaleSync { .. } => "StaleSync",
+            Self::Promise { .. } => "Promise",
             Self::NotTogether { .. } => "NotTogether",
         }
     }
@@ -62,9 +66,10 @@ impl fmt::Display for Violation {
             Self::CommitsAnother { leader, zxid } => {
                 write!(f, "server {leader} commits {zxid}, which does not follow the history")
             }
-            Self::StaleSync { leader, committed, known } => write!(
+            Self::Promise { server, what } => write!(f, "server {server} {what}"),
+            Self::StaleSync { server, committed, known } => write!(
                 f,
-                "server {leader} answers a sync with {known}; {committed} was committed before"
+                "server {server} answers a sync with {known}; {committed} was committed before"
             ),
             Self::NotTogether { what } => write!(f, "the servers do not come together: {what}"),
         }
@@ -154,14 +159,36 @@ impl Judge {
     }
 }
 
-/// Whether the disks of a quorum hold a state.
-pub(super) fn quorum_has<'a>(
-    members: &Members,
-    disk: impl Fn(ServerId) -> Option<&'a Disk>,
-    state: Shown,
-) -> bool {
-    members.is_quorum(|id| {
-        let of_it = disk(id).and_then(|disk| disk.durable_at(state.zxid));
-        of_it.is_some_and(|found| found == state || found.zxid > state.zxid)
-    })
+/// The voters, each with its group and its weight: the judge counts by itself. A plain majority is
+/// one group of equal weights.
+#[derive(Clone, Debug)]
+pub(super) struct Voters(pub(super) Vec<(ServerId, i64, u64)>);
+
+impl Voters {
+    /// Whether some are more than half of the weight in more than half of the groups.
+    pub(super) fn is_quorum(&self, has: impl Fn(ServerId) -> bool) -> bool {
+        let groups: BTreeSet<i64> = self.0.iter().map(|(_, group, _)| *group).collect();
+        let weigh = |of: i64, counts: &dyn Fn(ServerId) -> bool| -> u64 {
+            let some = self.0.iter().filter(|(id, group, _)| *group == of && counts(*id));
+            some.map(|(_, _, weight)| *weight).sum()
+        };
+        let heavy = || groups.iter().filter(|group| weigh(**group, &|_| true) > 0);
+        let won = heavy().filter(|group| 2 * weigh(**group, &has) > weigh(**group, &|_| true));
+        2 * won.count() > heavy().count()
+    }
+
+    /// Whether the disks of a quorum hold a state. One that was lost held it once.
+    pub(super) fn have<'a>(
+        &self,
+        disk: impl Fn(ServerId) -> Option<&'a Disk>,
+        state: Shown,
+    ) -> bool {
+        self.is_quorum(|id| {
+            disk(id).is_some_and(|disk| {
+                let found = disk.durable_at(state.zxid);
+                let is_there = |found: Shown| found == state || found.zxid > state.zxid;
+                disk.is_unknown || found.is_some_and(is_there)
+            })
+        })
+    }
 }

@@ -16,7 +16,7 @@ pub(super) struct Pipe {
 }
 
 /// Which port was dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Port {
     Election,
     Quorum,
@@ -43,7 +43,9 @@ pub(super) enum Arrival {
 pub(super) struct Net {
     pub(super) conns: BTreeMap<u64, Conn>,
     /// Ways on which nothing arrives. What is sent meanwhile arrives later, as over TCP.
-    pub(super) cut: BTreeSet<(ServerId, ServerId)>,
+    pub(super) cut: BTreeSet<(Port, ServerId, ServerId)>,
+    /// How often the other end is not told of the end of a connection, in a thousand.
+    pub(super) half_open: u64,
     /// The longest delay, in microseconds.
     delay: u64,
     last_conn: u64,
@@ -73,8 +75,15 @@ impl Net {
     ) {
         let delay = self.delay;
         let Some(conn) = self.conns.get_mut(&conn) else { return };
-        let pipe = if from == conn.dialler { &mut conn.up } else { &mut conn.down };
+        let (pipe, back) = match from == conn.dialler {
+            true => (&mut conn.up, &mut conn.down),
+            false => (&mut conn.down, &mut conn.up),
+        };
         if pipe.closes_at.is_some() {
+            // Whoever sends into a half-open connection learns of it after a while.
+            if back.closes_at == Some(i64::MAX) {
+                back.closes_at = Some(now + rng.below(RESET_US_MAX) as i64);
+            }
             return;
         }
         let mut rest = bytes.clone();
@@ -87,10 +96,11 @@ impl Net {
         }
     }
 
-    /// One end closes; the other one learns of it after what is on its way, or loses some of that.
-    pub(super) fn close(&mut self, conn: u64, by: ServerId, now: i64, rng: &mut Rng) {
+    /// One end closes; the other one learns of it after what is on its way, or loses some of that,
+    /// or never learns of it: returns whether the connection is half-open.
+    pub(super) fn close(&mut self, conn: u64, by: ServerId, now: i64, rng: &mut Rng) -> bool {
         let delay = self.delay;
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        let Some(entry) = self.conns.get_mut(&conn) else { return false };
         let (own, other) = match by == entry.dialler {
             true => (&mut entry.down, &mut entry.up),
             false => (&mut entry.up, &mut entry.down),
@@ -102,10 +112,16 @@ impl Net {
             other.pieces.truncate(left);
         }
         let after = other.pieces.back().map_or(0, |(at, _)| *at);
+        let is_half_open = other.closes_at.is_none() && rng.chance(self.half_open);
+        if is_half_open {
+            other.pieces.clear();
+            other.closes_at = Some(i64::MAX);
+        }
         other.closes_at.get_or_insert(after.max(now + rng.below(delay) as i64));
         if entry.up.closes_at == Some(i64::MIN) && entry.down.closes_at == Some(i64::MIN) {
             self.conns.remove(&conn);
         }
+        is_half_open
     }
 
     /// The connection is reset: both ends learn of it, each in its time.
@@ -124,8 +140,8 @@ impl Net {
     pub(super) fn next(&mut self, conn: u64, to: ServerId, now: i64) -> Option<Arrival> {
         let entry = self.conns.get_mut(&conn)?;
         let (way, pipe) = match to == entry.dialler {
-            true => ((entry.acceptor, entry.dialler), &mut entry.down),
-            false => ((entry.dialler, entry.acceptor), &mut entry.up),
+            true => ((entry.port, entry.acceptor, entry.dialler), &mut entry.down),
+            false => ((entry.port, entry.dialler, entry.acceptor), &mut entry.up),
         };
         if self.cut.contains(&way) {
             return None;
@@ -151,3 +167,6 @@ impl Net {
         self.conns.iter().filter(|(_, conn)| its(conn)).map(|(id, _)| *id).collect()
     }
 }
+
+/// Within this time a sender learns that nobody is at the other end, in microseconds.
+const RESET_US_MAX: u64 = 3_000_000;

@@ -1,67 +1,41 @@
 //! One server: its machines, and what carries their effects out. All of it but the disk is lost when
 //! the server is killed.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use bytes::Bytes;
-
 use super::check::Violation;
+use super::coverage;
 use super::disk::{Disk, Job, Shown};
-use super::net::{Arrival, Port};
+use super::net::Port;
+use super::role::{LearningRole, Role};
 use super::shared::Shared;
 use super::votes::Votes;
 use crate::codes::OpCode;
-use crate::packet::{Packet, PacketStream, PeerState, RequestPacket};
+use crate::packet::{PeerState, RequestPacket};
 use crate::txnlog::Durable;
-use crate::zab::{
-    Election, ElectionEffect, History, LeadEffect, Leading, LearnEffect, LearnerConn, Learning,
-    LogReach, Logged, OwnHistory, ServerId, ZabSettings,
-};
+use crate::zab::{Election, ElectionEffect, Learning, Logged, OwnHistory, ServerId, ZabSettings};
 use crate::zxid::{SessionId, Zxid};
-
-/// What the server is at.
-pub(super) enum Role {
-    /// A role has ended: what it asked of the disk ends first.
-    Resting,
-    Looking,
-    /// It has a leader and no connection to it yet.
-    Dialing {
-        leader: ServerId,
-        next_at: i64,
-        until: i64,
-    },
-    Leading(Box<LeadingRole>),
-    Learning(Box<LearningRole>),
-}
-
-pub(super) struct LeadingRole {
-    pub(super) machine: Leading,
-    streams: BTreeMap<LearnerConn, PacketStream>,
-    committed: Zxid,
-    /// Syncs that wait for a quorum's answer: the number of the question, and what was committed
-    /// anywhere when it was asked.
-    syncs: Vec<(u64, Zxid)>,
-}
-
-pub(super) struct LearningRole {
-    pub(super) machine: Learning,
-    conn: u64,
-    stream: PacketStream,
-    /// A tree is awaited on the stream.
-    is_loading: bool,
-}
+use bytes::Bytes;
 
 /// See the module.
 pub(super) struct Server {
     pub(super) id: ServerId,
     pub(super) disk: Disk,
     pub(super) is_up: bool,
+    /// It does not start before that time, in microseconds.
+    pub(super) back_at: i64,
     pub(super) stalled_until: i64,
+    /// The effects that it still carries out before it is killed.
+    pub(super) fuse: Option<u32>,
     votes: Votes,
     pub(super) election: Election,
     pub(super) role: Role,
     pub(super) shown: Shown,
+    /// Its log could not be cut: at the next leader it says that it has nothing to begin with, and
+    /// gets the whole tree.
+    wants_tree: bool,
+    /// What the last synchronization brought: all after the first, up to the second.
+    pub(super) brought: (Zxid, Zxid),
+    /// What a role that has ended had still to write.
+    late: Vec<Logged>,
 }
 
 impl Server {
@@ -70,42 +44,61 @@ impl Server {
             id,
             disk: Disk::default(),
             is_up: false,
+            back_at: 0,
             stalled_until: 0,
+            fuse: None,
             votes: Votes::new(id, shared),
             election: shared.election(id),
             role: Role::Resting,
             shown: Shown::default(),
+            wants_tree: false,
+            brought: (Zxid::ZERO, Zxid::ZERO),
+            late: Vec::new(),
         }
     }
 
-    /// Comes up on what the disk holds.
+    /// Comes up on what the disk holds, if it can.
     pub(super) fn start(&mut self, shared: &mut Shared) {
-        self.disk.recover();
+        if self.back_at > shared.now || !self.disk.recover() {
+            return;
+        }
         self.shown = self.disk.end();
         self.votes = Votes::new(self.id, shared);
         self.election = shared.election(self.id);
-        self.role = Role::Resting;
-        self.is_up = true;
         shared.up.insert(self.id);
+        self.role = Role::Resting;
+        (self.is_up, self.fuse, self.wants_tree) = (true, None, false);
+        (self.brought, self.late) = ((Zxid::ZERO, Zxid::ZERO), Vec::new());
         let (end, epoch) = (self.shown.zxid, self.disk.current_epoch);
-        shared.trace.say(format_args!("{} starts with {end}, epoch {epoch}", self.id));
+        let of = if self.disk.is_unknown { ", of lost data" } else { "" };
+        shared.trace.say(format_args!("{} starts with {end}, epoch {epoch}{of}", self.id));
     }
 
     /// The process is gone; with `power` also what the disk had not stored.
     pub(super) fn kill(&mut self, power: bool, shared: &mut Shared) {
-        self.is_up = false;
-        shared.up.remove(&self.id);
-        self.role = Role::Resting;
-        shared.hang_up(self.id, Port::Quorum);
-        shared.hang_up(self.id, Port::Election);
+        let (id, step) = (self.id, self.at());
         let how = if power { "loses power" } else { "is killed" };
-        shared.trace.say(format_args!("{} {how}", self.id));
-        if power {
-            self.disk.crash(&mut shared.rng);
-        } else {
-            // What was handed to the kernel is stored all the same.
-            while self.disk.next_done(i64::MAX).is_some() {}
-            self.disk.durable = self.disk.entries.len();
+        shared.trace.say(format_args!("{id} {how} in {step}"));
+        shared.coverage.note(if power { coverage::POWER_LOST } else { coverage::KILLED });
+        shared.coverage.crash_in(&step);
+        self.disk.jobs.iter().for_each(|(_, job)| shared.coverage.crash_in(job.name()));
+        self.is_up = false;
+        self.role = Role::Resting;
+        shared.up.remove(&id);
+        shared.crashes += 1;
+        shared.hang_up(id, Port::Quorum);
+        shared.hang_up(id, Port::Election);
+        if power { self.disk.crash(&mut shared.rng) } else { self.disk.settle() }
+    }
+
+    /// The step of the protocol that it is at.
+    pub(super) fn at(&self) -> String {
+        match &self.role {
+            Role::Resting => "the end of a role".to_owned(),
+            Role::Looking => "LOOKING".to_owned(),
+            Role::Dialing { .. } => "dialing".to_owned(),
+            Role::Leading(role) => format!("leader {:?}", role.machine.phase()),
+            Role::Learning(role) => format!("learner {:?}", role.machine.stage()),
         }
     }
 
@@ -117,8 +110,11 @@ impl Server {
         if matches!(self.role, Role::Resting) && !self.disk.is_busy() {
             self.role = Role::Looking;
             let epoch = i64::from(self.disk.current_epoch);
-            self.election.look(self.disk.durable_end().zxid, epoch, now_ms);
+            let zxid = self.disk.durable_end().zxid;
+            let zxid = if self.counts() { zxid } else { Zxid::UNKNOWN };
+            self.election.look(zxid, epoch, now_ms);
         }
+        self.write_late(shared);
         self.election.on_time(now_ms);
         self.carry_out_election(shared);
         self.votes.carry_out(&mut self.election, shared);
@@ -133,20 +129,28 @@ impl Server {
         }
     }
 
+    /// One effect more is to be carried out: whether the server still lives to do it.
+    pub(super) fn lives(&mut self) -> bool {
+        match &mut self.fuse {
+            Some(0) => return false,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        true
+    }
+
     /// Whether it serves clients.
     pub(super) fn is_serving(&self) -> bool {
-        match &self.role {
-            Role::Leading(role) => role.machine.is_serving(),
-            Role::Learning(role) => role.machine.is_serving(),
-            Role::Resting | Role::Looking | Role::Dialing { .. } => false,
-        }
+        self.is_up
+            && match &self.role {
+                Role::Leading(role) => role.machine.is_serving(),
+                Role::Learning(role) => role.machine.is_serving(),
+                Role::Resting | Role::Looking | Role::Dialing { .. } => false,
+            }
     }
 
     /// A client's transaction: proposed by the leader, forwarded by everybody else.
     pub(super) fn request(&mut self, record: Bytes, shared: &mut Shared) {
-        if !self.is_up || !self.is_serving() {
-            return;
-        }
         match &mut self.role {
             Role::Leading(_) => self.propose(record, shared),
             Role::Learning(role) => role.machine.forward(RequestPacket {
@@ -160,41 +164,36 @@ impl Server {
         }
     }
 
-    fn propose(&mut self, record: Bytes, shared: &mut Shared) {
-        let Role::Leading(role) = &mut self.role else { return };
-        let Some(zxid) = role.machine.zxid_after(role.machine.proposed()) else { return };
-        if !role.machine.is_serving() {
-            return;
-        }
-        let logged = Logged { zxid, record };
-        self.disk.append(logged.clone());
-        role.machine.propose(zxid, [logged], shared.now_ms());
-        self.disk.flush(shared.flush_done());
-    }
-
-    /// A client's sync, if this server leads.
-    pub(super) fn sync(&mut self, committed: Zxid) {
-        if let Role::Leading(role) = &mut self.role
-            && role.machine.is_serving()
-        {
-            let number = role.machine.confirm();
-            role.syncs.push((number, committed));
-        }
-    }
-
-    fn own(&self) -> OwnHistory {
+    /// What it has on its disk, as it says to others.
+    pub(super) fn own(&self) -> OwnHistory {
+        let last = match () {
+            _ if !self.counts() || self.wants_tree => Zxid::UNKNOWN,
+            _ if mutant!(ToldFromMemory) => self.shown.zxid,
+            _ if mutant!(PartialTreeKept) => self.shown.zxid,
+            _ if mutant!(TruncatedMemoryAhead) => self.shown.zxid,
+            _ if mutant!(WriteErrorKeepsMemory) => self.shown.zxid,
+            _ => self.disk.durable_end().zxid,
+        };
         OwnHistory {
             accepted_epoch: self.disk.accepted_epoch,
             current_epoch: self.disk.current_epoch,
-            last: Durable::recovered(self.disk.durable_end().zxid),
+            last: Durable::recovered(last),
         }
+    }
+
+    /// Whether what it has is all that it ever acknowledged.
+    pub(super) fn counts(&self) -> bool {
+        !self.disk.is_unknown || mutant!(WipedServerVotes)
     }
 
     fn finish_jobs(&mut self, shared: &mut Shared) {
         let now_ms = shared.now_ms();
         while let Some((job, is_done)) = self.disk.next_done(shared.now) {
+            if !is_done && !self.outlives(job, shared) {
+                return;
+            }
             match (&mut self.role, job) {
-                (Role::Leading(role), Job::Flush(upto)) => {
+                (Role::Leading(role), Job::Flush(upto)) if is_done => {
                     role.machine.on_durable(Durable::recovered(upto));
                 }
                 (Role::Leading(role), Job::AcceptedEpoch(epoch)) => {
@@ -203,22 +202,9 @@ impl Server {
                 (Role::Leading(role), Job::CurrentEpoch(epoch)) => {
                     role.machine.on_current_epoch(epoch, now_ms);
                 }
-                (Role::Learning(role), Job::Flush(upto)) => {
-                    role.machine.on_durable(Durable::recovered(upto), now_ms);
-                }
-                (Role::Learning(role), Job::AcceptedEpoch(epoch)) => {
-                    role.machine.on_accepted_epoch(epoch, now_ms);
-                }
-                (Role::Learning(role), Job::CurrentEpoch(epoch)) => {
-                    role.machine.on_current_epoch(epoch, now_ms);
-                }
-                (Role::Learning(role), Job::Truncate(to)) => {
-                    self.shown = self.disk.end();
-                    role.machine.on_truncated(to, is_done, now_ms);
-                }
-                (Role::Learning(role), Job::Tree(shown)) => {
-                    self.shown = shown;
-                    role.machine.on_tree(Some(shown.zxid), now_ms);
+                (Role::Learning(role), job) => {
+                    let is_done = is_done || mutant!(FailedTruncIgnored);
+                    role.on_job(job, is_done, &mut self.disk, &mut self.shown, now_ms);
                 }
                 // Of a role that has ended.
                 (_, Job::Truncate(_) | Job::Tree(_)) => self.shown = self.disk.end(),
@@ -226,12 +212,57 @@ impl Server {
             }
         }
         if self.disk.durable < self.disk.entries.len() {
-            self.disk.flush(shared.flush_done());
+            self.disk.flush(shared.flush_done(self.id));
+        }
+    }
+
+    /// A job failed. What the disk holds after a failed write is not known: the server ends, and
+    /// what a start finds counts. A truncation and a tree are a matter of the role.
+    fn outlives(&mut self, job: Job, shared: &mut Shared) -> bool {
+        let what = match job {
+            Job::Truncate(_) => coverage::TRUNCATION_FAILED,
+            Job::Tree(_) => coverage::TREE_NOT_STORED,
+            _ => coverage::WRITE_FAILED,
+        };
+        shared.coverage.note(what);
+        shared.trace.say(format_args!("{}: {what}", self.id));
+        match job {
+            Job::Truncate(_) | Job::Tree(_) => {
+                self.wants_tree = true;
+                true
+            }
+            Job::Flush(_) if mutant!(WriteErrorKeepsMemory) => {
+                self.disk.drop_unflushed();
+                self.rest(shared);
+                false
+            }
+            Job::Flush(_) if mutant!(WriteErrorLeadsOn) => {
+                self.disk.is_broken = true;
+                true
+            }
+            _ => {
+                self.kill(true, shared);
+                false
+            }
+        }
+    }
+
+    /// A mistake: what a role had still to write is written though it has ended (S09).
+    fn write_late(&mut self, shared: &mut Shared) {
+        if self.late.is_empty() || matches!(self.role, Role::Resting) || !shared.rng.chance(50) {
+            return;
+        }
+        for logged in std::mem::take(&mut self.late) {
+            if logged.zxid > self.disk.end().zxid {
+                self.disk.append(logged);
+            }
         }
     }
 
     fn carry_out_election(&mut self, shared: &mut Shared) {
-        while let Some(effect) = self.election.poll() {
+        while self.lives()
+            && let Some(effect) = self.election.poll()
+        {
             match effect {
                 ElectionEffect::Send { to, notification } => {
                     self.votes.links.send(to, &notification);
@@ -247,28 +278,6 @@ impl Server {
         }
     }
 
-    /// All that is logged is applied; then a quorum is awaited.
-    fn lead(&mut self, shared: &mut Shared) {
-        shared.trace.say(format_args!("{} is LEADING", self.id));
-        let mut history = History::new(self.disk.base.zxid, 500, 1 << 20);
-        for entry in &self.disk.entries {
-            history.push(entry.logged.clone(), self.disk.end().zxid);
-        }
-        self.shown = self.disk.end();
-        let own = self.own();
-        let machine = Leading::new(
-            self.id,
-            shared.members.clone(),
-            shared.settings,
-            own,
-            history,
-            shared.now_ms(),
-        );
-        let committed = own.last.get();
-        let (streams, syncs) = (BTreeMap::new(), Vec::new());
-        self.role = Role::Leading(Box::new(LeadingRole { machine, streams, committed, syncs }));
-    }
-
     fn dial(&mut self, shared: &mut Shared) {
         let Role::Dialing { leader, next_at, until } = self.role else { return };
         if shared.now < next_at {
@@ -278,234 +287,40 @@ impl Server {
             self.role = Role::Resting;
         } else if shared.listens(leader, self.id) {
             let conn = shared.net.dial(self.id, leader, Port::Quorum);
+            let own = self.own();
+            self.wants_tree = false;
             let machine = Learning::new(
                 self.id,
                 shared.members.is_voter(self.id),
                 shared.settings,
-                self.own(),
-                self.shown.zxid,
+                own,
+                self.shown.zxid.min(own.last.get()),
                 Zxid::ZERO,
                 shared.now_ms(),
             );
-            let stream = PacketStream::new(1 << 20);
-            let role = LearningRole { machine, conn, stream, is_loading: false };
-            self.role = Role::Learning(Box::new(role));
+            self.role = Role::Learning(Box::new(LearningRole::new(machine, conn)));
         } else {
             self.role = Role::Dialing { leader, next_at: shared.now + 20_000, until };
         }
     }
 
-    fn step_leading(&mut self, shared: &mut Shared) -> Result<(), Violation> {
-        let Role::Leading(role) = &mut self.role else { return Ok(()) };
-        let (now, now_ms) = (shared.now, shared.now_ms());
-        role.machine.on_time(now_ms);
-        for number in shared.net.at(self.id, Port::Quorum) {
-            if shared.net.conns.get(&number).is_none_or(|entry| entry.acceptor != self.id) {
-                continue;
-            }
-            let conn = LearnerConn(number);
-            if let Entry::Vacant(fresh) = role.streams.entry(conn) {
-                fresh.insert(PacketStream::new(1 << 20));
-                role.machine.on_connection(conn, now_ms);
-            }
-            while let Some(arrival) = shared.net.next(number, self.id, now) {
-                let Some(stream) = role.streams.get_mut(&conn) else { break };
-                match arrival {
-                    Arrival::Closed => {
-                        role.machine.on_closed(conn);
-                        shared.net.close(number, self.id, now, &mut shared.rng);
-                    }
-                    Arrival::Bytes(bytes) => {
-                        stream.push(&bytes);
-                        while let Ok(Some(packet)) = stream.next_packet() {
-                            role.machine.on_packet(conn, packet, now_ms);
-                        }
-                    }
-                }
-            }
-        }
-        self.carry_out_leading(shared)
-    }
-
-    fn carry_out_leading(&mut self, shared: &mut Shared) -> Result<(), Violation> {
-        loop {
-            let Role::Leading(role) = &mut self.role else { return Ok(()) };
-            let Some(effect) = role.machine.poll() else { break };
-            match effect {
-                LeadEffect::Send { to, bytes } => shared.send(to.0, self.id, &bytes),
-                LeadEffect::SendLog { to, after, upto } => {
-                    let mut bytes = Vec::new();
-                    for entry in self.disk.after(after).iter().filter(|e| e.shown.zxid <= upto) {
-                        let Logged { zxid, record } = entry.logged.clone();
-                        Packet::Proposal { zxid, record }.write(&mut bytes);
-                        Packet::Commit { zxid }.write(&mut bytes);
-                    }
-                    shared.send(to.0, self.id, &bytes.into());
-                }
-                LeadEffect::SendTree { to } => {
-                    let mut tree = self.shown.zxid.0.to_be_bytes().to_vec();
-                    tree.extend(self.shown.hash.to_be_bytes());
-                    shared.send(to.0, self.id, &tree.into());
-                }
-                LeadEffect::AskLog { of, peer } => {
-                    let reach = reach(&self.disk, peer);
-                    role.machine.on_log_reach(of, reach);
-                }
-                LeadEffect::Close { conn, why } => {
-                    shared.trace.say(format_args!("{} closes {}: {why:?}", self.id, conn.0));
-                    shared.net.close(conn.0, self.id, shared.now, &mut shared.rng);
-                }
-                LeadEffect::StoreAcceptedEpoch { epoch } => {
-                    self.disk.ask(Job::AcceptedEpoch(epoch), shared.flush_done());
-                }
-                LeadEffect::StoreCurrentEpoch { epoch } => {
-                    self.disk.ask(Job::CurrentEpoch(epoch), shared.flush_done());
-                }
-                LeadEffect::Begin { epoch } => {
-                    self.election.serves(epoch);
-                    shared.begun.push((self.id, epoch));
-                }
-                LeadEffect::Committed { upto } => {
-                    for entry in self.disk.after(role.committed) {
-                        if entry.shown.zxid <= upto {
-                            shared.commits.push((self.id, entry.shown));
-                        }
-                    }
-                    role.committed = upto;
-                }
-                LeadEffect::Confirmed { upto } => {
-                    let known = role.machine.committed();
-                    for (_, committed) in role.syncs.extract_if(.., |(number, _)| *number <= upto) {
-                        if committed > known {
-                            return Err(Violation::StaleSync { leader: self.id, committed, known });
-                        }
-                    }
-                }
-                LeadEffect::Request { request, .. } => self.propose(request.record, shared),
-                LeadEffect::Revalidate { from, session, .. } => {
-                    role.machine.send(from, &Packet::Revalidated { session, valid: true });
-                }
-                LeadEffect::Touched { .. } => {}
-                LeadEffect::StepDown { why } => {
-                    shared.trace.say(format_args!("{} steps down: {why}", self.id));
-                    self.rest(shared);
-                }
-            }
-        }
-        self.apply_as_leader();
-        Ok(())
-    }
-
-    /// What is committed and durable here is shown.
-    fn apply_as_leader(&mut self) {
-        let Role::Leading(role) = &mut self.role else { return };
-        let upto = role.committed.min(self.disk.durable_end().zxid);
-        if upto > self.shown.zxid {
-            for entry in self.disk.after(self.shown.zxid).iter().filter(|e| e.shown.zxid <= upto) {
-                self.shown = self.shown.after(&entry.logged);
-            }
-            role.machine.on_applied(self.shown.zxid);
-        }
-    }
-
-    fn step_learning(&mut self, shared: &mut Shared) -> Result<(), Violation> {
-        let Role::Learning(role) = &mut self.role else { return Ok(()) };
-        let (now, now_ms, conn) = (shared.now, shared.now_ms(), role.conn);
-        role.machine.on_time(now_ms);
-        while let Some(arrival) = shared.net.next(conn, self.id, now) {
-            match arrival {
-                Arrival::Closed => role.machine.on_closed(),
-                Arrival::Bytes(bytes) => role.stream.push(&bytes),
-            }
-        }
-        loop {
-            self.carry_out_learning(shared);
-            let Role::Learning(role) = &mut self.role else { return Ok(()) };
-            if role.is_loading {
-                let rest = role.stream.take_rest();
-                if rest.len() < TREE_BYTES {
-                    role.stream.put_back(&rest);
-                    return Ok(());
-                }
-                role.is_loading = false;
-                let number =
-                    |at: usize| i64::from_be_bytes(rest[at..at + 8].try_into().unwrap_or_default());
-                let shown = Shown { zxid: Zxid(number(0)), hash: number(8) as u64 };
-                role.stream.put_back(&rest[TREE_BYTES..]);
-                self.disk.ask(Job::Tree(shown), shared.flush_done());
-            }
-            if !role.machine.wants_packets() {
-                return Ok(());
-            }
-            match role.stream.next_packet() {
-                Ok(Some(packet)) => role.machine.on_packet(packet, now_ms),
-                Ok(None) => return Ok(()),
-                Err(_) => role.machine.on_closed(),
-            }
-        }
-    }
-
-    fn carry_out_learning(&mut self, shared: &mut Shared) {
-        loop {
-            let Role::Learning(role) = &mut self.role else { return };
-            let Some(effect) = role.machine.poll() else { return };
-            match effect {
-                LearnEffect::Send { bytes } => shared.send(role.conn, self.id, &bytes),
-                LearnEffect::StoreAcceptedEpoch { epoch } => {
-                    self.disk.ask(Job::AcceptedEpoch(epoch), shared.flush_done());
-                }
-                LearnEffect::StoreCurrentEpoch { epoch } => {
-                    self.disk.ask(Job::CurrentEpoch(epoch), shared.flush_done());
-                }
-                LearnEffect::Truncate { to } => {
-                    self.disk.ask(Job::Truncate(to), shared.flush_done());
-                }
-                LearnEffect::LoadTree { .. } => role.is_loading = true,
-                LearnEffect::Append { logged } => {
-                    self.disk.append(logged);
-                    self.disk.flush(shared.flush_done());
-                }
-                LearnEffect::Apply { upto } => {
-                    let entries = self.disk.after(self.shown.zxid);
-                    for entry in entries.iter().filter(|entry| entry.shown.zxid <= upto) {
-                        self.shown = self.shown.after(&entry.logged);
-                    }
-                }
-                LearnEffect::Serve { epoch } => self.election.serves(epoch),
-                LearnEffect::Ping { zxid } => {
-                    let session = SessionId(self.id.0);
-                    role.machine.pong(zxid, vec![(session, 1_000)]);
-                    role.machine.revalidate(session, 1_000);
-                }
-                LearnEffect::Synced { .. } | LearnEffect::Revalidated { .. } => {}
-                LearnEffect::Leave { why } => {
-                    shared.trace.say(format_args!("{} leaves: {why}", self.id));
-                    self.rest(shared);
-                }
-            }
-        }
-    }
-
     /// The role is dropped, and with it all that it has begun.
-    fn rest(&mut self, shared: &mut Shared) {
+    pub(super) fn rest(&mut self, shared: &mut Shared) {
+        if let Role::Learning(role) = &self.role
+            && let Some(partial) = role.partial_tree()
+            && mutant!(PartialTreeKept)
+        {
+            self.shown = partial;
+        }
+        if mutant!(OldRoleWrites) {
+            self.late = self.disk.drop_unflushed();
+        }
         self.role = Role::Resting;
         shared.hang_up(self.id, Port::Quorum);
     }
-}
-
-/// What a log says about a zxid.
-fn reach(disk: &Disk, peer: Zxid) -> LogReach {
-    let at = disk.entries.partition_point(|entry| entry.shown.zxid <= peer);
-    let before = at.checked_sub(1).map(|at| disk.entries[at].shown.zxid);
-    let floor = before.or((disk.base.zxid <= peer).then_some(disk.base.zxid));
-    let next = disk.entries.get(at).map(|entry| entry.shown.zxid);
-    LogReach { floor, next, is_too_long: false }
 }
 
 /// The settings of all servers: short, so that much happens in a world.
 pub(super) fn settings() -> ZabSettings {
     ZabSettings { tick_ms: 100, init_ticks: 10, sync_ticks: 5 }
 }
-
-/// Zxid and hash.
-const TREE_BYTES: usize = 16;

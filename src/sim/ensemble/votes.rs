@@ -54,7 +54,7 @@ impl Votes {
         let now_ms = shared.now_ms();
         while let Some(effect) = self.links.poll() {
             match effect {
-                LinkEffect::Dial { to } if shared.is_cut(self.id, to) => {
+                LinkEffect::Dial { to } if shared.is_cut(Port::Election, self.id, to) => {
                     self.unanswered.push((shared.now + UNANSWERED_US, to));
                 }
                 LinkEffect::Dial { to } if shared.up.contains(&to) => {

@@ -1,14 +1,16 @@
-//! Virtual time, faults and clients of a world of several servers.
+//! Virtual time and clients of a world of several servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::check::{Judge, Violation, quorum_has};
+use super::check::{Judge, Violation, Voters};
+use super::coverage::{self, Coverage};
 use super::net::Net;
-use super::server::{Role, Server, settings};
+use super::role::Role;
+use super::server::{Server, settings};
 use super::shared::{MEMBERS_MAX, Shared};
-use crate::packet::PeerState;
+use super::weather::Weather;
 use crate::sim::rng::Rng;
 use crate::sim::trace::Trace;
 use crate::zab::{Members, QuorumSet, ServerId};
@@ -19,14 +21,16 @@ pub(in crate::sim) struct Ensemble {
     shared: Shared,
     servers: BTreeMap<ServerId, Server>,
     judge: Judge,
-    crashes: u32,
+    voters: Voters,
+    weather: Weather,
     records: u64,
-    /// Chances in a hundred thousand, each step of each server.
-    crash_chance: u64,
-    cut_chance: u64,
-    stall_chance: u64,
-    reset_chance: u64,
+    /// How long a step is, in milliseconds.
+    step_ms: u64,
+    /// The chance of a write, in a hundred thousand, each millisecond of each server; and how many
+    /// come at once when a leader begins.
     write_chance: u64,
+    writes_at_begin: u64,
+    begins: Vec<ServerId>,
     is_calm: bool,
     /// Clients write.
     writes: bool,
@@ -36,19 +40,11 @@ impl Ensemble {
     /// The world of a seed, whose trace keeps its last `tail` lines.
     pub(in crate::sim) fn new(seed: u64, tail: usize) -> Self {
         let mut rng = Rng::new(seed);
-        let voters = *rng.pick(&[1, 3, 3, 3, 3, 5, 5, 7]);
-        let observers = *rng.pick(&[0, 0, 0, 1, 2]);
-        let ids = |from: i64, to: i64| (from..=to).map(ServerId).collect();
-        let members = Members::new(
-            ids(1, voters),
-            ids(voters + 1, voters + observers),
-            QuorumSet::Majority,
-            Zxid::ZERO,
-            Bytes::new(),
-        );
-        let members = members.expect("voters are an ensemble");
-        let delay = *rng.pick(&[200, 2_000, 20_000]);
-        let net = Net::new(delay);
+        let (members, voters) = members(&mut rng);
+        let ids = (1..=MEMBERS_MAX).map(ServerId).filter(|id| members.is_member(*id));
+        let ids: Vec<ServerId> = ids.collect();
+        let mut net = Net::new(*rng.pick(&[200, 2_000, 20_000]));
+        net.half_open = *rng.pick(&[0, 0, 100, 500]);
         let shared = Shared {
             now: 0,
             members,
@@ -56,23 +52,30 @@ impl Ensemble {
             net,
             listening: BTreeSet::new(),
             flush_max: *rng.pick(&[500, 5_000, 30_000]),
+            slow: rng.chance(200).then(|| ids[rng.index(ids.len())]),
             up: BTreeSet::new(),
+            crashes: 0,
+            tree_delay: *rng.pick(&[1_000, 20_000, 200_000]),
+            counter_max: *rng.pick(&[20, 200, u32::MAX - 1, u32::MAX - 1]),
+            history_bytes: *rng.pick(&[400, 2_000, 1 << 20]),
             begun: Vec::new(),
             commits: Vec::new(),
             trace: Trace::new(tail),
+            coverage: Coverage::default(),
             rng: rng.fork(),
+            ids,
         };
-        let servers = shared.ids().into_iter().map(|id| (id, Server::new(id, &shared))).collect();
+        let servers = shared.ids.iter().map(|id| (*id, Server::new(*id, &shared))).collect();
         Self {
             servers,
             judge: Judge::default(),
-            crashes: 0,
+            voters,
+            weather: Weather::new(&mut rng),
             records: 0,
-            crash_chance: *rng.pick(&[0, 10, 40, 100]),
-            cut_chance: *rng.pick(&[0, 10, 50]),
-            stall_chance: *rng.pick(&[0, 0, 20]),
-            reset_chance: *rng.pick(&[0, 10, 50]),
-            write_chance: *rng.pick(&[5, 50, 200]),
+            step_ms: *rng.pick(&[1, 2, 4]),
+            write_chance: *rng.pick(&[100, 1_000, 5_000]),
+            begins: Vec::new(),
+            writes_at_begin: *rng.pick(&[0, 1, 4]),
             is_calm: false,
             writes: true,
             shared,
@@ -86,7 +89,7 @@ impl Ensemble {
 
     /// Servers killed.
     pub(in crate::sim) fn crashes(&self) -> u32 {
-        self.crashes
+        self.shared.crashes
     }
 
     /// What has happened.
@@ -94,95 +97,142 @@ impl Ensemble {
         &self.shared.trace
     }
 
+    /// Which faults there were.
+    pub(in crate::sim) fn coverage(&self) -> &Coverage {
+        &self.shared.coverage
+    }
+
     /// Faults, then calm; all killed, and calm again.
     pub(in crate::sim) fn run(&mut self) -> Result<(), Violation> {
-        let until = self.shared.now + self.shared.rng.between(2, 12) as i64 * 1_000_000;
+        let until = self.shared.now + self.shared.rng.between(1, 6) as i64 * 1_000_000;
         while self.shared.now < until {
             self.step()?;
         }
         self.come_together()?;
+        self.storm(1000);
+        self.come_together()?;
         self.is_calm = false;
-        for server in self.servers.values_mut() {
-            let power = self.shared.rng.chance(700);
-            server.kill(power, &mut self.shared);
-            self.crashes += 1;
-        }
-        self.come_together()
+        Ok(())
     }
 
-    /// Without faults all come to one leader, and a transaction more to all of them.
+    /// Without faults all come to one leader, and a transaction more to all of them; nothing that
+    /// was proposed stays undecided.
     fn come_together(&mut self) -> Result<(), Violation> {
         self.is_calm = true;
         self.shared.net.cut.clear();
-        self.shared.flush_max = 1_000;
+        self.shared.net.half_open = 0;
+        (self.shared.flush_max, self.shared.slow) = (1_000, None);
+        self.shared.tree_delay = 1_000;
+        self.write_chance = self.write_chance.min(500);
         for server in self.servers.values_mut() {
-            server.stalled_until = 0;
-            if !server.is_up {
-                server.start(&mut self.shared);
-            }
+            (server.stalled_until, server.back_at, server.fuse) = (0, 0, None);
+            server.disk.fails_next = false;
         }
         let ends_at = self.shared.now + CALM_US;
         let mut wanted = None;
         while self.shared.now < ends_at {
+            for server in self.servers.values_mut().filter(|server| !server.is_up) {
+                server.start(&mut self.shared);
+            }
             self.step()?;
             if wanted.is_none() && self.servers.values().all(Server::is_serving) {
                 wanted = Some(self.judge.commits + 1);
             }
             let last = self.judge.last();
             self.writes = wanted.is_none_or(|wanted| self.judge.commits < wanted);
-            if !self.writes
-                && self.servers.values().all(|server| server.is_serving() && server.shown == last)
-            {
+            let has_all = |server: &Server| {
+                server.is_serving() && server.shown == last && server.disk.end() == last
+            };
+            if !self.writes && self.servers.values().all(has_all) {
                 self.writes = true;
                 return Ok(());
             }
         }
         let states = self.servers.iter().map(|(id, server)| {
             let (state, leader) = (server.election.state(), server.election.vote().leader);
-            let serves = if server.is_serving() { "serves" } else { "does not serve" };
-            let disk = &server.disk;
+            let (at, shown, disk) = (server.at(), server.shown.zxid, &server.disk);
+            let (end, accepted, current) =
+                (disk.end().zxid, disk.accepted_epoch, disk.current_epoch);
             format!(
-                "{id} {state} {leader} {serves} shows {} epochs {} {}",
-                server.shown.zxid, disk.accepted_epoch, disk.current_epoch
+                "{id} {state} {leader} in {at} shows {shown} has {end} epochs {accepted} {current}"
             )
         });
         Err(Violation::NotTogether { what: states.collect::<Vec<_>>().join("; ") })
     }
 
-    /// A millisecond of all servers, in any order.
+    /// Some time of all servers, in any order.
     fn step(&mut self) -> Result<(), Violation> {
-        self.shared.now += 1_000;
+        self.shared.now += self.step_ms as i64 * 1_000;
         self.shared.trace.at(self.shared.now as u64);
-        let mut ids = self.shared.ids();
+        let mut ids = self.shared.ids.clone();
         while !ids.is_empty() {
             let id = ids.swap_remove(self.shared.rng.index(ids.len()));
             self.disturb(id);
-            let Some(server) = self.servers.get_mut(&id) else { continue };
-            if !server.is_up || server.stalled_until > self.shared.now {
-                continue;
+            let now = self.shared.now;
+            let is_at_work = |server: &Server| server.is_up && server.stalled_until <= now;
+            if self.servers.get(&id).is_some_and(is_at_work) {
+                self.step_server(id)?;
             }
-            let outcome = server.step(&mut self.shared);
-            let leads = server.is_up && matches!(server.role, Role::Leading(_));
-            match leads {
-                true => self.shared.listening.insert(id),
-                false => self.shared.listening.remove(&id),
-            };
-            outcome?;
-            self.judge_step()?;
-            self.write(id);
-            self.judge_shown(id)?;
+            self.notice(id);
         }
         Ok(())
     }
 
-    fn judge_step(&mut self) -> Result<(), Violation> {
-        let members = &self.shared.members;
+    fn step_server(&mut self, id: ServerId) -> Result<(), Violation> {
+        // Some clients' requests come before what other servers have sent, some after it.
+        if self.shared.rng.chance(300) {
+            self.use_server(id)?;
+        }
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        let was_at = server.at();
+        let outcome = server.step(&mut self.shared);
+        let has_turned = server.is_up && server.at() != was_at && !self.is_calm;
+        let is_out = server.is_up && server.fuse == Some(0);
+        outcome?;
+        self.judge_step()?;
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        if is_out {
+            self.shared.coverage.note(coverage::KILLED_BETWEEN);
+        }
+        if is_out || has_turned && self.shared.rng.chance(self.weather.turn_crash) {
+            server.kill(self.shared.rng.chance(600), &mut self.shared);
+        }
+        self.judge_shown(id)?;
+        self.use_server(id)
+    }
+
+    /// A server that serves clients shows what is committed: where a leader died right after it had
+    /// told others, nobody has said so before.
+    fn judge_shown(&mut self, id: ServerId) -> Result<(), Violation> {
+        let server = &self.servers[&id];
+        if !server.is_serving() {
+            return Ok(());
+        }
+        let last = self.judge.last().zxid;
         let disk = |id: ServerId| self.servers.get(&id).map(|server| &server.disk);
-        let has = |state| quorum_has(members, disk, state);
+        for entry in server.disk.after(last).iter().filter(|e| e.shown.zxid <= server.shown.zxid) {
+            self.judge.on_commit(id, entry.shown, |state| self.voters.have(disk, state))?;
+        }
+        self.judge.on_shown(id, server.shown)
+    }
+
+    /// Others can dial the quorum port of a server that leads.
+    fn notice(&mut self, id: ServerId) {
+        let Some(server) = self.servers.get(&id) else { return };
+        match server.is_up && matches!(server.role, Role::Leading(_)) {
+            true => self.shared.listening.insert(id),
+            false => self.shared.listening.remove(&id),
+        };
+    }
+
+    fn judge_step(&mut self) -> Result<(), Violation> {
+        let disk = |id: ServerId| self.servers.get(&id).map(|server| &server.disk);
+        let has = |state| self.voters.have(disk, state);
         for (leader, epoch) in self.shared.begun.drain(..) {
             self.shared.trace.say(format_args!("{leader} begins epoch {epoch}"));
             let disk = &self.servers[&leader].disk;
             self.judge.on_begin(leader, epoch, disk, has)?;
+            self.begins.push(leader);
         }
         for (leader, state) in self.shared.commits.drain(..) {
             self.shared.trace.say(format_args!("{leader} commits {}", state.zxid));
@@ -191,27 +241,29 @@ impl Ensemble {
         Ok(())
     }
 
-    fn judge_shown(&self, id: ServerId) -> Result<(), Violation> {
-        let server = &self.servers[&id];
-        let is_learner = server.election.state() != PeerState::Leading;
-        match server.is_serving() || (server.is_up && is_learner && server.is_serving()) {
-            true => self.judge.on_shown(id, server.shown),
-            false => Ok(()),
-        }
-    }
-
-    /// Clients write at any server, and sync at whoever leads.
-    fn write(&mut self, id: ServerId) {
+    /// Clients write and sync at any server.
+    fn use_server(&mut self, id: ServerId) -> Result<(), Violation> {
         let last = self.judge.last().zxid;
-        let Some(server) = self.servers.get_mut(&id) else { return };
-        if self.writes && self.shared.rng.chance(self.write_chance) {
-            self.records += 1;
-            let record = Bytes::copy_from_slice(&self.records.to_be_bytes());
-            server.request(record, &mut self.shared);
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
+        if !server.is_serving() || server.fuse == Some(0) {
+            return Ok(());
         }
-        if self.shared.rng.chance(50) {
-            server.sync(last);
+        let rng = &mut self.shared.rng;
+        let has_begun = std::mem::take(&mut self.begins).contains(&id);
+        let at_begin = if has_begun { self.writes_at_begin } else { 0 };
+        let writes = rng.below(100_000) < self.write_chance * self.step_ms;
+        let burst = if rng.chance(50) { 1 + rng.below(8) } else { 1 };
+        if self.writes {
+            for _ in 0..at_begin + if writes { burst } else { 0 } {
+                self.records += 1;
+                let record = Bytes::copy_from_slice(&self.records.to_be_bytes());
+                server.request(record, &mut self.shared);
+            }
         }
+        if self.shared.rng.chance(10 * self.step_ms) {
+            server.sync(last, &self.shared)?;
+        }
+        Ok(())
     }
 
     /// Faults, while there are any.
@@ -219,42 +271,59 @@ impl Ensemble {
         if self.is_calm {
             return;
         }
-        let rng = &mut self.shared.rng;
-        let dice = rng.below(100_000);
-        let other = ServerId(1 + rng.below(MEMBERS_MAX as u64) as i64);
+        let may_lose = self.may_lose(id);
         let Some(server) = self.servers.get_mut(&id) else { return };
-        if !server.is_up {
-            if dice < 1_500 {
-                server.start(&mut self.shared);
-            }
-            return;
+        if self.weather.strike(server, self.step_ms, may_lose, &mut self.shared) {
+            self.shared.coverage.note(coverage::STORM);
+            self.storm(700);
         }
-        let mut ranges = dice;
-        let mut happens = |chance: u64| {
-            let is_it = ranges < chance;
-            ranges = ranges.wrapping_sub(chance);
-            is_it
-        };
-        if happens(self.crash_chance) {
-            let power = self.shared.rng.chance(600);
-            server.kill(power, &mut self.shared);
-            self.crashes += 1;
-        } else if happens(self.cut_chance) {
-            self.shared.trace.say(format_args!("the way {id} to {other} is cut"));
-            self.shared.net.cut.insert((id, other));
-            if self.shared.rng.chance(600) {
-                self.shared.net.cut.insert((other, id));
+    }
+
+    /// Whether the data of a server may be lost: the others are a quorum, and have theirs.
+    fn may_lose(&self, id: ServerId) -> bool {
+        let has_data = |other: ServerId| other != id && !self.servers[&other].disk.is_unknown;
+        self.servers.keys().all(|other| *other == id || has_data(*other))
+            && self.voters.is_quorum(has_data)
+    }
+
+    /// Servers are killed at once, each with a chance in a thousand.
+    fn storm(&mut self, chance: u64) {
+        for server in self.servers.values_mut().filter(|server| server.is_up) {
+            if self.shared.rng.chance(chance) {
+                server.kill(self.shared.rng.chance(700), &mut self.shared);
             }
-        } else if happens(self.stall_chance) {
-            server.stalled_until = self.shared.now + self.shared.rng.below(2_000_000) as i64;
-        } else if happens(self.reset_chance) {
-            let conns = self.shared.net.of(id);
-            if !conns.is_empty() {
-                let conn = conns[self.shared.rng.index(conns.len())];
-                self.shared.net.reset(conn, self.shared.now, &mut self.shared.rng);
-            }
-        } else if happens(200) {
-            self.shared.net.cut.retain(|(from, to)| *from != id && *to != id);
+        }
+    }
+}
+
+/// Voters, observers, and which voters are a quorum.
+fn members(rng: &mut Rng) -> (Members, Voters) {
+    let voters = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
+    let observers = *rng.pick(&[0, 0, 0, 1, 2]);
+    let ids = |from: i64, to: i64| (from..=to).map(ServerId);
+    let grouped = voters >= 5 && rng.chance(300);
+    let in_groups = ids(1, voters).map(|id| match grouped {
+        true => (id, id.0 % 3, *rng.pick(&[0, 1, 1, 1, 2])),
+        false => (id, 0, 1),
+    });
+    let in_groups = Voters(in_groups.collect());
+    let quorums = match grouped {
+        true => QuorumSet::Groups {
+            group_of: in_groups.0.iter().map(|(id, group, _)| (*id, *group)).collect(),
+            weights: in_groups.0.iter().map(|(id, _, weight)| (*id, *weight)).collect(),
+        },
+        false => QuorumSet::Majority,
+    };
+    let make = |quorums| {
+        let observers = ids(voters + 1, voters + observers).collect();
+        Members::new(ids(1, voters).collect(), observers, quorums, Zxid::ZERO, Bytes::new())
+    };
+    match make(quorums) {
+        Ok(members) => (members, in_groups),
+        // No group has a weight.
+        Err(_) => {
+            let members = make(QuorumSet::Majority).expect("voters are an ensemble");
+            (members, Voters(ids(1, voters).map(|id| (id, 0, 1)).collect()))
         }
     }
 }

@@ -1,0 +1,120 @@
+//! What has happened in worlds: each kind of fault, and what crashes have interrupted.
+
+use std::collections::BTreeMap;
+
+/// How often each thing has happened.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sim) struct Coverage(BTreeMap<String, u64>);
+
+impl Coverage {
+    pub(super) fn note(&mut self, what: &str) {
+        match self.0.get_mut(what) {
+            Some(times) => *times += 1,
+            None => drop(self.0.insert(what.to_owned(), 1)),
+        }
+    }
+
+    /// Takes over another world's.
+    pub(in crate::sim) fn add(&mut self, other: &Self) {
+        for (what, times) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += times;
+        }
+    }
+
+    /// All that has happened, and what has not and should have.
+    pub(in crate::sim) fn lines(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(what, times)| (what.as_str(), *times))
+    }
+
+    /// What should have happened and has not.
+    pub(in crate::sim) fn missing(&self) -> Vec<String> {
+        let wanted = FAULTS.iter().map(|fault| (*fault).to_owned());
+        let steps = INTERRUPTED.iter().map(|step| format!("{CRASH_IN}{step}"));
+        wanted.chain(steps).filter(|what| !self.0.contains_key(what)).collect()
+    }
+
+    /// A crash while the server was at `step`.
+    pub(super) fn crash_in(&mut self, step: &str) {
+        self.note(&format!("{CRASH_IN}{step}"));
+    }
+}
+
+pub(super) const KILLED: &str = "a server killed";
+pub(super) const POWER_LOST: &str = "power lost";
+pub(super) const KILLED_BETWEEN: &str = "a server killed between two effects";
+pub(super) const STORM: &str = "all servers killed within moments";
+pub(super) const CUT_VOTES: &str = "a way cut for votes alone";
+pub(super) const CUT_QUORUM: &str = "a way cut for the quorum port alone";
+pub(super) const CUT_BOTH: &str = "a way cut for both ports";
+pub(super) const CUT_TWO_WAYS: &str = "both ways cut";
+pub(super) const RESET: &str = "a connection reset";
+pub(super) const HALF_OPEN: &str = "a connection half-open";
+pub(super) const STALLED: &str = "a server stalled";
+pub(super) const WIPED: &str = "a disk wiped";
+pub(super) const DAMAGED: &str = "a log damaged";
+pub(super) const WRITE_FAILED: &str = "a write failed";
+pub(super) const TRUNCATION_FAILED: &str = "a truncation failed";
+pub(super) const TREE_NOT_STORED: &str = "a tree not stored";
+pub(super) const SLOW_FLUSH: &str = "a slow flush";
+pub(super) const OWN_SNAPSHOT: &str = "a snapshot, and a shorter log";
+pub(super) const COUNTER_USED_UP: &str = "the counter of an epoch used up";
+pub(super) const SNAP: &str = "a learner synchronized by SNAP";
+pub(super) const TRUNC: &str = "a learner synchronized by TRUNC";
+pub(super) const LOG_DIFF: &str = "a DIFF read from the log";
+
+/// Every kind of fault, and what they must lead to.
+const FAULTS: [&str; 22] = [
+    KILLED,
+    POWER_LOST,
+    KILLED_BETWEEN,
+    STORM,
+    CUT_VOTES,
+    CUT_QUORUM,
+    CUT_BOTH,
+    CUT_TWO_WAYS,
+    RESET,
+    HALF_OPEN,
+    STALLED,
+    WIPED,
+    DAMAGED,
+    WRITE_FAILED,
+    TRUNCATION_FAILED,
+    TREE_NOT_STORED,
+    SLOW_FLUSH,
+    OWN_SNAPSHOT,
+    COUNTER_USED_UP,
+    SNAP,
+    TRUNC,
+    LOG_DIFF,
+];
+
+const CRASH_IN: &str = "crash in ";
+
+/// Every step of the protocol, and all that a disk is asked for.
+const INTERRUPTED: [&str; 25] = [
+    "the end of a role",
+    "LOOKING",
+    "dialing",
+    "leader Epochs",
+    "leader StoringAccepted",
+    "leader EpochAcks",
+    "leader StoringCurrent",
+    "leader NewLeader",
+    "leader Broadcast",
+    "learner Discovery",
+    "learner StoringAccepted",
+    "learner Accepted",
+    "learner Truncating",
+    "learner Loading",
+    "learner StoringTree",
+    "learner Syncing",
+    "learner Persisting",
+    "learner StoringCurrent",
+    "learner HasHistory",
+    "learner Serving",
+    "a flush",
+    "storing the accepted epoch",
+    "storing the current epoch",
+    "a truncation",
+    "storing a tree",
+];
