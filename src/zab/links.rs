@@ -202,12 +202,23 @@ impl Links {
         self.read(conn);
     }
 
-    /// A connection is gone.
+    /// A connection is gone. What was sent over it may be lost: the server dials again, and says
+    /// the last of it once more. Else it would only do so when it next has something to say, which
+    /// may be a minute later.
     pub fn on_closed(&mut self, conn: VoteConn) {
-        let Some(peer) = self.links.remove(&conn).and_then(|link| link.peer) else { return };
-        if let Some(line) = self.lines.get_mut(&peer).filter(|line| line.conn == Some(conn)) {
-            line.conn = None;
+        if let Some(peer) = self.forget(conn)
+            && self.lines.get(&peer).is_some_and(|line| line.last.is_some())
+        {
+            self.dial(peer);
         }
+    }
+
+    /// The member whose only connection this was.
+    fn forget(&mut self, conn: VoteConn) -> Option<ServerId> {
+        let peer = self.links.remove(&conn)?.peer?;
+        let line = self.lines.get_mut(&peer).filter(|line| line.conn == Some(conn))?;
+        line.conn = None;
+        Some(peer)
     }
 
     /// Time has passed: callers that do not say who they are go.
@@ -299,7 +310,7 @@ impl Links {
     }
 
     fn close(&mut self, conn: VoteConn, why: CloseLink) {
-        self.on_closed(conn);
+        self.forget(conn);
         self.effects.push_back(LinkEffect::Close { conn, why });
     }
 

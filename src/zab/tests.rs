@@ -421,6 +421,30 @@ fn the_larger_id_dials() {
     assert!(matches!(&sent[..], [LinkEffect::Send { conn, .. }] if *conn == back), "{sent:?}");
 }
 
+/// What was sent over a connection that is lost is said again over the next one: the sender may
+/// have nothing new to say for a minute.
+#[test]
+fn a_lost_connection_is_dialled_again() {
+    let (conn, next) = (VoteConn(1), VoteConn(2));
+    let mut large = links(2);
+    large.send(ServerId(1), &notification(2));
+    large.on_dialled(ServerId(1), conn, 0);
+    link_effects(&mut large);
+    large.on_closed(conn);
+    assert_eq!(link_effects(&mut large), [LinkEffect::Dial { to: ServerId(1) }]);
+    large.on_dialled(ServerId(1), next, 0);
+    let sent = link_effects(&mut large);
+    let on_next =
+        |effect: &LinkEffect| matches!(effect, LinkEffect::Send { conn, .. } if *conn == next);
+    assert_eq!(sent.iter().filter(|effect| on_next(effect)).count(), 2, "{sent:?}");
+    // Where nobody answers it waits until there is something to say.
+    large.on_closed(next);
+    large.on_dial_failed(ServerId(1));
+    link_effects(&mut large);
+    large.on_closed(next);
+    assert_eq!(link_effects(&mut large), []);
+}
+
 /// Whoever is no member, or calls itself one from elsewhere, gets nothing and takes nothing down
 /// (B29).
 #[test]
