@@ -190,6 +190,12 @@ impl Members {
         }
     }
 
+    /// The highest of the voters' values that a quorum has reached.
+    pub(super) fn reached_by_quorum<T: Ord>(&self, value: impl Fn(ServerId) -> T) -> Option<T> {
+        let has = |reached: &T| self.is_quorum(|id| value(id) >= *reached);
+        self.voters().map(&value).filter(has).max()
+    }
+
     /// The zxid of the reconfig that made it; 0 without one.
     pub fn version(&self) -> Zxid {
         self.version

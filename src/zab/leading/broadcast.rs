@@ -119,16 +119,9 @@ impl Leading {
         let acked = |id: ServerId| match id == self.me {
             true if mutant!(LeaderCountsUnflushed) => self.proposed(),
             true => self.durable,
-            false => {
-                let of_it = |l: &&super::Learner| {
-                    l.id == Some(id) && l.is_follower && l.stage >= Stage::HasHistory
-                };
-                self.learners.values().find(of_it).map_or(Zxid::ZERO, |learner| learner.acked)
-            }
+            false => self.follower(id).map_or(Zxid::ZERO, |learner| learner.acked),
         };
-        let candidates = self.members.voters().map(acked).filter(|zxid| *zxid > committed);
-        let quorum_has = |zxid: &Zxid| self.members.is_quorum(|id| acked(id) >= *zxid);
-        if let Some(upto) = candidates.filter(quorum_has).max() {
+        if let Some(upto) = self.members.reached_by_quorum(acked).filter(|upto| *upto > committed) {
             self.commit(upto);
         }
     }

@@ -57,9 +57,8 @@ impl Leading {
 
     /// A server has one connection: the later one.
     fn close_earlier(&mut self, conn: LearnerConn, id: ServerId) {
-        let of_it = |other: &LearnerConn| *other != conn && self.learners[other].id == Some(id);
-        let earlier: Vec<LearnerConn> = self.learners.keys().copied().filter(of_it).collect();
-        for other in earlier {
+        let earlier = self.conns_of(|learner| learner.id == Some(id));
+        for other in earlier.into_iter().filter(|other| *other != conn) {
             self.close(other, CloseLearner::CameBack);
         }
     }
@@ -88,8 +87,7 @@ impl Leading {
     }
 
     fn send_leader_info_to_all(&mut self) {
-        let informed = self.learners.iter().filter(|(_, l)| l.stage == Stage::Informed);
-        let informed: Vec<LearnerConn> = informed.map(|(conn, _)| *conn).collect();
+        let informed = self.conns_of(|learner| learner.stage == Stage::Informed);
         informed.into_iter().for_each(|conn| self.send_leader_info(conn));
     }
 

@@ -50,8 +50,7 @@ impl Leading {
             let late = learner.awaited.is_some_and(|(_, since)| since + sync_ms <= now_ms);
             learner.silent_at <= now_ms || (late && learner.stage == Stage::UpToDate)
         };
-        let silent = self.learners.iter().filter(|(_, learner)| is_silent(learner));
-        let silent: Vec<LearnerConn> = silent.map(|(conn, _)| *conn).collect();
+        let silent = self.conns_of(is_silent);
         silent.into_iter().for_each(|conn| self.close(conn, CloseLearner::Silent));
     }
 
@@ -65,22 +64,13 @@ impl Leading {
 
     /// Whether a quorum has the history and is connected.
     fn has_quorum(&self) -> bool {
-        self.members.is_quorum(|id| {
-            id == self.me
-                || self.learners.values().any(|learner| {
-                    learner.id == Some(id)
-                        && learner.is_follower
-                        && learner.stage >= Stage::HasHistory
-                })
-        })
+        self.members.is_quorum(|id| id == self.me || self.follower(id).is_some())
     }
 
     fn ping(&mut self) {
         self.asked += 1;
         let (zxid, asked) = (self.proposed, self.asked);
-        let live: Vec<LearnerConn> =
-            self.learners.iter().filter(|(_, l)| l.is_live()).map(|(conn, _)| *conn).collect();
-        for conn in live {
+        for conn in self.conns_of(super::Learner::is_live) {
             self.send(conn, &Packet::Ping { zxid });
             // Before UPTODATE nobody answers.
             if let Some(learner) = self.learners.get_mut(&conn)
@@ -109,14 +99,10 @@ impl Leading {
         }
         let answered = |id| match id == self.me {
             true => self.asked,
-            false => {
-                let of_it = |l: &&super::Learner| l.id == Some(id) && l.is_follower;
-                self.learners.values().find(of_it).map_or(0, |learner| learner.answered)
-            }
+            false => self.follower(id).map_or(0, |learner| learner.answered),
         };
-        let candidates = self.members.voters().map(answered).filter(|n| *n > self.confirmed);
-        let upto = candidates.filter(|n| self.members.is_quorum(|id| answered(id) >= *n)).max();
-        if let Some(upto) = upto {
+        let reached = self.members.reached_by_quorum(answered);
+        if let Some(upto) = reached.filter(|upto| *upto > self.confirmed) {
             self.confirmed = upto;
             self.effects.push_back(LeadEffect::Confirmed { upto });
         }

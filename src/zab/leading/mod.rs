@@ -401,6 +401,20 @@ impl Leading {
         self.proposed
     }
 
+    /// The connections of the learners that `is_one` names.
+    fn conns_of(&self, is_one: impl Fn(&Learner) -> bool) -> Vec<LearnerConn> {
+        let those = self.learners.iter().filter(|(_, learner)| is_one(learner));
+        those.map(|(conn, _)| *conn).collect()
+    }
+
+    /// The follower that is this server, if it is connected and has the history.
+    fn follower(&self, id: ServerId) -> Option<&Learner> {
+        let is_it = |learner: &&Learner| {
+            learner.id == Some(id) && learner.is_follower && learner.stage >= Stage::HasHistory
+        };
+        self.learners.values().find(is_it)
+    }
+
     fn is_quorum(&self, of: &BTreeSet<ServerId>) -> bool {
         self.members.is_quorum(|id| of.contains(&id))
     }

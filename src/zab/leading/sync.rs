@@ -15,8 +15,7 @@ impl Leading {
         self.enter(Phase::NewLeader, now_ms);
         self.history.begin(self.own.current_epoch, self.epoch);
         self.new_leader_acks.insert(self.me);
-        let waiting = self.learners.iter().filter(|(_, l)| l.stage == Stage::EpochAcked);
-        let waiting: Vec<LearnerConn> = waiting.map(|(conn, _)| *conn).collect();
+        let waiting = self.conns_of(|learner| learner.stage == Stage::EpochAcked);
         waiting.into_iter().for_each(|conn| self.synchronize(conn));
         self.count_new_leader_acks();
     }
@@ -142,8 +141,7 @@ impl Leading {
         }
         self.phase = Phase::Broadcast;
         self.effects.push_back(LeadEffect::Begin { epoch: self.epoch });
-        let ready = self.learners.iter().filter(|(_, l)| l.stage == Stage::HasHistory);
-        let ready: Vec<LearnerConn> = ready.map(|(conn, _)| *conn).collect();
+        let ready = self.conns_of(|learner| learner.stage == Stage::HasHistory);
         ready.into_iter().for_each(|conn| self.send_up_to_date(conn));
     }
 
