@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::codes::OpCode;
+use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{BatchItem, Event, Reply, ReplyBody, ToShard};
 use crate::jute::Writer;
 use crate::proto::{begin_reply, write_event};
@@ -112,6 +112,11 @@ impl Frontend {
         }
         let Some(pending) = shard.take_pending(connection) else { return REQUEST };
         debug_assert!(pending.since_ms <= now.mono_ms, "an answer comes after its request");
+        // Its client asks elsewhere: it gets no answer here (`NIOServerCnxn`).
+        if reply.err == ErrorCode::SESSION_MOVED {
+            shard.close(connection, CloseReason::SessionMoved);
+            return REQUEST + owed;
+        }
         let before = connection.out.len();
         let was_announced = connection.announced;
         write_reply(&mut Writer::new(&mut connection.out), &reply);

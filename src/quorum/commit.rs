@@ -53,7 +53,11 @@ impl Quorum {
         watching: &[bool],
         hand_over: &mut dyn FnMut(ShardId, ToShard),
     ) {
-        assert!(tree.last_zxid() <= self.writes.last_zxid, "the tree shows what was proposed");
+        let start = self.writes.epoch_start;
+        assert!(
+            tree.last_zxid() <= self.writes.last_zxid.max(start),
+            "the tree shows what was proposed"
+        );
         assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
         self.hand_over_answers(hand_over);
@@ -82,12 +86,10 @@ impl Quorum {
                 }
                 Some(PipelineEntry::Proposal(proposal)) => {
                     let departs = proposal.departs;
-                    let units = if departs {
-                        self.commit_departure(tree, proposal)
-                    } else {
-                        self.commit_one(tree, proposal, watched)
-                    };
-                    budget.spend(units);
+                    budget.spend(match departs {
+                        true => self.commit_departure(tree, proposal),
+                        false => self.commit_one(tree, proposal, watched),
+                    });
                     // Its batch has no room for what comes next.
                     if departs {
                         break;
@@ -100,19 +102,28 @@ impl Quorum {
                 }
             }
         }
+        self.show(tree, hand_over);
+        self.check();
+    }
+
+    /// Everybody is to hear what has been committed before the tree is given back.
+    fn show(&mut self, tree: &mut Tree, hand_over: &mut dyn FnMut(ShardId, ToShard)) {
+        let start = self.writes.epoch_start;
+        if self.writes.must_show_epoch(tree.last_zxid()) {
+            tree.set_last_zxid(start);
+        }
         let last = tree.last_zxid();
         self.hand_over_batches(last, hand_over);
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
-        assert!(
-            last <= self.writes.pipeline.frontier(),
-            "the tree shows what is committed and durable"
-        );
-        self.leader.machine.on_applied(last);
+        let upto = self.writes.pipeline.frontier();
+        assert!(last <= upto.max(start), "the tree shows what is committed and durable");
+        if let Some(leader) = self.role.leader_mut() {
+            leader.machine.on_applied(last.min(upto));
+        }
         debug_assert!(
             self.batches.iter().all(|batch| batch.items.is_empty()),
             "hand over, then show"
         );
-        self.check();
     }
 
     /// Answers that wait for the shell's next look go first: a session that was found alive may end
@@ -199,7 +210,8 @@ impl Quorum {
     fn committed(&mut self, tree: &Tree, proposal: Proposal, applied: Applied) -> u64 {
         let Proposal { header, txn, digest, answer, .. } = proposal;
         self.unobstructed = 0;
-        if digest.is_some_and(|digest| digest != tree.digest()) {
+        // Nodes that have departed are still counted: a leader logs no digest then.
+        if digest.is_some_and(|digest| digest != tree.digest()) && !tree.is_reaping() {
             self.digest_mismatches += 1;
             log::error!("digest mismatch at zxid {}: the tree is not what was logged", header.zxid);
         }
@@ -216,7 +228,10 @@ impl Quorum {
             }
         }
         let at_once = usize::try_from(self.writes.config.multi_units_at_once).unwrap_or(usize::MAX);
-        let forgotten = self.leader.outstanding.forget(tree, at_once);
+        let forgotten = match self.role.leader_mut() {
+            Some(leader) => leader.outstanding.forget(tree, at_once),
+            None => 0,
+        };
         if matches!(txn, Txn::CloseSession { .. }) {
             self.session_closed(&header);
         }
@@ -225,7 +240,7 @@ impl Quorum {
     }
 
     fn session_closed(&mut self, header: &TxnHeader) {
-        self.leader.sessions.remove(header.session);
+        self.role.session_closed(header.session);
         let owner = ShardId::of(header.session, self.writes.config.shards);
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
@@ -241,7 +256,9 @@ impl Quorum {
                 budget.left()
             };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
-            self.leader.outstanding.see_again(tree);
+            if let Some(leader) = self.role.leader_mut() {
+                leader.outstanding.see_again(tree);
+            }
         }
         if tree.is_counting_quotas() {
             let max = usize::try_from(budget.left() / 2).unwrap_or(usize::MAX);
@@ -320,7 +337,9 @@ impl Quorum {
         tree.depart(&header);
         debug_assert_eq!(tree.last_zxid(), header.zxid);
         self.reaping = true;
-        self.leader.outstanding.departed(header.session);
+        if let Some(leader) = self.role.leader_mut() {
+            leader.outstanding.departed(header.session);
+        }
         if let Answer::Request { origin, op } = answer {
             let applied = Applied { err: ErrorCode::OK, result: TxnResult::None };
             let reply = reply::applied(origin, op, header.zxid, &proposal.txn, applied);

@@ -4,23 +4,30 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use super::outstanding::Outstanding;
 use super::pipeline::{Answer, KnownNodes, Proposal};
 use super::prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
+use super::rounds::Rounds;
 use super::sessions::Sessions;
 use super::sweep::Sweep;
+use super::unanswered::Unanswered;
 use super::writes::Writes;
 use super::{Budget, Effect, QuorumConfig, reply};
 use crate::acl::Verdicts;
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{Origin, Request, ToQuorum, ToShard};
+use crate::handoff::{Origin, Reply, Request, ToQuorum, ToShard};
 use crate::jute::Reader;
 use crate::jute::data::{Acl, Id};
+use crate::packet::{Packet, RequestPacket};
 use crate::proto::PathRequest;
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
-use crate::txnlog::Durable;
-use crate::zab::Leading;
+use crate::txnlog::{Durable, ENTRY_HEADER_BYTES, first_entry};
+use crate::zab::{LeadEffect, Leading, LearnerConn, Logged};
 use crate::zxid::{SessionId, Zxid};
 
 /// All that a server has because it leads. A value of one role: it is dropped as a whole.
@@ -43,6 +50,52 @@ pub(super) struct Leader {
     pub(super) verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
     pub(super) nobody: Arc<[Id]>,
+    rounds: Rounds,
+    /// Where the requests of each session come from, `None` this server; who sends first is entered.
+    /// Absent in a standalone server.
+    owners: Option<HashMap<SessionId, Option<LearnerConn>, FixedState>>,
+}
+
+/// Whom the outcome of a request is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    /// A client of this server.
+    Client(Origin),
+    /// A learner, which answers its client when the COMMIT reaches it.
+    Learner { conn: LearnerConn, cxid: i32 },
+}
+
+/// A request, wherever it comes from.
+#[derive(Debug)]
+struct Asked {
+    asker: Asker,
+    session: SessionId,
+    op: OpCode,
+    record: Bytes,
+    auth: Arc<[Id]>,
+}
+
+impl Asker {
+    fn cxid(self) -> i32 {
+        match self {
+            Self::Client(origin) => origin.xid,
+            Self::Learner { cxid, .. } => cxid,
+        }
+    }
+
+    fn learner(self) -> Option<LearnerConn> {
+        match self {
+            Self::Client(_) => None,
+            Self::Learner { conn, .. } => Some(conn),
+        }
+    }
+
+    fn answer(self, op: OpCode) -> Answer {
+        match self {
+            Self::Client(origin) => Answer::Request { origin, op },
+            Self::Learner { .. } => Answer::Nobody,
+        }
+    }
 }
 
 /// A multi whose preparation is under way.
@@ -50,7 +103,7 @@ pub(super) struct Leader {
 struct Preparing {
     /// With the zxid that it gets.
     header: TxnHeader,
-    request: Request,
+    request: Asked,
     slices: MultiSlices,
 }
 
@@ -58,23 +111,40 @@ struct Preparing {
 #[derive(Debug)]
 pub(super) struct Departure {
     session: SessionId,
-    request: Option<Origin>,
+    request: Option<Asker>,
     after: Zxid,
 }
 
 /// A request on which the session depends.
 #[derive(Debug)]
 enum Waiting {
-    Open { origin: Origin, session: SessionId, timeout_ms: i32 },
-    Close { session: SessionId, request: Option<Origin> },
+    Open { asker: Asker, session: SessionId, timeout_ms: i32 },
+    Close { session: SessionId, request: Option<Asker> },
 }
 
 impl Leader {
     /// The leader of a standalone server; the sessions of the tree start their timers now.
     pub(super) fn standalone(writes: &Writes, tree: &Tree, seed: u64) -> Self {
+        let machine = Leading::standalone(Durable::recovered(writes.last_zxid));
+        Self::with(machine, None, writes, tree, seed)
+    }
+
+    /// A leader that was elected.
+    pub(super) fn elected(machine: Leading, writes: &Writes, tree: &Tree, seed: u64) -> Self {
+        let owners = HashMap::with_hasher(FixedState::with_seed(seed));
+        Self::with(machine, Some(owners), writes, tree, seed)
+    }
+
+    fn with(
+        machine: Leading,
+        owners: Option<HashMap<SessionId, Option<LearnerConn>, FixedState>>,
+        writes: &Writes,
+        tree: &Tree,
+        seed: u64,
+    ) -> Self {
         let config = &writes.config;
         Self {
-            machine: Leading::standalone(Durable::recovered(writes.last_zxid)),
+            machine,
             outstanding: Outstanding::new(tree, config.digest, seed),
             sessions: Sessions::new(tree, config.tick_ms, writes.now),
             sweep: Sweep::new(config, writes.now),
@@ -83,6 +153,8 @@ impl Leader {
             departures: VecDeque::new(),
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
+            rounds: Rounds::default(),
+            owners,
         }
     }
 
@@ -96,14 +168,18 @@ impl Leader {
     ) {
         self.go_on_preparing(writes, tree, &mut Budget::new(u64::MAX));
         match message {
-            ToQuorum::Request(request) => self.on_request(writes, request, tree, budget),
+            ToQuorum::Request(Request { origin, session, op, record, auth }) => {
+                let asked = Asked { asker: Asker::Client(origin), session, op, record, auth };
+                self.on_request(writes, asked, tree, budget);
+            }
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
-                self.open_or_wait(writes, origin, session, timeout_ms);
+                self.open_or_wait(writes, Asker::Client(origin), session, timeout_ms);
             }
             ToQuorum::Renew { origin, session, timeout_ms } => {
                 let valid = self.sessions.is_live(session);
                 if valid && !mutant!(RenewalKeepsTimer) {
                     self.sessions.track(session, timeout_ms, writes.now);
+                    self.move_to(session, None);
                 }
                 let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
                 writes.effects.push_back(Effect::ToShard(origin.shard, answer));
@@ -121,6 +197,14 @@ impl Leader {
         self.preparing = None;
     }
 
+    /// The closeSession of a session is applied.
+    pub(super) fn session_closed(&mut self, session: SessionId) {
+        self.sessions.remove(session);
+        if let Some(owners) = &mut self.owners {
+            owners.remove(&session);
+        }
+    }
+
     /// The operations that wait for room in the log.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -132,8 +216,8 @@ impl Leader {
             && let Some(waiting) = self.waiting.pop_front()
         {
             match waiting {
-                Waiting::Open { origin, session, timeout_ms } => {
-                    self.open(writes, origin, session, timeout_ms)
+                Waiting::Open { asker, session, timeout_ms } => {
+                    self.open(writes, asker, session, timeout_ms)
                 }
                 Waiting::Close { session, request } => {
                     self.close(writes, session, request, tree, budget)
@@ -157,29 +241,31 @@ impl Leader {
     fn on_request(
         &mut self,
         writes: &mut Writes,
-        request: Request,
+        request: Asked,
         tree: &Tree,
         budget: &mut Budget,
     ) {
-        let Request { origin, session, op, ref record, ref auth } = request;
+        let Asked { asker, session, op, ref record, ref auth } = request;
         if !self.sessions.touch(session, writes.now.mono_ms) {
             // The session ended before this came: the connection is on its way out.
-            let reply = reply::refused(origin, op, writes.last_zxid, ErrorCode::SESSION_EXPIRED);
-            return writes
-                .pipeline
-                .answer(origin.shard, crate::handoff::Reply { close: true, ..reply });
+            return self.refuse_and_close(writes, (asker, session), op);
+        }
+        if self.is_moved(session, asker.learner()) && self.has_room(writes, CLOSE_BYTES_MIN) {
+            let header = self.header(writes, session, asker.cxid());
+            let moved = Err(Refusal::Failed(ErrorCode::SESSION_MOVED));
+            return self.decide(writes, header, asker, op, moved, KnownNodes::NOTHING);
         }
         match op {
-            OpCode::SYNC => return self.sync(writes, origin, record),
+            OpCode::SYNC => return self.sync(writes, (asker, session), record),
             OpCode::CLOSE_SESSION => {
-                return self.close_or_wait(writes, session, Some(origin), tree, budget);
+                return self.close_or_wait(writes, session, Some(asker), tree, budget);
             }
             _ if !self.has_room(writes, self.bytes_needed(record, auth)) => {
-                return self.refuse(writes, origin, op, ErrorCode::SYSTEM_ERROR);
+                return self.refuse(writes, (asker, session), op, ErrorCode::SYSTEM_ERROR);
             }
             _ => {}
         }
-        let header = self.header(writes, session, origin.xid);
+        let header = self.header(writes, session, asker.cxid());
         if op == OpCode::MULTI {
             let slices = MultiSlices::new();
             self.preparing = Some(Box::new(Preparing { header, request, slices }));
@@ -193,7 +279,7 @@ impl Leader {
         let prepared = prepare.request(op, record);
         let known = KnownNodes::One(prepare.known);
         budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
-        self.decide(writes, header, origin, op, prepared, known);
+        self.decide(writes, header, asker, op, prepared, known);
     }
 
     /// Goes on with the multi at hand, if there is one.
@@ -222,7 +308,7 @@ impl Leader {
             Some(prepared) => {
                 self.outstanding.see_again(tree);
                 let known = KnownNodes::Each(slices.take_known());
-                self.decide(writes, *header, request.origin, OpCode::MULTI, prepared, known);
+                self.decide(writes, *header, request.asker, OpCode::MULTI, prepared, known);
             }
         }
     }
@@ -232,7 +318,7 @@ impl Leader {
         &mut self,
         writes: &mut Writes,
         header: TxnHeader,
-        origin: Origin,
+        asker: Asker,
         op: OpCode,
         prepared: Prepared,
         known: KnownNodes,
@@ -240,55 +326,257 @@ impl Leader {
         let txn = match prepared {
             Ok(txn) => txn,
             Err(Refusal::Failed(err)) => Txn::Error(err),
-            Err(Refusal::Unlogged(err)) => return self.refuse(writes, origin, op, err),
+            Err(Refusal::Unlogged(err)) => {
+                return self.refuse(writes, (asker, header.session), op, err);
+            }
         };
-        let proposal = self.proposal(writes, header, txn, Answer::Request { origin, op });
+        let proposal = self.proposal(writes, header, txn, asker.answer(op));
         self.propose_as(writes, Proposal { known, ..proposal });
     }
 
-    fn sync(&mut self, writes: &mut Writes, origin: Origin, record: &[u8]) {
+    fn sync(&mut self, writes: &mut Writes, from: (Asker, SessionId), record: &[u8]) {
+        let origin = match from.0 {
+            Asker::Client(origin) => origin,
+            Asker::Learner { conn, .. } => {
+                return self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
+            }
+        };
         match PathRequest::read(&mut Reader::new(record)) {
             Ok(request) => {
                 let reply = reply::synced(origin, writes.last_zxid, request.path.as_deref());
-                writes.pipeline.answer(origin.shard, reply);
+                // Nobody else can lead in place of a standalone server.
+                let round = match self.owners {
+                    Some(_) => self.rounds.join(&mut self.machine),
+                    None => 0,
+                };
+                writes.pipeline.answer_in_round(round, origin.shard, reply);
             }
-            Err(_) => self.refuse(writes, origin, OpCode::SYNC, ErrorCode::MARSHALLING_ERROR),
+            Err(_) => self.refuse(writes, from, OpCode::SYNC, ErrorCode::MARSHALLING_ERROR),
         }
     }
 
-    /// Answers with an error and no transaction, in its turn.
-    fn refuse(&mut self, writes: &mut Writes, origin: Origin, op: OpCode, err: ErrorCode) {
-        let reply = reply::refused(origin, op, writes.last_zxid, err);
-        writes.pipeline.answer(origin.shard, reply);
+    /// Answers with an error and no transaction, in its turn. A learner waits for one: it gets a
+    /// transaction all the same.
+    fn refuse(
+        &mut self,
+        writes: &mut Writes,
+        (asker, session): (Asker, SessionId),
+        op: OpCode,
+        err: ErrorCode,
+    ) {
+        match asker {
+            Asker::Client(origin) => {
+                let reply = reply::refused(origin, op, writes.last_zxid, err);
+                writes.pipeline.answer(origin.shard, reply);
+            }
+            Asker::Learner { cxid, .. } if self.has_room(writes, CLOSE_BYTES_MIN) => {
+                let header = self.header(writes, session, cxid);
+                self.propose(writes, header, Txn::Error(err), Answer::Nobody);
+            }
+            // It comes again when there is room.
+            Asker::Learner { conn, .. } => self.machine.hang_up(conn),
+        }
+    }
+
+    /// The session has ended.
+    fn refuse_and_close(
+        &mut self,
+        writes: &mut Writes,
+        (asker, session): (Asker, SessionId),
+        op: OpCode,
+    ) {
+        let err = ErrorCode::SESSION_EXPIRED;
+        match asker {
+            // The leader answers every sync of a learner: they are counted there.
+            Asker::Learner { conn, .. } if op == OpCode::SYNC => {
+                self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
+            }
+            Asker::Learner { .. } => self.refuse(writes, (asker, session), op, err),
+            Asker::Client(origin) => {
+                let reply = reply::refused(origin, op, writes.last_zxid, err);
+                writes.pipeline.answer(origin.shard, Reply { close: true, ..reply });
+            }
+        }
+    }
+
+    /// Whether the session's requests come from elsewhere by now.
+    fn is_moved(&mut self, session: SessionId, from: Option<LearnerConn>) -> bool {
+        let Some(owners) = &mut self.owners else { return false };
+        *owners.entry(session).or_insert(from) != from
+    }
+
+    fn move_to(&mut self, session: SessionId, to: Option<LearnerConn>) {
+        if let Some(owners) = &mut self.owners {
+            owners.insert(session, to);
+        }
+    }
+
+    /// A learner forwards a client's request.
+    fn on_forwarded(
+        &mut self,
+        writes: &mut Writes,
+        conn: LearnerConn,
+        request: RequestPacket,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        let RequestPacket { session, cxid, op, record, auth } = request;
+        let asker = Asker::Learner { conn, cxid };
+        if op != OpCode::CREATE_SESSION {
+            let auth = auth.unwrap_or_default().into();
+            let asked = Asked { asker, session, op, record, auth };
+            return self.on_request(writes, asked, tree, budget);
+        }
+        match Reader::new(&record).i32() {
+            Ok(timeout_ms) => {
+                self.move_to(session, Some(conn));
+                self.open_or_wait(writes, asker, session, timeout_ms);
+            }
+            Err(_) => self.refuse(writes, (asker, session), op, ErrorCode::MARSHALLING_ERROR),
+        }
+    }
+
+    /// Takes what the machine asks for: what concerns this server's tree and sessions is done here,
+    /// the rest is the shell's. True if the role has ended.
+    pub(super) fn take_effects(
+        &mut self,
+        writes: &mut Writes,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) -> bool {
+        while let Some(effect) = self.machine.poll() {
+            match effect {
+                LeadEffect::Request { from, request } => {
+                    self.go_on_preparing(writes, tree, &mut Budget::new(u64::MAX));
+                    self.on_forwarded(writes, from, request, tree, budget);
+                }
+                LeadEffect::Touched { sessions } => {
+                    for (session, _) in sessions {
+                        self.sessions.touch(session, writes.now.mono_ms);
+                    }
+                }
+                LeadEffect::Revalidate { from, session, timeout_ms } => {
+                    let valid = self.sessions.is_live(session);
+                    if valid {
+                        self.sessions.track(session, timeout_ms, writes.now);
+                        self.move_to(session, Some(from));
+                    }
+                    self.machine.send(from, &Packet::Revalidated { session, valid });
+                }
+                LeadEffect::Begin { epoch } => {
+                    writes.epoch_start = Zxid::new(epoch, 0);
+                    self.sessions = Sessions::new(tree, writes.config.tick_ms, writes.now);
+                    writes.effects.push_back(Effect::Lead(LeadEffect::Begin { epoch }));
+                }
+                effect => {
+                    if self.take_progress(writes, effect) {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The part of [`Self::take_effects`] that needs no tree.
+    fn take_progress(&mut self, writes: &mut Writes, effect: LeadEffect) -> bool {
+        match effect {
+            LeadEffect::Committed { upto } => {
+                writes.pipeline.on_committed(upto);
+                self.rounds.release(&mut self.machine);
+            }
+            LeadEffect::Confirmed { upto } => {
+                self.rounds.on_confirmed(upto, &mut self.machine);
+                writes.pipeline.on_confirmed(self.rounds.done());
+                self.rounds.release(&mut self.machine);
+            }
+            effect => {
+                let has_ended = matches!(effect, LeadEffect::StepDown { .. });
+                writes.effects.push_back(Effect::Lead(effect));
+                return has_ended;
+            }
+        }
+        false
+    }
+
+    /// This server's own log is durable up to here. True if the role has ended.
+    pub(super) fn on_durable(&mut self, writes: &mut Writes, upto: Durable<Zxid>) -> bool {
+        self.machine.on_durable(upto);
+        while let Some(effect) = self.machine.poll() {
+            if self.take_progress(writes, effect) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The group goes to the log: it is on its way to the others before its flush is asked for.
+    pub(super) fn on_append(&mut self, writes: &mut Writes, last: Zxid, group: &Bytes) {
+        self.machine.propose(last, logged(group), writes.now.mono_ms);
+        let mut at = 0;
+        while let Some(effect) = self.machine.poll() {
+            writes.effects.insert(at, Effect::Lead(effect));
+            at += 1;
+        }
+    }
+
+    /// Who waits for something that the pipeline does not know of.
+    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
+        let closing = |asker: Option<Asker>| match asker {
+            Some(Asker::Client(origin)) => Some(Unanswered::Request(origin, OpCode::CLOSE_SESSION)),
+            _ => None,
+        };
+        for waiting in std::mem::take(&mut self.waiting) {
+            let unanswered = match waiting {
+                Waiting::Open { asker: Asker::Client(origin), .. } => {
+                    Some(Unanswered::Session(origin))
+                }
+                Waiting::Open { .. } => None,
+                Waiting::Close { request, .. } => closing(request),
+            };
+            unanswered.into_iter().for_each(|unanswered| writes.disappoint(unanswered));
+        }
+        for departure in std::mem::take(&mut self.departures) {
+            closing(departure.request).into_iter().for_each(|all| writes.disappoint(all));
+        }
+        if let Some(preparing) = self.preparing.take()
+            && let Asker::Client(origin) = preparing.request.asker
+        {
+            writes.disappoint(Unanswered::Request(origin, OpCode::MULTI));
+        }
     }
 
     fn open_or_wait(
         &mut self,
         writes: &mut Writes,
-        origin: Origin,
+        asker: Asker,
         session: SessionId,
         timeout_ms: i32,
     ) {
         if self.has_room(writes, CLOSE_BYTES_MIN) {
-            self.open(writes, origin, session, timeout_ms);
-        } else if self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back(Waiting::Open { origin, session, timeout_ms });
-        } else {
+            return self.open(writes, asker, session, timeout_ms);
+        }
+        if self.waiting.len() < WAITING_MAX {
+            return self.waiting.push_back(Waiting::Open { asker, session, timeout_ms });
+        }
+        match asker {
+            Asker::Learner { conn, .. } => self.machine.hang_up(conn),
             // An answer all the same: its shard counts what it has asked for.
-            let answer = ToShard::NotOpened { origin };
-            writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+            Asker::Client(origin) => {
+                let answer = ToShard::NotOpened { origin };
+                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+            }
         }
     }
 
-    fn open(&mut self, writes: &mut Writes, origin: Origin, session: SessionId, timeout_ms: i32) {
+    fn open(&mut self, writes: &mut Writes, asker: Asker, session: SessionId, timeout_ms: i32) {
         self.sessions.track(session, timeout_ms, writes.now);
-        let header = self.header(writes, session, 0);
-        self.propose(
-            writes,
-            header,
-            Txn::CreateSession { timeout_ms },
-            Answer::Session { origin, timeout_ms },
-        );
+        let (cxid, answer) = match asker {
+            Asker::Client(origin) => (0, Answer::Session { origin, timeout_ms }),
+            Asker::Learner { cxid, .. } => (cxid, Answer::Nobody),
+        };
+        let header = self.header(writes, session, cxid);
+        self.propose(writes, header, Txn::CreateSession { timeout_ms }, answer);
     }
 
     /// Nobody may act for the session from here on, even while the closeSession waits: for room, or
@@ -297,7 +585,7 @@ impl Leader {
         &mut self,
         writes: &mut Writes,
         session: SessionId,
-        request: Option<Origin>,
+        request: Option<Asker>,
         tree: &Tree,
         budget: &mut Budget,
     ) {
@@ -316,19 +604,16 @@ impl Leader {
         &mut self,
         writes: &mut Writes,
         session: SessionId,
-        request: Option<Origin>,
+        request: Option<Asker>,
         tree: &Tree,
         budget: &mut Budget,
     ) {
-        let header = self.header(writes, session, request.map_or(0, |origin| origin.xid));
+        let header = self.header(writes, session, request.map_or(0, Asker::cxid));
         let room = writes.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
         let mut prepare = self.prepare_own(&writes.config, tree, header);
         let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
         budget.spend(closing.nodes);
-        let answer = match request {
-            Some(origin) => Answer::Request { origin, op: OpCode::CLOSE_SESSION },
-            None => Answer::Nobody,
-        };
+        let answer = request.map_or(Answer::Nobody, |asker| asker.answer(OpCode::CLOSE_SESSION));
         let Closing { txn, departs, .. } = closing;
         let proposal = self.proposal(writes, header, txn, answer);
         self.propose_as(writes, Proposal { departs, ..proposal });
@@ -390,7 +675,7 @@ impl Leader {
             || (self.sweep.has_due() && self.has_room(writes, writes.config.record_bytes_max));
         let can_go =
             can_end_waiting || self.can_depart(writes) || self.sessions.has_due() || can_sweep;
-        own_may_come && can_go
+        own_may_come && can_go && self.machine.is_serving()
     }
 
     /// Whether the first of the departures no longer waits for anything.
@@ -433,6 +718,16 @@ impl Leader {
         let (waiting, sessions) = (self.waiting.len(), self.sessions.len());
         assert!(waiting <= WAITING_MAX + sessions, "{waiting} wait, of {sessions} sessions");
     }
+}
+
+/// The transactions of a group of log entries, as slices of it without the framing of the log.
+pub(super) fn logged(entries: &Bytes) -> impl Iterator<Item = Logged> {
+    let mut rest = entries.clone();
+    std::iter::from_fn(move || {
+        let (len, zxid) = first_entry(&rest)?;
+        let entry = rest.split_to(len);
+        Some(Logged { zxid, record: entry.slice(ENTRY_HEADER_BYTES..len - 1) })
+    })
 }
 
 /// New sessions that wait for room in the log; one more is refused.

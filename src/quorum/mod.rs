@@ -10,7 +10,11 @@
 //! |---|---|
 //! | `budget` | how much one call may do |
 //! | `writes` | what every role has: the order of writes |
+//! | `unanswered` | what a role that ends leaves behind |
+//! | `role` | leading, learning, or neither |
 //! | `leader` | the role of a leader |
+//! | `rounds` | syncs: questions to a quorum |
+//! | `learner` | the role of a follower or an observer |
 //! | `prepare` | from request to transaction |
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
@@ -26,18 +30,22 @@
 mod budget;
 mod commit;
 mod leader;
+mod learner;
 mod outstanding;
 mod pipeline;
 mod prepare;
 pub mod recovery;
 mod reply;
 mod report;
+mod role;
+mod rounds;
 mod sessions;
 mod spent;
 mod stillness;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod writes;
 
 use bytes::Bytes;
@@ -46,18 +54,23 @@ use crate::acl::AclConfig;
 use crate::handoff::{CommitBatch, ShardId, ToQuorum, ToShard};
 use crate::limits;
 use crate::tree::{Change, Tree};
-use crate::txnlog::{Durable, ENTRY_HEADER_BYTES, PendingFlush, first_entry};
-use crate::zab::{LeadEffect, Logged};
+use crate::txnlog::{Durable, PendingFlush};
+use crate::zab::{
+    History, LeadEffect, Leading, LearnEffect, Learning, Members, OwnHistory, ServerId, ZabSettings,
+};
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::{Announcing, Applying};
 use leader::Leader;
+use learner::Learner;
 use outstanding::RECORDS_PER_UNIT;
+use role::Role;
 use spent::Spent;
 use writes::Writes;
 
 pub use budget::Budget;
 pub use report::QuorumStats;
+pub use role::PeerEvent;
 pub use stillness::Stillness;
 
 /// The part of the configuration that the machine needs. Times are in milliseconds.
@@ -136,6 +149,10 @@ pub enum Effect {
     /// An answer that changes nothing of the tree. What a commit means to the shards does not come
     /// this way: see [`Quorum::commit`].
     ToShard(ShardId, ToShard),
+    /// For the learners of this leader, and its disk. What concerns tree and sessions is done.
+    Lead(LeadEffect),
+    /// For the leader of this learner, and its disk.
+    Learn(LearnEffect),
 }
 
 /// The machine. See the module.
@@ -143,7 +160,9 @@ pub enum Effect {
 pub struct Quorum {
     writes: Writes,
     /// The role. Everything that depends on it is in there.
-    leader: Leader,
+    role: Role,
+    /// Of the places of snapshots, and of the hash tables of each role.
+    seed: u64,
     /// Long multis that are applied, and whose memory is still to be given back.
     spent: Spent,
     /// Kept for its memory: what one transaction makes known, and what one batch means to each
@@ -173,7 +192,8 @@ impl Quorum {
         let batches = (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect();
         let writes = Writes::new(config, tree, seed, now);
         Self {
-            leader: Leader::standalone(&writes, tree, seed),
+            role: Role::Leading(Box::new(Leader::standalone(&writes, tree, seed))),
+            seed,
             writes,
             spent: Spent::default(),
             changes: Vec::new(),
@@ -185,6 +205,116 @@ impl Quorum {
             announcing: None,
             reaping: tree.is_reaping() || tree.is_counting_quotas(),
         }
+    }
+
+    /// A member of an ensemble, over a recovered tree, before it has any role: it serves nobody.
+    pub fn member(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
+        Self { role: Role::None, ..Self::new(config, tree, seed, now) }
+    }
+
+    /// This server was elected: it leads as soon as a quorum has its history. All that it has
+    /// logged is durable and applied: see [`Self::adopt`].
+    pub fn lead(
+        &mut self,
+        me: ServerId,
+        members: Members,
+        settings: ZabSettings,
+        (accepted_epoch, current_epoch): (u32, u32),
+        history: History,
+        tree: &Tree,
+    ) {
+        assert!(matches!(self.role, Role::None), "one role at a time");
+        let own = self.own(accepted_epoch, current_epoch);
+        let now_ms = self.writes.now.mono_ms;
+        let machine = Leading::new(me, members, settings, own, history, now_ms);
+        let leader = Leader::elected(machine, &self.writes, tree, self.seed);
+        self.role = Role::Leading(Box::new(leader));
+        self.take_effects(tree, &mut Budget::new(u64::MAX));
+    }
+
+    /// This server has a leader, to which it has just connected. All that it has logged is durable.
+    pub fn learn(
+        &mut self,
+        me: ServerId,
+        votes: bool,
+        settings: ZabSettings,
+        (accepted_epoch, current_epoch): (u32, u32),
+        config_version: Zxid,
+        tree: &Tree,
+    ) {
+        assert!(matches!(self.role, Role::None), "one role at a time");
+        let own = self.own(accepted_epoch, current_epoch);
+        let applied = self.writes.shown.min(own.last.get());
+        let now_ms = self.writes.now.mono_ms;
+        let machine = Learning::new(me, votes, settings, own, applied, config_version, now_ms);
+        self.role = Role::Learning(Box::new(Learner::new(machine)));
+        self.take_effects(tree, &mut Budget::new(u64::MAX));
+    }
+
+    fn own(&self, accepted_epoch: u32, current_epoch: u32) -> OwnHistory {
+        assert!(self.is_settled(), "a role begins when the log is still");
+        let last = Durable::recovered(self.writes.last_zxid);
+        OwnHistory { accepted_epoch, current_epoch, last }
+    }
+
+    /// Whether all that was logged is durable: then a role may begin.
+    pub fn is_settled(&self) -> bool {
+        self.writes.pipeline.is_settled()
+    }
+
+    /// All that is logged becomes committed, as a leader wants it of its own log; [`Self::commit`]
+    /// applies it.
+    pub fn adopt(&mut self) {
+        assert!(matches!(self.role, Role::None), "before it leads");
+        self.writes.pipeline.on_committed(self.writes.last_zxid);
+    }
+
+    /// Something from the ensemble. Never to be called while it [`Self::is_applying`].
+    pub fn on_peer(&mut self, event: PeerEvent, tree: &Tree, now: Now) {
+        if self.writes.pipeline.has_failed() {
+            return;
+        }
+        self.check();
+        assert!(!self.is_applying(), "a packet waits until the multi is applied");
+        self.writes.now = now;
+        self.role.on_peer(&mut self.writes, event);
+        self.take_effects(tree, &mut Budget::new(u64::MAX));
+        self.check();
+    }
+
+    /// Whether the leader's next packet can be taken.
+    pub fn wants_packets(&self) -> bool {
+        match &self.role {
+            Role::Learning(learner) => learner.machine.wants_packets(),
+            Role::None | Role::Leading(_) => false,
+        }
+    }
+
+    /// When [`PeerEvent::Time`] is wanted, in monotonic milliseconds.
+    pub fn wakes_at(&self) -> i64 {
+        match &self.role {
+            Role::None => i64::MAX,
+            Role::Leading(leader) => leader.machine.wakes_at(),
+            Role::Learning(learner) => learner.machine.wakes_at(),
+        }
+    }
+
+    /// Whether clients are served.
+    pub fn is_serving(&self) -> bool {
+        self.role.is_serving()
+    }
+
+    fn take_effects(&mut self, tree: &Tree, budget: &mut Budget) {
+        if self.role.take_effects(&mut self.writes, tree, budget) {
+            self.end_role();
+        }
+    }
+
+    /// What the role has begun ends with it; what is logged stays.
+    fn end_role(&mut self) {
+        let mut role = std::mem::replace(&mut self.role, Role::None);
+        role.forget_askers(&mut self.writes);
+        self.writes.end_role();
     }
 
     /// A message of a shard. A write becomes a proposal here and now, but for a long multi: that is
@@ -199,7 +329,8 @@ impl Quorum {
         assert!(!self.is_applying(), "a message waits until the multi is applied");
         self.writes.now = now;
         let mut budget = Budget::new(u64::MAX);
-        self.leader.on_message(&mut self.writes, message, tree, &mut budget);
+        self.role.on_message(&mut self.writes, message, tree, &mut budget);
+        self.take_effects(tree, &mut budget);
         budget.spend(1);
         self.check();
         u64::MAX - budget.left()
@@ -207,7 +338,7 @@ impl Quorum {
 
     /// Whether a long multi is being prepared: [`Self::work`] is wanted, and no message.
     pub fn is_preparing(&self) -> bool {
-        self.leader.is_preparing()
+        self.role.leader().is_some_and(Leader::is_preparing)
     }
 
     /// Whether a long multi is being applied: [`Self::commit`] is wanted, and nothing else.
@@ -219,16 +350,22 @@ impl Quorum {
     /// every report that waits; else sessions end whose clients are alive.
     pub fn on_touches(&mut self, report: &[(SessionId, i64)]) {
         for (session, at_ms) in report {
-            self.leader.sessions.touch(*session, *at_ms);
+            match &mut self.role {
+                Role::Leading(leader) => drop(leader.sessions.touch(*session, *at_ms)),
+                Role::Learning(learner) => learner.touch(*session),
+                Role::None => {}
+            }
         }
     }
 
     /// Time passes: what is due from here on is done by [`Self::work`]. To be called several times
     /// a tick.
     pub fn on_tick(&mut self, now: Now) {
-        if !self.writes.pipeline.has_failed() {
-            self.leader.sessions.on_tick(now);
-            self.leader.sweep.on_tick(&self.writes.config, now);
+        if !self.writes.pipeline.has_failed()
+            && let Some(leader) = self.role.leader_mut()
+        {
+            leader.sessions.on_tick(now);
+            leader.sweep.on_tick(&self.writes.config, now);
         }
     }
 
@@ -238,12 +375,19 @@ impl Quorum {
     }
 
     fn has_work_to_prepare(&self) -> bool {
-        self.is_preparing() || self.must_clear_up() || self.leader.has_due_work(&self.writes)
+        self.is_preparing() || self.must_clear_up() || self.has_due_work()
     }
 
     /// Whether something that is applied is still in the overlay or takes up memory.
     fn must_clear_up(&self) -> bool {
-        self.leader.outstanding.can_forget(self.writes.shown) || !self.spent.is_empty()
+        let shown = self.writes.shown;
+        let has_old = |leader: &Leader| leader.outstanding.can_forget(shown);
+        self.role.leader().is_some_and(has_old) || !self.spent.is_empty()
+    }
+
+    /// Whether time has made something due.
+    fn has_due_work(&self) -> bool {
+        self.role.leader().is_some_and(|leader| leader.has_due_work(&self.writes))
     }
 
     /// Goes on with a long multi, forgets what earlier ones have changed, then does what time has
@@ -260,19 +404,25 @@ impl Quorum {
         let mut rest = Budget::new(part);
         self.clear_up(tree, &mut rest);
         budget.spend(part - rest.left());
-        self.leader.go_on_preparing(&mut self.writes, tree, budget);
+        if let Some(leader) = self.role.leader_mut() {
+            leader.go_on_preparing(&mut self.writes, tree, budget);
+        }
         self.clear_up(tree, budget);
-        while !budget.is_spent() && !self.is_preparing() && self.leader.has_due_work(&self.writes) {
+        while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
-            self.leader.due_work(&mut self.writes, tree, budget);
+            if let Some(leader) = self.role.leader_mut() {
+                leader.due_work(&mut self.writes, tree, budget);
+            }
         }
         self.check();
     }
 
     /// What is applied leaves the overlay, and its memory is given back.
     fn clear_up(&mut self, tree: &Tree, budget: &mut Budget) {
-        while !budget.is_spent() && self.leader.outstanding.forget(tree, RECORDS_PER_UNIT) > 0 {
-            budget.spend(1);
+        if let Some(leader) = self.role.leader_mut() {
+            while !budget.is_spent() && leader.outstanding.forget(tree, RECORDS_PER_UNIT) > 0 {
+                budget.spend(1);
+            }
         }
         self.spent.free(budget);
     }
@@ -302,12 +452,8 @@ impl Quorum {
         }
         self.check();
         self.writes.pipeline.on_flushed(upto);
-        self.leader.machine.on_durable(upto);
-        while let Some(effect) = self.leader.machine.poll() {
-            match effect {
-                LeadEffect::Committed { upto } => self.writes.pipeline.on_committed(upto),
-                other => unreachable!("nobody is there whom {other:?} concerns"),
-            }
+        if self.role.on_durable(&mut self.writes, upto) {
+            self.end_role();
         }
         self.check();
     }
@@ -316,13 +462,16 @@ impl Quorum {
     /// be answered.
     pub fn on_flush_failed(&mut self) {
         self.writes.pipeline.fail();
-        self.leader.give_up();
+        if let Some(leader) = self.role.leader_mut() {
+            leader.give_up();
+        }
         self.writes.effects.retain(|effect| matches!(effect, Effect::ToShard(..)));
     }
 
     /// Whether [`Self::commit`] has something to do.
     pub fn has_committable(&self) -> bool {
-        let can_reap = self.reaping && !self.writes.pipeline.has_failed();
+        let is_new = self.writes.must_show_epoch(self.writes.shown);
+        let can_reap = (self.reaping || is_new) && !self.writes.pipeline.has_failed();
         self.is_applying() || self.writes.pipeline.has_committable() || can_reap
     }
 
@@ -339,7 +488,9 @@ impl Quorum {
         let effect = self.writes.effects.pop_front();
         if let Some(Effect::Append { last, bytes, .. }) = &effect {
             // Before its flush is asked for.
-            self.leader.machine.propose(*last, logged(bytes), self.writes.now.mono_ms);
+            if let Some(leader) = self.role.leader_mut() {
+                leader.on_append(&mut self.writes, *last, bytes);
+            }
         }
         effect
     }
@@ -362,7 +513,7 @@ impl Quorum {
             "only what a multi or a departure means waits for the rest of it"
         );
         self.writes.check();
-        self.leader.check(&self.writes);
+        self.role.check(&self.writes);
         assert!(
             self.announcing.is_none()
                 || self.writes.pipeline.committable_proposal().is_some_and(|next| next.departs),
@@ -370,16 +521,6 @@ impl Quorum {
         );
         assert_eq!(self.batches.len(), usize::from(self.writes.config.shards.max(1)));
     }
-}
-
-/// The transactions of a group of log entries, as slices of it without the framing of the log.
-fn logged(entries: &Bytes) -> impl Iterator<Item = Logged> {
-    let mut rest = entries.clone();
-    std::iter::from_fn(move || {
-        let (len, zxid) = first_entry(&rest)?;
-        let entry = rest.split_to(len);
-        Some(Logged { zxid, record: entry.slice(ENTRY_HEADER_BYTES..len - 1) })
-    })
 }
 
 /// About a tenth of a millisecond.

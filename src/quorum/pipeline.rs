@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::unanswered::Unanswered;
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
@@ -68,6 +69,17 @@ pub(super) enum Answer {
     },
 }
 
+impl Answer {
+    /// Nobody gets the outcome any more.
+    fn take_asker(&mut self) -> Option<Unanswered> {
+        match std::mem::replace(self, Self::Nobody) {
+            Self::Nobody => None,
+            Self::Request { origin, op } => Some(Unanswered::Request(origin, op)),
+            Self::Session { origin, .. } => Some(Unanswered::Session(origin)),
+        }
+    }
+}
+
 /// One place in the order of commits.
 #[derive(Debug)]
 pub(super) enum PipelineEntry {
@@ -75,6 +87,8 @@ pub(super) enum PipelineEntry {
     /// An answer that is decided, and only waits for its turn.
     Answer {
         after: Zxid,
+        /// The round of questions to a quorum that it waits for, 0 for none.
+        round: u64,
         shard: ShardId,
         reply: Reply,
     },
@@ -101,6 +115,8 @@ pub(super) struct Pipeline {
     /// The last zxid that the role has committed. Invariant: `committed <= proposed`; it may be
     /// before `durable` or after it.
     committed: Zxid,
+    /// The last round of questions that a quorum has answered.
+    confirmed: u64,
     /// A flush has failed: nothing moves from then on, and the invariants above are void.
     failed: bool,
     /// Bytes that the log still takes beyond `bytes`.
@@ -123,6 +139,7 @@ impl Pipeline {
             flushing: None,
             durable,
             committed: last,
+            confirmed: 0,
             failed: false,
             room: u64::MAX,
             roll: Roll::new(config, seed),
@@ -133,6 +150,32 @@ impl Pipeline {
     /// Encodes a proposal at the end of the log. What its going over a limit asks for goes to
     /// `effects`.
     pub(super) fn propose(&mut self, proposal: Proposal, effects: &mut VecDeque<Effect>) {
+        let room = self.room;
+        let len = self.put(proposal, effects, |bytes, Proposal { header, txn, digest, .. }| {
+            let digest = digest.map(|tree| TxnDigest { version: DIGEST_VERSION, tree });
+            write_log_record(bytes, header, txn, digest);
+        });
+        debug_assert!(len <= room, "{len} bytes were proposed where {room} find room");
+    }
+
+    /// A transaction of the leader goes to the end of the log, byte for byte. Whether there is room
+    /// is not this server's decision: where there is none, appending fails.
+    pub(super) fn log(
+        &mut self,
+        proposal: Proposal,
+        record: &[u8],
+        effects: &mut VecDeque<Effect>,
+    ) {
+        self.put(proposal, effects, |bytes, _| bytes.extend_from_slice(record));
+    }
+
+    /// Returns the length of the entry.
+    fn put(
+        &mut self,
+        proposal: Proposal,
+        effects: &mut VecDeque<Effect>,
+        encode: impl FnOnce(&mut Vec<u8>, &Proposal),
+    ) -> u64 {
         self.assert_order();
         assert!(proposal.header.zxid > self.proposed, "zxids only rise");
         if self.bytes.is_empty() {
@@ -141,14 +184,12 @@ impl Pipeline {
                 self.bytes = self.spare.pop().unwrap_or_default();
             }
         }
-        let digest = proposal.digest.map(|tree| TxnDigest { version: DIGEST_VERSION, tree });
         let start = begin_entry(&mut self.bytes);
-        write_log_record(&mut self.bytes, &proposal.header, &proposal.txn, digest);
+        encode(&mut self.bytes, &proposal);
         end_entry(&mut self.bytes, start);
         let len = (self.bytes.len() - start) as u64;
         assert!(self.first > self.appended, "what is appended follows what was");
         self.proposed = proposal.header.zxid;
-        debug_assert!(len <= self.room, "{len} bytes were proposed where {} find room", self.room);
         self.room = self.room.saturating_sub(len);
         self.entries.push_back(PipelineEntry::Proposal(proposal));
         let due = self.roll.note(len);
@@ -160,19 +201,77 @@ impl Pipeline {
             }
         }
         self.assert_order();
+        len
     }
 
     /// An answer that goes out once everything proposed so far is committed.
     pub(super) fn answer(&mut self, shard: ShardId, reply: Reply) {
+        self.answer_in_round(0, shard, reply);
+    }
+
+    /// The same once a quorum has answered a round of questions, too.
+    pub(super) fn answer_in_round(&mut self, round: u64, shard: ShardId, reply: Reply) {
+        let after = self.proposed;
         if mutant!(RefusalOvertakes) {
-            return self.entries.push_front(PipelineEntry::Answer {
-                after: self.frontier(),
-                shard,
-                reply,
-            });
+            let after = self.frontier();
+            let early = PipelineEntry::Answer { after, round, shard, reply };
+            return self.entries.push_front(early);
         }
-        self.entries.push_back(PipelineEntry::Answer { after: self.proposed, shard, reply });
+        self.entries.push_back(PipelineEntry::Answer { after, round, shard, reply });
         self.assert_order();
+    }
+
+    /// An answer that goes out once everything up to `after` is committed.
+    pub(super) fn answer_after(&mut self, after: Zxid, shard: ShardId, reply: Reply) {
+        let at = self.entries.partition_point(|entry| entry.zxid() <= after);
+        self.entries.insert(at, PipelineEntry::Answer { after, round: 0, shard, reply });
+        self.assert_order();
+    }
+
+    /// A quorum has answered all questions up to this round.
+    pub(super) fn on_confirmed(&mut self, round: u64) {
+        assert!(round >= self.confirmed, "rounds are answered in order");
+        self.confirmed = round;
+    }
+
+    /// The role has ended: returns who waits for an outcome. What is logged stays.
+    pub(super) fn forget_askers(&mut self) -> Vec<Unanswered> {
+        let mut unanswered = Vec::new();
+        let mut proposals = VecDeque::with_capacity(self.entries.len());
+        for entry in self.entries.drain(..) {
+            match entry {
+                PipelineEntry::Proposal(mut proposal) => {
+                    unanswered.extend(proposal.answer.take_asker());
+                    proposals.push_back(PipelineEntry::Proposal(proposal));
+                }
+                PipelineEntry::Answer { shard, reply, .. } => {
+                    unanswered.push(Unanswered::Reply(shard, reply));
+                }
+            }
+        }
+        self.entries = proposals;
+        self.confirmed = 0;
+        unanswered
+    }
+
+    /// The log and the tree end with `last`: it was cut there, or another tree has taken its place.
+    pub(super) fn restart_at(&mut self, last: Durable<Zxid>) {
+        assert!(self.is_settled(), "nothing is on its way while the log is cut");
+        self.entries.clear();
+        let zxid = last.get();
+        (self.first, self.proposed, self.appended, self.committed) = (zxid, zxid, zxid, zxid);
+        self.durable = last;
+        self.assert_order();
+    }
+
+    /// Whether all that was proposed is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.flushing.is_none() && self.durable.get() == self.proposed
+    }
+
+    /// Whether a transaction up to `zxid` is still to be applied.
+    pub(super) fn has_until(&self, zxid: Zxid) -> bool {
+        self.entries.front().is_some_and(|entry| entry.zxid() <= zxid)
     }
 
     /// The next entry whose turn has come.
@@ -201,7 +300,7 @@ impl Pipeline {
 
     /// Their number.
     pub(super) fn committable(&self) -> usize {
-        if self.failed {
+        if !self.has_committable() {
             0
         } else {
             self.entries.partition_point(|entry| entry.zxid() <= self.frontier())
@@ -294,6 +393,11 @@ impl Pipeline {
         self.durable.get()
     }
 
+    /// The last zxid that the role has committed.
+    pub(super) fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     /// All up to here is committed and durable here, and may be shown.
     pub(super) fn frontier(&self) -> Zxid {
         self.committed.min(self.durable.get())
@@ -305,7 +409,11 @@ impl Pipeline {
 
     fn is_committable(&self, entry: &PipelineEntry) -> bool {
         let frontier = if mutant!(CommitBeforeFlush) { self.appended } else { self.frontier() };
-        !self.failed && entry.zxid() <= frontier
+        let round = match entry {
+            PipelineEntry::Proposal(_) => 0,
+            PipelineEntry::Answer { round, .. } => *round,
+        };
+        !self.failed && entry.zxid() <= frontier && round <= self.confirmed
     }
 
     /// The invariants of the fields.

@@ -20,13 +20,20 @@ pub(super) fn applied(
     // A failed multi is an answer of its own: the header says OK, the entries what went wrong.
     let err = if matches!(txn, Txn::Multi(_)) { ErrorCode::OK } else { applied.err };
     let body = if err.is_ok() { body(txn, applied.result) } else { ReplyBody::Empty };
-    let close = op == OpCode::CLOSE_SESSION;
+    let close = op == OpCode::CLOSE_SESSION
+        || matches!(err, ErrorCode::SESSION_MOVED | ErrorCode::SESSION_EXPIRED);
     Reply { close, ..reply(origin, op, zxid, err, body) }
 }
 
 /// The answer to a request that was refused before it got a zxid.
 pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) -> Reply {
     reply(origin, op, zxid, err, ReplyBody::Empty)
+}
+
+/// What stands for an answer where the role ended first: the connection is closed, and its client
+/// does not know what became of the request.
+pub(super) fn closing(origin: Origin, op: OpCode, zxid: Zxid) -> Reply {
+    Reply { close: true, ..refused(origin, op, zxid, ErrorCode::SESSION_MOVED) }
 }
 
 /// The answer to a sync: the path that it named, even if that was null.

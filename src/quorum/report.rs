@@ -1,6 +1,8 @@
 //! The figures of the quorum machine for four-letter words and metrics.
 
 use super::Quorum;
+use super::leader::Leader;
+use super::role::Role;
 use crate::zxid::{SessionId, Zxid};
 
 /// A snapshot of the machine's counters.
@@ -29,14 +31,19 @@ pub struct QuorumStats {
 impl Quorum {
     /// The counters now.
     pub fn report(&self) -> QuorumStats {
+        let leader = self.role.leader();
+        let pending = match &self.role {
+            Role::Learning(learner) => learner.pending(),
+            Role::None | Role::Leading(_) => 0,
+        };
         QuorumStats {
             proposed: self.writes.last_zxid,
             durable: self.writes.pipeline.durable(),
-            committed: self.leader.machine.committed(),
-            outstanding: self.writes.pipeline.len() + usize::from(self.is_preparing()),
-            outstanding_nodes: self.leader.outstanding.len(),
-            sessions: self.leader.sessions.len(),
-            waiting_for_room: self.leader.waiting(),
+            committed: self.writes.pipeline.committed(),
+            outstanding: self.writes.pipeline.len() + usize::from(self.is_preparing()) + pending,
+            outstanding_nodes: leader.map_or(0, |leader| leader.outstanding.len()),
+            sessions: leader.map_or(0, |leader| leader.sessions.len()),
+            waiting_for_room: leader.map_or(0, Leader::waiting),
             digest_mismatches: self.digest_mismatches,
             failed: self.writes.pipeline.has_failed(),
         }
@@ -50,6 +57,6 @@ impl Quorum {
         after: Option<(i64, SessionId)>,
         max: usize,
     ) -> Vec<(i64, SessionId)> {
-        self.leader.sessions.by_expiry(after, max)
+        self.role.leader().map_or_else(Vec::new, |leader| leader.sessions.by_expiry(after, max))
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::pipeline::Pipeline;
-use super::{Effect, QuorumConfig};
+use super::unanswered::Unanswered;
+use super::{Effect, QuorumConfig, reply};
+use crate::handoff::{BatchItem, CommitBatch, Reply, ToShard};
 use crate::tree::Tree;
 use crate::txnlog::Durable;
 use crate::zxid::{Now, Zxid};
@@ -20,6 +22,8 @@ pub(super) struct Writes {
     /// The last zxid given out. Invariant: the pipeline's last proposal has it, and `shown` is not
     /// after it.
     pub(super) last_zxid: Zxid,
+    /// The start of the epoch that is served: the tree shows it once all before it is applied.
+    pub(super) epoch_start: Zxid,
     /// The time of the latest message or work.
     pub(super) now: Now,
 }
@@ -33,15 +37,56 @@ impl Writes {
             effects: VecDeque::new(),
             shown: last_zxid,
             last_zxid,
+            epoch_start: Zxid::ZERO,
             now,
             config,
         }
+    }
+
+    /// The tree is to show the start of the epoch now: clients have seen it at an Apache's.
+    pub(super) fn must_show_epoch(&self, shown: Zxid) -> bool {
+        shown < self.epoch_start && !self.pipeline.has_until(self.epoch_start)
+    }
+
+    /// The role has ended: what is logged stays, and who asked for it is told.
+    pub(super) fn end_role(&mut self) {
+        for unanswered in self.pipeline.forget_askers() {
+            self.disappoint(unanswered);
+        }
+        self.epoch_start = self.epoch_start.min(self.shown);
+    }
+
+    /// The request is not served. Its connection is closed already, or is now.
+    pub(super) fn disappoint(&mut self, unanswered: Unanswered) {
+        let (shard, message) = match unanswered {
+            Unanswered::Request(origin, op) => {
+                let reply = reply::closing(origin, op, self.shown);
+                let items = vec![BatchItem::Reply(reply)];
+                (origin.shard, ToShard::Commit(CommitBatch { zxid: self.shown, items }))
+            }
+            Unanswered::Reply(shard, reply) => {
+                let items = vec![BatchItem::Reply(Reply { close: true, ..reply })];
+                (shard, ToShard::Commit(CommitBatch { zxid: self.shown, items }))
+            }
+            Unanswered::Session(origin) => (origin.shard, ToShard::NotOpened { origin }),
+            Unanswered::Renewal { origin, session, timeout_ms } => {
+                (origin.shard, ToShard::Renewed { origin, session, timeout_ms, valid: false })
+            }
+        };
+        self.effects.push_back(Effect::ToShard(shard, message));
+    }
+
+    /// The log and the tree end with `last`, and nothing is on its way.
+    pub(super) fn restart_at(&mut self, last: Zxid) {
+        self.pipeline.restart_at(Durable::recovered(last));
+        (self.last_zxid, self.shown, self.epoch_start) = (last, last, Zxid::ZERO);
     }
 
     /// The invariants of the fields.
     pub(super) fn check(&self) {
         let (last, proposed) = (self.last_zxid, self.pipeline.proposed());
         assert_eq!(last, proposed, "the last zxid given out is that of the last proposal");
-        assert!(self.shown <= self.pipeline.frontier(), "{} is shown too early", self.shown);
+        let upto = self.pipeline.frontier().max(self.epoch_start);
+        assert!(self.shown <= upto, "{} is shown too early", self.shown);
     }
 }

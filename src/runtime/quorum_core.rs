@@ -391,6 +391,9 @@ impl QuorumCore {
                 // The background takes one snapshot at a time: a request that finds one under way
                 // is dropped.
                 Effect::TakeSnapshot => drop(self.snapshots.try_send(())),
+                Effect::Lead(_) | Effect::Learn(_) => {
+                    unreachable!("a standalone server has no peers")
+                }
                 Effect::ToShard(shard, message) => {
                     push(&self.shards, &mut self.backlog, shard, message)
                 }

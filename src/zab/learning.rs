@@ -63,6 +63,10 @@ pub enum Leave {
     Gap { last: Zxid, next: Zxid },
     /// A commit of what is not next.
     CommitOutOfOrder { next: Option<Zxid>, zxid: Zxid },
+    /// A transaction that no server can apply.
+    Undecodable { zxid: Zxid },
+    /// An answer to what was not asked.
+    Unasked,
     /// The log could not be cut where the leader wants it: it takes the whole tree next time.
     CannotTruncate { to: Zxid },
     /// The tree that came was not whole, or could not be stored.
@@ -87,6 +91,8 @@ impl fmt::Display for Leave {
             Self::CommitOutOfOrder { next: None, zxid } => {
                 write!(f, "{zxid} was committed and never proposed")
             }
+            Self::Undecodable { zxid } => write!(f, "the transaction of {zxid} cannot be read"),
+            Self::Unasked => f.write_str("the leader answers what was not asked"),
             Self::CannotTruncate { to } => write!(f, "the log cannot be cut at {to}"),
             Self::BadTree => f.write_str("the leader's tree did not come whole"),
             Self::Reconfigured { zxid } => write!(f, "a reconfig is committed at {zxid}"),
@@ -527,7 +533,8 @@ impl Learning {
         Zxid::new(self.epoch, 0)
     }
 
-    fn leave(&mut self, why: Leave) {
+    /// Ends the role.
+    pub fn leave(&mut self, why: Leave) {
         if !self.has_ended {
             self.has_ended = true;
             self.effects.push_back(LearnEffect::Leave { why });

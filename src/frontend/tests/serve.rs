@@ -290,3 +290,20 @@ fn check(got: &[Got], asked: &[Asked]) -> Result<(), TestCaseError> {
     prop_assert!(asked.next().is_none(), "a request was not answered");
     Ok(())
 }
+
+/// A client whose session goes on elsewhere gets no answer here.
+#[test]
+fn a_session_that_has_moved_gets_no_reply() {
+    let mut world = World::new();
+    let conn = world.connect();
+    world.commits_at_once = false;
+    world.send(conn, &request(1, OpCode::CREATE, &make("/a")));
+    world.queue.clear();
+    let reply = reply(conn, OpCode::CREATE, ReplyBody::Empty);
+    let moved = Reply { err: ErrorCode::SESSION_MOVED, close: true, ..reply };
+    let items = vec![BatchItem::Reply(moved)];
+    world.deliver(vec![ToShard::Commit(CommitBatch { zxid: Zxid(1), items })]);
+    world.pump();
+    assert!(world.is_closed(conn));
+    assert_eq!(world.got(conn).len(), 0);
+}

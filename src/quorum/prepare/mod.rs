@@ -22,7 +22,9 @@ use crate::acl::{self, Verdicts};
 use crate::codes::{ErrorCode, OpCode};
 use crate::jute::data::{Acl, Id};
 use crate::jute::{Malformed, Reader};
-use crate::proto::{CreateRequest, DeleteRequest, RequestAcl, SetAclRequest, SetDataRequest};
+use crate::proto::{
+    CreateRequest, DeleteRequest, RequestAcl, SetAclRequest, SetDataRequest, read_multi,
+};
 use crate::tree::{Known, Tree};
 use crate::txn::{Txn, TxnHeader};
 
@@ -108,10 +110,7 @@ impl<'a> Prepare<'a> {
 
     /// The answer to reconfig where there is no ensemble to change.
     fn reconfig(&self, reader: &mut Reader<'_>) -> Result<ErrorCode, Malformed> {
-        for _ in ["joining servers", "leaving servers", "new members"] {
-            reader.string()?;
-        }
-        reader.i64()?;
+        read_reconfig(reader)?;
         Ok(if self.config.reconfig {
             ErrorCode::UNIMPLEMENTED
         } else {
@@ -145,6 +144,38 @@ impl<'a> Prepare<'a> {
             }
         }
     }
+}
+
+/// Whether a client's write can be read at all. What cannot is not forwarded to a leader: Apache's
+/// gives it no zxid of its own.
+pub(super) fn check_form(op: OpCode, record: &[u8]) -> Result<(), ErrorCode> {
+    let reader = &mut Reader::new(record);
+    let form = match op {
+        OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+            CreateRequest::read(reader, op).map(|_| ())
+        }
+        OpCode::DELETE => DeleteRequest::read(reader).map(|_| ()),
+        OpCode::SET_DATA => SetDataRequest::read(reader).map(|_| ()),
+        OpCode::SET_ACL => SetAclRequest::read(reader).map(|_| ()),
+        OpCode::RECONFIG => read_reconfig(reader),
+        OpCode::MULTI => loop {
+            match read_multi(reader) {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(malformed) => break Err(malformed),
+            }
+        },
+        _ => return Err(ErrorCode::UNIMPLEMENTED),
+    };
+    form.map_err(|_| ErrorCode::MARSHALLING_ERROR)
+}
+
+/// Joining servers, leaving servers, new members, and the version that is expected.
+fn read_reconfig(reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    for _ in ["joining servers", "leaving servers", "new members"] {
+        reader.string()?;
+    }
+    reader.i64().map(|_| ())
 }
 
 /// The version after a change that asks for `asked`; -1 asks for any.

@@ -1,5 +1,6 @@
 //! The machine with a shell that only remembers: what it appended, what shards were told.
 
+mod ensemble;
 mod multi;
 mod ops;
 mod pipeline;
@@ -38,6 +39,12 @@ struct World {
     auth: Arc<[Id]>,
     xid: i32,
     session: SessionId,
+}
+
+impl Quorum {
+    fn leader(&self) -> &Leader {
+        self.role.leader().unwrap()
+    }
 }
 
 impl World {
@@ -113,6 +120,7 @@ impl World {
                 Effect::RollLog => self.others.push("roll"),
                 Effect::TakeSnapshot => self.others.push("snapshot"),
                 Effect::ToShard(shard, message) => self.told.push((shard, message)),
+                Effect::Lead(_) | Effect::Learn(_) => panic!("nobody else is there"),
             }
         }
     }

@@ -89,7 +89,7 @@ fn failures() {
         let expected: Vec<(i32, i32)> = codes.iter().map(|code| (-1, *code)).collect();
         assert_eq!(ok(&mut world, ops), expected, "{ops:?}");
         assert_eq!((world.tree.node_count(), world.tree.digest()), (nodes, digest));
-        assert_eq!(world.quorum.leader.outstanding.digest(), digest);
+        assert_eq!(world.quorum.leader().outstanding.digest(), digest);
     }
 }
 

@@ -295,7 +295,7 @@ fn sequential_numbers_stand_still_at_the_end() {
         with_stat: false,
         parent_cversion: i32::MAX - 1,
     });
-    let header = world.quorum.leader.header(&world.quorum.writes, SessionId::NONE, 0);
+    let header = world.quorum.leader().header(&world.quorum.writes, SessionId::NONE, 0);
     world.tree.apply(&header, &near, None);
     world.quorum = Quorum::new(world.quorum.writes.config.clone(), &world.tree, 0, world.now);
     let mut name = |path: &str| world.ask(OpCode::CREATE, create(Some(path), b"", 2));
@@ -387,9 +387,9 @@ fn oversized_transactions_are_refused_without_a_zxid() {
     );
     assert_eq!(world.code(OpCode::SET_ACL, set_acl(Some("/a"), Some(auth), -1)), (-5, false));
     let half = (1, create(Some("/half"), &[0; 500], 2));
-    let digest = world.quorum.leader.outstanding.digest();
+    let digest = world.quorum.leader().outstanding.digest();
     assert_eq!(world.code(OpCode::MULTI, multi(&[half.clone(), half.clone()])), (-5, false));
-    assert_eq!(world.quorum.leader.outstanding.digest(), digest);
+    assert_eq!(world.quorum.leader().outstanding.digest(), digest);
     assert_eq!(world.code(OpCode::MULTI, multi(&[half])), (0, true));
     assert!(world.log.iter().all(|record| {
         let mut out = Vec::new();

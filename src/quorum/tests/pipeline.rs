@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use super::super::pipeline::{Answer, KnownNodes, Pipeline, Proposal};
 use super::*;
+use crate::quorum::leader::logged;
+use crate::zab::Logged;
 
 /// Nothing is logged.
 fn pipeline(config: &QuorumConfig, seed: u64) -> Pipeline {

@@ -129,7 +129,7 @@ fn submit(world: &mut World, ask: &Ask) {
     world.submit(OpCode(op), record);
     if matches!(ask, Ask::Reopen) {
         // Others may come before a close that waits: here nobody does.
-        while !world.quorum.leader.departures.is_empty() {
+        while !world.quorum.leader().departures.is_empty() {
             world.poll();
             world.flush();
             world.commit(u64::MAX);
@@ -211,7 +211,7 @@ proptest! {
         prop_assert_eq!(got, expected);
         prop_assert_eq!(dump(&pipelined.tree), dump(&one_by_one.tree));
         prop_assert_eq!(pipelined.quorum.report().outstanding_nodes, 0);
-        prop_assert_eq!(pipelined.quorum.leader.outstanding.digest(), pipelined.tree.digest());
+        prop_assert_eq!(pipelined.quorum.leader().outstanding.digest(), pipelined.tree.digest());
         let logged = |world: &World| world.log.iter().map(comparable).collect::<Vec<_>>();
         prop_assert_eq!(logged(&pipelined), logged(&one_by_one));
         replay(&pipelined);

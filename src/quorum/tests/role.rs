@@ -49,7 +49,7 @@ fn a_group_is_proposed_before_it_is_flushed() {
     world.submit(OpCode::CREATE, create(Some("/a"), b"", 0));
     world.submit(OpCode::CREATE, create(Some("/b"), b"", 0));
     let role = |world: &World| {
-        (world.quorum.leader.machine.proposed().0, world.quorum.leader.machine.committed().0)
+        (world.quorum.leader().machine.proposed().0, world.quorum.leader().machine.committed().0)
     };
     assert_eq!(role(&world), (1, 1));
     assert!(matches!(world.quorum.poll(), Some(Effect::Append { last: Zxid(3), .. })));

@@ -120,7 +120,7 @@ fn a_close_waits_for_what_is_outstanding_of_very_many() {
     let close = Request { origin, session: closing, op, record, auth };
     let units = world.quorum.on_message(ToQuorum::Request(close), &world.tree, world.now);
     assert!(units < 10, "{units} units");
-    assert!(!world.quorum.leader.sessions.is_live(closing), "nobody acts for it from here on");
+    assert!(!world.quorum.leader().sessions.is_live(closing), "nobody acts for it from here on");
     world.open(0x200);
     let other = world.submit(OpCode::CREATE, create(Some("/other"), b"", 0));
     world.settle();
@@ -337,15 +337,16 @@ fn the_sweep_looks_again_before_it_deletes() {
     assert_eq!(world.code(OpCode::CREATE_CONTAINER, create(Some("/c"), b"", 4)).0, 0);
     assert_eq!(world.create("/plain"), 0);
     world.submit(OpCode::CREATE, create(Some("/c/child"), b"", 0));
-    let header = world.quorum.leader.header(&world.quorum.writes, SessionId::NONE, 0);
+    let header = world.quorum.leader().header(&world.quorum.writes, SessionId::NONE, 0);
     let quorum = &mut world.quorum;
+    let Role::Leading(leader) = &mut quorum.role else { panic!("it leads") };
     let mut prepare = Prepare::new(
         &quorum.writes.config,
         &world.tree,
-        &mut quorum.leader.outstanding,
+        &mut leader.outstanding,
         header,
-        &quorum.leader.nobody,
-        &quorum.leader.verdicts,
+        &leader.nobody,
+        &leader.verdicts,
     );
     assert_eq!(prepare.delete_container("/c"), None);
     assert_eq!(prepare.delete_container("/plain"), None);

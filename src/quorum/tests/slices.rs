@@ -162,7 +162,7 @@ fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
         }
         assert!(calls >= nodes / 40, "{calls}");
         assert!(!world.tree.is_reaping() && shown_at.unwrap() < calls);
-        assert_eq!(world.quorum.leader.outstanding.digest(), world.tree.digest());
+        assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
         assert_eq!(world.create("/after"), 0);
         assert_eq!(
             world.log.last().unwrap().digest.map(|digest| digest.tree),
@@ -257,7 +257,7 @@ fn a_long_multi_that_fails_is_undone_in_slices() {
     let made = (0..50).map(|node| (1, create(Some(&format!("/wide/new{node}")), b"", 0)));
     let failing = (2, delete(Some("/nobody"), -1));
     let ops: Vec<_> = made.chain((0..nodes).map(set)).chain([failing]).collect();
-    let digest = world.quorum.leader.outstanding.digest();
+    let digest = world.quorum.leader().outstanding.digest();
     world.submit(OpCode::MULTI, multi(&ops));
     let left = |world: &World| world.quorum.report().outstanding_nodes;
     let (mut most, mut falls) = (0, 0);
@@ -270,7 +270,7 @@ fn a_long_multi_that_fails_is_undone_in_slices() {
     }
     assert!(most > nodes && falls > nodes / 200, "{most} records, {falls} falls");
     assert_eq!(left(&world), 1, "what was outstanding before is again");
-    assert_eq!(world.quorum.leader.outstanding.digest(), digest);
+    assert_eq!(world.quorum.leader().outstanding.digest(), digest);
     world.settle();
     world.told.clear();
     assert_eq!(world.tree.get("/wide/7").unwrap().data(), Some(&b"before"[..]));
@@ -298,7 +298,7 @@ fn a_long_multi_that_fails_late_leaves_nothing() {
     world.settle();
     world.told.clear();
     assert_eq!(world.quorum.report().outstanding_nodes, 0, "nothing is left in the overlay");
-    assert_eq!(world.quorum.leader.outstanding.digest(), world.tree.digest());
+    assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
     assert_eq!(world.code(OpCode::SET_DATA, set_data(Some("/n"), Some(b"after"), 1)), (0, true));
 }
 
@@ -367,7 +367,7 @@ fn a_long_multi_is_forgotten_in_slices() {
     let codes: Vec<_> = world.replies().iter().map(|reply| (reply.xid, reply.err.0)).collect();
     assert_eq!(codes, [(again, 0), (wrong, -103), (gone, 0)]);
     assert_eq!(left(&world), 0);
-    assert_eq!(world.quorum.leader.outstanding.digest(), world.tree.digest());
+    assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
 }
 
 /// The part of a long multi that is prepared before a deletion is committed is judged by a quota
@@ -436,7 +436,7 @@ fn a_long_multi_is_applied_in_slices() {
         assert!(matches!(items.last(), Some(BatchItem::Reply(reply)) if reply.xid == xid));
         assert_eq!(world.tree.get("/wide/4999").unwrap().data(), Some(&b"new"[..]));
         world.settle();
-        assert_eq!(world.quorum.leader.outstanding.digest(), world.tree.digest());
+        assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
     }
 }
 

@@ -163,6 +163,9 @@ impl Node {
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
+                quorum::Effect::Lead(_) | quorum::Effect::Learn(_) => {
+                    unreachable!("a standalone server has no peers")
+                }
                 quorum::Effect::ToShard(shard, message) => {
                     let (shards, on_the_way) = (&mut self.shards, &mut self.on_the_way);
                     push_to_shard(

@@ -124,6 +124,8 @@ pub enum CloseLearner {
     AckedTooMuch { zxid: Zxid },
     /// Nothing was heard of it, or a proposal was not acknowledged, for as long as it has.
     Silent,
+    /// What it forwards finds no room in the log.
+    NoRoom,
 }
 
 /// Why a leader steps down.
@@ -372,6 +374,11 @@ impl Leading {
             packet.write(&mut bytes);
             self.send_bytes(to, bytes.into());
         }
+    }
+
+    /// Closes the connection of a learner whose request cannot be logged now.
+    pub fn hang_up(&mut self, conn: LearnerConn) {
+        self.close(conn, CloseLearner::NoRoom);
     }
 
     fn send_bytes(&mut self, to: LearnerConn, bytes: Bytes) {

@@ -1,0 +1,365 @@
+//! The role of a follower or an observer: its clients' requests go to the leader, and are answered
+//! when what became of them is applied here.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::pipeline::{Answer, KnownNodes, Proposal};
+use super::unanswered::Unanswered;
+use super::writes::Writes;
+use super::{Effect, prepare, reply};
+use crate::codes::{ErrorCode, OpCode};
+use crate::handoff::{Origin, Reply, Request, ToQuorum, ToShard};
+use crate::jute::Reader;
+use crate::packet::RequestPacket;
+use crate::proto::PathRequest;
+use crate::tree::Tree;
+use crate::txn::{LogRecord, Txn, read_log_record};
+use crate::zab::{LearnEffect, Learning, Leave, Logged};
+use crate::zxid::{SessionId, Zxid};
+
+/// All that a server has because it follows or observes. A value of one role.
+#[derive(Debug)]
+pub(super) struct Learner {
+    pub(super) machine: Learning,
+    /// The requests of each session that are under way, in the order of the client. The leader
+    /// decides those of one session in order; each but a sync becomes one transaction.
+    pending: HashMap<SessionId, VecDeque<Pending>, FixedState>,
+    /// Their number. Invariant: at most [`PENDING_MAX`].
+    pending_count: usize,
+    /// The sessions of the syncs under way, in order. Invariant: at most [`PENDING_MAX`].
+    syncs: VecDeque<SessionId>,
+    /// The number of syncs that the leader has answered.
+    synced: u64,
+    /// Clients that came back, whose sessions the leader is asked about, in order.
+    renewals: HashMap<SessionId, VecDeque<(Origin, i32)>, FixedState>,
+    /// Heard of since the last ping. Bounded by the sessions of this server's shards.
+    touched: BTreeSet<SessionId>,
+}
+
+/// A request under way.
+#[derive(Debug)]
+enum Pending {
+    Write {
+        origin: Origin,
+        op: OpCode,
+        cxid: i32,
+    },
+    Open {
+        origin: Origin,
+        timeout_ms: i32,
+    },
+    /// With its number among the syncs of this role.
+    Sync {
+        origin: Origin,
+        path: Option<Box<str>>,
+        number: u64,
+    },
+    /// Decided here, and waits for those before it.
+    Refused {
+        origin: Origin,
+        op: OpCode,
+        err: ErrorCode,
+    },
+}
+
+impl Learner {
+    pub(super) fn new(machine: Learning) -> Self {
+        Self {
+            machine,
+            pending: HashMap::with_hasher(FixedState::with_seed(0)),
+            pending_count: 0,
+            syncs: VecDeque::new(),
+            synced: 0,
+            renewals: HashMap::with_hasher(FixedState::with_seed(0)),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// See [`super::Quorum::on_message`].
+    pub(super) fn on_message(&mut self, writes: &mut Writes, message: ToQuorum) {
+        match message {
+            ToQuorum::Request(request) => self.on_request(writes, request),
+            ToQuorum::CreateSession { origin, session, timeout_ms } => {
+                if self.pending_count >= PENDING_MAX {
+                    return writes.disappoint(Unanswered::Session(origin));
+                }
+                self.touched.insert(session);
+                self.push(session, Pending::Open { origin, timeout_ms });
+                self.machine.forward(RequestPacket {
+                    session,
+                    cxid: 0,
+                    op: OpCode::CREATE_SESSION,
+                    record: timeout_ms.to_be_bytes().to_vec().into(),
+                    auth: None,
+                });
+            }
+            ToQuorum::Renew { origin, session, timeout_ms } => {
+                self.renewals.entry(session).or_default().push_back((origin, timeout_ms));
+                self.machine.revalidate(session, timeout_ms);
+            }
+        }
+    }
+
+    pub(super) fn touch(&mut self, session: SessionId) {
+        self.touched.insert(session);
+    }
+
+    fn on_request(&mut self, writes: &mut Writes, request: Request) {
+        let Request { origin, session, op, record, auth } = request;
+        self.touched.insert(session);
+        let verdict = match op {
+            _ if self.pending_count.max(self.syncs.len()) >= PENDING_MAX => {
+                Err(ErrorCode::SYSTEM_ERROR)
+            }
+            OpCode::CLOSE_SESSION => Ok(()),
+            OpCode::SYNC => PathRequest::read(&mut Reader::new(&record))
+                .map(|_| ())
+                .map_err(|_| ErrorCode::MARSHALLING_ERROR),
+            op => prepare::check_form(op, &record),
+        };
+        let pending = match (verdict, op) {
+            (Err(err), _) => return self.refuse(writes, session, origin, op, err),
+            (Ok(()), OpCode::SYNC) => {
+                let request = PathRequest::read(&mut Reader::new(&record));
+                let path = request.ok().and_then(|request| request.path.as_deref().map(Into::into));
+                self.syncs.push_back(session);
+                let number = self.synced + self.syncs.len() as u64;
+                Pending::Sync { origin, path, number }
+            }
+            (Ok(()), op) => Pending::Write { origin, op, cxid: origin.xid },
+        };
+        self.push(session, pending);
+        let auth = Some(auth.to_vec());
+        self.machine.forward(RequestPacket { session, cxid: origin.xid, op, record, auth });
+    }
+
+    fn push(&mut self, session: SessionId, pending: Pending) {
+        self.pending.entry(session).or_default().push_back(pending);
+        self.pending_count += 1;
+    }
+
+    /// An answer of this server, after those that the session waits for.
+    fn refuse(
+        &mut self,
+        writes: &mut Writes,
+        session: SessionId,
+        origin: Origin,
+        op: OpCode,
+        err: ErrorCode,
+    ) {
+        if self.pending.contains_key(&session) && self.pending_count < 2 * PENDING_MAX {
+            return self.push(session, Pending::Refused { origin, op, err });
+        }
+        let reply = reply::refused(origin, op, writes.last_zxid, err);
+        writes.pipeline.answer(origin.shard, reply);
+    }
+
+    /// Takes what the machine asks for. True if the role has ended.
+    pub(super) fn take_effects(&mut self, writes: &mut Writes, tree: &Tree) -> bool {
+        while let Some(effect) = self.machine.poll() {
+            match effect {
+                LearnEffect::Append { logged } => {
+                    let zxid = logged.zxid;
+                    if !self.append(writes, logged) {
+                        self.machine.leave(Leave::Undecodable { zxid });
+                    }
+                }
+                LearnEffect::Apply { upto } => writes.pipeline.on_committed(upto),
+                LearnEffect::Ping { zxid } => {
+                    let touched = std::mem::take(&mut self.touched).into_iter();
+                    let timed = touched.filter_map(|id| Some((id, tree.session_timeout(id)?)));
+                    self.machine.pong(zxid, timed.collect());
+                }
+                LearnEffect::Synced { after } => {
+                    if !self.synced(writes, after) {
+                        self.machine.leave(Leave::Unasked);
+                    }
+                }
+                LearnEffect::Revalidated { session, valid } => {
+                    if !self.revalidated(writes, session, valid) {
+                        self.machine.leave(Leave::Unasked);
+                    }
+                }
+                LearnEffect::Leave { why } => {
+                    writes.effects.push_back(Effect::Learn(LearnEffect::Leave { why }));
+                    return true;
+                }
+                LearnEffect::Serve { epoch } => {
+                    writes.epoch_start = Zxid::new(epoch, 0);
+                    writes.effects.push_back(Effect::Learn(LearnEffect::Serve { epoch }));
+                }
+                effect => writes.effects.push_back(Effect::Learn(effect)),
+            }
+        }
+        false
+    }
+
+    /// The same after a flush, of which nothing needs the tree. True if the role has ended.
+    pub(super) fn take_progress(&mut self, writes: &mut Writes) -> bool {
+        while let Some(effect) = self.machine.poll() {
+            match effect {
+                LearnEffect::Apply { upto } => writes.pipeline.on_committed(upto),
+                effect => {
+                    let has_ended = matches!(effect, LearnEffect::Leave { .. });
+                    writes.effects.push_back(Effect::Learn(effect));
+                    if has_ended {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Logs a transaction of the leader, as the outcome of the request that it belongs to. False if
+    /// it cannot be read.
+    fn append(&mut self, writes: &mut Writes, logged: Logged) -> bool {
+        let Logged { zxid, record } = logged;
+        let decoded = match read_log_record(&record) {
+            Ok(decoded) if decoded.header.zxid == zxid => decoded,
+            _ => return false,
+        };
+        let LogRecord { header, txn, digest } = decoded;
+        let answer = self.take_answer(writes, header.session, header.cxid, &txn);
+        let digest = digest.filter(|digest| digest.version == TREE_DIGEST).map(|all| all.tree);
+        let known = KnownNodes::NOTHING;
+        writes.last_zxid = zxid;
+        let proposal = Proposal { header, txn, known, digest, answer, departs: false };
+        writes.pipeline.log(proposal, &record, &mut writes.effects);
+        self.release(writes, header.session);
+        true
+    }
+
+    /// The request that a transaction answers: the oldest write of its session, if that is it. What
+    /// the session has asked before it has its place before it: a sync that the leader has not
+    /// answered yet holds up what comes after it.
+    fn take_answer(
+        &mut self,
+        writes: &mut Writes,
+        session: SessionId,
+        cxid: i32,
+        txn: &Txn,
+    ) -> Answer {
+        let Some(pending) = self.pending.get_mut(&session) else { return Answer::Nobody };
+        let is_write =
+            |pending: &Pending| matches!(pending, Pending::Write { .. } | Pending::Open { .. });
+        let Some(at) = pending.iter().position(is_write) else { return Answer::Nobody };
+        let answer = match pending.get(at) {
+            Some(Pending::Write { origin, op, cxid: own }) if *own == cxid => {
+                Answer::Request { origin: *origin, op: *op }
+            }
+            Some(Pending::Open { origin, timeout_ms })
+                if matches!(txn, Txn::CreateSession { .. }) =>
+            {
+                Answer::Session { origin: *origin, timeout_ms: *timeout_ms }
+            }
+            _ => return Answer::Nobody,
+        };
+        for before in pending.drain(..=at) {
+            match before {
+                Pending::Sync { origin, path, number } => {
+                    let reply = reply::synced(origin, writes.last_zxid, path.as_deref());
+                    writes.pipeline.answer_in_round(number, origin.shard, reply);
+                }
+                Pending::Refused { origin, op, err } => {
+                    let reply = reply::refused(origin, op, writes.last_zxid, err);
+                    writes.pipeline.answer(origin.shard, reply);
+                }
+                Pending::Write { .. } | Pending::Open { .. } => {}
+            }
+        }
+        self.pending_count -= at + 1;
+        answer
+    }
+
+    /// What was refused here is answered once nothing is before it.
+    fn release(&mut self, writes: &mut Writes, session: SessionId) {
+        let Some(pending) = self.pending.get_mut(&session) else { return };
+        while let Some(Pending::Refused { origin, op, err }) = pending.front() {
+            let reply = reply::refused(*origin, *op, writes.last_zxid, *err);
+            writes.pipeline.answer(origin.shard, reply);
+            pending.pop_front();
+            self.pending_count -= 1;
+        }
+        if pending.is_empty() {
+            self.pending.remove(&session);
+        }
+    }
+
+    /// The oldest sync is answered once all up to `after` is applied. False if there is none.
+    fn synced(&mut self, writes: &mut Writes, after: Zxid) -> bool {
+        let Some(session) = self.syncs.pop_front() else { return false };
+        self.synced += 1;
+        writes.pipeline.on_confirmed(self.synced);
+        let synced = self.synced;
+        let Some(pending) = self.pending.get_mut(&session) else { return true };
+        let is_it =
+            |first: &Pending| matches!(first, Pending::Sync { number, .. } if *number == synced);
+        // Else a write after it was logged first, and it has its place.
+        if pending.front().is_some_and(is_it)
+            && let Some(Pending::Sync { origin, path, .. }) = pending.pop_front()
+        {
+            self.pending_count -= 1;
+            let reply = reply::synced(origin, after, path.as_deref());
+            writes.pipeline.answer_after(after, origin.shard, reply);
+            self.release(writes, session);
+        }
+        true
+    }
+
+    fn revalidated(&mut self, writes: &mut Writes, session: SessionId, valid: bool) -> bool {
+        let Some(renewals) = self.renewals.get_mut(&session) else { return false };
+        if let Some((origin, timeout_ms)) = renewals.pop_front() {
+            let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
+            writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+        }
+        if renewals.is_empty() {
+            self.renewals.remove(&session);
+        }
+        true
+    }
+
+    /// The role has ended: nobody here learns what became of the requests.
+    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
+        for pending in std::mem::take(&mut self.pending).into_values().flatten() {
+            writes.disappoint(match pending {
+                Pending::Write { origin, op, .. } => Unanswered::Request(origin, op),
+                Pending::Open { origin, .. } => Unanswered::Session(origin),
+                Pending::Sync { origin, .. } => Unanswered::Request(origin, OpCode::SYNC),
+                Pending::Refused { origin, op, err } => {
+                    let reply = reply::refused(origin, op, writes.shown, err);
+                    Unanswered::Reply(origin.shard, Reply { close: true, ..reply })
+                }
+            });
+        }
+        for (session, renewals) in std::mem::take(&mut self.renewals) {
+            for (origin, timeout_ms) in renewals {
+                writes.disappoint(Unanswered::Renewal { origin, session, timeout_ms });
+            }
+        }
+        self.pending_count = 0;
+        self.syncs.clear();
+    }
+
+    /// The number of requests under way.
+    pub(super) fn pending(&self) -> usize {
+        self.pending_count
+    }
+
+    /// The invariants of the fields.
+    pub(super) fn check(&self) {
+        debug_assert!(
+            self.pending_count == self.pending.values().map(VecDeque::len).sum::<usize>()
+        );
+        debug_assert!(self.pending.values().all(|pending| !pending.is_empty()));
+        assert!(self.syncs.len() <= PENDING_MAX, "{} syncs", self.syncs.len());
+    }
+}
+
+/// Requests under way; one more is refused with SYSTEM_ERROR.
+const PENDING_MAX: usize = 1 << 16;
+/// The version of digests since 3.6.
+const TREE_DIGEST: i32 = 2;

@@ -1,0 +1,193 @@
+//! What a server is at: it leads, it learns, or it serves nobody.
+
+use super::Budget;
+use super::leader::Leader;
+use super::learner::Learner;
+use super::unanswered::Unanswered;
+use super::writes::Writes;
+use crate::handoff::{Request, ToQuorum};
+use crate::packet::Packet;
+use crate::tree::Tree;
+use crate::txnlog::Durable;
+use crate::zab::{LearnerConn, LogReach};
+use crate::zxid::{SessionId, Zxid};
+
+/// A value that is dropped as a whole when the server does something else.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// LOOKING: nothing is served.
+    None,
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+}
+
+/// What comes from the other servers of the ensemble, and from the shell that carries out a role's
+/// effects.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// The time at which the role wants to be woken: see [`super::Quorum::wakes_at`].
+    Time,
+    /// Somebody has connected to the leader.
+    Connected(LearnerConn),
+    /// A learner's packet.
+    Learner(LearnerConn, Packet),
+    /// A learner's connection is gone.
+    LearnerGone(LearnerConn),
+    /// The leader's packet; to come only while [`super::Quorum::wants_packets`].
+    Leader(Packet),
+    /// The connection to the leader is gone.
+    LeaderGone,
+    /// The accepted epoch is stored.
+    AcceptedEpoch(u32),
+    /// The current epoch is stored.
+    CurrentEpoch(u32),
+    /// What the log on the disk says.
+    LogReach(LearnerConn, LogReach),
+    /// Log and tree end with this zxid, or could not be cut there.
+    Truncated(Zxid, bool),
+    /// The leader's tree is in place and durable, or did not come whole.
+    Loaded(Option<Zxid>),
+}
+
+impl Role {
+    pub(super) fn leader(&self) -> Option<&Leader> {
+        match self {
+            Self::Leading(leader) => Some(leader),
+            Self::None | Self::Learning(_) => None,
+        }
+    }
+
+    pub(super) fn leader_mut(&mut self) -> Option<&mut Leader> {
+        match self {
+            Self::Leading(leader) => Some(leader),
+            Self::None | Self::Learning(_) => None,
+        }
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Leading(leader) => leader.machine.is_serving(),
+            Self::Learning(learner) => learner.machine.is_serving(),
+        }
+    }
+
+    /// A message of a shard.
+    pub(super) fn on_message(
+        &mut self,
+        writes: &mut Writes,
+        message: ToQuorum,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) {
+        match self {
+            Self::Leading(leader) if leader.machine.is_serving() => {
+                leader.on_message(writes, message, tree, budget);
+            }
+            Self::Learning(learner) if learner.machine.is_serving() => {
+                learner.on_message(writes, message);
+            }
+            Self::None | Self::Leading(_) | Self::Learning(_) => {
+                writes.disappoint(match message {
+                    ToQuorum::Request(Request { origin, op, .. }) => {
+                        Unanswered::Request(origin, op)
+                    }
+                    ToQuorum::CreateSession { origin, .. } => Unanswered::Session(origin),
+                    ToQuorum::Renew { origin, session, timeout_ms } => {
+                        Unanswered::Renewal { origin, session, timeout_ms }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Something from the ensemble. What is not of this role comes from an earlier one, and is
+    /// passed over.
+    pub(super) fn on_peer(&mut self, writes: &mut Writes, event: PeerEvent) {
+        let now_ms = writes.now.mono_ms;
+        match self {
+            Self::None => {}
+            Self::Leading(leader) => match event {
+                PeerEvent::Time => leader.machine.on_time(now_ms),
+                PeerEvent::Connected(conn) => leader.machine.on_connection(conn, now_ms),
+                PeerEvent::Learner(conn, packet) => leader.machine.on_packet(conn, packet, now_ms),
+                PeerEvent::LearnerGone(conn) => leader.machine.on_closed(conn),
+                PeerEvent::AcceptedEpoch(epoch) => leader.machine.on_accepted_epoch(epoch, now_ms),
+                PeerEvent::CurrentEpoch(epoch) => leader.machine.on_current_epoch(epoch, now_ms),
+                PeerEvent::LogReach(conn, reach) => leader.machine.on_log_reach(conn, reach),
+                _ => {}
+            },
+            Self::Learning(learner) => match event {
+                PeerEvent::Time => learner.machine.on_time(now_ms),
+                PeerEvent::Leader(packet) => learner.machine.on_packet(packet, now_ms),
+                PeerEvent::LeaderGone => learner.machine.on_closed(),
+                PeerEvent::AcceptedEpoch(epoch) => learner.machine.on_accepted_epoch(epoch, now_ms),
+                PeerEvent::CurrentEpoch(epoch) => learner.machine.on_current_epoch(epoch, now_ms),
+                PeerEvent::Truncated(to, is_done) => {
+                    if is_done {
+                        writes.restart_at(to);
+                    }
+                    learner.machine.on_truncated(to, is_done, now_ms);
+                }
+                PeerEvent::Loaded(zxid) => {
+                    if let Some(zxid) = zxid {
+                        writes.restart_at(zxid);
+                    }
+                    learner.machine.on_tree(zxid, now_ms);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// True if the role has ended.
+    pub(super) fn take_effects(
+        &mut self,
+        writes: &mut Writes,
+        tree: &Tree,
+        budget: &mut Budget,
+    ) -> bool {
+        match self {
+            Self::None => false,
+            Self::Leading(leader) => leader.take_effects(writes, tree, budget),
+            Self::Learning(learner) => learner.take_effects(writes, tree),
+        }
+    }
+
+    /// A flush of this server covers all up to here. True if the role has ended.
+    pub(super) fn on_durable(&mut self, writes: &mut Writes, upto: Durable<Zxid>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Leading(leader) => leader.on_durable(writes, upto),
+            Self::Learning(learner) => {
+                learner.machine.on_durable(upto, writes.now.mono_ms);
+                learner.take_progress(writes)
+            }
+        }
+    }
+
+    /// Nobody waits for an outcome any more.
+    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
+        match self {
+            Self::None => {}
+            Self::Leading(leader) => leader.forget_askers(writes),
+            Self::Learning(learner) => learner.forget_askers(writes),
+        }
+    }
+
+    /// The closeSession of a session is applied.
+    pub(super) fn session_closed(&mut self, session: SessionId) {
+        if let Some(leader) = self.leader_mut() {
+            leader.session_closed(session);
+        }
+    }
+
+    /// The invariants of the fields.
+    pub(super) fn check(&self, writes: &Writes) {
+        match self {
+            Self::None => {}
+            Self::Leading(leader) => leader.check(writes),
+            Self::Learning(learner) => learner.check(),
+        }
+    }
+}
