@@ -17,6 +17,7 @@ struct Ringkeeper {
 #[derive(Subcommand)]
 enum Command {
     Server(cli::ServerArgs),
+    Ensemble(cli::EnsembleArgs),
     Bench(Box<bench::BenchArgs>),
     Sim(sim::SimArgs),
     Tools(tools::ToolsArgs),
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     match Ringkeeper::parse_from(arguments).command {
         None => cli::server(cli::ServerArgs::default()),
         Some(Command::Server(args)) => cli::server(args),
+        Some(Command::Ensemble(args)) => cli::ensemble(args),
         Some(Command::Bench(args)) => bench::run(*args),
         Some(Command::Sim(args)) => sim::run(args),
         Some(Command::Tools(args)) => tools::run(args),

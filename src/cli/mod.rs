@@ -4,6 +4,7 @@
 //!
 //! Exit codes are Apache's ([`crate::server::exit`]): 2 for usage and configuration.
 
+mod ensemble;
 mod jvm;
 mod log_lines;
 
@@ -13,6 +14,8 @@ use std::fs;
 use std::process::ExitCode;
 
 use clap::Args;
+
+pub use ensemble::{EnsembleArgs, ensemble};
 
 use crate::server::config::{Flag, Level, Loaded, load};
 use crate::server::exit::Exit;

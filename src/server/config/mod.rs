@@ -30,6 +30,7 @@ mod settings;
 mod sources;
 pub mod values;
 
+pub use error::ConfigError;
 pub use load::{Loaded, load};
 pub use notice::{Level, Origin};
 pub use settings::{Config, PlacementPolicy, WordList};

@@ -1,0 +1,157 @@
+//! `ringkeeper ensemble` from outside: what it makes, says and refuses, and that it ends no process
+//! but its own.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use support::free_port;
+
+fn ensemble(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
+    command.arg("ensemble").args(arguments).env_remove("JVMFLAGS").env_remove("SERVER_JVMFLAGS");
+    command.env_remove("RUST_LOG").output().expect("the program runs")
+}
+
+fn said(output: &Output) -> String {
+    let all = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// What was said by a command that ends with `code`.
+fn ends(code: i32, arguments: &[&str]) -> String {
+    let output = ensemble(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+    said(&output)
+}
+
+/// Ends whatever of an ensemble runs, also where a test fails.
+struct Ended<'a>(&'a str);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        drop(ensemble(&["stop", self.0]));
+    }
+}
+
+fn pid(dir: &Path, server: i64) -> String {
+    let text = fs::read_to_string(dir.join(server.to_string()).join("server.pid"));
+    text.expect("a pid file").trim().to_owned()
+}
+
+/// One server on its own passes through everything that a member does.
+#[test]
+fn a_server_is_started_watched_killed_started_again_and_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("zk");
+    let name = dir.to_str().unwrap();
+    let port = free_port().to_string();
+    let _ended = Ended(name);
+    let options = ["--servers", "1", "--base-port", &port, "--set", "standaloneEnabled=true"];
+    let text = ends(0, &[&["start"], &options[..], &[name]].concat());
+    let address = format!("127.0.0.1:{port}");
+    assert!(text.contains(&format!("connect string: {address}\n")), "{text}");
+    let serves = |text: &str, pid: &str| {
+        let line = format!("server 1: standalone, pid {pid}, zxid 0x0, 0 clients, {address}");
+        assert!(text.contains(&line), "{text}");
+    };
+    let first = pid(&dir, 1);
+    serves(&text, &first);
+    serves(&ends(0, &["status", name]), &first);
+    assert!(ends(2, &["kill", "2", name]).contains("there is no server 2; there are 1"));
+    // What runs is left alone.
+    serves(&ends(0, &["start", name]), &first);
+    assert_eq!(pid(&dir, 1), first);
+    assert!(ends(0, &["kill", "1", name]).contains(&format!("(pid {first}) is killed")));
+    assert!(ends(1, &["status", name]).contains("server 1: not running"));
+    assert!(ends(1, &["kill", "1", name]).contains("server 1 does not run"));
+    serves(&ends(0, &["start", "1", name]), &pid(&dir, 1));
+    assert_ne!(pid(&dir, 1), first);
+    assert!(ends(0, &["stop", name]).contains("server 1 is stopped"));
+    let log = fs::read_to_string(dir.join("1/server.log")).unwrap();
+    assert!(log.contains("SIGTERM: finishing what is in flight"), "{log}");
+    assert!(ends(0, &["stop", name]).contains("server 1 does not run"));
+}
+
+/// The number of a process in a pid file means nothing by itself.
+#[test]
+fn a_process_of_others_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let port = free_port().to_string();
+    let _ended = Ended(name);
+    let options = ["--servers", "1", "--base-port", &port, "--set", "standaloneEnabled=true"];
+    ends(0, &[&["start"], &options[..], &[name]].concat());
+    let own = pid(home.path(), 1);
+    let mut other = Command::new("sleep").arg("600").spawn().expect("a process");
+    let pid_file = home.path().join("1/server.pid");
+    fs::write(&pid_file, other.id().to_string()).unwrap();
+    assert!(ends(1, &["kill", "1", name]).contains("server 1 does not run"));
+    assert!(ends(0, &["stop", name]).contains("server 1 does not run"));
+    assert_eq!(other.try_wait().unwrap(), None, "the other process lives");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    fs::write(&pid_file, own).unwrap();
+    assert!(ends(0, &["stop", name]).contains("server 1 is stopped"));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_its_reason() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("zk");
+    let name = dir.to_str().unwrap();
+    for (code, arguments, reason) in [
+        (1, &["status", name][..], "holds no ensemble; make one: ringkeeper ensemble start"),
+        (1, &["stop", name], "holds no ensemble"),
+        (1, &["kill", "1", name], "holds no ensemble"),
+        (1, &["start", "1", name], "holds no ensemble"),
+        (2, &["start", name, "1"], "is no server's number"),
+        (2, &["start", "--set", "tickTime", name], "write a key of zoo.cfg and its value"),
+        (2, &["start", "--base-port", "65000", name], "would end above 65535"),
+        (2, &["start", "--servers", "0", name], "0 is not in 1..=15"),
+        (2, &["start"], "Usage: ringkeeper ensemble start [OPTIONS] [N] DIR"),
+    ] {
+        let text = ends(code, arguments);
+        assert!(text.contains(reason), "{arguments:?}: {text}");
+        assert!(!dir.exists(), "{arguments:?} leaves nothing");
+    }
+    fs::write(home.path().join("mine"), "").unwrap();
+    let port = free_port().to_string();
+    let text = ends(1, &["start", "--base-port", &port, home.path().to_str().unwrap()]);
+    assert!(text.contains("holds other things"), "{text}");
+}
+
+#[test]
+fn taken_ports_are_named_before_anything_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("zk");
+    // The quorum port of server 2.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let quorum_port = listener.local_addr().unwrap().port();
+    let base = (quorum_port - 707 - 1).to_string();
+    let text = ends(1, &["start", "--base-port", &base, dir.to_str().unwrap()]);
+    let line = format!("127.0.0.1:{quorum_port} (quorum port of server 2): ");
+    assert!(text.contains(&line) && text.contains("--base-port"), "{text}");
+    assert!(!dir.exists());
+}
+
+/// A server that ends at once is not waited for, and what it said is shown.
+#[test]
+fn a_server_that_does_not_start_says_why() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let port = free_port().to_string();
+    let _ended = Ended(name);
+    let options = ["--servers", "1", "--base-port", &port, "--set", "standaloneEnabled=true"];
+    ends(0, &[&["start"], &options[..], &[name]].concat());
+    ends(0, &["stop", name]);
+    let cfg = home.path().join("1/zoo.cfg");
+    let lines = fs::read_to_string(&cfg).unwrap() + "dataLogDir=/proc/nowhere\n";
+    fs::write(&cfg, lines).unwrap();
+    let text = ends(1, &["start", name]);
+    assert!(text.contains("server 1 has ended (exit status: 3)"), "{text}");
+    assert!(text.contains("/proc/nowhere"), "{text}");
+}
