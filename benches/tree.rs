@@ -52,17 +52,18 @@ impl Grown {
     fn snapshot(&mut self, max_nodes: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new();
-        let mut head = self.tree.begin_snapshot();
-        while self.tree.copy_head(&mut head, max_nodes) {}
+        let (walk, mut head) = self.tree.begin_snapshot().expect("it is the only walk");
+        while self.tree.copy_head(walk, &mut head, max_nodes).expect("the walk goes on") {}
         writer.head(&mut out, &head.sessions, &head.acls);
         loop {
-            let cursor = self.tree.snapshot_batch(max_nodes, &mut |path, data, acl_index, stat| {
-                writer.node(&mut out, path, data, acl_index, stat);
-            });
-            let Some(cursor) = cursor else { break };
-            self.tree.advance_snapshot(cursor);
+            let cursor =
+                self.tree.snapshot_batch(walk, max_nodes, &mut |path, data, acl_index, stat| {
+                    writer.node(&mut out, path, data, acl_index, stat);
+                });
+            let Some(cursor) = cursor.expect("the walk goes on") else { break };
+            self.tree.advance_snapshot(walk, cursor);
         }
-        self.tree.end_snapshot();
+        self.tree.end_snapshot(walk);
         writer.finish(&mut out, &Trailers::default());
         out
     }

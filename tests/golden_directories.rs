@@ -186,19 +186,19 @@ fn compare(what: &str, tree: &Tree, oracle: &Value, whole_at: Zxid) {
 
 /// A snapshot that we write of it reads back as the same tree.
 fn compare_copy(what: &str, tree: &mut Tree) {
-    let mut head = tree.begin_snapshot();
-    while tree.copy_head(&mut head, 7) {}
+    let (walk, mut head) = tree.begin_snapshot().unwrap();
+    while tree.copy_head(walk, &mut head, 7).unwrap() {}
     let mut writer = Writer::new();
     let mut bytes = Vec::new();
     writer.head(&mut bytes, &head.sessions, &head.acls);
     loop {
-        let cursor = tree.snapshot_batch(7, &mut |path, data, acl_index, stat| {
+        let cursor = tree.snapshot_batch(walk, 7, &mut |path, data, acl_index, stat| {
             writer.node(&mut bytes, path, data, acl_index, stat);
         });
-        let Some(cursor) = cursor else { break };
-        tree.advance_snapshot(cursor);
+        let Some(cursor) = cursor.unwrap() else { break };
+        tree.advance_snapshot(walk, cursor);
     }
-    tree.end_snapshot();
+    tree.end_snapshot(walk);
     let digest = ZxidDigest { zxid: head.zxid, version: 2, digest: head.digest };
     writer.finish(&mut bytes, &Trailers { digest: Some(digest), last_zxid: Some(head.zxid) });
     let (copy, _) = load_bytes(Codec::Plain, &bytes, head.zxid);

@@ -40,6 +40,7 @@ mod slice;
 pub mod snapshotter;
 pub mod sockets;
 pub mod sync;
+pub mod tree_walk;
 pub mod turn_times;
 pub mod worker;
 
@@ -87,6 +88,14 @@ impl SharedTree {
     /// Keeps all readers out for as long as the guard lives: hold it for one batch of changes.
     pub fn write(&self) -> ShardedLockWriteGuard<'_, Tree> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts another tree in the place of this one, which is returned: to drop it takes long.
+    /// Snapshots of it that are under way come to nothing.
+    pub fn replace(&self, mut tree: Tree) -> Tree {
+        let mut held = self.write();
+        tree.succeed(&held);
+        std::mem::replace(&mut *held, tree)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Snapshots in the background: the tree as it was at one moment, while it goes on changing.
 //!
-//! The tree is held for reading a batch at a time, about [`HOLD_TARGET`] long, then the batch is
-//! sealed, packed and written with nothing held. Between batches the thread rests, so that it takes
-//! at most a part of a core and of the disk. It keeps its normal priority: the writer waits for a
-//! reader that was put off its core in the middle of a batch, and a thread of low priority would
-//! stay off it for long.
+//! A walk of the tree gives a batch of nodes at a time, which is sealed, packed and written with
+//! nothing held. Between batches the thread rests, so that it takes at most a part of a core and of
+//! the disk. It keeps its normal priority: the writer waits for a reader that was put off its core
+//! in the middle of a batch, and a thread of low priority would stay off it for long.
+//!
+//! A snapshot counts at the next start for what a quorum has: a member of an ensemble asks for one
+//! only while it serves, when nothing is in its tree that is not committed. A tree that another
+//! takes the place of is not written to its end: its snapshot fails, and no file is left.
 //!
 //! The file is written on a glommio executor of its own, around the page cache: what a flush of the
 //! log has to write does not grow by it. It has a name that Apache ignores until it is whole and
@@ -21,10 +24,11 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
-use crate::tree::SnapshotHead;
+use crate::tree::WalkLost;
 use crate::zxid::Zxid;
 
 use super::SharedTree;
+use super::tree_walk::{NotNow, TreeWalk};
 
 /// The settings of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +116,8 @@ impl Snapshotter {
         tree: SharedTree,
         done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
     ) -> io::Result<Self> {
-        remove_leftover(&dir);
+        remove_leftover(&dir, TEMPORARY);
+        remove_leftover(&dir, RECEIVED);
         let (requests, queue) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
@@ -136,8 +141,8 @@ impl Snapshotter {
 }
 
 /// A crash in the middle of a snapshot leaves its file, which nobody reads and which takes up room.
-fn remove_leftover(dir: &Path) {
-    let path = dir.join(TEMPORARY);
+fn remove_leftover(dir: &Path, name: &str) {
+    let path = dir.join(name);
     match std::fs::remove_file(&path) {
         Ok(()) => log::info!("{}: removed, a crash had interrupted it", path.display()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -160,7 +165,7 @@ pub fn take_snapshot(
     let executor =
         executor.map_err(|error| failure(&dir, "no executor for the snapshot", error.into()))?;
     executor.run(async move {
-        let result = Job::new(&dir, &config, &tree, hurry).run().await;
+        let result = Job::begin(&dir, &config, &tree, hurry).await.run().await;
         if result.is_err() {
             // The reason is in the result; what cannot be removed is overwritten by the next one.
             let _ = std::fs::remove_file(dir.join(TEMPORARY));
@@ -184,93 +189,84 @@ fn run(
     }
 }
 
-/// One snapshot being taken; gives the tree's walk up when it is dropped.
+/// One snapshot being taken.
 struct Job<'a> {
     dir: &'a Path,
     config: &'a SnapshotterConfig,
-    tree: &'a SharedTree,
+    walk: TreeWalk,
     hurry: bool,
-    /// Nodes in the next batch.
-    batch_nodes: usize,
-    longest_hold: Duration,
 }
 
 impl<'a> Job<'a> {
-    fn new(
+    /// Waits until a walk may begin.
+    async fn begin(
         dir: &'a Path,
         config: &'a SnapshotterConfig,
         tree: &'a SharedTree,
         hurry: bool,
     ) -> Self {
-        let (batch_nodes, longest_hold) = (BATCH_NODES_FIRST, Duration::ZERO);
-        Self { dir, config, tree, hurry, batch_nodes, longest_hold }
+        let mut waits = 0;
+        let walk = loop {
+            // A session that departs is removed by the quorum core, a few nodes at a time.
+            match TreeWalk::begin(tree, waits >= REAP_WAITS_MAX) {
+                Ok(walk) => break walk,
+                Err(NotNow::Walks) => glommio::timer::sleep(WALKS_WAIT).await,
+                Err(NotNow::Amid | NotNow::Reaping) => {
+                    glommio::timer::sleep(REAP_WAIT).await;
+                    waits += 1;
+                }
+            }
+        };
+        Self { dir, config, walk, hurry }
     }
 
     async fn run(mut self) -> Result<Taken, SnapshotFailure> {
         let started = Instant::now();
-        // A session that departs is removed by the quorum core, a few nodes at a time.
-        let mut waits = 0;
-        let mut head = loop {
-            let mut tree = self.tree.write();
-            let waits_no_longer = !tree.is_reaping() || waits >= REAP_WAITS_MAX;
-            if waits_no_longer && !tree.is_amid() {
-                break tree.begin_snapshot();
-            }
-            drop(tree);
-            glommio::timer::sleep(REAP_WAIT).await;
-            waits += 1;
-        };
         let mut slice = Instant::now();
-        while self.copy_head(&mut head) {
+        while self.walk.copy_head().map_err(|lost| self.lost(lost))? {
             self.rest(slice, 0).await;
             slice = Instant::now();
         }
-        let name = FileName { zxid: head.zxid, codec: self.config.codec }.to_string();
+        let zxid = self.walk.head().zxid;
+        let name = FileName { zxid, codec: self.config.codec }.to_string();
         let path = self.dir.join(TEMPORARY);
         let failed = |error| failure(self.dir, "the snapshot cannot be written", error);
         let mut file = AlignedFile::create(&path).await.map_err(failed)?;
-        self.write(&mut file, &head).await?;
+        self.write(&mut file).await?;
         let bytes = file
             .finish()
             .await
             .map_err(|error| failure(self.dir, "the snapshot cannot be flushed", error))?;
-        let named = std::fs::rename(&path, self.dir.join(&name));
-        let durable = named.and_then(|()| std::fs::File::open(&self.dir)?.sync_all());
-        durable
-            .map_err(|error| failure(self.dir, "the snapshot cannot be given its name", error))?;
-        Ok(Taken {
-            name,
-            zxid: head.zxid,
-            bytes,
-            took: started.elapsed(),
-            longest_hold: self.longest_hold,
-        })
+        give_name(self.dir, TEMPORARY, &name)?;
+        let longest_hold = self.walk.longest_hold();
+        Ok(Taken { name, zxid, bytes, took: started.elapsed(), longest_hold })
     }
 
-    async fn write(
-        &mut self,
-        file: &mut AlignedFile,
-        head: &SnapshotHead,
-    ) -> Result<(), SnapshotFailure> {
+    async fn write(&mut self, file: &mut AlignedFile) -> Result<(), SnapshotFailure> {
         let (dir, config) = (self.dir, self.config);
         let failed = |error| failure(dir, "the snapshot cannot be written", error);
         let mut writer = Writer::new();
         let mut encoder = Encoder::new(config.codec);
         let (mut plain, mut packed) = (Vec::new(), Vec::new());
+        let head = self.walk.head();
         writer.head(&mut plain, &head.sessions, &head.acls);
         loop {
             let started = Instant::now();
-            let cursor = self.batch(&mut writer, &mut plain);
+            let goes_on = self.walk.batch(&mut |path, data, acl_index, stat| {
+                writer.node(&mut plain, path, data, acl_index, stat);
+            });
+            let goes_on = goes_on.map_err(|lost| self.lost(lost))?;
             let written = plain.len();
             encoder.write(&plain, &mut packed);
             plain.clear();
             file.append(&packed).await.map_err(failed)?;
             packed.clear();
-            let Some(cursor) = cursor else { break };
-            self.tree.write().advance_snapshot(cursor);
+            if !goes_on {
+                break;
+            }
             self.rest(started, written).await;
         }
-        self.tree.write().end_snapshot();
+        let head = self.walk.head();
         let digest = ZxidDigest { zxid: head.zxid, version: DIGEST_VERSION, digest: head.digest };
         let digest = config.digest.then_some(digest);
         writer.finish(
@@ -280,36 +276,6 @@ impl<'a> Job<'a> {
         encoder.write(&plain, &mut packed);
         encoder.finish(&mut packed);
         file.append(&packed).await.map_err(failed)
-    }
-
-    /// Takes the next sessions and lists. False when those were the last ones.
-    fn copy_head(&mut self, head: &mut SnapshotHead) -> bool {
-        let mut tree = self.tree.write();
-        let started = Instant::now();
-        let goes_on = tree.copy_head(head, HEAD_SLICE);
-        drop(tree);
-        self.longest_hold = self.longest_hold.max(started.elapsed());
-        goes_on
-    }
-
-    /// Takes the next nodes, and as many as fit the time for which the writer may be kept out.
-    fn batch(&mut self, writer: &mut Writer, plain: &mut Vec<u8>) -> Option<u32> {
-        let tree = self.tree.read();
-        let started = Instant::now();
-        let cursor = tree.snapshot_batch(self.batch_nodes, &mut |path, data, acl_index, stat| {
-            writer.node(plain, path, data, acl_index, stat);
-        });
-        drop(tree);
-        let held = started.elapsed();
-        self.longest_hold = self.longest_hold.max(held);
-        self.batch_nodes = match held {
-            held if held > HOLD_TARGET => (self.batch_nodes / 2).max(BATCH_NODES_MIN),
-            held if held < HOLD_TARGET / 2 => {
-                (self.batch_nodes + self.batch_nodes / 4).min(BATCH_NODES_MAX)
-            }
-            _ => self.batch_nodes,
-        };
-        cursor
     }
 
     /// Waits until the batch is paid for, in bytes and in time on a core.
@@ -323,13 +289,17 @@ impl<'a> Job<'a> {
         let pause = by_bytes.saturating_sub(spent).max(spent);
         glommio::timer::sleep(pause).await;
     }
+
+    fn lost(&self, lost: WalkLost) -> SnapshotFailure {
+        failure(self.dir, "the snapshot is given up", io::Error::other(lost))
+    }
 }
 
-impl Drop for Job<'_> {
-    fn drop(&mut self) {
-        // A no-op after a snapshot that went well.
-        self.tree.write().end_snapshot();
-    }
+/// Gives a file that is written and flushed the name of a snapshot, durably.
+pub(super) fn give_name(dir: &Path, temporary: &str, name: &str) -> Result<(), SnapshotFailure> {
+    let named = std::fs::rename(dir.join(temporary), dir.join(name));
+    let durable = named.and_then(|()| std::fs::File::open(dir)?.sync_all());
+    durable.map_err(|error| failure(dir, "the snapshot cannot be given its name", error))
 }
 
 /// A file that is written from its start to its end around the page cache, in aligned pieces.
@@ -395,12 +365,13 @@ impl AlignedFile {
     }
 }
 
-fn failure(dir: &Path, what: &'static str, error: io::Error) -> SnapshotFailure {
+/// A failure of what is done with a snapshot in `dir`.
+pub(super) fn failure(dir: &Path, what: &'static str, error: io::Error) -> SnapshotFailure {
     SnapshotFailure { what, path: dir.to_owned(), error }
 }
 
-/// Sessions and lists that are copied under one hold of the tree.
-const HEAD_SLICE: usize = 512;
+/// The pause between two looks whether another snapshot has ended.
+const WALKS_WAIT: Duration = Duration::from_millis(100);
 /// The pause between two looks whether departed nodes are all removed.
 const REAP_WAIT: Duration = Duration::from_millis(2);
 /// After this many looks a snapshot removes the rest itself, and everybody waits for it.
@@ -408,19 +379,16 @@ const REAP_WAITS_MAX: usize = 5000;
 
 /// Apache looks at nothing but `snapshot.` and `log.`.
 const TEMPORARY: &str = "ringkeeper.snapshot.tmp";
+/// The snapshot that is made of a leader's tree while that comes.
+pub(super) const RECEIVED: &str = "ringkeeper.received.tmp";
 /// Half of what a small disk writes in a second.
 const BYTES_PER_SECOND: u64 = 100 << 20;
-/// For how long a batch should keep the writer out.
-const HOLD_TARGET: Duration = Duration::from_micros(60);
-const BATCH_NODES_FIRST: usize = 64;
-const BATCH_NODES_MIN: usize = 16;
-const BATCH_NODES_MAX: usize = 1024;
 /// One write to disk; a multiple of every block size.
 const PIECE_BYTES: usize = 128 << 10;
 const IO_MEMORY_BYTES: usize = 1 << 20;
 const RING_DEPTH: usize = 16;
 /// Digests of this version are what the tree computes.
-const DIGEST_VERSION: i32 = 2;
+pub(super) const DIGEST_VERSION: i32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -521,11 +489,37 @@ mod tests {
     #[test]
     fn what_a_crash_has_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let left = dir.path().join(TEMPORARY);
-        std::fs::write(&left, "half").unwrap();
+        let left = [TEMPORARY, RECEIVED].map(|name| dir.path().join(name));
+        left.iter().for_each(|left| std::fs::write(left, "half").unwrap());
         let (at, config) = (dir.path().to_owned(), SnapshotterConfig::default());
         Snapshotter::start(at, config, SharedTree::new(Tree::new()), drop).unwrap().stop();
-        assert!(!left.exists());
+        assert!(!left.iter().any(|left| left.exists()));
+    }
+
+    /// Nobody may take a part of one tree, and what another one has in its place, for a snapshot.
+    #[test]
+    fn a_tree_that_is_replaced_leaves_no_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::new();
+        (0..5000).for_each(|n| create(&mut tree, &format!("/n{n}")));
+        let shared = SharedTree::new(tree);
+        // So slow that the tree is replaced long before the end, whenever that is.
+        let config = SnapshotterConfig { bytes_per_second: 100_000, ..Default::default() };
+        let (sender, results) = bounded(1);
+        let at = dir.path().to_owned();
+        let snapshotter =
+            Snapshotter::start(at, config, shared.clone(), move |taken| drop(sender.send(taken)));
+        let snapshotter = snapshotter.unwrap();
+        snapshotter.requests().send(()).unwrap();
+        while !dir.path().join(TEMPORARY).exists() {
+            std::thread::yield_now();
+        }
+        let before = shared.replace(Tree::new());
+        assert_eq!((before.node_count(), shared.read().node_count()), (5005, 5));
+        let failure = results.recv().unwrap().unwrap_err();
+        assert!(failure.to_string().contains("another tree"), "{failure}");
+        snapshotter.stop();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! flush, the name, the directory, and only then the purge of what the snapshot replaces.
 
 use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
-use crate::tree::{SnapshotHead, Tree};
+use crate::tree::{SnapshotHead, Tree, WalkId};
 
 use super::defect::Defect;
 use super::disk::{DirFlush, Disk, DiskError, Flush};
@@ -10,6 +10,7 @@ use super::purge::purge;
 
 /// A snapshot being taken.
 pub(crate) struct Snap {
+    walk: WalkId,
     head: SnapshotHead,
     writer: Option<Writer>,
     bytes: Vec<u8>,
@@ -38,8 +39,10 @@ impl std::fmt::Debug for Snap {
 impl Snap {
     /// Begins a snapshot of the tree as it is now.
     pub(crate) fn begin(tree: &mut Tree, codec: Codec, defect: Option<Defect>) -> Self {
-        let head = tree.begin_snapshot();
+        let begun = tree.begin_snapshot();
+        let (walk, head) = begun.expect("a server takes one snapshot at a time");
         Self {
+            walk,
             head,
             writer: Some(Writer::new()),
             bytes: Vec::new(),
@@ -97,7 +100,7 @@ impl Snap {
 
     /// Ends it without a snapshot.
     pub(crate) fn give_up(self, tree: &mut Tree, disk: &mut Disk) -> Result<(), DiskError> {
-        tree.end_snapshot();
+        tree.end_snapshot(self.walk);
         for name in disk.list().into_iter().filter(|name| name.starts_with("draft.")) {
             disk.unlink(&name)?;
         }
@@ -105,7 +108,7 @@ impl Snap {
     }
 
     fn head(&mut self, tree: &mut Tree) -> Stage {
-        if tree.copy_head(&mut self.head, HEAD_SLICE) {
+        if tree.copy_head(self.walk, &mut self.head, HEAD_SLICE).expect(WALKS) {
             return Stage::Head;
         }
         if self.defect == Some(Defect::SnapshotWithoutSessions) {
@@ -123,14 +126,14 @@ impl Snap {
         let mut sink = |path: &str, data: Option<&[u8]>, acl: i64, stat: &_| {
             writer.node(bytes, path, data, acl, stat)
         };
-        match tree.snapshot_batch(NODES_PER_BATCH, &mut sink) {
+        match tree.snapshot_batch(self.walk, NODES_PER_BATCH, &mut sink).expect(WALKS) {
             Some(cursor) => {
-                tree.advance_snapshot(cursor);
+                tree.advance_snapshot(self.walk, cursor);
                 self.writer = Some(writer);
                 Stage::Nodes
             }
             None => {
-                tree.end_snapshot();
+                tree.end_snapshot(self.walk);
                 if self.defect == Some(Defect::SnapshotNotPointInTime) {
                     // The nodes are those of the begin, the zxid is that of the end.
                     self.head.zxid = tree.last_zxid();
@@ -160,6 +163,8 @@ pub(crate) fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskEr
     Ok(())
 }
 
+/// The tree of a server here is never replaced.
+const WALKS: &str = "a walk goes on to its end";
 const HEAD_SLICE: usize = 3;
 const NODES_PER_BATCH: usize = 4;
 /// `autopurge.snapRetainCount`, smaller than Apache allows.

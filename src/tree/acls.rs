@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use crate::jute::data::{Acl, Id};
 
+use super::WalkId;
 use super::copying::Copying;
 
 /// All lists that some node uses, with the number of those that do.
@@ -17,9 +18,12 @@ pub(super) struct AclTable {
     hasher: FixedState,
     by_list: HashTable<u32>,
     free: Vec<u32>,
-    /// The copying for the snapshot being taken, until it is done.
-    copying: Option<Copying<u32, Arc<[Acl]>>>,
+    /// The copying for each snapshot being taken, until it is done.
+    copyings: Vec<(WalkId, ListsCopying)>,
 }
+
+/// Lists by index.
+type ListsCopying = Copying<u32, Arc<[Acl]>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -45,7 +49,7 @@ impl AclTable {
             hasher: FixedState::with_seed(seed),
             by_list: HashTable::new(),
             free: Vec::new(),
-            copying: None,
+            copyings: Vec::new(),
         }
     }
 
@@ -120,35 +124,41 @@ impl AclTable {
     }
 
     /// A snapshot begins: it is to hold the lists that there are now.
-    pub(super) fn begin_copying(&mut self) {
-        self.copying = Some(Copying::begin(Some(OPEN)));
+    pub(super) fn begin_copying(&mut self, walk: WalkId) {
+        self.copyings.push((walk, Copying::begin(Some(OPEN))));
     }
 
     /// Goes on with the lists of the snapshot, [`OPEN`] aside, by at most `max` places of the
     /// table.
-    pub(super) fn copy(&mut self, max: usize, sink: &mut impl FnMut(u32, Arc<[Acl]>)) {
-        let Some(copying) = &mut self.copying else { return };
+    pub(super) fn copy(
+        &mut self,
+        walk: WalkId,
+        max: usize,
+        sink: &mut impl FnMut(u32, Arc<[Acl]>),
+    ) {
+        let of_walk = self.copyings.iter_mut().find(|(on, _)| *on == walk);
+        let Some((_, copying)) = of_walk else { return };
         let from = copying.after().map_or(0, |after| after as usize + 1);
         let live = self.entries.iter().enumerate().skip(from);
         copying.copy(live.map(|(index, entry)| (index as u32, entry.in_use())), max, sink);
         if copying.is_done() {
-            self.copying = None;
+            self.end_copying(walk);
         }
     }
 
-    /// Whether lists are still to be copied.
-    pub(super) fn is_copying(&self) -> bool {
-        self.copying.is_some()
+    /// Whether lists are still to be copied for the walk.
+    pub(super) fn is_copying(&self, walk: WalkId) -> bool {
+        self.copyings.iter().any(|(on, _)| *on == walk)
     }
 
-    /// The snapshot is complete, or given up.
-    pub(super) fn end_copying(&mut self) {
-        self.copying = None;
+    /// The snapshot has its lists, or is given up.
+    pub(super) fn end_copying(&mut self, walk: WalkId) {
+        self.copyings.retain(|(on, _)| *on != walk);
     }
 
     /// To be called before a place of the table is filled or emptied.
     fn touch(&mut self, index: u32) {
-        if let Some(copying) = &mut self.copying {
+        for (_, copying) in &mut self.copyings {
             copying.touch(index, || self.entries.get(index as usize).and_then(Entry::in_use));
         }
     }

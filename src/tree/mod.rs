@@ -54,7 +54,7 @@ pub use digest::node_digest;
 pub use load::{LoadError, Loader};
 pub use path::validate_path;
 pub use quota::StatsTrack;
-pub use walk::SnapshotHead;
+pub use walk::{NodeSink, SnapshotHead, WalkLost};
 
 /// All znodes, their ACLs and the global sessions.
 #[derive(Debug)]
@@ -82,8 +82,10 @@ pub struct Tree {
     last_zxid: Zxid,
     /// See [`Self::set_whole_at`].
     whole_at: Zxid,
-    /// The snapshot being taken, if any.
-    walk: Option<Walk>,
+    /// The snapshots being taken: at most `walk::WALKS_MAX`.
+    walks: Vec<Walk>,
+    /// No walk of this tree, or of one whose place it took, has this number or a higher one.
+    next_walk: u64,
     /// See [`Self::is_amid`].
     is_amid: bool,
 }
@@ -100,6 +102,10 @@ pub struct Node<'a> {
 /// its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(Slot);
+
+/// A snapshot being taken, by a number that is given out once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkId(u64);
 
 /// What was found out when a transaction was prepared, and what [`Tree::apply_known`] need not find
 /// out again. None of it must be known.
@@ -370,7 +376,8 @@ impl Tree {
             data_size: 0,
             last_zxid: Zxid::ZERO,
             whole_at: Zxid::ZERO,
-            walk: None,
+            walks: Vec::new(),
+            next_walk: 0,
             is_amid: false,
         };
         tree.slab.add_root();

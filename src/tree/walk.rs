@@ -5,19 +5,24 @@
 //! is thus the tree as it was at the start, and the writer never waits for more than a batch.
 //! Sessions and access control lists, which come before the nodes, are copied in slices in the same
 //! way.
+//!
+//! Several snapshots may be under way at once, each a walk with a cursor and images of its own. A
+//! node that several have not reached is put aside once and shared. A write beside no walk looks
+//! whether there is one, and no more.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use crate::jute::data::{Acl, StatPersisted};
 use crate::zxid::{SessionId, Zxid};
 
-use super::Tree;
 use super::acls::OPEN;
 use super::copying::Copying;
 use super::load::OPEN_INDEX;
 use super::slab::{ROOT, Slot};
+use super::{Tree, WalkId};
 
 /// The parts of a snapshot before and after the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,18 +40,33 @@ pub struct SnapshotHead {
 }
 
 /// Takes the nodes of a snapshot: path ("" for the root), data, index of the ACL, statistics.
-pub(crate) type NodeSink<'a> = dyn FnMut(&str, Option<&[u8]>, i64, &StatPersisted) + 'a;
+pub type NodeSink<'a> = dyn FnMut(&str, Option<&[u8]>, i64, &StatPersisted) + 'a;
+
+/// The tree knows no such walk: it has ended, or the tree has taken the place of the one that was
+/// walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkLost;
+
+impl fmt::Display for WalkLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another tree has taken the place of the one that was being written")
+    }
+}
+
+impl std::error::Error for WalkLost {}
 
 /// A snapshot being taken.
 #[derive(Debug)]
 pub(super) struct Walk {
+    id: WalkId,
     sessions: Copying<SessionId, i32>,
     /// The first slot not yet given out for good.
     cursor: Slot,
     /// The first slot that did not exist at the start.
     end: Slot,
     /// The former content of slots that have changed since: `None` if there was none.
-    images: BTreeMap<Slot, Option<Image>>,
+    /// Invariant: all of them are from `cursor` on.
+    images: BTreeMap<Slot, Option<Arc<Image>>>,
 }
 
 #[derive(Debug)]
@@ -64,29 +84,40 @@ impl Walk {
 }
 
 impl Tree {
-    /// Starts a snapshot of the tree as it is now; one that was under way is given up. Nothing is
-    /// copied yet.
-    pub fn begin_snapshot(&mut self) -> SnapshotHead {
+    /// Starts a snapshot of the tree as it is now. Nothing is copied yet. `None` when
+    /// [`WALKS_MAX`] are under way.
+    pub fn begin_snapshot(&mut self) -> Option<(WalkId, SnapshotHead)> {
         assert!(!self.is_amid, "a snapshot begins between two transactions");
+        if self.walks.len() == WALKS_MAX {
+            return None;
+        }
         // A shell that does not wait for the end of it makes everybody wait.
         self.reap(usize::MAX);
+        let id = WalkId(self.next_walk);
+        self.next_walk += 1;
         let sessions = Copying::begin(None);
-        self.walk =
-            Some(Walk { sessions, cursor: ROOT, end: self.slab.end(), images: BTreeMap::new() });
-        self.acls.begin_copying();
-        SnapshotHead {
+        let (cursor, end, images) = (ROOT, self.slab.end(), BTreeMap::new());
+        self.walks.push(Walk { id, sessions, cursor, end, images });
+        self.acls.begin_copying(id);
+        let head = SnapshotHead {
             zxid: self.last_zxid,
             digest: self.digest,
             sessions: Vec::with_capacity(self.sessions.len()),
             acls: Vec::new(),
-        }
+        };
+        Some((id, head))
     }
 
     /// Goes on with the sessions and lists of the snapshot, as they were at its start: at most
-    /// `max` of them. False when `head` is complete (or no snapshot is being taken). The nodes come
-    /// after that.
-    pub fn copy_head(&mut self, head: &mut SnapshotHead, max: usize) -> bool {
-        let Some(Walk { sessions: copying, .. }) = &mut self.walk else { return false };
+    /// `max` of them. False when `head` is complete. The nodes come after that.
+    pub fn copy_head(
+        &mut self,
+        walk: WalkId,
+        head: &mut SnapshotHead,
+        max: usize,
+    ) -> Result<bool, WalkLost> {
+        let Walk { sessions: copying, .. } =
+            self.walks.iter_mut().find(|on| on.id == walk).ok_or(WalkLost)?;
         let mut left = max.max(1);
         if !copying.is_done() {
             let from = copying.after().map_or(Unbounded, Excluded);
@@ -97,23 +128,29 @@ impl Tree {
             });
         }
         if copying.is_done() {
-            self.acls.copy(left, &mut |index, list| head.acls.push((i64::from(index), list)));
+            let mut sink = |index, list| head.acls.push((i64::from(index), list));
+            self.acls.copy(walk, left, &mut sink);
         }
-        !self.is_head_copied()
+        Ok(!self.is_head_copied(self.walk(walk)?))
     }
 
-    fn is_head_copied(&self) -> bool {
-        self.walk.as_ref().is_none_or(|walk| walk.sessions.is_done()) && !self.acls.is_copying()
+    fn is_head_copied(&self, walk: &Walk) -> bool {
+        walk.sessions.is_done() && !self.acls.is_copying(walk.id)
     }
 
     /// Gives the next nodes of the snapshot to `sink`: about `max_nodes`, fewer if they are large.
     /// Returns the cursor to give to [`Self::advance_snapshot`], or `None` when those were the last
-    /// ones (or no snapshot is being taken).
+    /// ones.
     ///
     /// Calling it again without advancing gives the same nodes again.
-    pub fn snapshot_batch(&self, max_nodes: usize, sink: &mut NodeSink<'_>) -> Option<u32> {
-        let walk = self.walk.as_ref()?;
-        assert!(self.is_head_copied(), "sessions and lists come before the nodes");
+    pub fn snapshot_batch(
+        &self,
+        walk: WalkId,
+        max_nodes: usize,
+        sink: &mut NodeSink<'_>,
+    ) -> Result<Option<u32>, WalkLost> {
+        let walk = self.walk(walk)?;
+        assert!(self.is_head_copied(walk), "sessions and lists come before the nodes");
         let mut batch = Batch { tree: self, path: String::new(), parent: None, bytes: 0 };
         let mut slots = walk.cursor..walk.end;
         for slot in slots.by_ref().take(max_nodes.max(1)) {
@@ -126,23 +163,44 @@ impl Tree {
                 break;
             }
         }
-        (!slots.is_empty()).then_some(slots.start)
+        Ok((!slots.is_empty()).then_some(slots.start))
     }
 
     /// The nodes below `cursor` have been taken; their images are dropped.
-    pub fn advance_snapshot(&mut self, cursor: u32) {
-        if let Some(walk) = &mut self.walk
+    pub fn advance_snapshot(&mut self, walk: WalkId, cursor: u32) {
+        if let Some(walk) = self.walks.iter_mut().find(|on| on.id == walk)
             && cursor > walk.cursor
         {
             walk.cursor = cursor.min(walk.end);
-            walk.images = walk.images.split_off(&walk.cursor);
+            while walk.images.first_key_value().is_some_and(|(slot, _)| *slot < walk.cursor) {
+                walk.images.pop_first();
+            }
         }
     }
 
-    /// Ends the snapshot, whether all of it has been taken or not.
-    pub fn end_snapshot(&mut self) {
-        self.walk = None;
-        self.acls.end_copying();
+    /// Ends the snapshot, whether all of it has been taken or not. There may be no such walk.
+    /// Returns what was put aside for it: dropping that takes time if much has changed.
+    pub fn end_snapshot(&mut self, walk: WalkId) -> impl Sized + use<> {
+        self.acls.end_copying(walk);
+        let at = self.walks.iter().position(|on| on.id == walk);
+        at.map(|at| self.walks.swap_remove(at))
+    }
+
+    /// This tree takes the place of `before`: who walks that one finds no walk here, whatever
+    /// begins here later.
+    pub fn succeed(&mut self, before: &Self) {
+        assert!(self.walks.is_empty(), "nobody walks a tree that is not in its place");
+        self.next_walk = self.next_walk.max(before.next_walk);
+    }
+
+    /// The nodes that are put aside for a walk.
+    #[cfg(test)]
+    pub(super) fn images_kept(&self, walk: WalkId) -> Option<usize> {
+        self.walk(walk).ok().map(|walk| walk.images.len())
+    }
+
+    fn walk(&self, walk: WalkId) -> Result<&Walk, WalkLost> {
+        self.walks.iter().find(|on| on.id == walk).ok_or(WalkLost)
     }
 
     /// A global session begins, or begins anew with another timeout.
@@ -158,34 +216,37 @@ impl Tree {
     }
 
     fn touch_session(&mut self, session: SessionId) {
-        if let Some(walk) = &mut self.walk {
+        for walk in &mut self.walks {
             walk.sessions.touch(session, || self.sessions.get(&session).copied());
         }
     }
 
     /// To be called before anything of a node that a snapshot holds is changed, and before it is
     /// removed.
+    #[inline]
     pub(super) fn touch(&mut self, slot: Slot) {
-        if !self.walk.as_ref().is_some_and(|walk| walk.lacks(slot)) {
-            return;
+        if self.walks.iter().any(|walk| walk.lacks(slot)) {
+            self.put_aside(slot);
         }
+    }
+
+    #[cold]
+    fn put_aside(&mut self, slot: Slot) {
         let record = self.slab.record(slot);
-        let image = Image {
+        let image = Arc::new(Image {
             path: self.path(slot),
             data: record.data().map(Box::from),
             acl: record.acl,
             stat: self.persisted(slot),
-        };
-        if let Some(walk) = &mut self.walk {
-            walk.images.insert(slot, Some(image));
+        });
+        for walk in self.walks.iter_mut().filter(|walk| walk.lacks(slot)) {
+            walk.images.insert(slot, Some(image.clone()));
         }
     }
 
     /// To be called when a slot is taken by a new node.
     pub(super) fn note_new(&mut self, slot: Slot) {
-        if let Some(walk) = &mut self.walk
-            && walk.lacks(slot)
-        {
+        for walk in self.walks.iter_mut().filter(|walk| walk.lacks(slot)) {
             walk.images.insert(slot, None);
         }
     }
@@ -235,3 +296,6 @@ fn written_index(acl: u32) -> i64 {
 
 /// A batch ends once it has given out this many bytes: readers and the writer wait for it.
 const BATCH_BYTES: usize = 1 << 20;
+/// Snapshots that may be under way at once: one to a file, and a learner or several that need the
+/// whole tree.
+pub(super) const WALKS_MAX: usize = 8;

@@ -1,7 +1,8 @@
-//! The tree against what was measured on Apache 3.9.5, rule by rule, and (in `model`) against a
-//! simple model.
+//! The tree against what was measured on Apache 3.9.5, rule by rule, (in `model`) against a simple
+//! model, and (in `walks`) while several snapshots are taken of it.
 
 mod model;
+mod walks;
 
 use proptest::prelude::*;
 
@@ -465,12 +466,12 @@ fn many_sessions_and_lists_are_copied_in_slices_as_they_were() {
     let sessions: Vec<_> = tree.sessions().collect();
     let lists: Vec<_> =
         tree.acls.iter().map(|(index, list)| (i64::from(index), list.clone())).collect();
-    let mut head = tree.begin_snapshot();
+    let (walk, mut head) = tree.begin_snapshot().unwrap();
     assert_eq!((head.sessions.len(), head.acls.len()), (0, 0));
     let (mut slices, mut at) = (0, 0);
     loop {
         let before = head.sessions.len() + head.acls.len();
-        let goes_on = tree.copy_head(&mut head, SLICE);
+        let goes_on = tree.copy_head(walk, &mut head, SLICE).unwrap();
         assert!(head.sessions.len() + head.acls.len() <= before + SLICE);
         if !goes_on {
             break;

@@ -1,11 +1,11 @@
 //! Random transactions against a map from path to node: results, statistics, children, digests, and
-//! snapshots that are taken in small batches meanwhile.
+//! snapshots, several at once, that are taken in small batches meanwhile.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::walk::SnapshotHead;
+use super::super::walk::{SnapshotHead, WALKS_MAX};
 use super::*;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +24,14 @@ struct Model {
 #[derive(Clone, Debug)]
 enum Step {
     Txn(SessionId, Txn),
+    /// The session ends, by departing if it has many ephemerals; the snapshots go on amid it.
+    Depart(SessionId),
     BeginSnapshot,
-    Batch(usize),
+    /// Of one of the snapshots.
+    Batch(usize, usize),
     /// A batch is taken, but not advanced over before the next step.
-    BatchOnly(usize),
+    BatchOnly(usize, usize),
+    GiveUp(usize),
 }
 
 impl Model {
@@ -201,6 +205,7 @@ impl Model {
 
 /// A snapshot being taken, and what it must show.
 struct Taken {
+    walk: WalkId,
     head: SnapshotHead,
     is_head_whole: bool,
     then: Model,
@@ -208,19 +213,26 @@ struct Taken {
 }
 
 impl Taken {
+    /// Begins, unless there are as many as may be.
+    fn begin(tree: &mut Tree, then: &Model) -> Option<Self> {
+        let (walk, head) = tree.begin_snapshot()?;
+        let (then, found) = (then.clone(), Vec::new());
+        Some(Self { walk, head, is_head_whole: false, then, found })
+    }
+
     /// The next sessions and lists, or, once those are complete, nodes. True if it was the last
     /// batch.
     fn step(&mut self, tree: &mut Tree, max: usize) -> bool {
         if !self.is_head_whole {
             let before = self.head.sessions.len() + self.head.acls.len();
-            self.is_head_whole = !tree.copy_head(&mut self.head, max);
+            self.is_head_whole = !tree.copy_head(self.walk, &mut self.head, max).unwrap();
             assert!(self.head.sessions.len() + self.head.acls.len() <= before + max);
             return false;
         }
         match self.batch(tree, max, true) {
-            Some(cursor) => tree.advance_snapshot(cursor),
+            Some(cursor) => tree.advance_snapshot(self.walk, cursor),
             None => {
-                tree.end_snapshot();
+                tree.end_snapshot(self.walk);
                 return true;
             }
         }
@@ -229,13 +241,13 @@ impl Taken {
 
     fn batch(&mut self, tree: &Tree, max_nodes: usize, keep: bool) -> Option<u32> {
         let before = self.found.len();
-        let next = tree.snapshot_batch(max_nodes, &mut |path, data, acl_index, stat| {
+        let next = tree.snapshot_batch(self.walk, max_nodes, &mut |path, data, acl_index, stat| {
             self.found.push((path.into(), data.map(Vec::from), acl_index, *stat));
         });
         if !keep {
             self.found.truncate(before);
         }
-        next
+        next.unwrap()
     }
 
     fn check(self) {
@@ -258,44 +270,90 @@ impl Taken {
     }
 }
 
-fn run(seed: u64, steps: Vec<Step>) {
+/// The snapshots under way, and how many of them have come to their end.
+#[derive(Default)]
+struct Walks {
+    taken: Vec<Taken>,
+    ended: usize,
+}
+
+impl Walks {
+    fn begin(&mut self, tree: &mut Tree, model: &Model) {
+        let begun = Taken::begin(tree, model);
+        assert_eq!(begun.is_none(), self.taken.len() == WALKS_MAX, "no more than there may be");
+        self.taken.extend(begun);
+    }
+
+    fn one(&mut self, which: usize) -> Option<&mut Taken> {
+        let at = which.checked_rem(self.taken.len())?;
+        self.taken.get_mut(at)
+    }
+
+    fn step(&mut self, tree: &mut Tree, which: usize, max: usize) {
+        if self.one(which).is_some_and(|taken| taken.step(tree, max)) {
+            let at = which % self.taken.len();
+            self.taken.swap_remove(at).check();
+            self.ended += 1;
+        }
+    }
+}
+
+/// A session ends as [`Tree::depart`] has it, with steps of the snapshots between the nodes that go.
+fn depart(tree: &mut Tree, header: &TxnHeader, walks: &mut Walks) -> ErrorCode {
+    if !tree.has_many_ephemerals(header.session) {
+        return tree.apply(header, &Txn::CloseSession { paths: None }, None).err;
+    }
+    tree.depart(header);
+    for which in 0.. {
+        walks.step(tree, which, 2);
+        if tree.reap(1) == 0 {
+            break;
+        }
+    }
+    ErrorCode::OK
+}
+
+/// Returns the number of snapshots that were taken to their end.
+fn run(seed: u64, steps: Vec<Step>) -> usize {
     let mut tree = Tree::with_seed(seed);
     let mut model = Model::of(&tree);
-    let mut taken: Option<Taken> = None;
+    let mut walks = Walks::default();
     for (at, step) in steps.into_iter().enumerate() {
+        let zxid = Zxid(at as i64 + 1);
+        let header = |session| TxnHeader { session, cxid: 0, zxid, time_ms: 77 * zxid.0 };
         match step {
             Step::Txn(session, txn) => {
-                let zxid = Zxid(at as i64 + 1);
-                let header = TxnHeader { session, cxid: 0, zxid, time_ms: 77 * zxid.0 };
+                let header = header(session);
                 let err = tree.apply(&header, &txn, None).err;
                 assert_eq!(err, model.apply(&header, &txn), "{txn:?}");
             }
-            Step::BeginSnapshot => {
-                let head = tree.begin_snapshot();
-                taken = Some(Taken {
-                    head,
-                    is_head_whole: false,
-                    then: model.clone(),
-                    found: Vec::new(),
-                });
+            Step::Depart(session) => {
+                let header = header(session);
+                depart(&mut tree, &header, &mut walks);
+                model.apply(&header, &Txn::CloseSession { paths: None });
             }
-            Step::BatchOnly(max_nodes) => {
-                let taken = taken.as_mut().filter(|taken| taken.is_head_whole);
+            Step::BeginSnapshot => walks.begin(&mut tree, &model),
+            Step::BatchOnly(which, max_nodes) => {
+                let taken = walks.one(which).filter(|taken| taken.is_head_whole);
                 taken.map(|taken| taken.batch(&tree, max_nodes, false));
             }
-            Step::Batch(max) => {
-                if taken.as_mut().is_some_and(|taken| taken.step(&mut tree, max)) {
-                    taken.take().unwrap().check();
+            Step::Batch(which, max) => walks.step(&mut tree, which, max),
+            Step::GiveUp(which) => {
+                if let Some(at) = which.checked_rem(walks.taken.len()) {
+                    tree.end_snapshot(walks.taken.swap_remove(at).walk);
                 }
             }
         }
     }
     model.check(&tree);
-    if let Some(mut taken) = taken {
-        while !taken.step(&mut tree, 2) {}
-        taken.check();
-        model.check(&tree);
+    for which in 0.. {
+        if walks.taken.is_empty() {
+            break;
+        }
+        walks.step(&mut tree, which, 2);
     }
+    model.check(&tree);
+    walks.ended
 }
 
 fn key(path: &str) -> &str {
@@ -367,11 +425,14 @@ fn any_session() -> impl Strategy<Value = SessionId> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
+    let which = || 0..WALKS_MAX;
     prop_oneof![
-        12 => (any_session(), any_txn()).prop_map(|(session, txn)| Step::Txn(session, txn)),
-        1 => Just(Step::BeginSnapshot),
-        3 => (1..4usize).prop_map(Step::Batch),
-        1 => (1..4usize).prop_map(Step::BatchOnly),
+        24 => (any_session(), any_txn()).prop_map(|(session, txn)| Step::Txn(session, txn)),
+        1 => any_session().prop_map(Step::Depart),
+        3 => Just(Step::BeginSnapshot),
+        9 => (which(), 1..4usize).prop_map(|(which, max)| Step::Batch(which, max)),
+        2 => (which(), 1..4usize).prop_map(|(which, max)| Step::BatchOnly(which, max)),
+        1 => which().prop_map(Step::GiveUp),
     ]
 }
 

@@ -67,17 +67,18 @@ impl Writing {
 
     /// The snapshot of the tree as it is, and its name.
     pub(super) fn snapshot(&mut self) -> (String, Vec<u8>) {
-        let mut head = self.tree.begin_snapshot();
-        while self.tree.copy_head(&mut head, 100) {}
+        let (walk, mut head) = self.tree.begin_snapshot().unwrap();
+        while self.tree.copy_head(walk, &mut head, 100).unwrap() {}
         let mut out = Vec::new();
         let mut writer = Writer::new();
         writer.head(&mut out, &head.sessions, &head.acls);
-        while let Some(cursor) = self.tree.snapshot_batch(100, &mut |path, data, acl, stat| {
+        let mut sink = |path: &str, data: Option<&[u8]>, acl, stat: &_| {
             writer.node(&mut out, path, data, acl, stat);
-        }) {
-            self.tree.advance_snapshot(cursor);
+        };
+        while let Some(cursor) = self.tree.snapshot_batch(walk, 100, &mut sink).unwrap() {
+            self.tree.advance_snapshot(walk, cursor);
         }
-        self.tree.end_snapshot();
+        self.tree.end_snapshot(walk);
         let digest = Some(ZxidDigest { zxid: head.zxid, version: 2, digest: head.digest });
         writer.finish(&mut out, &Trailers { digest, last_zxid: Some(head.zxid) });
         (format!("snapshot.{:x}", head.zxid), out)
