@@ -20,7 +20,7 @@ mod stream;
 mod tests;
 
 pub use greeting::{Greeting, GreetingError};
-pub use membership::{ClientAddress, Membership, MembershipError, QuorumServer};
+pub use membership::{ClientAddress, Membership, MembershipError, QuorumServer, ServerAddress};
 pub use notification::{Notification, NotificationError, PeerState};
 pub use quorum::{LearnerInfo, Packet, PacketError, RequestPacket};
 pub use stream::PacketStream;

@@ -25,6 +25,7 @@ pub mod admission;
 pub mod clock;
 pub mod core_work;
 pub mod datadir;
+pub mod ensemble;
 pub mod executor;
 pub mod heap;
 pub mod intake;

@@ -114,8 +114,9 @@ struct Line {
 #[derive(Debug)]
 pub struct Links {
     me: ServerId,
-    /// This server's own election address, as `host:port`.
-    address: String,
+    /// This server's own election addresses, each as `host:port`: one, or all that it has
+    /// (`multiAddress.enabled`). Invariant: not empty.
+    addresses: Vec<String>,
     members: Members,
     /// `cnxTimeout` or `syncLimit` in ticks: how long a caller may take to say who it is, in
     /// milliseconds.
@@ -128,10 +129,11 @@ pub struct Links {
 
 impl Links {
     /// No connections yet.
-    pub fn new(me: ServerId, address: String, members: Members, greeting_ms: i64) -> Self {
+    pub fn new(me: ServerId, addresses: Vec<String>, members: Members, greeting_ms: i64) -> Self {
+        assert!(!addresses.is_empty(), "a greeting names an address");
         Self {
             me,
-            address,
+            addresses,
             members,
             greeting_ms,
             lines: BTreeMap::new(),
@@ -161,7 +163,7 @@ impl Links {
         let line = self.lines.entry(to).or_default();
         line.is_dialling = false;
         let mut greeting = Vec::new();
-        let addresses = vec![self.address.clone()];
+        let addresses = self.addresses.clone();
         Greeting { server_id: self.me.0, addresses }.write(&mut greeting);
         self.effects.push_back(LinkEffect::Send { conn, bytes: greeting.into() });
         self.set_unreachable(to, false);
@@ -182,11 +184,14 @@ impl Links {
         self.set_unreachable(to, true);
     }
 
-    /// Somebody has dialled.
+    /// Somebody has dialled. Of too many who have not said who they are the one goes that has had
+    /// the longest time for it: a server says it at once, and is not kept out by others.
     pub fn on_accepted(&mut self, conn: VoteConn, from: Caller, now_ms: i64) {
-        let unknown = self.links.values().filter(|link| link.peer.is_none()).count();
-        if unknown >= CALLERS_MAX {
-            return self.effects.push_back(LinkEffect::Close { conn, why: CloseLink::Silent });
+        let unknown = || self.links.iter().filter(|(_, link)| link.peer.is_none());
+        if unknown().count() >= CALLERS_MAX
+            && let Some((oldest, _)) = unknown().min_by_key(|(conn, link)| (link.silent_at, **conn))
+        {
+            self.close(*oldest, CloseLink::Silent);
         }
         let (received, silent_at) = (BytesMut::new(), now_ms + self.greeting_ms);
         self.links.insert(conn, Link { peer: None, from: Some(from), received, silent_at });
@@ -227,6 +232,17 @@ impl Links {
         let late: Vec<VoteConn> =
             self.links.iter().filter(|(_, link)| late(link)).map(|(conn, _)| *conn).collect();
         late.into_iter().for_each(|conn| self.close(conn, CloseLink::Silent));
+    }
+
+    /// When [`Self::on_time`] has something to do.
+    pub fn wakes_at(&self) -> Option<i64> {
+        let unknown = self.links.values().filter(|link| link.peer.is_none());
+        unknown.map(|link| link.silent_at).min()
+    }
+
+    /// The server at the other end of a connection, once that is known.
+    pub fn server_at(&self, conn: VoteConn) -> Option<ServerId> {
+        self.links.get(&conn)?.peer
     }
 
     /// The next thing that the shell must do.
@@ -338,7 +354,7 @@ impl Links {
     }
 }
 
-/// Callers that have not said who they are; one more is refused.
+/// Callers that have not said who they are; for one more the oldest is closed.
 const CALLERS_MAX: usize = 64;
 const LENGTH_BYTES: usize = 4;
 /// The longest message that Apache's takes.

@@ -380,7 +380,7 @@ fn link_effects(links: &mut Links) -> Vec<LinkEffect> {
 }
 
 fn links(me: i64) -> Links {
-    Links::new(ServerId(me), format!("h{me}:3888"), members(3, 1), 1_000)
+    Links::new(ServerId(me), vec![format!("h{me}:3888")], members(3, 1), 1_000)
 }
 
 fn greeting(id: i64) -> Vec<u8> {

@@ -182,7 +182,7 @@ impl Shell {
             base,
             began: Instant::now(),
             election,
-            links: Links::new(me, address, members.clone(), 5_000),
+            links: Links::new(me, vec![address], members.clone(), 5_000),
             members,
             role: Role::Looking,
             votes,

@@ -49,7 +49,7 @@ impl Shared {
 
     /// The connections of a server's election port.
     pub(super) fn links(&self, me: ServerId) -> Links {
-        Links::new(me, format!("10.0.0.{me}:3888"), self.members.clone(), GREETING_MS)
+        Links::new(me, vec![format!("10.0.0.{me}:3888")], self.members.clone(), GREETING_MS)
     }
 
     pub(super) fn election(&self, me: ServerId) -> Election {

@@ -1,0 +1,339 @@
+//! Threads that resolve names and connect: both may block for long, so each task has a thread that
+//! ends with it. At most one runs for each server and kind of task.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::SegQueue;
+
+use crate::packet::ServerAddress;
+use crate::runtime::ring::Waker;
+use crate::zab::ServerId;
+
+use super::callers::Found;
+use super::{ElectionsConfig, Names};
+
+/// What a thread is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Task {
+    /// A connection to the election port.
+    Votes,
+    /// One to the quorum port, tried again and again.
+    Leader,
+    /// The addresses alone.
+    Names,
+}
+
+/// What a thread has to tell.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The names in a server's line have been resolved, all of them or some.
+    Found { id: ServerId, found: Found, is_whole: bool },
+    /// The task of this number has ended, and its thread with it.
+    Ended { task: Task, id: ServerId, number: u64, result: Result<Dialled, String> },
+}
+
+/// A connection that was dialled, or the end of a task that was to connect to nobody.
+#[derive(Debug)]
+pub(super) enum Dialled {
+    Connected { socket: OwnedFd, peer: SocketAddr },
+    Resolved,
+}
+
+/// The threads, as the thread of elections sees them.
+pub(super) struct Dialler {
+    lines: BTreeMap<ServerId, Vec<ServerAddress>>,
+    names: Names,
+    times: Times,
+    /// Whether the task of each is no longer wanted.
+    running: BTreeMap<(Task, ServerId), Arc<AtomicBool>>,
+    /// A dial that waits for the end of an earlier one to the same leader, and its number.
+    next: Option<(ServerId, u64)>,
+    outcomes: Arc<SegQueue<Outcome>>,
+    waker: Waker,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    votes: Duration,
+    leader: Duration,
+    pause_max: Duration,
+    /// One of several addresses of a server.
+    probe: Option<Duration>,
+}
+
+impl Dialler {
+    /// No task runs. `waker` wakes the loop that polls.
+    pub(super) fn new(config: &ElectionsConfig, waker: Waker) -> Self {
+        let times = Times {
+            votes: Duration::from_millis(config.connect_ms.max(1)),
+            leader: Duration::from_millis(config.leader_ms),
+            pause_max: Duration::from_millis(config.retry_delay_ms.max(1)),
+            probe: config.probe_ms.map(|ms| Duration::from_millis(ms.max(1))),
+        };
+        Self {
+            lines: config.addresses.clone(),
+            names: config.names.clone(),
+            times,
+            running: BTreeMap::new(),
+            next: None,
+            outcomes: Arc::default(),
+            waker,
+        }
+    }
+
+    /// Connects to a server's election port.
+    pub(super) fn dial_votes(&mut self, id: ServerId) {
+        self.start(Task::Votes, id, 0);
+    }
+
+    /// Connects to a leader's quorum port. An earlier dial is given up.
+    pub(super) fn dial_leader(&mut self, id: ServerId, number: u64) {
+        self.give_up_leader();
+        if self.running.contains_key(&(Task::Leader, id)) {
+            self.next = Some((id, number));
+        } else {
+            self.start(Task::Leader, id, number);
+        }
+    }
+
+    /// No dial to a leader is wanted.
+    pub(super) fn give_up_leader(&mut self) {
+        self.next = None;
+        let of_leader = self.running.iter().filter(|((task, _), _)| *task == Task::Leader);
+        of_leader.for_each(|(_, given_up)| given_up.store(true, Ordering::Relaxed));
+    }
+
+    /// Resolves the names of a server's line, if that is not being done.
+    pub(super) fn resolve(&mut self, id: ServerId) {
+        self.start(Task::Names, id, 0);
+    }
+
+    /// Whether names are being resolved for their own sake.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.running.keys().any(|(task, _)| *task == Task::Names)
+    }
+
+    /// What has been found out.
+    pub(super) fn poll(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.pop()?;
+        if let Outcome::Ended { task, id, .. } = &outcome {
+            self.running.remove(&(*task, *id));
+            let follows = |next: &mut (ServerId, u64)| *task == Task::Leader && next.0 == *id;
+            if let Some((id, number)) = self.next.take_if(follows) {
+                self.start(Task::Leader, id, number);
+            }
+        }
+        Some(outcome)
+    }
+
+    fn start(&mut self, task: Task, id: ServerId, number: u64) {
+        if self.running.contains_key(&(task, id)) {
+            return;
+        }
+        let given_up = Arc::new(AtomicBool::new(false));
+        self.running.insert((task, id), given_up.clone());
+        let dial = Dial {
+            task,
+            id,
+            line: self.lines.get(&id).cloned().unwrap_or_default(),
+            names: self.names.clone(),
+            times: self.times,
+            given_up,
+            began: Instant::now(),
+            outcomes: self.outcomes.clone(),
+            waker: self.waker.clone(),
+        };
+        let report = Report {
+            task,
+            id,
+            number,
+            result: None,
+            outcomes: self.outcomes.clone(),
+            waker: self.waker.clone(),
+        };
+        let body = move || {
+            let mut report = report;
+            report.result = Some(dial.run());
+        };
+        // If there is no thread, dropping what it was to run reports it.
+        drop(thread::Builder::new().name(format!("dial-{id}")).spawn(body));
+    }
+}
+
+impl Drop for Dialler {
+    fn drop(&mut self) {
+        self.running.values().for_each(|given_up| given_up.store(true, Ordering::Relaxed));
+    }
+}
+
+/// Tells the end of a task when it is dropped, however that comes about.
+struct Report {
+    task: Task,
+    id: ServerId,
+    number: u64,
+    result: Option<Result<Dialled, String>>,
+    outcomes: Arc<SegQueue<Outcome>>,
+    waker: Waker,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let result = self.result.take().unwrap_or_else(|| Err("there is no thread for it".into()));
+        let (task, id, number) = (self.task, self.id, self.number);
+        self.outcomes.push(Outcome::Ended { task, id, number, result });
+        self.waker.wake();
+    }
+}
+
+/// One task, on its thread.
+struct Dial {
+    task: Task,
+    id: ServerId,
+    line: Vec<ServerAddress>,
+    names: Names,
+    times: Times,
+    given_up: Arc<AtomicBool>,
+    began: Instant,
+    outcomes: Arc<SegQueue<Outcome>>,
+    waker: Waker,
+}
+
+/// Why a dial has not got through.
+struct Failure {
+    why: String,
+    /// Nobody has answered, neither yes nor no: packets may have been lost.
+    is_for_now: bool,
+}
+
+impl Dial {
+    fn run(self) -> Result<Dialled, String> {
+        match self.task {
+            Task::Names => self.resolve().map(|_| Dialled::Resolved),
+            // Whoever refuses votes dials itself when it takes them.
+            Task::Votes => self.connect(self.times.votes, |failure| failure.is_for_now),
+            // A leader that was just elected may not listen yet.
+            Task::Leader => self.connect(self.times.leader, |_| true),
+        }
+    }
+
+    /// Tries all addresses, and again where that `is_worth_it`: after pauses that are short at
+    /// first.
+    fn connect(
+        &self,
+        whole: Duration,
+        is_worth_it: impl Fn(&Failure) -> bool,
+    ) -> Result<Dialled, String> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let failure = match self.connect_once(whole) {
+                Ok(dialled) => return Ok(dialled),
+                Err(failure) => failure,
+            };
+            pause = pause.min(self.times.pause_max);
+            if !is_worth_it(&failure) || self.left(whole) <= pause {
+                return Err(failure.why);
+            }
+            self.sleep(pause)?;
+            pause *= 2;
+        }
+    }
+
+    /// Each address in turn.
+    fn connect_once(&self, whole: Duration) -> Result<Dialled, Failure> {
+        let final_failure = |why| Failure { why, is_for_now: false };
+        let addresses = self.resolve().map_err(final_failure)?;
+        let (mut errors, mut is_for_now) = (Vec::new(), false);
+        for address in &addresses {
+            self.check_is_wanted().map_err(final_failure)?;
+            let mut time = self.left(whole).min(TRY_MAX);
+            if let Some(probe) = self.times.probe.filter(|_| addresses.len() > 1) {
+                time = time.min(probe);
+            }
+            match connect(*address, time) {
+                Ok(stream) => {
+                    return Ok(Dialled::Connected { socket: stream.into(), peer: *address });
+                }
+                Err(err) => {
+                    is_for_now |= err.kind() == io::ErrorKind::TimedOut;
+                    errors.push(format!("{address}: {err}"));
+                }
+            }
+        }
+        Err(Failure { why: errors.join("; "), is_for_now })
+    }
+
+    fn check_is_wanted(&self) -> Result<(), String> {
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Err("it was given up".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// The addresses of the port in question, and to the loop those of the server.
+    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        let (mut addresses, mut errors) = (Vec::new(), Vec::new());
+        for place in &self.line {
+            let port = match self.task {
+                Task::Leader => place.quorum_port,
+                Task::Votes | Task::Names => place.election_port,
+            };
+            match (self.names.0)(&place.host) {
+                Ok(found) => {
+                    addresses.extend(found.into_iter().map(|ip| SocketAddr::new(ip, port)));
+                }
+                Err(err) => errors.push(format!("cannot resolve {}: {err}", place.host)),
+            }
+        }
+        if addresses.is_empty() {
+            let none = || "the line of the server names no address".to_owned();
+            return Err(if errors.is_empty() { none() } else { errors.join("; ") });
+        }
+        let found = Found::of(addresses.iter().map(SocketAddr::ip));
+        let (id, is_whole) = (self.id, errors.is_empty());
+        self.outcomes.push(Outcome::Found { id, found, is_whole });
+        self.waker.wake();
+        Ok(addresses)
+    }
+
+    fn left(&self, whole: Duration) -> Duration {
+        whole.saturating_sub(self.began.elapsed())
+    }
+
+    /// Sleeps, unless the task is given up meanwhile.
+    fn sleep(&self, time: Duration) -> Result<(), String> {
+        let until = Instant::now() + time;
+        loop {
+            self.check_is_wanted()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(GLANCE));
+        }
+    }
+}
+
+fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, time.max(Duration::from_millis(1)))?;
+    // Where nobody listens on a port that the kernel gives to callers, a caller may get itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The first pause between two dials to a leader; each is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The longest try of one address: a new one notices sooner that its host is back.
+const TRY_MAX: Duration = Duration::from_secs(1);
+/// The interval in which a thread that sleeps looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(50);
