@@ -37,9 +37,9 @@ pub(super) enum Floor {
 
 #[derive(Args, Debug)]
 pub(super) struct LoadArgs {
-    /// Address of the server.
-    #[arg(long, default_value = "127.0.0.1:2181")]
-    pub(super) server: SocketAddr,
+    /// Address of the server, or of several, with commas; session by session they take turns.
+    #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
+    pub(super) server: Vec<SocketAddr>,
     /// Sessions, each on its own connection.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) sessions: u32,
@@ -75,6 +75,9 @@ pub(super) struct LoadArgs {
     /// Stop after this many measured operations, if that comes first.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     pub(super) ops: u64,
+    /// Stop when the standard input ends, if that comes first.
+    #[arg(long)]
+    pub(super) until_eof: bool,
     /// Seconds of load before measuring.
     #[arg(long, default_value_t = 2.0)]
     pub(super) warmup: f64,
@@ -82,9 +85,9 @@ pub(super) struct LoadArgs {
     /// scheduled start.
     #[arg(long)]
     pub(super) rate: Option<f64>,
-    /// The server's process, to report its CPU time and memory.
-    #[arg(long)]
-    pub(super) pid: Option<u32>,
+    /// The server's process, to report its CPU time and memory; of several, with commas, the sums.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) pid: Vec<u32>,
     /// The core to run on.
     #[arg(long)]
     pub(super) core: Option<usize>,

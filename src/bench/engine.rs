@@ -65,9 +65,10 @@ pub(super) enum Phase {
 }
 
 /// The address and the way to connect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
-    pub(super) server: SocketAddr,
+    /// The servers, at least one: session after session they take turns.
+    pub(super) servers: Vec<SocketAddr>,
     pub(super) sessions: u32,
     pub(super) timeout_ms: u32,
     /// The time to look out for replies before sleeping.
@@ -127,7 +128,7 @@ impl Engine {
         let mut sessions = Vec::with_capacity(target.sessions as usize);
         let slots: Vec<u32> = (0..target.sessions).collect();
         for some in slots.chunks(CONNECTING_MAX) {
-            let doing = || format!("opening session {} with {}", some[0], target.server);
+            let doing = || format!("opening session {} with {:?}", some[0], target.servers);
             let opened: Result<Vec<_>, _> =
                 some.iter().map(|&slot| Session::begin(target, slot)).collect();
             for mut session in opened.map_err(BenchError::io(doing()))? {
@@ -392,6 +393,13 @@ impl Engine {
         }
     }
 
+    /// The server of each session.
+    #[cfg(test)]
+    pub(super) fn peers(&self) -> Vec<SocketAddr> {
+        let peer = |session: &Session| session.socket.peer_addr().expect("it is connected");
+        self.sessions.iter().map(peer).collect()
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
@@ -432,7 +440,8 @@ fn take_reply(
 impl Session {
     /// Connects and asks for a session.
     fn begin(target: &Target, slot: u32) -> std::io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&target.server, CONNECT_TIME)?;
+        let server = target.servers[slot as usize % target.servers.len()];
+        let mut socket = TcpStream::connect_timeout(&server, CONNECT_TIME)?;
         socket.set_nodelay(true)?;
         if !target.echo {
             plain::ask_for_session(&mut socket, target.timeout_ms)?;

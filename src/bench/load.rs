@@ -1,6 +1,10 @@
 //! The measured load: operations drawn from the mix, warmed up, counted, timed, and told about
 //! while it runs.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
@@ -10,7 +14,7 @@ use super::args::LoadArgs;
 use super::engine::{Asked, Engine, Phase, Reply, Target, Work};
 use super::mix::Random;
 use super::preload::Preload;
-use super::process::{Machine, Usage, machine, usage};
+use super::process::{Machine, Usage, machine, usage, usage_of_all};
 use super::report::{self, Report};
 use super::wire::{self, Op, Template, Tree};
 
@@ -23,8 +27,8 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), BenchError> {
     let payload = vec![b'r'; args.payload as usize];
     let spin = Duration::from_micros(args.spin);
     let (sessions, timeout_ms, one_by_one) = (args.sessions, args.timeout, args.one_by_one);
-    let target =
-        Target { server: args.server, sessions, timeout_ms, spin, echo: args.echo, one_by_one };
+    let servers = args.server.clone();
+    let target = Target { servers, sessions, timeout_ms, spin, echo: args.echo, one_by_one };
     let mut engine = Engine::connect(&target)?;
     if !args.echo {
         let nodes = args.preload.unwrap_or(args.nodes);
@@ -41,7 +45,7 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), BenchError> {
         let mut load = Load::new(args, tree, payload);
         engine.run(&mut load, args.outstanding, args.rate)?;
         report::print(&load.report()?, args.json);
-    } else if let Some(usage) = args.pid.and_then(|pid| usage(Some(pid))) {
+    } else if let Some(usage) = usage_of_all(&args.pid) {
         report::print_usage(usage, args.json);
     }
     engine.close()
@@ -54,6 +58,21 @@ pub(super) fn pin(core: Option<usize>) {
     {
         eprintln!("ringkeeper bench: cannot run on core {id}; running on any");
     }
+}
+
+/// What says that the load is to end; set when the standard input ends, if that is to end it.
+fn stop_of(until_eof: bool) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    if until_eof {
+        let of_thread = Arc::clone(&stop);
+        // The process ends without this thread where the load is over before the input.
+        thread::spawn(move || {
+            // An input that cannot be read has ended as well.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            of_thread.store(true, Ordering::Relaxed);
+        });
+    }
+    stop
 }
 
 fn check(args: &LoadArgs) -> Result<(), BenchError> {
@@ -96,6 +115,8 @@ struct Load<'a> {
     before: Snapshot,
     after: Snapshot,
     progress: Progress,
+    /// Whether the load is to end before its time is over.
+    stop: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -157,6 +178,7 @@ impl<'a> Load<'a> {
             before: Snapshot::default(),
             after: Snapshot::default(),
             progress: Progress::default(),
+            stop: stop_of(args.until_eof),
         }
     }
 
@@ -202,9 +224,8 @@ impl<'a> Load<'a> {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let server = self.args.pid.and_then(|pid| usage(Some(pid)));
         Snapshot {
-            server,
+            server: usage_of_all(&self.args.pid),
             client: usage(None).unwrap_or_default(),
             machine: machine().unwrap_or_default(),
         }
@@ -293,7 +314,8 @@ impl Work for Load<'_> {
             Stage::Measuring { since_ns } => {
                 self.measured_ns = now_ns - since_ns;
                 let over = self.measured_ns as f64 >= self.args.duration * 1e9
-                    || self.measured >= self.args.ops;
+                    || self.measured >= self.args.ops
+                    || self.stop.load(Ordering::Relaxed);
                 if over {
                     self.after = self.snapshot();
                     self.stage = Stage::Done;

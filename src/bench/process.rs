@@ -27,6 +27,22 @@ pub(super) fn usage(pid: Option<u32>) -> Option<Usage> {
     })
 }
 
+/// The sums over several processes; `None` where there is none, or one of them has gone.
+pub(super) fn usage_of_all(pids: &[u32]) -> Option<Usage> {
+    let each = pids.iter().map(|&pid| usage(Some(pid)));
+    each.reduce(|sum, one| sum.zip(one).map(|(sum, one)| sum.plus(one))).flatten()
+}
+
+impl Usage {
+    fn plus(self, other: Usage) -> Usage {
+        Usage {
+            cpu_us: self.cpu_us + other.cpu_us,
+            rss_bytes: self.rss_bytes + other.rss_bytes,
+            rss_peak_bytes: self.rss_peak_bytes + other.rss_peak_bytes,
+        }
+    }
+}
+
 /// The times of all processors since the machine started, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Machine {
@@ -92,5 +108,15 @@ mod tests {
         let usage = usage(None).expect("/proc is there");
         assert!(usage.rss_bytes > 100_000 && usage.rss_peak_bytes >= usage.rss_bytes / 2);
         assert_eq!(super::usage(Some(u32::MAX)), None);
+    }
+
+    #[test]
+    fn several_processes_are_summed_and_one_that_has_gone_is_no_sum() {
+        let this = std::process::id();
+        let one = usage(Some(this)).expect("it runs");
+        let two = usage_of_all(&[this, this]).expect("it runs");
+        assert!(two.rss_peak_bytes >= 2 * one.rss_peak_bytes, "{two:?} of {one:?}");
+        assert_eq!(usage_of_all(&[this, u32::MAX]), None);
+        assert_eq!(usage_of_all(&[]), None);
     }
 }

@@ -25,6 +25,21 @@ fn a_closed_loop_keeps_its_window_and_gets_every_reply() {
 }
 
 #[test]
+fn sessions_take_turns_at_the_servers() {
+    let servers = [free_address(), free_address()];
+    for listen in servers {
+        thread::spawn(move || {
+            echo::serve(&EchoArgs { listen, payload: 0, core: None, spin: 0, duration: 5.0 })
+        });
+        drop(engine(listen, 1));
+    }
+    let target = Target { servers: servers.to_vec(), ..target(servers[0], 5) };
+    let mut engine = Engine::connect(&target).expect("both listen already");
+    assert_eq!(engine.peers(), [0, 1, 0, 1, 0].map(|server: usize| servers[server]));
+    engine.run(&mut Counted::new(100), 2, None).expect("both serve");
+}
+
+#[test]
 fn an_open_loop_counts_latency_from_the_schedule() {
     let stall = Duration::from_millis(400);
     let server = serve_one(move |socket| {
@@ -153,7 +168,7 @@ fn engine(server: SocketAddr, sessions: u32) -> Engine {
 
 fn target(server: SocketAddr, sessions: u32) -> Target {
     Target {
-        server,
+        servers: vec![server],
         sessions,
         timeout_ms: 30_000,
         spin: Duration::ZERO,

@@ -167,7 +167,7 @@ pub(super) fn tree_to_delete() -> Tree {
 /// The way that the greedy client's sessions are opened.
 pub(super) fn target(server: SocketAddr, sessions: u32) -> Target {
     Target {
-        server,
+        servers: vec![server],
         sessions,
         timeout_ms: 40_000,
         spin: Duration::ZERO,
