@@ -150,6 +150,60 @@ def server_of(name, work, options, settings=""):
     return Server(name, command, work, free_port(), options, settings)
 
 
+def start_floor(name, options, work):
+    """Starts a floor, `echo` or a bare durable server; returns its port and process."""
+    port = free_port()
+    command = [options.ringkeeper, "bench"]
+    if name == "echo":
+        command += ["echo-server"]
+    else:
+        way, _, space = name.removeprefix("bare-").partition("-")
+        command += ["durable-server", "--way", way, "--space", space or "old", "--dir", str(work)]
+    command += ["--listen", f"127.0.0.1:{port}"]
+    if options.server_core is not None:
+        command += ["--core", str(options.server_core)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return port, process
+        except OSError:
+            time.sleep(0.02)
+    process.kill()
+    process.wait()
+    raise Failure(f"{name} does not start")
+
+
+class Lines:
+    """The table of what must be reached."""
+
+    def __init__(self):
+        self.all = []
+
+    def add(self, title, against, ours, theirs, relation, bound):
+        """One line; without a bound it only says what was measured."""
+        ratio = ours / theirs if ours is not None and theirs else None
+        met = None
+        if ratio is not None and bound is not None:
+            met = ratio >= bound if relation == ">=" else ratio <= bound
+        self.all.append({"work": title, "against": against, "ringkeeper": ours, "other": theirs, "ratio": ratio,
+                         "relation": relation, "bound": bound, "met": met})
+
+    def markdown(self):
+        """Rows that fall short are bold."""
+        rows = ["| work | against | Ringkeeper | other | ratio | to reach | |", "|---|---|---:|---:|---:|---:|---|"]
+        for line in self.all:
+            met = {True: "yes", False: "**no**", None: "-"}[line["met"]]
+            title, ratio = line["work"], f"{number(line['ratio'])}x"
+            if line["met"] is False:
+                title, ratio = f"**{title}**", f"**{ratio}**"
+            to_reach = "" if line["bound"] is None else f"{line['relation']} {number(line['bound'])}x"
+            rows.append(f"| {title} | {line['against']} | {number(line['ringkeeper'])} | {number(line['other'])} | "
+                        f"{ratio} | {to_reach} | {met} |")
+        return rows
+
+
 def raise_file_limit():
     """Thousands of sessions need as many files; the servers inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
