@@ -48,12 +48,17 @@ class Member:
         """What the server says; each kind has a file of its own."""
         return self.directory / f"{self.kind}.log"
 
-    def start(self):
-        assert self.process is None, f"{self} runs"
+    def prepare(self):
+        """Writes its configuration, and returns the file."""
         self.data.mkdir(parents=True, exist_ok=True)
         (self.data / "myid").write_text(f"{self.ident}\n")
         cfg = self.directory / "zoo.cfg"
         cfg.write_text(self.configuration())
+        return cfg
+
+    def start(self):
+        assert self.process is None, f"{self} runs"
+        cfg = self.prepare()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, *self.command(cfg)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -152,12 +157,40 @@ class Member:
 
     # ---- its files
 
+    def last_words(self):
+        return self.log.read_text(errors="replace")[-3000:]
+
     def logs(self):
         """The records of its logs and the zxids of its snapshots, per data directory that it had."""
         for directory in (*self.relics, self.data):
             records = [record for log in files.logs(directory) for record in files.read_log(log, is_torn=True)]
             snapshots = {int(path.name.split(".")[1], 16) for path in files.snapshots(directory)}
             yield records, snapshots
+
+
+class Orphan:
+    """A server that somebody else has started, by its number: as much of a Popen as is used."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def poll(self):
+        return None if os.path.exists(f"/proc/{self.pid}/exe") else 0
+
+    def wait(self, timeout=60.0):
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.02)
+        return 0
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
 
 
 class Ensemble:
@@ -204,9 +237,6 @@ class Ensemble:
             if member.is_running():
                 member.stop()
 
-    def addresses(self):
-        return [member.address for member in self]
-
     def leader(self):
         """The server that says that it leads, None if none or several do."""
         leaders = [member for member in self if member.is_running() and not member.is_paused and member.mode() == "leader"]
@@ -216,6 +246,8 @@ class Ensemble:
         """Waits until `holds()` is true, and returns what it is."""
         deadline = time.monotonic() + timeout
         while not (found := holds()):
+            for member in self:
+                assert member.process is None or member.is_running(), f"{member} has ended: {member.last_words()}"
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited for {what}: {self.describe()}")
             time.sleep(0.05)

@@ -106,6 +106,9 @@ def _stale_sync(records, told, rng):
         before = [what.reply["zxid"] for kind, what in session.trail[:place] if kind == "op"]
         if before and before[-1] < op.floor:
             op.reply["zxid"] = before[-1]
+            for kind, what in session.trail:
+                if kind == "connect":
+                    what["server"] = "a server that keeps its word"
             return "C7"
     return None
 

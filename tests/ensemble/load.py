@@ -16,12 +16,15 @@ class Load:
     """`clients` threads, each with one session after the other. Every session that ends has closed,
     or was left alone and has to expire."""
 
-    def __init__(self, addresses, clients=6, seed=1, timeout_ms=8000, pause=0.01):
-        self.addresses, self.count, self.seed, self.timeout_ms = list(addresses), clients, seed, timeout_ms
-        self.pause = pause
+    def __init__(self, ensemble, clients=6, seed=1, timeout_ms=8000, idle=0.01):
+        self.ensemble, self.count, self.seed, self.timeout_ms = ensemble, clients, seed, timeout_ms
+        self.idle = idle
         self.frontier = Frontier()
         self.sessions, self.errors = [], []
         self._stop = threading.Event()
+        # Clear: clients only keep their sessions.
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._threads = []
 
     def start(self):
@@ -34,6 +37,7 @@ class Load:
 
     def stop(self, timeout=180.0):
         """Ends all sessions, and waits for it."""
+        self._goes_on.set()
         self._stop.set()
         until = time.monotonic() + timeout
         for thread in self._threads:
@@ -42,6 +46,14 @@ class Load:
                 self.errors.append("a client does not come to its end")
         if self.errors:
             raise AssertionError("; ".join(self.errors))
+
+    def pause(self):
+        """No client writes after this, but for what ends sessions that are silent."""
+        self._goes_on.clear()
+        time.sleep(0.5)
+
+    def go_on(self):
+        self._goes_on.set()
 
     def __enter__(self):
         return self.start()
@@ -65,7 +77,7 @@ class Load:
             time.sleep(0.05)
 
     def session(self, name, at=0):
-        session = Session(name, self.addresses, self.frontier, self.timeout_ms)
+        session = Session(name, self.ensemble, self.frontier, self.timeout_ms)
         session.at = at
         self.sessions.append(session)
         return session
@@ -83,7 +95,7 @@ class Load:
             turn = 0
             while not self._stop.is_set():
                 session = self.session(f"client {number}.{turn}", at=number + turn)
-                _Client(session, rng, number, turn).run(self._stop, rng.randint(150, 600), self.pause)
+                _Client(session, rng, number, turn).run(self._stop, self._goes_on, self.idle)
                 turn += 1
         except Exception:  # it has to be told, whatever it is
             self.errors.append(f"client {number}: {traceback.format_exc()}")
@@ -98,15 +110,18 @@ class _Client:
         self.value = self.made = 0
         self.own = []
 
-    def run(self, stop, batches, pause):
-        session = self.session
+    def run(self, stop, goes_on, idle):
+        session, batches = self.session, self.rng.randint(150, 600)
         if not session.connect_somewhere():
             return
         self._attempt(lambda: session.batch(self._begin()))
         while batches and not stop.is_set() and not session.is_over:
+            if not goes_on.wait(0.5):
+                self._attempt(session.ping)
+                continue
             batches -= 1
             self._attempt(lambda: session.batch(self._some()))
-            time.sleep(self.rng.uniform(0, 2 * pause))
+            time.sleep(self.rng.uniform(0, 2 * idle))
             if self.rng.random() < 0.01:
                 session.drop()  # goes to another server, with all its watches
         if self.rng.random() < 0.25 and not stop.is_set():

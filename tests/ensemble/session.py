@@ -65,8 +65,8 @@ class Session:
     """`trail` is what happened, in order: ("connect", fields), ("op", Op) where its reply came,
     ("event", fields), ("watches", reply) after a reconnect. `ops` is all that was sent."""
 
-    def __init__(self, name, addresses, frontier, timeout_ms=8000):
-        self.name, self.addresses, self.frontier, self.timeout_ms = name, list(addresses), frontier, timeout_ms
+    def __init__(self, name, ensemble, frontier, timeout_ms=8000):
+        self.name, self.servers, self.frontier, self.timeout_ms = name, list(ensemble), frontier, timeout_ms
         self.ident, self.password = 0, b"\0" * 16
         self.trail, self.ops = [], []
         self.connection, self.conn, self.at = None, 0, 0
@@ -82,8 +82,8 @@ class Session:
         """Opens a connection to server number `at` (from 0), else to the next one that takes it.
         False: the session has expired, which the trail says as well."""
         self.drop()
-        address = self.addresses[(self.at if at is None else at) % len(self.addresses)]
-        self.at = self.addresses.index(address) + 1
+        server = self.servers[(self.at if at is None else at) % len(self.servers)]
+        self.at, address = self.servers.index(server) + 1, server.address
         self.conn += 1
         connection, before = None, time.time()
         try:
@@ -96,13 +96,13 @@ class Session:
             if connection is not None:
                 connection.close()
             raise
-        self.connection, self.address = connection, address
+        self.connection = connection
         if reply["timeout"] <= 0:
-            self.trail.append(("expired", {"session": self.ident, "conn": self.conn, "server": address}))
+            self.trail.append(("expired", {"session": self.ident, "conn": self.conn, "server": str(server)}))
             self.is_over = True
             self.drop()
             return False
-        fields = {"session": reply["session"], "conn": self.conn, "server": address, "asked": self.ident}
+        fields = {"session": reply["session"], "conn": self.conn, "server": str(server), "asked": self.ident}
         self.trail.append(("connect", {**fields, "timeout": reply["timeout"], "renewed": self.ident != 0}))
         self.ident, self.password, self.granted_ms = reply["session"], reply["password"], reply["timeout"]
         self.heard = max(self.heard or 0, before)
