@@ -55,6 +55,20 @@ pub enum ToQuorum {
     /// A client came back with the right password: does its session live? The timeout is the newly
     /// negotiated one.
     Renew { origin: Origin, session: SessionId, timeout_ms: i32 },
+    /// Everything after this is of clients that the role of this generation serves: the answer to
+    /// [`ToShard::Serving`].
+    Joined { shard: ShardId, generation: u64 },
+}
+
+impl ToQuorum {
+    /// The shard that it comes from.
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Request(request) => request.origin.shard,
+            Self::CreateSession { origin, .. } | Self::Renew { origin, .. } => origin.shard,
+            Self::Joined { shard, .. } => *shard,
+        }
+    }
 }
 
 /// Sessions that a shard has heard of, each with the monotonic time of the last time: at most
@@ -122,6 +136,12 @@ pub enum ToShard {
     Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },
     /// The answer to [`ToQuorum::CreateSession`] where too many wait for room in the log already.
     NotOpened { origin: Origin },
+    /// A role has begun to serve, and the tree shows all that it began with. The shard takes
+    /// clients from now on, and says so by [`ToQuorum::Joined`].
+    Serving { generation: u64 },
+    /// The role has ended, or has not begun: nothing that the shard has asked for is answered. It
+    /// closes all connections of clients and takes none until [`Self::Serving`].
+    NotServing,
 }
 
 /// One batch of committed transactions, as one shard sees it.

@@ -41,11 +41,13 @@ pub enum CloseReason {
     WordAnswered,
     /// The server stops.
     Stopping,
+    /// The server has no role in its ensemble, or has lost the one that it had.
+    NotServing,
 }
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::FrameLength,
         Self::Unimplemented,
@@ -64,6 +66,7 @@ impl CloseReason {
         Self::ClientEnded,
         Self::WordAnswered,
         Self::Stopping,
+        Self::NotServing,
     ];
 }
 
@@ -89,6 +92,7 @@ impl CloseReason {
             Self::ClientEnded => "client_ended",
             Self::WordAnswered => "word_answered",
             Self::Stopping => "stopping",
+            Self::NotServing => "not_serving",
         }
     }
 }
@@ -114,6 +118,7 @@ impl fmt::Display for CloseReason {
             Self::ClientEnded => "its client ended it",
             Self::WordAnswered => "its four-letter word is answered",
             Self::Stopping => "the server stops",
+            Self::NotServing => "the server has no role in its ensemble",
         })
     }
 }

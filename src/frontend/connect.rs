@@ -20,6 +20,10 @@ impl ConnContext<'_> {
     /// the zxid that the client has seen, then the password; only the last is answered.
     pub(super) fn connect(&mut self, frame: &[u8]) -> Served {
         self.spend(REQUEST);
+        if !self.shard.service.is_on() {
+            self.close(CloseReason::NotServing);
+            return Served::Done;
+        }
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             self.close(CloseReason::Malformed);
             return Served::Done;

@@ -314,6 +314,11 @@ impl Connections {
         (connections, Some(next).filter(|next| (*next as usize) < self.slots.len()))
     }
 
+    /// The end of the slots in use.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.slots.iter().flatten().map(|connection| &**connection)

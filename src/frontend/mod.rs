@@ -24,6 +24,7 @@
 //! | `input`, `framing` | from bytes to frames |
 //! | `unsent` | how much of the output has not left |
 //! | `connect`, `auth` | sessions and identities |
+//! | `service` | whether clients are served |
 //! | `serve` | what is answered here, what goes to the quorum core, what waits |
 //! | `reads`, `multi_read`, `watches` | the requests answered here |
 //! | `long_read` | answers that take more than one turn |
@@ -51,6 +52,7 @@ mod reads;
 mod replies;
 mod report;
 mod serve;
+mod service;
 mod state;
 mod still;
 mod tell;
@@ -75,6 +77,7 @@ pub use hold::Hold;
 use hold::{DRAIN_WORK, FANOUT_WORK, STILL_READER_WORK};
 pub use latency::{Latency, LatencySpread};
 pub use report::{ConnectionReport, ReplySizes, ShardCounts, ShardReport, Traffic, WatchReport};
+use service::{Service, is_served};
 use state::ShardState;
 
 /// The part of the configuration that one shard needs.
@@ -248,6 +251,7 @@ impl Frontend {
         self.shard.fan_out(&mut self.connections, &mut { FANOUT_WORK });
         self.go_on_ticking(now);
         self.shard.watches.remove_gone(GONE_WATCHES_PER_TURN);
+        self.go_on_ending_service();
     }
 
     /// A client has sent something.
@@ -323,6 +327,7 @@ impl Frontend {
             || !self.shard.fanouts.is_empty()
             || self.shard.watches.has_gone()
             || self.shard.due.is_any()
+            || matches!(self.shard.service, Service::Ending { .. })
             || (!self.shard.throttled.is_empty() && !self.shard.core_is_full())
     }
 
@@ -429,6 +434,9 @@ impl Frontend {
         let Some(connection) = self.connections.get(conn) else { return };
         if connection.is_over() {
             return;
+        }
+        if !self.shard.service.is_on() && is_served(connection) {
+            return self.shard.close(connection, CloseReason::NotServing);
         }
         if connection.hold != hold.number {
             connection.begin_turn(hold.number);

@@ -19,8 +19,9 @@ use super::hold::{ANNOUNCEMENT, DRAIN_WORK, LOOKUP, REQUEST, Work, bytes_work};
 impl Frontend {
     /// A message of the quorum core. A batch is acted on in [`Self::act_on_batch`].
     pub(super) fn on_message(&mut self, message: ToShard, tree: &Tree, now: Now) {
+        // While nobody is served another tree may take the place of this one.
         debug_assert!(
-            tree.last_zxid() >= message_zxid(&message),
+            !self.shard.service.is_on() || tree.last_zxid() >= message_zxid(&message),
             "a batch is shown before or with its messages"
         );
         assert!(self.shard.batch.is_none(), "one batch after the other");
@@ -30,6 +31,8 @@ impl Frontend {
                 self.on_renewed(origin, session, timeout_ms, valid, now);
             }
             ToShard::NotOpened { origin } => self.on_not_opened(origin),
+            ToShard::Serving { generation } => self.on_serving(generation),
+            ToShard::NotServing => self.on_not_serving(),
         }
     }
 
@@ -160,6 +163,6 @@ fn write_reply(writer: &mut Writer<'_>, reply: &Reply) {
 fn message_zxid(message: &ToShard) -> crate::zxid::Zxid {
     match message {
         ToShard::Commit(commit) => commit.zxid,
-        ToShard::Renewed { .. } | ToShard::NotOpened { .. } => crate::zxid::Zxid::ZERO,
+        _ => crate::zxid::Zxid::ZERO,
     }
 }

@@ -21,6 +21,7 @@ use super::connection::{Connection, Connections, ListMark, Pending, Phase};
 use super::fanout::Fanout;
 use super::password_limiter::PasswordLimiter;
 use super::report::ShardCounts;
+use super::service::Service;
 use super::still::Still;
 use super::tick::Due;
 use super::{Effect, FrontendConfig};
@@ -34,6 +35,7 @@ pub(super) struct ShardState {
     pub(super) next_session: i64,
     /// Which connection serves a session.
     pub(super) sessions: HashMap<SessionId, ConnId, FixedState>,
+    pub(super) service: Service,
     pub(super) watches: WatchTable,
     pub(super) effects: VecDeque<Effect>,
     /// The rest of the batch of the quorum core that is being acted on.
@@ -100,6 +102,7 @@ impl ShardState {
             id: shard,
             next_session,
             sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
+            service: Service::On,
             watches: WatchTable::with_seed(seed),
             effects: VecDeque::new(),
             batch: None,
@@ -289,6 +292,12 @@ impl ShardState {
         if let Some(pending) = pending {
             self.uncount(pending);
         }
+    }
+
+    /// The role has ended that the quorum core had: it answers nothing of what is forgotten.
+    pub(super) fn forget_outstanding(&mut self) {
+        let all = std::mem::take(&mut self.forgotten);
+        all.into_values().flatten().for_each(|pending| self.uncount(pending));
     }
 
     fn uncount(&mut self, pending: Pending) {

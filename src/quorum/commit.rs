@@ -26,7 +26,7 @@ pub(super) struct Announcing {
 /// until the tree shows it.
 #[derive(Debug)]
 pub(super) struct Applying {
-    proposal: Proposal,
+    pub(super) proposal: Proposal,
     parts: MultiParts,
 }
 
@@ -114,6 +114,7 @@ impl Quorum {
         }
         let last = tree.last_zxid();
         self.hand_over_batches(last, hand_over);
+        self.begin_to_serve();
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
         let upto = self.writes.pipeline.frontier();
         assert!(last <= upto.max(start), "the tree shows what is committed and durable");

@@ -11,10 +11,10 @@ use hashbrown::HashMap;
 use super::outstanding::Outstanding;
 use super::pipeline::{Answer, KnownNodes, Proposal};
 use super::prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
+use super::proposal_sizes::ProposalSizes;
 use super::rounds::Rounds;
 use super::sessions::Sessions;
 use super::sweep::Sweep;
-use super::unanswered::Unanswered;
 use super::writes::Writes;
 use super::{Budget, Effect, QuorumConfig, reply};
 use crate::acl::Verdicts;
@@ -50,7 +50,8 @@ pub(super) struct Leader {
     pub(super) verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
     pub(super) nobody: Arc<[Id]>,
-    rounds: Rounds,
+    pub(super) rounds: Rounds,
+    pub(super) proposal_sizes: ProposalSizes,
     /// Where the requests of each session come from, `None` this server; who sends first is entered.
     /// Absent in a standalone server.
     owners: Option<HashMap<SessionId, Option<LearnerConn>, FixedState>>,
@@ -154,6 +155,7 @@ impl Leader {
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
             rounds: Rounds::default(),
+            proposal_sizes: ProposalSizes::default(),
             owners,
         }
     }
@@ -184,12 +186,18 @@ impl Leader {
                 let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
                 writes.effects.push_back(Effect::ToShard(origin.shard, answer));
             }
+            ToQuorum::Joined { .. } => {}
         }
     }
 
     /// A multi is being prepared: nothing else is proposed.
     pub(super) fn is_preparing(&self) -> bool {
         self.preparing.is_some()
+    }
+
+    /// It leads an ensemble of one.
+    pub(super) fn is_standalone(&self) -> bool {
+        self.owners.is_none()
     }
 
     /// A flush has failed: nothing more is prepared.
@@ -464,7 +472,7 @@ impl Leader {
                     self.machine.send(from, &Packet::Revalidated { session, valid });
                 }
                 LeadEffect::Begin { epoch } => {
-                    writes.epoch_start = Zxid::new(epoch, 0);
+                    writes.begin_epoch(epoch);
                     self.sessions = Sessions::new(tree, writes.config.tick_ms, writes.now);
                     writes.effects.push_back(Effect::Lead(LeadEffect::Begin { epoch }));
                 }
@@ -512,37 +520,13 @@ impl Leader {
 
     /// The group goes to the log: it is on its way to the others before its flush is asked for.
     pub(super) fn on_append(&mut self, writes: &mut Writes, last: Zxid, group: &Bytes) {
-        self.machine.propose(last, logged(group), writes.now.mono_ms);
+        let sizes = &mut self.proposal_sizes;
+        let group = logged(group).inspect(|logged| sizes.add(logged.record.len()));
+        self.machine.propose(last, group, writes.now.mono_ms);
         let mut at = 0;
         while let Some(effect) = self.machine.poll() {
             writes.effects.insert(at, Effect::Lead(effect));
             at += 1;
-        }
-    }
-
-    /// Who waits for something that the pipeline does not know of.
-    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
-        let closing = |asker: Option<Asker>| match asker {
-            Some(Asker::Client(origin)) => Some(Unanswered::Request(origin, OpCode::CLOSE_SESSION)),
-            _ => None,
-        };
-        for waiting in std::mem::take(&mut self.waiting) {
-            let unanswered = match waiting {
-                Waiting::Open { asker: Asker::Client(origin), .. } => {
-                    Some(Unanswered::Session(origin))
-                }
-                Waiting::Open { .. } => None,
-                Waiting::Close { request, .. } => closing(request),
-            };
-            unanswered.into_iter().for_each(|unanswered| writes.disappoint(unanswered));
-        }
-        for departure in std::mem::take(&mut self.departures) {
-            closing(departure.request).into_iter().for_each(|all| writes.disappoint(all));
-        }
-        if let Some(preparing) = self.preparing.take()
-            && let Asker::Client(origin) = preparing.request.asker
-        {
-            writes.disappoint(Unanswered::Request(origin, OpCode::MULTI));
         }
     }
 

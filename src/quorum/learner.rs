@@ -7,11 +7,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::pipeline::{Answer, KnownNodes, Proposal};
-use super::unanswered::Unanswered;
 use super::writes::Writes;
 use super::{Effect, prepare, reply};
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{Origin, Reply, Request, ToQuorum, ToShard};
+use crate::handoff::{Origin, Request, ToQuorum, ToShard};
 use crate::jute::Reader;
 use crate::packet::RequestPacket;
 use crate::proto::PathRequest;
@@ -27,9 +26,9 @@ pub(super) struct Learner {
     /// The requests of each session that are under way, in the order of the client. The leader
     /// decides those of one session in order; each but a sync becomes one transaction.
     pending: HashMap<SessionId, VecDeque<Pending>, FixedState>,
-    /// Their number. Invariant: at most [`PENDING_MAX`].
+    /// Their number. The shards bound it: each is one that a client waits for.
     pending_count: usize,
-    /// The sessions of the syncs under way, in order. Invariant: at most [`PENDING_MAX`].
+    /// The sessions of the syncs under way, in order. The shards bound them likewise.
     syncs: VecDeque<SessionId>,
     /// The number of syncs that the leader has answered.
     synced: u64,
@@ -83,9 +82,6 @@ impl Learner {
         match message {
             ToQuorum::Request(request) => self.on_request(writes, request),
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
-                if self.pending_count >= PENDING_MAX {
-                    return writes.disappoint(Unanswered::Session(origin));
-                }
                 self.touched.insert(session);
                 self.push(session, Pending::Open { origin, timeout_ms });
                 self.machine.forward(RequestPacket {
@@ -100,6 +96,7 @@ impl Learner {
                 self.renewals.entry(session).or_default().push_back((origin, timeout_ms));
                 self.machine.revalidate(session, timeout_ms);
             }
+            ToQuorum::Joined { .. } => {}
         }
     }
 
@@ -111,9 +108,6 @@ impl Learner {
         let Request { origin, session, op, record, auth } = request;
         self.touched.insert(session);
         let verdict = match op {
-            _ if self.pending_count.max(self.syncs.len()) >= PENDING_MAX => {
-                Err(ErrorCode::SYSTEM_ERROR)
-            }
             OpCode::CLOSE_SESSION => Ok(()),
             OpCode::SYNC => PathRequest::read(&mut Reader::new(&record))
                 .map(|_| ())
@@ -150,7 +144,7 @@ impl Learner {
         op: OpCode,
         err: ErrorCode,
     ) {
-        if self.pending.contains_key(&session) && self.pending_count < 2 * PENDING_MAX {
+        if self.pending.contains_key(&session) {
             return self.push(session, Pending::Refused { origin, op, err });
         }
         let reply = reply::refused(origin, op, writes.last_zxid, err);
@@ -188,7 +182,7 @@ impl Learner {
                     return true;
                 }
                 LearnEffect::Serve { epoch } => {
-                    writes.epoch_start = Zxid::new(epoch, 0);
+                    writes.begin_epoch(epoch);
                     writes.effects.push_back(Effect::Learn(LearnEffect::Serve { epoch }));
                 }
                 effect => writes.effects.push_back(Effect::Learn(effect)),
@@ -322,28 +316,6 @@ impl Learner {
         true
     }
 
-    /// The role has ended: nobody here learns what became of the requests.
-    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
-        for pending in std::mem::take(&mut self.pending).into_values().flatten() {
-            writes.disappoint(match pending {
-                Pending::Write { origin, op, .. } => Unanswered::Request(origin, op),
-                Pending::Open { origin, .. } => Unanswered::Session(origin),
-                Pending::Sync { origin, .. } => Unanswered::Request(origin, OpCode::SYNC),
-                Pending::Refused { origin, op, err } => {
-                    let reply = reply::refused(origin, op, writes.shown, err);
-                    Unanswered::Reply(origin.shard, Reply { close: true, ..reply })
-                }
-            });
-        }
-        for (session, renewals) in std::mem::take(&mut self.renewals) {
-            for (origin, timeout_ms) in renewals {
-                writes.disappoint(Unanswered::Renewal { origin, session, timeout_ms });
-            }
-        }
-        self.pending_count = 0;
-        self.syncs.clear();
-    }
-
     /// The number of requests under way.
     pub(super) fn pending(&self) -> usize {
         self.pending_count
@@ -355,11 +327,8 @@ impl Learner {
             self.pending_count == self.pending.values().map(VecDeque::len).sum::<usize>()
         );
         debug_assert!(self.pending.values().all(|pending| !pending.is_empty()));
-        assert!(self.syncs.len() <= PENDING_MAX, "{} syncs", self.syncs.len());
     }
 }
 
-/// Requests under way; one more is refused with SYSTEM_ERROR.
-const PENDING_MAX: usize = 1 << 16;
 /// The version of digests since 3.6.
 const TREE_DIGEST: i32 = 2;

@@ -10,8 +10,8 @@
 //! |---|---|
 //! | `budget` | how much one call may do |
 //! | `writes` | what every role has: the order of writes |
-//! | `unanswered` | what a role that ends leaves behind |
 //! | `role` | leading, learning, or neither |
+//! | `gate` | which shards the role serves |
 //! | `leader` | the role of a leader |
 //! | `rounds` | syncs: questions to a quorum |
 //! | `learner` | the role of a follower or an observer |
@@ -24,16 +24,18 @@
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
-//! | `report` | figures |
+//! | `report`, `proposal_sizes` | figures |
 //! | `recovery` | from files to a tree |
 
 mod budget;
 mod commit;
+mod gate;
 mod leader;
 mod learner;
 mod outstanding;
 mod pipeline;
 mod prepare;
+mod proposal_sizes;
 pub mod recovery;
 mod reply;
 mod report;
@@ -45,7 +47,6 @@ mod stillness;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod unanswered;
 mod writes;
 
 use bytes::Bytes;
@@ -61,15 +62,18 @@ use crate::zab::{
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::{Announcing, Applying};
+use gate::Gate;
 use leader::Leader;
 use learner::Learner;
 use outstanding::RECORDS_PER_UNIT;
+use pipeline::Answer;
 use role::Role;
 use spent::Spent;
 use writes::Writes;
 
 pub use budget::Budget;
-pub use report::QuorumStats;
+pub use proposal_sizes::ProposalSizes;
+pub use report::{QuorumStats, RoleName, ZabState};
 pub use role::PeerEvent;
 pub use stillness::Stillness;
 
@@ -161,6 +165,9 @@ pub struct Quorum {
     writes: Writes,
     /// The role. Everything that depends on it is in there.
     role: Role,
+    gate: Gate,
+    /// When it began, in monotonic milliseconds.
+    role_since_ms: i64,
     /// Of the places of snapshots, and of the hash tables of each role.
     seed: u64,
     /// Long multis that are applied, and whose memory is still to be given back.
@@ -190,9 +197,12 @@ impl Quorum {
     pub fn new(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
         assert!(config.tick_ms > 0, "a tick has a length");
         let batches = (0..config.shards.max(1)).map(|_| CommitBatch::default()).collect();
+        let gate = Gate::open_for_ever(config.shards);
         let writes = Writes::new(config, tree, seed, now);
         Self {
             role: Role::Leading(Box::new(Leader::standalone(&writes, tree, seed))),
+            gate,
+            role_since_ms: now.mono_ms,
             seed,
             writes,
             spent: Spent::default(),
@@ -207,9 +217,13 @@ impl Quorum {
         }
     }
 
-    /// A member of an ensemble, over a recovered tree, before it has any role: it serves nobody.
+    /// A member of an ensemble, over a recovered tree, before it has any role: it serves nobody,
+    /// and its shards hear so first.
     pub fn member(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
-        Self { role: Role::None, ..Self::new(config, tree, seed, now) }
+        let quorum = Self { role: Role::None, ..Self::new(config, tree, seed, now) };
+        let mut writes = quorum.writes;
+        let gate = Gate::closed(writes.config.shards, &mut writes.effects);
+        Self { writes, gate, ..quorum }
     }
 
     /// This server was elected: it leads as soon as a quorum has its history. All that it has
@@ -229,6 +243,7 @@ impl Quorum {
         let machine = Leading::new(me, members, settings, own, history, now_ms);
         let leader = Leader::elected(machine, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
+        self.role_since_ms = now_ms;
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
@@ -248,6 +263,7 @@ impl Quorum {
         let now_ms = self.writes.now.mono_ms;
         let machine = Learning::new(me, votes, settings, own, applied, config_version, now_ms);
         self.role = Role::Learning(Box::new(Learner::new(machine)));
+        self.role_since_ms = now_ms;
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
@@ -277,9 +293,24 @@ impl Quorum {
         self.check();
         assert!(!self.is_applying(), "a packet waits until the multi is applied");
         self.writes.now = now;
+        if let PeerEvent::Truncated(last, true) | PeerEvent::Loaded(Some(last)) = event {
+            self.restart_at(last, tree);
+        }
         self.role.on_peer(&mut self.writes, event);
         self.take_effects(tree, &mut Budget::new(u64::MAX));
         self.check();
+    }
+
+    /// Another tree is in place, whose end is that of the log.
+    fn restart_at(&mut self, last: Zxid, tree: &Tree) {
+        assert!(!self.gate.is_open(), "no client looks at a tree that is replaced");
+        assert_eq!(tree.last_zxid(), last, "the tree is in place");
+        self.writes.restart_at(last);
+        // What was announced of a departure is in the new tree, or did not happen.
+        self.announcing = None;
+        self.batches.iter_mut().for_each(|batch| batch.items.clear());
+        (self.unobstructed, self.is_obstructed) = (0, false);
+        self.reaping = tree.is_reaping() || tree.is_counting_quotas();
     }
 
     /// Whether the leader's next packet can be taken.
@@ -301,20 +332,34 @@ impl Quorum {
 
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
-        self.role.is_serving()
+        self.gate.is_open()
     }
 
     fn take_effects(&mut self, tree: &Tree, budget: &mut Budget) {
         if self.role.take_effects(&mut self.writes, tree, budget) {
             self.end_role();
         }
+        self.begin_to_serve();
     }
 
-    /// What the role has begun ends with it; what is logged stays.
+    /// The shards take clients once the tree shows all that the role began with.
+    fn begin_to_serve(&mut self) {
+        if self.writes.serves_from.is_some_and(|from| from <= self.writes.shown) {
+            self.writes.serves_from = None;
+            self.gate.open(&mut self.writes.effects);
+        }
+    }
+
+    /// What the role has begun ends with it, and so do the connections of all whom it served; what
+    /// is logged stays.
     fn end_role(&mut self) {
-        let mut role = std::mem::replace(&mut self.role, Role::None);
-        role.forget_askers(&mut self.writes);
+        self.role = Role::None;
+        self.role_since_ms = self.writes.now.mono_ms;
         self.writes.end_role();
+        self.gate.close(&mut self.writes.effects);
+        if let Some(applying) = &mut self.applying {
+            applying.proposal.answer = Answer::Nobody;
+        }
     }
 
     /// A message of a shard. A write becomes a proposal here and now, but for a long multi: that is
@@ -328,12 +373,25 @@ impl Quorum {
         self.check();
         assert!(!self.is_applying(), "a message waits until the multi is applied");
         self.writes.now = now;
+        if !self.lets_in(&message) {
+            return 1;
+        }
         let mut budget = Budget::new(u64::MAX);
         self.role.on_message(&mut self.writes, message, tree, &mut budget);
         self.take_effects(tree, &mut budget);
         budget.spend(1);
         self.check();
         u64::MAX - budget.left()
+    }
+
+    /// Whether a message is of a client of the present role. What an earlier one has not taken up
+    /// is dropped: its shard has closed the connection, or is about to.
+    fn lets_in(&mut self, message: &ToQuorum) -> bool {
+        if let ToQuorum::Joined { shard, generation } = message {
+            self.gate.join(*shard, *generation);
+            return false;
+        }
+        self.gate.lets_in(message.shard())
     }
 
     /// Whether a long multi is being prepared: [`Self::work`] is wanted, and no message.
@@ -455,6 +513,7 @@ impl Quorum {
         if self.role.on_durable(&mut self.writes, upto) {
             self.end_role();
         }
+        self.begin_to_serve();
         self.check();
     }
 
@@ -514,6 +573,7 @@ impl Quorum {
         );
         self.writes.check();
         self.role.check(&self.writes);
+        self.gate.check();
         assert!(
             self.announcing.is_none()
                 || self.writes.pipeline.committable_proposal().is_some_and(|next| next.departs),

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::unanswered::Unanswered;
 use super::{Effect, QuorumConfig};
 use crate::codes::OpCode;
 use crate::handoff::{Origin, Reply, ShardId};
@@ -67,17 +66,6 @@ pub(super) enum Answer {
         origin: Origin,
         timeout_ms: i32,
     },
-}
-
-impl Answer {
-    /// Nobody gets the outcome any more.
-    fn take_asker(&mut self) -> Option<Unanswered> {
-        match std::mem::replace(self, Self::Nobody) {
-            Self::Nobody => None,
-            Self::Request { origin, op } => Some(Unanswered::Request(origin, op)),
-            Self::Session { origin, .. } => Some(Unanswered::Session(origin)),
-        }
-    }
 }
 
 /// One place in the order of commits.
@@ -234,24 +222,16 @@ impl Pipeline {
         self.confirmed = round;
     }
 
-    /// The role has ended: returns who waits for an outcome. What is logged stays.
-    pub(super) fn forget_askers(&mut self) -> Vec<Unanswered> {
-        let mut unanswered = Vec::new();
-        let mut proposals = VecDeque::with_capacity(self.entries.len());
-        for entry in self.entries.drain(..) {
-            match entry {
-                PipelineEntry::Proposal(mut proposal) => {
-                    unanswered.extend(proposal.answer.take_asker());
-                    proposals.push_back(PipelineEntry::Proposal(proposal));
-                }
-                PipelineEntry::Answer { shard, reply, .. } => {
-                    unanswered.push(Unanswered::Reply(shard, reply));
-                }
+    /// The role has ended: nobody gets an answer any more. What is logged stays.
+    pub(super) fn forget_askers(&mut self) {
+        self.entries.retain_mut(|entry| match entry {
+            PipelineEntry::Proposal(proposal) => {
+                proposal.answer = Answer::Nobody;
+                true
             }
-        }
-        self.entries = proposals;
+            PipelineEntry::Answer { .. } => false,
+        });
         self.confirmed = 0;
-        unanswered
     }
 
     /// The log and the tree end with `last`: it was cut there, or another tree has taken its place.

@@ -30,12 +30,6 @@ pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) ->
     reply(origin, op, zxid, err, ReplyBody::Empty)
 }
 
-/// What stands for an answer where the role ended first: the connection is closed, and its client
-/// does not know what became of the request.
-pub(super) fn closing(origin: Origin, op: OpCode, zxid: Zxid) -> Reply {
-    Reply { close: true, ..refused(origin, op, zxid, ErrorCode::SESSION_MOVED) }
-}
-
 /// The answer to a sync: the path that it named, even if that was null.
 pub(super) fn synced(origin: Origin, zxid: Zxid, path: Option<&str>) -> Reply {
     let body = match path {

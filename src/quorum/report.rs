@@ -2,12 +2,51 @@
 
 use super::Quorum;
 use super::leader::Leader;
+use super::proposal_sizes::ProposalSizes;
 use super::role::Role;
+use crate::zab::{LearnerCounts, Phase, Stage};
 use crate::zxid::{SessionId, Zxid};
+
+/// What a server is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoleName {
+    /// It has no ensemble.
+    #[default]
+    Standalone,
+    Looking,
+    Leading,
+    Following,
+    Observing,
+}
+
+/// How far a role has come (`QuorumPeer.ZabState`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZabState {
+    Election,
+    Discovery,
+    Synchronization,
+    /// The state of a standalone server, too.
+    #[default]
+    Broadcast,
+}
 
 /// A snapshot of the machine's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuorumStats {
+    pub role: RoleName,
+    pub zab_state: ZabState,
+    /// Clients are served.
+    pub serving: bool,
+    /// The epoch of the role, once it is accepted.
+    pub epoch: Option<u32>,
+    /// When the role began, in monotonic milliseconds.
+    pub role_since_ms: i64,
+    /// A leader's learners.
+    pub learners: LearnerCounts,
+    /// Syncs that a leader has not answered.
+    pub pending_syncs: usize,
+    /// Not of a standalone server.
+    pub proposal_sizes: ProposalSizes,
     /// The last zxid given out; the tree's may be behind it.
     pub proposed: Zxid,
     /// The last zxid known to be on the disk.
@@ -28,15 +67,52 @@ pub struct QuorumStats {
     pub failed: bool,
 }
 
+impl Role {
+    fn describe(&self) -> (RoleName, ZabState, Option<u32>) {
+        match self {
+            Self::None => (RoleName::Looking, ZabState::Election, None),
+            Self::Leading(leader) => {
+                let name =
+                    if leader.is_standalone() { RoleName::Standalone } else { RoleName::Leading };
+                let state = match leader.machine.phase() {
+                    Phase::Broadcast => ZabState::Broadcast,
+                    Phase::NewLeader => ZabState::Synchronization,
+                    _ => ZabState::Discovery,
+                };
+                (name, state, leader.machine.epoch())
+            }
+            Self::Learning(learner) => {
+                let votes = learner.machine.votes();
+                let name = if votes { RoleName::Following } else { RoleName::Observing };
+                let state = match learner.machine.stage() {
+                    Stage::Serving => ZabState::Broadcast,
+                    stage if stage > Stage::Accepted => ZabState::Synchronization,
+                    _ => ZabState::Discovery,
+                };
+                (name, state, learner.machine.epoch())
+            }
+        }
+    }
+}
+
 impl Quorum {
     /// The counters now.
     pub fn report(&self) -> QuorumStats {
         let leader = self.role.leader();
+        let (role, zab_state, epoch) = self.role.describe();
         let pending = match &self.role {
             Role::Learning(learner) => learner.pending(),
             Role::None | Role::Leading(_) => 0,
         };
         QuorumStats {
+            role,
+            zab_state,
+            serving: self.is_serving(),
+            epoch,
+            role_since_ms: self.role_since_ms,
+            learners: leader.map(|leader| leader.machine.learners()).unwrap_or_default(),
+            pending_syncs: leader.map_or(0, |leader| leader.rounds.len()),
+            proposal_sizes: leader.map(|leader| leader.proposal_sizes).unwrap_or_default(),
             proposed: self.writes.last_zxid,
             durable: self.writes.pipeline.durable(),
             committed: self.writes.pipeline.committed(),

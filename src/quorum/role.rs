@@ -3,9 +3,8 @@
 use super::Budget;
 use super::leader::Leader;
 use super::learner::Learner;
-use super::unanswered::Unanswered;
 use super::writes::Writes;
-use crate::handoff::{Request, ToQuorum};
+use crate::handoff::ToQuorum;
 use crate::packet::Packet;
 use crate::tree::Tree;
 use crate::txnlog::Durable;
@@ -43,9 +42,10 @@ pub enum PeerEvent {
     CurrentEpoch(u32),
     /// What the log on the disk says.
     LogReach(LearnerConn, LogReach),
-    /// Log and tree end with this zxid, or could not be cut there.
+    /// Log and tree end with this zxid, or could not be cut there. To be told even if the role
+    /// that has asked for it has ended.
     Truncated(Zxid, bool),
-    /// The leader's tree is in place and durable, or did not come whole.
+    /// The leader's tree is in place and durable, or did not come whole. To be told likewise.
     Loaded(Option<Zxid>),
 }
 
@@ -64,14 +64,6 @@ impl Role {
         }
     }
 
-    pub(super) fn is_serving(&self) -> bool {
-        match self {
-            Self::None => false,
-            Self::Leading(leader) => leader.machine.is_serving(),
-            Self::Learning(learner) => learner.machine.is_serving(),
-        }
-    }
-
     /// A message of a shard.
     pub(super) fn on_message(
         &mut self,
@@ -87,17 +79,8 @@ impl Role {
             Self::Learning(learner) if learner.machine.is_serving() => {
                 learner.on_message(writes, message);
             }
-            Self::None | Self::Leading(_) | Self::Learning(_) => {
-                writes.disappoint(match message {
-                    ToQuorum::Request(Request { origin, op, .. }) => {
-                        Unanswered::Request(origin, op)
-                    }
-                    ToQuorum::CreateSession { origin, .. } => Unanswered::Session(origin),
-                    ToQuorum::Renew { origin, session, timeout_ms } => {
-                        Unanswered::Renewal { origin, session, timeout_ms }
-                    }
-                });
-            }
+            // The gate lets nothing in.
+            Self::None | Self::Leading(_) | Self::Learning(_) => {}
         }
     }
 
@@ -124,17 +107,9 @@ impl Role {
                 PeerEvent::AcceptedEpoch(epoch) => learner.machine.on_accepted_epoch(epoch, now_ms),
                 PeerEvent::CurrentEpoch(epoch) => learner.machine.on_current_epoch(epoch, now_ms),
                 PeerEvent::Truncated(to, is_done) => {
-                    if is_done {
-                        writes.restart_at(to);
-                    }
                     learner.machine.on_truncated(to, is_done, now_ms);
                 }
-                PeerEvent::Loaded(zxid) => {
-                    if let Some(zxid) = zxid {
-                        writes.restart_at(zxid);
-                    }
-                    learner.machine.on_tree(zxid, now_ms);
-                }
+                PeerEvent::Loaded(zxid) => learner.machine.on_tree(zxid, now_ms),
                 _ => {}
             },
         }
@@ -163,15 +138,6 @@ impl Role {
                 learner.machine.on_durable(upto, writes.now.mono_ms);
                 learner.take_progress(writes)
             }
-        }
-    }
-
-    /// Nobody waits for an outcome any more.
-    pub(super) fn forget_askers(&mut self, writes: &mut Writes) {
-        match self {
-            Self::None => {}
-            Self::Leading(leader) => leader.forget_askers(writes),
-            Self::Learning(learner) => learner.forget_askers(writes),
         }
     }
 

@@ -63,6 +63,11 @@ impl Rounds {
         self.begun - u64::from(self.question.is_some())
     }
 
+    /// The syncs of learners that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Sends what is due.
     pub(super) fn release(&mut self, machine: &mut Leading) {
         let (done, committed) = (self.done(), machine.committed());

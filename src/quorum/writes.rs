@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use super::pipeline::Pipeline;
-use super::unanswered::Unanswered;
-use super::{Effect, QuorumConfig, reply};
-use crate::handoff::{BatchItem, CommitBatch, Reply, ToShard};
+use super::{Effect, QuorumConfig};
 use crate::tree::Tree;
 use crate::txnlog::Durable;
 use crate::zxid::{Now, Zxid};
@@ -24,6 +22,8 @@ pub(super) struct Writes {
     pub(super) last_zxid: Zxid,
     /// The start of the epoch that is served: the tree shows it once all before it is applied.
     pub(super) epoch_start: Zxid,
+    /// The shards are to take clients as soon as the tree shows all up to here.
+    pub(super) serves_from: Option<Zxid>,
     /// The time of the latest message or work.
     pub(super) now: Now,
 }
@@ -38,6 +38,7 @@ impl Writes {
             shown: last_zxid,
             last_zxid,
             epoch_start: Zxid::ZERO,
+            serves_from: None,
             now,
             config,
         }
@@ -48,32 +49,17 @@ impl Writes {
         shown < self.epoch_start && !self.pipeline.has_until(self.epoch_start)
     }
 
-    /// The role has ended: what is logged stays, and who asked for it is told.
-    pub(super) fn end_role(&mut self) {
-        for unanswered in self.pipeline.forget_askers() {
-            self.disappoint(unanswered);
-        }
-        self.epoch_start = self.epoch_start.min(self.shown);
+    /// A role begins to serve: it has this epoch, and the tree is to show what is committed now.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch_start = Zxid::new(epoch, 0);
+        self.serves_from = Some(self.epoch_start.max(self.pipeline.frontier()));
     }
 
-    /// The request is not served. Its connection is closed already, or is now.
-    pub(super) fn disappoint(&mut self, unanswered: Unanswered) {
-        let (shard, message) = match unanswered {
-            Unanswered::Request(origin, op) => {
-                let reply = reply::closing(origin, op, self.shown);
-                let items = vec![BatchItem::Reply(reply)];
-                (origin.shard, ToShard::Commit(CommitBatch { zxid: self.shown, items }))
-            }
-            Unanswered::Reply(shard, reply) => {
-                let items = vec![BatchItem::Reply(Reply { close: true, ..reply })];
-                (shard, ToShard::Commit(CommitBatch { zxid: self.shown, items }))
-            }
-            Unanswered::Session(origin) => (origin.shard, ToShard::NotOpened { origin }),
-            Unanswered::Renewal { origin, session, timeout_ms } => {
-                (origin.shard, ToShard::Renewed { origin, session, timeout_ms, valid: false })
-            }
-        };
-        self.effects.push_back(Effect::ToShard(shard, message));
+    /// The role has ended: what is logged stays, and nobody hears of its outcome.
+    pub(super) fn end_role(&mut self) {
+        self.pipeline.forget_askers();
+        self.epoch_start = self.epoch_start.min(self.shown);
+        self.serves_from = None;
     }
 
     /// The log and the tree end with `last`, and nothing is on its way.

@@ -69,7 +69,7 @@ impl Intake {
 fn cost(message: &ToQuorum) -> u64 {
     let record = match message {
         ToQuorum::Request(request) => request.record.len(),
-        ToQuorum::CreateSession { .. } | ToQuorum::Renew { .. } => 0,
+        ToQuorum::CreateSession { .. } | ToQuorum::Renew { .. } | ToQuorum::Joined { .. } => 0,
     };
     record as u64 + REQUEST_BYTES_BESIDE
 }

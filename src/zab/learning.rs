@@ -351,6 +351,11 @@ impl Learning {
         self.stage == Stage::Serving && !self.has_ended
     }
 
+    /// Whether it is a follower that votes.
+    pub fn votes(&self) -> bool {
+        self.votes
+    }
+
     /// How far the role has come.
     pub fn stage(&self) -> Stage {
         self.stage

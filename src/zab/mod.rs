@@ -25,7 +25,8 @@ mod vote;
 pub use election::{Election, ElectionEffect, ElectionSettings, Peer};
 pub use history::{History, LogReach, Logged, SyncPlan, follows};
 pub use leading::{
-    CloseLearner, LeadEffect, Leading, LearnerConn, OwnHistory, Phase, StepDown, ZabSettings,
+    CloseLearner, LeadEffect, Leading, LearnerConn, LearnerCounts, OwnHistory, Phase, StepDown,
+    ZabSettings,
 };
 pub use learning::{LearnEffect, Learning, Leave, Stage};
 pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};

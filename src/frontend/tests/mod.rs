@@ -6,6 +6,7 @@ mod connect;
 mod limits;
 mod reads;
 mod serve;
+mod service;
 mod turns;
 mod watches;
 mod work;
@@ -233,6 +234,7 @@ impl World {
                     renewals.push(ToShard::Renewed { origin, session, timeout_ms, valid });
                 }
                 ToQuorum::Request(request) => self.commit_request(request, &mut commit.items),
+                ToQuorum::Joined { .. } => {}
             }
         }
         commit.zxid = self.tree.last_zxid();

@@ -15,8 +15,17 @@ struct Server {
     accepted: u32,
     current: u32,
     told: Vec<ToShard>,
+    /// Whether its shard serves clients, and the generation that it has still to join.
+    serves: bool,
+    joins: Option<u64>,
+    /// The tree shows at least this when clients are served.
+    must_show: Zxid,
+    /// The shard takes no notice of what it is told.
+    is_deaf: bool,
     /// Why roles ended.
     ended: Vec<String>,
+    /// It votes; else it observes.
+    votes: bool,
     /// No flush ends.
     is_slow: bool,
     flushes: Vec<PendingFlush>,
@@ -40,6 +49,13 @@ struct Ensemble {
     xid: i32,
 }
 
+/// A batch in which nobody is answered.
+fn is_nobodys(message: &ToShard) -> bool {
+    let is_event =
+        |item: &BatchItem| matches!(item, BatchItem::Event(_) | BatchItem::SessionClosed { .. });
+    matches!(message, ToShard::Commit(commit) if commit.items.iter().all(is_event))
+}
+
 const SETTINGS: ZabSettings = ZabSettings { tick_ms: 2_000, init_ticks: 10, sync_ticks: 5 };
 
 impl Server {
@@ -53,7 +69,12 @@ impl Server {
             accepted: 0,
             current: 0,
             told: Vec::new(),
+            serves: true,
+            joins: None,
+            must_show: Zxid::ZERO,
+            is_deaf: false,
             ended: Vec::new(),
+            votes: true,
             is_slow: false,
             flushes: Vec::new(),
         }
@@ -68,10 +89,40 @@ impl Server {
         if !self.quorum.has_committable() {
             return has_work;
         }
-        let told = &mut self.told;
+        let mut told = Vec::new();
         let mut hand_over = |_, message| told.push(message);
         let budget = &mut Budget::new(u64::MAX);
         self.quorum.commit(&mut self.tree, budget, &[true], &mut hand_over);
+        told.into_iter().for_each(|message| self.hear(message));
+        true
+    }
+
+    /// The shard's part: see `frontend::service`.
+    fn hear(&mut self, message: ToShard) {
+        match message {
+            ToShard::Serving { generation } => {
+                assert!(!self.serves, "one role at a time");
+                let shown = self.tree.last_zxid();
+                let must_show = self.must_show.max(self.quorum.writes.epoch_start);
+                assert!(shown >= must_show, "{shown} is shown, not {must_show}");
+                (self.serves, self.joins) = (true, Some(generation));
+            }
+            ToShard::NotServing => (self.serves, self.joins) = (false, None),
+            message => {
+                assert!(self.serves || is_nobodys(&message), "{message:?} is of an ended role");
+                self.told.push(message);
+            }
+        }
+    }
+
+    /// The shard joins the role that has begun.
+    fn join(&mut self, now: Now) -> bool {
+        if self.is_deaf {
+            return false;
+        }
+        let Some(generation) = self.joins.take() else { return false };
+        let joined = ToQuorum::Joined { shard: ShardId(0), generation };
+        self.quorum.on_message(joined, &self.tree, now);
         true
     }
 
@@ -111,9 +162,12 @@ impl Ensemble {
     }
 
     fn elect(&mut self, leader: usize, learners: &[usize]) {
+        let (voters, observers): (Vec<_>, Vec<_>) =
+            (0..self.servers.len()).partition(|at| self.servers[*at].votes);
+        let ids = |of: Vec<usize>| of.into_iter().map(|at| ServerId(at as i64 + 1)).collect();
         let members = Members::new(
-            (1..=3).map(ServerId).collect(),
-            Default::default(),
+            ids(voters),
+            ids(observers),
             QuorumSet::Majority,
             Zxid::ZERO,
             Bytes::new(),
@@ -139,8 +193,8 @@ impl Ensemble {
         self.links.insert(self.last_conn, link);
         let server = &mut self.servers[learner];
         let epochs = (server.accepted, server.current);
-        let me = ServerId(learner as i64 + 1);
-        server.quorum.learn(me, true, SETTINGS, epochs, Zxid::ZERO, &server.tree);
+        let (me, votes) = (ServerId(learner as i64 + 1), server.votes);
+        server.quorum.learn(me, votes, SETTINGS, epochs, Zxid::ZERO, &server.tree);
         self.peer(leader, PeerEvent::Connected(LearnerConn(self.last_conn)));
     }
 
@@ -156,23 +210,27 @@ impl Ensemble {
 
     /// Runs until nothing happens any more.
     fn settle(&mut self) {
-        let mut goes_on = true;
-        while goes_on {
-            goes_on = false;
-            for at in 0..self.servers.len() {
-                while let Some(effect) = self.servers[at].quorum.poll() {
-                    self.carry_out(at, effect);
-                    goes_on = true;
-                }
-                let now = self.now;
-                goes_on |= self.servers[at].flush();
-                goes_on |= self.servers[at].commit(now);
-            }
-            goes_on |= self.deliver();
-        }
+        while self.step() {}
         for server in &self.servers {
             assert_eq!(server.quorum.report().digest_mismatches, 0);
         }
+    }
+
+    /// Every server does what it has to do, and at most one packet arrives over each link.
+    fn step(&mut self) -> bool {
+        let (mut goes_on, now) = (false, self.now);
+        for at in 0..self.servers.len() {
+            while let Some(effect) = self.servers[at].quorum.poll() {
+                self.carry_out(at, effect);
+                goes_on = true;
+            }
+            let server = &mut self.servers[at];
+            goes_on |= server.flush();
+            goes_on |= server.commit(now);
+            goes_on |= server.join(now);
+        }
+        goes_on |= self.deliver();
+        goes_on
     }
 
     fn deliver(&mut self) -> bool {
@@ -203,7 +261,7 @@ impl Ensemble {
             Effect::Append { bytes, .. } => server.log.extend(logged(&bytes)),
             Effect::Flush(flush) => server.flushes.push(flush),
             Effect::RollLog | Effect::TakeSnapshot => {}
-            Effect::ToShard(_, message) => server.told.push(message),
+            Effect::ToShard(_, message) => server.hear(message),
             Effect::Lead(effect) => self.carry_out_leading(at, effect),
             Effect::Learn(effect) => self.carry_out_learning(at, effect),
         }
@@ -513,20 +571,17 @@ fn a_lost_leader_ends_the_requests_under_way() {
     ensemble.servers[2].is_slow = true;
     let (_, link) = ensemble.link_of(2).unwrap();
     link.is_cut = true;
-    let at_follower = ensemble.submit(1, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0));
-    let at_leader = ensemble.submit(0, 0x101, OpCode::CREATE, create(Some("/b"), b"", 0));
+    ensemble.submit(1, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0));
+    ensemble.submit(0, 0x101, OpCode::CREATE, create(Some("/b"), b"", 0));
     assert_eq!((ensemble.replies(0), ensemble.replies(1)), (vec![], vec![]));
     ensemble.close_all();
     ensemble.servers.iter_mut().for_each(|server| server.is_slow = false);
-    let lost = ErrorCode::SESSION_MOVED.0;
-    assert_eq!(ensemble.replies(1), [(at_follower, lost, true)]);
-    assert_eq!(ensemble.replies(0), [(at_leader, lost, true)]);
     for server in &ensemble.servers {
-        assert!(!server.quorum.is_serving());
+        assert!(!server.quorum.is_serving() && !server.serves, "its clients are disconnected");
         assert_eq!(server.ended.len(), 1, "{:?}", server.ended);
     }
-    let xid = ensemble.submit(2, 0x100, OpCode::CREATE, create(Some("/x"), b"", 0));
-    assert_eq!(ensemble.replies(2), [(xid, lost, true)], "nobody is served");
+    ensemble.submit(2, 0x100, OpCode::CREATE, create(Some("/x"), b"", 0));
+    (0..3).for_each(|at| assert_eq!(ensemble.replies(at), [], "nobody is answered"));
     ensemble.elect(1, &[2, 0]);
     ensemble.check_equal();
     for server in &ensemble.servers {
@@ -555,4 +610,115 @@ fn a_leader_that_comes_back_loses_what_nobody_had() {
     ensemble.open(1, 0x200);
     ensemble.check_equal();
     assert!(ensemble.servers[0].tree.get("/lost").is_none());
+}
+
+/// What an old role's clients had in the lanes is not carried out after what came before it was
+/// lost with the role.
+#[test]
+fn what_an_earlier_role_was_asked_is_dropped() {
+    for at in [0, 1] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(at, 0x100);
+        ensemble.servers[at].is_deaf = true;
+        ensemble.close_all();
+        ensemble.elect(0, &[1, 2]);
+        assert!(ensemble.servers[at].quorum.is_serving());
+        let generation = ensemble.servers[at].joins.unwrap();
+        let txns = ensemble.servers[0].log.len();
+        let late = |ensemble: &mut Ensemble| {
+            ensemble.submit(at, 0x100, OpCode::CREATE, create(Some("/late"), b"", 0));
+            let (origin, session) = (ensemble.origin(), SessionId(0x100));
+            ensemble.send(at, ToQuorum::Renew { origin, session, timeout_ms: 10_000 });
+            let (origin, session) = (ensemble.origin(), SessionId(0x200));
+            ensemble.send(at, ToQuorum::CreateSession { origin, session, timeout_ms: 10_000 });
+            ensemble.settle();
+            assert!(ensemble.servers[at].told.iter().all(is_nobodys), "nobody is answered");
+            assert_eq!(ensemble.servers[0].log.len(), txns, "nothing is logged");
+        };
+        late(&mut ensemble);
+        // The shard has heard of the role before, and late.
+        let joined = ToQuorum::Joined { shard: ShardId(0), generation: generation - 1 };
+        ensemble.send(at, joined);
+        late(&mut ensemble);
+        ensemble.servers[at].is_deaf = false;
+        ensemble.settle();
+        assert!(ensemble.renew(at, 0x100), "the client comes back");
+        let wanted = create(Some("/a"), b"", 0);
+        assert_eq!(ensemble.ask(at, 0x100, OpCode::CREATE, wanted), (0, false));
+        ensemble.check_equal();
+    }
+}
+
+/// Whoever asks in the middle of the end of a role whether his session lives is not told that it
+/// has expired.
+#[test]
+fn a_renewal_under_way_when_a_role_ends_is_not_answered() {
+    for at in [0, 1] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(2, 0x100);
+        ensemble.links.values_mut().for_each(|link| link.is_cut = true);
+        let (origin, session) = (ensemble.origin(), SessionId(0x100));
+        if at == 0 {
+            ensemble.close_all();
+        }
+        ensemble.send(at, ToQuorum::Renew { origin, session, timeout_ms: 10_000 });
+        ensemble.close_all();
+        let told = std::mem::take(&mut ensemble.servers[at].told);
+        assert!(told.iter().all(is_nobodys), "{told:?}");
+        assert!(!ensemble.servers[at].serves);
+        ensemble.elect(1, &[0, 2]);
+        assert!(ensemble.renew(at, 0x100));
+    }
+}
+
+/// The shards take clients when the tree shows what the role began with, and not before.
+#[test]
+fn nobody_is_served_before_the_tree_shows_the_history() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(0, 0x100);
+    let (conn, _) = ensemble.link_of(2).unwrap();
+    ensemble.close(conn);
+    for path in ["/a", "/b"] {
+        ensemble.submit(0, 0x100, OpCode::CREATE, create(Some(path), b"", 0));
+    }
+    ensemble.settle();
+    ensemble.servers[2].is_slow = true;
+    ensemble.follow(2, 0);
+    ensemble.settle();
+    assert!(!ensemble.servers[2].serves, "nothing is durable there");
+    ensemble.servers[2].is_slow = false;
+    ensemble.servers[2].must_show = ensemble.servers[0].tree.last_zxid();
+    ensemble.settle();
+    assert!(ensemble.servers[2].serves);
+}
+
+/// The words of a member tell its role, how far it is, and whom a leader leads.
+#[test]
+fn the_report_says_what_a_member_is_at() {
+    let mut ensemble = Ensemble::new();
+    let report = |ensemble: &Ensemble, at: usize| {
+        let report = ensemble.servers[at].quorum.report();
+        (report.role, report.zab_state, report.serving, report.epoch)
+    };
+    let looking = (RoleName::Looking, ZabState::Election, false, None);
+    assert_eq!(report(&ensemble, 0), looking);
+    ensemble.servers[2].votes = false;
+    ensemble.elect(0, &[1, 2]);
+    let of = |role| (role, ZabState::Broadcast, true, Some(1));
+    assert_eq!(report(&ensemble, 0), of(RoleName::Leading));
+    assert_eq!(report(&ensemble, 1), of(RoleName::Following));
+    assert_eq!(report(&ensemble, 2), of(RoleName::Observing));
+    ensemble.open(0, 0x100);
+    let leader = ensemble.servers[0].quorum.report();
+    let learners = leader.learners;
+    assert_eq!(
+        (learners.learners, learners.synced_followers, learners.synced_observers),
+        (2, 1, 1)
+    );
+    assert_eq!((leader.pending_syncs, leader.sessions), (0, 1));
+    let ProposalSizes { last, min, max } = leader.proposal_sizes;
+    let bytes = ensemble.servers[1].log[0].record.len();
+    assert_eq!((last, min, max), (bytes, bytes, bytes));
+    ensemble.close_all();
+    (0..3).for_each(|at| assert_eq!(report(&ensemble, at), looking));
 }

@@ -37,7 +37,7 @@ fn bend(defect: Option<Defect>, message: &mut ToShard, rng: &mut Rng) {
             *valid |= defect == Some(Defect::RenewUnknownSession);
             return;
         }
-        ToShard::NotOpened { .. } => return,
+        ToShard::NotOpened { .. } | ToShard::Serving { .. } | ToShard::NotServing => return,
         ToShard::Commit(commit) => commit,
     };
     let items = &mut commit.items;

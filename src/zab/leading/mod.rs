@@ -154,6 +154,19 @@ impl fmt::Display for StepDown {
     }
 }
 
+/// The learners that are connected to a leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LearnerCounts {
+    /// All that have said who they are.
+    pub learners: usize,
+    /// Followers that vote and get every proposal.
+    pub synced_followers: usize,
+    /// Followers without a vote that do.
+    pub synced_non_voting_followers: usize,
+    /// Observers that are told of every commit.
+    pub synced_observers: usize,
+}
+
 /// The progress of the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -365,6 +378,22 @@ impl Leading {
     /// The last committed zxid.
     pub fn committed(&self) -> Zxid {
         self.history.last()
+    }
+
+    /// The learners now.
+    pub fn learners(&self) -> LearnerCounts {
+        let mut counts = LearnerCounts::default();
+        for learner in self.learners.values() {
+            let Some(id) = learner.id else { continue };
+            counts.learners += 1;
+            let count = match learner.is_follower {
+                true if self.members.is_voter(id) => &mut counts.synced_followers,
+                true => &mut counts.synced_non_voting_followers,
+                false => &mut counts.synced_observers,
+            };
+            *count += usize::from(learner.is_live());
+        }
+        counts
     }
 
     /// Sends a packet to a learner, if it is still there.
