@@ -16,12 +16,24 @@
 //! snapshots are fuzzy: nodes are written while transactions are applied, so the log must be
 //! replayed from the zxid of the file's *name*, and a node may name an ACL that is not in the file.
 //! Ours show one point in time, which readers of fuzzy ones read as well.
+//!
+//! The tree that follows a SNAP packet has sessions, lists, nodes and their end alone, with a
+//! signature after them: see [`WireReader`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `parts` | sessions, lists and nodes out of bytes |
+//! | `reader` `writer` | a file |
+//! | `wire` | the tree after a SNAP |
+//! | `compress` `unpack` | the packing of files |
 
 mod compress;
+mod parts;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod wire;
 mod writer;
 
 use std::fmt;
@@ -29,7 +41,9 @@ use std::fmt;
 use crate::zxid::Zxid;
 
 pub use compress::Encoder;
-pub use reader::{Corrupt, Part, Reader, SnapshotError};
+pub use parts::{Corrupt, Part};
+pub use reader::{Reader, SnapshotError};
+pub use wire::{Pieces, WireError, WireReader, WireWriter};
 pub use writer::Writer;
 
 /// The packing of a snapshot file, by the last suffix of its name.

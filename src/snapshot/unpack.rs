@@ -1,7 +1,6 @@
 //! Unpacks snapshots as a stream: memory is a piece of the file and a block of the codec, whatever
 //! the file holds.
 
-use std::fmt;
 use std::io::{self, Read};
 
 use flate2::bufread::MultiGzDecoder;
@@ -10,6 +9,7 @@ use crate::pieces::{Source, Stream};
 
 use super::Codec;
 use super::compress::SNAPPY_MAGIC;
+use super::parts::Input;
 
 /// The plain bytes of a snapshot file.
 pub(super) enum Unpacker<S> {
@@ -38,10 +38,13 @@ impl<S: Source> Unpacker<S> {
     }
 }
 
-impl<S: Source> Unpacker<S> {
-    /// Reads once, onto the end of `out`, which gets no longer than `full`; returns how many bytes
-    /// came, 0 at the end.
-    pub(super) fn read_onto(&mut self, out: &mut Vec<u8>, full: usize) -> io::Result<usize> {
+impl<S: Source> Input for Unpacker<S> {
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// `out` gets no longer than `full`.
+    fn read_onto(&mut self, out: &mut Vec<u8>, full: usize) -> io::Result<usize> {
         let held = out.len();
         let decoder: &mut dyn Read = match self {
             Self::Plain(stream) => {
@@ -58,16 +61,6 @@ impl<S: Source> Unpacker<S> {
         let read = decoder.read(&mut out[held..]);
         out.truncate(held + read.as_ref().copied().unwrap_or(0));
         read
-    }
-}
-
-impl<S> fmt::Debug for Unpacker<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Plain",
-            Self::Gzip(_) => "Gzip",
-            Self::Snappy(_) => "Snappy",
-        })
     }
 }
 

@@ -33,21 +33,28 @@ impl Writer {
         sessions: &[(SessionId, i32)],
         acls: &[(i64, Arc<[Acl]>)],
     ) {
+        self.header(out);
+        self.append(out, |writer| {
+            writer.len(sessions.len());
+            sessions.iter().for_each(|session| put_session(writer, session));
+            writer.len(acls.len());
+            acls.iter().for_each(|acl| put_acl(writer, acl));
+        });
+    }
+
+    /// Writes the header alone. What follows is copied.
+    pub fn header(&mut self, out: &mut Vec<u8>) {
         self.append(out, |writer| {
             writer.i32(MAGIC);
             writer.i32(VERSION);
             writer.i64(DBID);
-            writer.len(sessions.len());
-            for (session, timeout_ms) in sessions {
-                writer.i64(session.0);
-                writer.i32(*timeout_ms);
-            }
-            writer.len(acls.len());
-            for (index, list) in acls {
-                writer.i64(*index);
-                write_acls(writer, list);
-            }
         });
+    }
+
+    /// Writes what stands between the header of a snapshot and the end of its nodes, or a part of
+    /// it, as it is.
+    pub fn copied(&mut self, out: &mut Vec<u8>, bytes: &[u8]) {
+        self.append(out, |writer| writer.raw(bytes));
     }
 
     /// Writes a node. The root comes first, with the path ""; parents come before their children.
@@ -59,12 +66,7 @@ impl Writer {
         acl_index: i64,
         stat: &StatPersisted,
     ) {
-        self.append(out, |writer| {
-            writer.string(path);
-            writer.buffer(data);
-            writer.i64(acl_index);
-            stat.write(writer);
-        });
+        self.append(out, |writer| put_node(writer, path, data, acl_index, stat));
     }
 
     /// Ends the nodes, seals them and writes the trailers, each under a seal of its own. What is
@@ -99,4 +101,27 @@ impl Writer {
         write(&mut jute::Writer::new(out));
         self.adler.write(out.split_at(start).1);
     }
+}
+
+pub(super) fn put_session(writer: &mut jute::Writer<'_>, (session, timeout_ms): &(SessionId, i32)) {
+    writer.i64(session.0);
+    writer.i32(*timeout_ms);
+}
+
+pub(super) fn put_acl(writer: &mut jute::Writer<'_>, (index, list): &(i64, Arc<[Acl]>)) {
+    writer.i64(*index);
+    write_acls(writer, list);
+}
+
+pub(super) fn put_node(
+    writer: &mut jute::Writer<'_>,
+    path: &str,
+    data: Option<&[u8]>,
+    acl_index: i64,
+    stat: &StatPersisted,
+) {
+    writer.string(path);
+    writer.buffer(data);
+    writer.i64(acl_index);
+    stat.write(writer);
 }
