@@ -116,8 +116,7 @@ impl Snapshotter {
         tree: SharedTree,
         done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
     ) -> io::Result<Self> {
-        remove_leftover(&dir, TEMPORARY);
-        remove_leftover(&dir, RECEIVED);
+        remove_leftovers(&dir);
         let (requests, queue) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
@@ -141,12 +140,18 @@ impl Snapshotter {
 }
 
 /// A crash in the middle of a snapshot leaves its file, which nobody reads and which takes up room.
-fn remove_leftover(dir: &Path, name: &str) {
-    let path = dir.join(name);
-    match std::fs::remove_file(&path) {
-        Ok(()) => log::info!("{}: removed, a crash had interrupted it", path.display()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => log::warn!("{}: cannot be removed: {error}", path.display()),
+fn remove_leftovers(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name != TEMPORARY && !name.starts_with(RECEIVED_PREFIX) {
+            continue;
+        }
+        let path = entry.path();
+        match std::fs::remove_file(&path) {
+            Ok(()) => log::info!("{}: removed, a crash had interrupted it", path.display()),
+            Err(error) => log::warn!("{}: cannot be removed: {error}", path.display()),
+        }
     }
 }
 
@@ -379,8 +384,8 @@ const REAP_WAITS_MAX: usize = 5000;
 
 /// Apache looks at nothing but `snapshot.` and `log.`.
 const TEMPORARY: &str = "ringkeeper.snapshot.tmp";
-/// The snapshot that is made of a leader's tree while that comes.
-pub(super) const RECEIVED: &str = "ringkeeper.received.tmp";
+/// So begin the names of snapshots that are made of a leader's tree while that comes.
+pub(super) const RECEIVED_PREFIX: &str = "ringkeeper.received.";
 /// Half of what a small disk writes in a second.
 const BYTES_PER_SECOND: u64 = 100 << 20;
 /// One write to disk; a multiple of every block size.
@@ -489,7 +494,8 @@ mod tests {
     #[test]
     fn what_a_crash_has_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let left = [TEMPORARY, RECEIVED].map(|name| dir.path().join(name));
+        let names = [TEMPORARY.to_owned(), format!("{RECEIVED_PREFIX}7.tmp")];
+        let left = names.map(|name| dir.path().join(name));
         left.iter().for_each(|left| std::fs::write(left, "half").unwrap());
         let (at, config) = (dir.path().to_owned(), SnapshotterConfig::default());
         Snapshotter::start(at, config, SharedTree::new(Tree::new()), drop).unwrap().stop();

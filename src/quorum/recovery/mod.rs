@@ -37,7 +37,7 @@ use crate::zxid::{SessionId, Zxid};
 
 pub use error::{RecoveryError, Rejection};
 pub use purge::{SnapshotFile, superseded};
-pub use snapshots::verify;
+pub use snapshots::{load_part, verify};
 
 /// Which of the two `version-2` directories; they may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use crate::jute::data::StatPersisted;
 use crate::pieces::{ReadError, Source};
 use crate::snapshot::{FileName, Part, Reader, SnapshotError, Trailers, is_candidate};
-use crate::tree::{Loader, Tree};
+use crate::tree::{LoadError, Loader, Tree};
 use crate::zxid::Zxid;
 
 use super::error::Rejection;
@@ -85,21 +85,28 @@ fn load(
     let bytes = source.bytes();
     let mut sample = Sample::default();
     let trailers = read_parts(file, source, is_stopping, |part| {
-        match part {
-            Part::Session(session, timeout_ms) => loader.session(session, timeout_ms),
-            Part::Acl(index, list) => loader.acl(index, &list),
-            Part::Node { path, data, acl_index, stat } => {
-                has_ttl |= is_ttl(&stat);
-                if let Some(nodes) = sample.add(&path, data, bytes) {
-                    loader.expect(nodes);
-                }
-                loader.node(&path, data, acl_index, &stat).map_err(Rejection::Load)?;
+        if let Part::Node { path, data, stat, .. } = &part {
+            has_ttl |= is_ttl(stat);
+            if let Some(nodes) = sample.add(path, *data, bytes) {
+                loader.expect(nodes);
             }
         }
-        Ok(())
+        load_part(&mut loader, part).map_err(Rejection::Load)
     })?;
     let tree = loader.finish(file.zxid);
     Ok(Start { tree, zxid: file.zxid, expected: trailers.digest_to_expect(file.zxid), has_ttl })
+}
+
+/// Puts a part of a snapshot, or of a leader's tree, into the tree that is made of it.
+pub fn load_part(loader: &mut Loader, part: Part<'_>) -> Result<(), LoadError> {
+    match part {
+        Part::Session(session, timeout_ms) => loader.session(session, timeout_ms),
+        Part::Acl(index, list) => loader.acl(index, &list),
+        Part::Node { path, data, acl_index, stat } => {
+            loader.node(&path, data, acl_index, &stat)?;
+        }
+    }
+    Ok(())
 }
 
 /// The first nodes of a snapshot, by which the number of all is guessed.

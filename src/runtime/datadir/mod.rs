@@ -3,7 +3,7 @@
 //!
 //! Made as Apache makes them (`datadir.autocreate`), so that either server can be started on them.
 //! Files that are ours alone have names that Apache looks at no more than at any other file:
-//! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`.
+//! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`, `ringkeeper.received.*`.
 
 mod ahead;
 mod epochs;

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`elections`] | the thread of elections: votes, dialling, accepting learners |
 //! | [`ports`] | the sockets that listen for the other servers |
+//! | [`receive_tree`] | a tree from the leader: a new tree and a durable snapshot |
+//! | [`send_tree`] | a tree to a learner, straight to its socket |
 
 pub mod elections;
 pub mod ports;
+pub mod receive_tree;
+pub mod send_tree;

@@ -1,0 +1,557 @@
+//! A tree from the leader: what follows a SNAP packet becomes a tree beside the old one and, at the
+//! same time, a snapshot file.
+//!
+//! A thread of its own does it, of bytes that the quorum core passes on. At most
+//! [`PIECES_WAITING_MAX`] pieces wait for it; the core then reads no further, and is woken. What the
+//! tree takes up is what has come of it. When the end has been found and the file is durable under
+//! its name, the core gets the new tree, swaps it in, and gives the old one to the thread to be
+//! dropped: that takes long.
+//!
+//! Whatever goes wrong, or if the core drops its end, nothing is left but the failure.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+
+use crate::quorum::recovery::load_part;
+use crate::snapshot::{
+    Codec, Encoder, FileName, Part, Pieces, Trailers, WireError, WireReader, Writer, ZxidDigest,
+};
+use crate::tree::{LoadError, Loader, Tree};
+use crate::zxid::Zxid;
+
+use crate::runtime::snapshotter::{
+    DIGEST_VERSION, RECEIVED_PREFIX, SnapshotFailure, SnapshotterConfig, failure, give_name,
+};
+
+/// How a tree is received.
+#[derive(Clone, Debug)]
+pub struct ReceiveConfig {
+    /// The directory of snapshots.
+    pub dir: PathBuf,
+    /// Packing and trailers of the snapshot file; the speed is that of the leader.
+    pub file: SnapshotterConfig,
+    /// For the hashes of the tree; see [`Tree::with_seed`].
+    pub seed: u64,
+}
+
+/// A tree that has come whole. The snapshot of it is durable.
+#[derive(Debug)]
+pub struct Received {
+    /// Its last zxid is that of the SNAP. Apache's leader goes on while it sends, so parts of it may
+    /// be later, and it shows no one moment before what came with NEWLEADER is applied. It is set to
+    /// be whole at the newest transaction that a node names; that may be too early, as nodes that
+    /// were removed and lists that were changed meanwhile leave no trace: see
+    /// [`Tree::set_whole_at`]. A leader of ours sends one moment.
+    pub tree: Tree,
+    /// The zxid of the SNAP packet, which the snapshot file is named by.
+    pub zxid: Zxid,
+    /// The digest of the nodes as they came.
+    pub digest: i64,
+    /// What came after the tree: packets.
+    pub rest: Vec<u8>,
+    pub nodes: u64,
+    /// Bytes of the tree on the wire.
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+/// Why a tree did not come whole, or was not stored.
+#[derive(Debug)]
+pub enum ReceiveFailure {
+    /// What came is no tree, or not a whole one.
+    Wire(WireError),
+    /// A node of it has no place.
+    Load(LoadError),
+    /// The snapshot file cannot be made.
+    File(SnapshotFailure),
+    /// Nobody wants it any more.
+    Abandoned,
+    /// The thread has panicked.
+    Panicked,
+}
+
+impl fmt::Display for ReceiveFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(error) => error.fmt(f),
+            Self::Load(error) => write!(f, "the leader's tree has no order: {error}"),
+            Self::File(failure) => failure.fmt(f),
+            Self::Abandoned => f.write_str("the leader's tree is not wanted any more"),
+            Self::Panicked => f.write_str("the thread that took the leader's tree in has panicked"),
+        }
+    }
+}
+
+impl std::error::Error for ReceiveFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Wire(error) => Some(error),
+            Self::Load(error) => Some(error),
+            Self::File(failure) => Some(failure),
+            Self::Abandoned | Self::Panicked => None,
+        }
+    }
+}
+
+/// The core's end of a tree that is being received. Dropped, it gives the tree up.
+pub struct TreeReceiver {
+    pieces: Sender<Vec<u8>>,
+    /// The same queue, for what the thread has left in it.
+    unread: Receiver<Vec<u8>>,
+    /// Trees to drop.
+    old: Sender<Tree>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    outcome: Mutex<Outcome>,
+    /// Bytes that the thread has taken.
+    taken: AtomicU64,
+    /// The end has been found.
+    is_whole: AtomicBool,
+    /// The core has found the queue full.
+    is_awaited: AtomicBool,
+    /// Wakes the core.
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+enum Outcome {
+    Working,
+    Done(Box<Result<Received, ReceiveFailure>>),
+    /// The core has it.
+    Told,
+    /// The core does not want it any more.
+    Abandoned,
+}
+
+impl TreeReceiver {
+    /// Starts the thread for the tree after a SNAP packet with this zxid. `wake` is called, on the
+    /// thread, when a full queue has room again, when the end has been found, and when there is an
+    /// outcome.
+    pub fn start(
+        config: ReceiveConfig,
+        zxid: Zxid,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let (pieces, queue) = bounded(PIECES_WAITING_MAX);
+        let (old, trees) = unbounded();
+        let shared = Arc::new(Shared {
+            outcome: Mutex::new(Outcome::Working),
+            taken: AtomicU64::new(0),
+            is_whole: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            wake: Box::new(wake),
+        });
+        let unread = queue.clone();
+        let of_thread = shared.clone();
+        std::thread::Builder::new()
+            .name("receive tree".into())
+            .spawn(move || run(&config, zxid, queue, &of_thread, &trees))?;
+        Ok(Self { pieces, unread, old, shared })
+    }
+
+    /// Passes on what has come, in order. Gives it back if the queue is full: the core is woken, and
+    /// offers it again before anything else.
+    pub fn offer(&self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
+        let Err(full) = self.pieces.try_send(piece) else { return Ok(()) };
+        self.shared.is_awaited.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        // The thread may have made room before it could see that somebody waits.
+        self.pieces.try_send(full.into_inner()).map_err(TrySendError::into_inner)
+    }
+
+    /// Bytes that the thread has taken so far: while they grow, the leader is heard of.
+    pub fn taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether all of the tree has come. It is not yet durable.
+    pub fn is_whole(&self) -> bool {
+        self.shared.is_whole.load(Ordering::Acquire)
+    }
+
+    /// The outcome, once. Nothing may be offered after it.
+    pub fn outcome(&self) -> Option<Result<Received, ReceiveFailure>> {
+        let mut held = self.shared.lock();
+        if !matches!(*held, Outcome::Done(_)) {
+            return None;
+        }
+        let Outcome::Done(mut done) = std::mem::replace(&mut *held, Outcome::Told) else {
+            return None;
+        };
+        if let Ok(received) = &mut *done {
+            self.unread.try_iter().for_each(|piece| received.rest.extend_from_slice(&piece));
+        }
+        Some(*done)
+    }
+
+    /// Has a tree dropped by the thread.
+    pub fn drop_tree(&self, tree: Tree) {
+        // The thread is there until this is dropped; if it has panicked, the tree is dropped here.
+        let _ = self.old.send(tree);
+    }
+}
+
+impl Drop for TreeReceiver {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *self.shared.lock(), Outcome::Abandoned);
+        if let Outcome::Done(done) = before
+            && let Ok(received) = *done
+        {
+            self.drop_tree(received.tree);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread.
+fn run(
+    config: &ReceiveConfig,
+    zxid: Zxid,
+    queue: Receiver<Vec<u8>>,
+    shared: &Arc<Shared>,
+    trees: &Receiver<Tree>,
+) {
+    let pieces = Queue { queue, shared: shared.clone() };
+    // Another thread may still be at a tree that was given up.
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let temporary = format!("{RECEIVED_PREFIX}{number}.tmp");
+    let receive = || receive(config, zxid, &temporary, pieces, shared);
+    let outcome = catch_unwind(AssertUnwindSafe(receive)).unwrap_or(Err(ReceiveFailure::Panicked));
+    if outcome.is_err() {
+        // The reason is in the outcome; what cannot be removed is removed at the next start.
+        let _ = std::fs::remove_file(config.dir.join(&temporary));
+    }
+    let mut held = shared.lock();
+    let unwanted = if matches!(*held, Outcome::Abandoned) {
+        Some(outcome)
+    } else {
+        *held = Outcome::Done(Box::new(outcome));
+        None
+    };
+    drop(held);
+    drop(unwanted);
+    (shared.wake)();
+    trees.iter().for_each(drop);
+}
+
+/// The queue as the reader sees it.
+struct Queue {
+    queue: Receiver<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+impl Pieces for Queue {
+    fn next_onto(&mut self, out: &mut Vec<u8>) -> bool {
+        let Ok(piece) = self.queue.recv() else { return false };
+        fence(Ordering::SeqCst);
+        if self.shared.is_awaited.swap(false, Ordering::SeqCst) {
+            (self.shared.wake)();
+        }
+        self.shared.taken.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        out.extend_from_slice(&piece);
+        true
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
+
+fn receive(
+    config: &ReceiveConfig,
+    zxid: Zxid,
+    temporary: &str,
+    pieces: Queue,
+    shared: &Shared,
+) -> Result<Received, ReceiveFailure> {
+    let started = Instant::now();
+    let codec = config.file.codec;
+    let file = SnapshotFile::create(&config.dir, temporary, codec);
+    let mut file = file.map_err(ReceiveFailure::File)?;
+    let mut loader = Loader::with_seed(config.seed);
+    let (mut nodes, mut newest) = (0, zxid);
+    let mut reader = WireReader::new(pieces, |bytes: &[u8]| file.copy(bytes));
+    while let Some(part) = reader.next_part().map_err(|error| wire_failure(error, config))? {
+        if let Part::Node { stat, .. } = &part {
+            nodes += 1;
+            newest = newest.max(Zxid(stat.czxid.max(stat.mzxid).max(stat.pzxid)));
+        }
+        load_part(&mut loader, part).map_err(ReceiveFailure::Load)?;
+    }
+    let bytes = reader.offset();
+    let rest = reader.into_rest();
+    shared.is_whole.store(true, Ordering::Release);
+    (shared.wake)();
+    let mut tree = loader.finish(zxid);
+    tree.set_whole_at(newest);
+    let digest = tree.digest();
+    // Of a fuzzy tree nobody knows the digest at any zxid.
+    let known = ZxidDigest { zxid, version: DIGEST_VERSION, digest };
+    let known = Some(known).filter(|_| config.file.digest && newest == zxid);
+    let trailers = Trailers { digest: known, last_zxid: config.file.last_zxid.then_some(zxid) };
+    file.finish(&trailers).map_err(ReceiveFailure::File)?;
+    if matches!(*shared.lock(), Outcome::Abandoned) {
+        return Err(ReceiveFailure::Abandoned);
+    }
+    let name = FileName { zxid, codec }.to_string();
+    give_name(&config.dir, temporary, &name).map_err(ReceiveFailure::File)?;
+    Ok(Received { tree, zxid, digest, rest, nodes, bytes, took: started.elapsed() })
+}
+
+fn wire_failure(error: WireError, config: &ReceiveConfig) -> ReceiveFailure {
+    match error {
+        WireError::NotKept(error) => ReceiveFailure::File(not_written(&config.dir, error)),
+        other => ReceiveFailure::Wire(other),
+    }
+}
+
+/// The snapshot file that is being written.
+struct SnapshotFile<'a> {
+    dir: &'a Path,
+    file: File,
+    writer: Writer,
+    encoder: Encoder,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+    /// Bytes that were written and not flushed.
+    unflushed: usize,
+}
+
+impl<'a> SnapshotFile<'a> {
+    fn create(dir: &'a Path, temporary: &str, codec: Codec) -> Result<Self, SnapshotFailure> {
+        let file = File::create(dir.join(temporary));
+        let file = file.map_err(|error| not_written(dir, error))?;
+        let (mut writer, mut plain) = (Writer::new(), Vec::new());
+        writer.header(&mut plain);
+        let encoder = Encoder::new(codec);
+        Ok(Self { dir, file, writer, encoder, plain, packed: Vec::new(), unflushed: 0 })
+    }
+
+    /// Adds bytes of the tree.
+    fn copy(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.copied(&mut self.plain, bytes);
+        if self.plain.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        self.encoder.write(&self.plain, &mut self.packed);
+        self.plain.clear();
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.packed)?;
+        self.unflushed += self.packed.len();
+        self.packed.clear();
+        if self.unflushed >= FLUSH_BYTES {
+            // So that the last flush is a short one.
+            self.unflushed = 0;
+            self.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and makes it durable, still under its temporary name.
+    fn finish(self, trailers: &Trailers) -> Result<(), SnapshotFailure> {
+        let Self { dir, mut file, writer, mut encoder, mut plain, mut packed, .. } = self;
+        writer.finish(&mut plain, trailers);
+        encoder.write(&plain, &mut packed);
+        encoder.finish(&mut packed);
+        file.write_all(&packed).map_err(|error| not_written(dir, error))?;
+        file.sync_data().map_err(|error| failure(dir, "the leader's tree cannot be flushed", error))
+    }
+}
+
+fn not_written(dir: &Path, error: io::Error) -> SnapshotFailure {
+    failure(dir, "the leader's tree cannot be written", error)
+}
+
+/// Trees that this process has begun to receive.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Pieces that wait for the thread.
+const PIECES_WAITING_MAX: usize = 64;
+/// Bytes that are packed and written at once.
+const PIECE_BYTES: usize = 256 << 10;
+/// Bytes after which the file is flushed while more come.
+const FLUSH_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::runtime::SharedTree;
+    use crate::runtime::ensemble::send_tree::{TreeToSend, send_tree};
+    use crate::txn::{SetDataTxn, Txn, TxnHeader};
+    use crate::zxid::SessionId;
+
+    fn config(dir: &Path) -> ReceiveConfig {
+        ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 1 }
+    }
+
+    fn wire(tree: Tree) -> Vec<u8> {
+        let mut out = Vec::new();
+        let to_send = TreeToSend::begin(&SharedTree::new(tree)).unwrap();
+        send_tree(to_send, &mut out).unwrap();
+        out
+    }
+
+    /// Waits for the outcome.
+    fn outcome_of(
+        receiver: &TreeReceiver,
+        woken: &mpsc::Receiver<()>,
+    ) -> Result<Received, ReceiveFailure> {
+        loop {
+            match receiver.outcome() {
+                Some(outcome) => return outcome,
+                None => woken.recv().unwrap(),
+            }
+        }
+    }
+
+    fn start(config: ReceiveConfig, zxid: Zxid) -> (TreeReceiver, mpsc::Receiver<()>) {
+        let (wake, woken) = mpsc::channel();
+        let wake = move || {
+            let _ = wake.send(());
+        };
+        (TreeReceiver::start(config, zxid, wake).unwrap(), woken)
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn damage_leaves_a_failure_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = wire(Tree::new());
+        *bytes.last_mut().unwrap() = 0;
+        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        receiver.offer(bytes).unwrap();
+        let failure = outcome_of(&receiver, &woken).unwrap_err();
+        assert!(failure.to_string().contains("BenWasHere"), "{failure}");
+        assert!(!receiver.is_whole() && receiver.outcome().is_none());
+        assert!(files(dir.path()).is_empty());
+    }
+
+    /// Nodes that come in no order, though each of them is a node.
+    #[test]
+    fn a_tree_without_order_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = wire(Tree::new());
+        let at = bytes.windows(10).position(|name| name == b"/zookeeper").unwrap();
+        bytes[at + 1] = b'y';
+        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        receiver.offer(bytes).unwrap();
+        let failure = outcome_of(&receiver, &woken).unwrap_err();
+        assert!(matches!(failure, ReceiveFailure::Load(LoadError::NoParent(_))), "{failure}");
+        assert!(files(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (receiver, woken) = start(config(&dir.path().join("gone")), Zxid(5));
+        let failure = outcome_of(&receiver, &woken).unwrap_err();
+        assert!(failure.to_string().contains("gone"), "{failure}");
+    }
+
+    /// Whoever gives a tree up finds no trace of it, at whatever point that is.
+    #[test]
+    fn a_tree_that_is_given_up_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = wire(Tree::new());
+        for len in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            let (receiver, woken) = start(config(dir.path()), Zxid(5));
+            receiver.offer(bytes[..len].to_vec()).unwrap();
+            drop(receiver);
+            // The thread ends by dropping what wakes the core.
+            while woken.recv().is_ok() {}
+            assert!(files(dir.path()).is_empty(), "of {len} bytes");
+        }
+    }
+
+    /// Two at once: one that was given up does not touch the file of the next one.
+    #[test]
+    fn each_tree_has_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = wire(Tree::new());
+        let (first, first_woken) = start(config(dir.path()), Zxid(5));
+        first.offer(bytes[..50].to_vec()).unwrap();
+        let (second, woken) = start(config(dir.path()), Zxid(6));
+        second.offer(bytes[..50].to_vec()).unwrap();
+        drop(first);
+        while first_woken.recv().is_ok() {}
+        second.offer(bytes[50..].to_vec()).unwrap();
+        let received = outcome_of(&second, &woken).unwrap();
+        assert_eq!((received.zxid, received.nodes), (Zxid(6), 4));
+        assert_eq!(files(dir.path()), ["snapshot.6"]);
+    }
+
+    /// What comes after the tree waits in the queue, up to its bound, and is given back in order.
+    #[test]
+    fn the_queue_has_a_bound_and_gives_back_what_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at_end, end) = mpsc::channel();
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let gone_on = Mutex::new(gone_on);
+        let wake = move || {
+            // The first time at the end of the tree: nothing is read from there on.
+            let _ = at_end.send(());
+            let _ = gone_on.lock().unwrap().recv();
+        };
+        let receiver = TreeReceiver::start(config(dir.path()), Zxid(5), wake).unwrap();
+        receiver.offer([wire(Tree::new()), vec![100]].concat()).unwrap();
+        end.recv().unwrap();
+        assert!(receiver.is_whole() && receiver.outcome().is_none());
+        for piece in 0..PIECES_WAITING_MAX as u8 {
+            receiver.offer(vec![piece]).unwrap();
+        }
+        assert_eq!(receiver.offer(vec![7]), Err(vec![7]));
+        drop(go_on);
+        end.recv().unwrap();
+        let received = receiver.outcome().unwrap().unwrap();
+        let rest: Vec<u8> = [100].into_iter().chain(0..PIECES_WAITING_MAX as u8).collect();
+        assert_eq!(received.rest, rest);
+    }
+
+    /// A tree of Apache's is fuzzy: it names transactions after the SNAP's. No digest of it is known
+    /// before those are applied.
+    #[test]
+    fn a_fuzzy_tree_is_whole_later() {
+        let mut tree = Tree::new();
+        let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(9), time_ms: 1 };
+        let set = SetDataTxn { path: "/".into(), data: None, version: 1 };
+        tree.apply(&header, &Txn::SetData(set), None);
+        let bytes = wire(tree);
+        for (zxid, is_whole) in [(Zxid(9), true), (Zxid(8), false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (receiver, woken) = start(config(dir.path()), zxid);
+            receiver.offer(bytes.clone()).unwrap();
+            let received = outcome_of(&receiver, &woken).unwrap();
+            assert_eq!((received.tree.last_zxid(), received.tree.is_whole()), (zxid, is_whole));
+            let file = std::fs::read(dir.path().join(format!("snapshot.{zxid:x}"))).unwrap();
+            let mut reader = crate::snapshot::Reader::new(Codec::Plain, file);
+            while reader.next_part().unwrap().is_some() {}
+            let trailers = reader.trailers().unwrap();
+            assert_eq!(trailers.digest.is_some(), is_whole);
+            assert_eq!(trailers.last_zxid, Some(zxid));
+            receiver.drop_tree(received.tree);
+        }
+    }
+}
