@@ -21,8 +21,8 @@ import tempfile
 import time
 
 from ensembles import Client, Ensemble, Ports, gaps_of
-from servers import (Failure, Lines, ROOT, absolute, conditions, cpu_seconds, number, raise_file_limit, say,
-                     start_floor, total)
+from servers import (Failure, Lines, ROOT, absolute, conditions, cpu_seconds, end_on_signals, number, raise_file_limit,
+                     say, start_floor, total)
 from slowdisk import SlowDisk
 
 TREE_ROOT = "/ringkeeper-bench"
@@ -67,6 +67,7 @@ def are_meant(arguments):
 def main(arguments):
     options = parse_options(arguments)
     raise_file_limit()
+    end_on_signals()
     os.makedirs(options.work, exist_ok=True)
     work = pathlib.Path(tempfile.mkdtemp(prefix="ringkeeper-ensembles-", dir=options.work))
     run = Run(options, work)
@@ -78,6 +79,7 @@ def main(arguments):
         run.stop_all()
         if not options.keep:
             shutil.rmtree(work, ignore_errors=True)
+    run.judge()
     print(run.tables())
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(run.document(), indent=1) + "\n")
@@ -110,8 +112,10 @@ def parse_options(arguments):
     parser.add_argument("--work", default=tempfile.gettempdir(), help="where data directories go (a real disk)")
     parser.add_argument("--keep", action="store_true", help="keep the data directories")
     parser.add_argument("--json", help="write all figures to this file")
+    parser.add_argument("--add-to", help="add to the figures of earlier runs in this file, and judge them together")
     options = parser.parse_args(arguments)
     absolute(options)
+    options.json = options.add_to or options.json
     for name, _, full, quick, _ in numbers:
         name = name.replace("-", "_")
         if getattr(options, name) is None:
@@ -136,6 +140,11 @@ class Run:
         slots = (f"three servers of each kind, each with its own directory on the one disk; medians of "
                  f"{options.slots} alternating slots of {options.slot_seconds:g} s")
         self.conditions = conditions(options, work, slots)
+        # The rows that there are figures of.
+        self.rows = set()
+        if options.add_to and pathlib.Path(options.add_to).exists():
+            earlier = json.loads(pathlib.Path(options.add_to).read_text())
+            self.slots, self.facts, self.rows = earlier["slots"], earlier["facts"], set(earlier["rows"])
 
     def kinds(self):
         return [self.options.only] if self.options.only else KINDS
@@ -143,11 +152,10 @@ class Run:
     def measure(self):
         for line in self.conditions.values():
             say(line)
-        parts = [({name for name, *_ in LOADS}, self.measure_loads, self.judge_loads),
-                 (set(FAULTS), self.measure_faults, self.judge_faults),
-                 ({"rejoin"}, self.measure_rejoins, self.judge_rejoins),
-                 ({"slowdisk"}, self.measure_slow_disk, self.judge_slow_disk)]
-        for names, measure, judge in parts:
+        self.rows |= set(self.options.rows)
+        parts = [({name for name, *_ in LOADS}, self.measure_loads), (set(FAULTS), self.measure_faults),
+                 ({"rejoin"}, self.measure_rejoins), ({"slowdisk"}, self.measure_slow_disk)]
+        for names, measure in parts:
             if not names & set(self.options.rows):
                 continue
             try:
@@ -155,7 +163,6 @@ class Run:
             except (Failure, subprocess.SubprocessError) as failure:
                 self.failures.append(str(failure))
             self.stop_all()
-            judge()
 
     # Starting and driving.
 
@@ -470,9 +477,18 @@ class Run:
         reports = self.slots.get(row, {}).get(who)
         return median_of(reports, figure) if reports else None
 
+    def judge(self):
+        """Makes the table, of whatever there are figures of."""
+        self.judge_loads()
+        self.judge_faults()
+        if "rejoin" in self.rows:
+            self.judge_rejoins()
+        if "slowdisk" in self.rows:
+            self.judge_slow_disk()
+
     def judge_loads(self):
         for name, title, *_ in LOADS:
-            for figure, relation, bound, against in TARGETS[name] if name in self.options.rows else []:
+            for figure, relation, bound, against in TARGETS[name] if name in self.rows else []:
                 ours = self.median(name, "ringkeeper", figure)
                 if against.endswith("echo + durable"):
                     hops = 2 if against.startswith("2") else 1
@@ -488,17 +504,17 @@ class Run:
             at = lambda facts: rank(facts[key], share) if facts.get(key) else None
             self.lines.add(title, f"at most {limit:g} ms", at(ours), limit, "<=", 1.0)
             self.lines.add(title, "apache", at(ours), at(theirs), "<=", None)
-        if "kill" in self.options.rows:
+        if "kill" in self.rows:
             count = len(ours.get("kill_ms", []))
             both("kill_ms", f"leader killed, next write: ms p50 of {count}", 0.5, KILL_P50_MS)
             both("kill_ms", "the same: ms p99", 0.99, KILL_P99_MS)
-        if "gap" in self.options.rows:
+        if "gap" in self.rows:
             for how in ("killed", "paused"):
                 both(f"gap_{how}_ms", f"follower {how}, longest gap between writes: ms p50", 0.5, GAP_MS)
                 both(f"gap_{how}_ms", "the same: ms, worst", 1.0, GAP_MS)
             both("gap_without_ms", "no fault, longest gap in the time before: ms p50", 0.5, GAP_MS)
             both("gap_without_ms", "the same: ms, worst", 1.0, GAP_MS)
-        if "pause" in self.options.rows:
+        if "pause" in self.rows:
             both("pause_ms", "leader paused, next write: ms, worst", 1.0, TICK_MS * SYNC_LIMIT + PAUSE_MORE_MS)
 
     def judge_rejoins(self):
@@ -520,7 +536,7 @@ class Run:
 
     def judge_slow_disk(self):
         for name, title in SLOW_DISK:
-            for kind in reversed(self.kinds()):
+            for kind in reversed(KINDS):
                 with_slow, without = (self.median(name, kind + suffix, "p50") for suffix in (", slow", ""))
                 bound = 1.2 if kind == "ringkeeper" and name != "slow16all" else None
                 who = "" if kind == "ringkeeper" else ", Apache's"
@@ -548,7 +564,7 @@ class Run:
                          + (["", *rows] if len(rows) > 2 else []))
 
     def document(self):
-        return {"conditions": self.conditions, "failures": self.failures, "lines": self.lines.all, "slots": self.slots,
+        return {"conditions": self.conditions, "rows": sorted(self.rows), "failures": self.failures, "lines": self.lines.all, "slots": self.slots,
                 "facts": self.facts}
 
 

@@ -204,6 +204,11 @@ class Lines:
         return rows
 
 
+def end_on_signals():
+    """A script that is told to end (SIGTERM) takes down what it has started, as on Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def raise_file_limit():
     """Thousands of sessions need as many files; the servers inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
