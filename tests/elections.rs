@@ -274,7 +274,35 @@ fn a_leader_that_does_not_listen_is_given_up_in_time() {
     assert!(why.contains("server 2") && why.contains("refused"), "{why}");
     one.elections.tell(Order::Dial { leader: ServerId(9), attempt: 5 });
     let News::LeaderUnreachable { attempt: 5, why } = one.next_news() else { panic!() };
-    assert!(why.contains("no address"), "{why}");
+    assert!(why.contains("no line names"), "{why}");
+}
+
+/// A leader that has gone before it is dialled, or while it is: its election port refuses as well,
+/// and nobody waits for the end of the time.
+#[test]
+fn a_leader_that_does_not_run_is_given_up_at_once() {
+    let ensemble = Ensemble::new(3);
+    let mut servers: Vec<Server> = (1..=3)
+        .map(|id| {
+            ensemble.start_as(ElectionsConfig { leader_ms: 3_600_000, ..ensemble.config(id) })
+        })
+        .collect();
+    servers.iter().for_each(|server| server.look(0));
+    assert_eq!(leader_of(&servers), 3);
+    // It does not listen any more, and still runs.
+    servers[2].elections.tell(Order::TakeLearners { is_wanted: false });
+    while TcpStream::connect(ensemble.quorum_port(3)).is_ok() {}
+    servers[0].elections.tell(Order::Dial { leader: ServerId(3), attempt: 1 });
+    thread::sleep(Duration::from_millis(100));
+    assert!(servers[0].elections.poll().is_none());
+    drop(servers.pop());
+    let News::LeaderUnreachable { attempt: 1, why } = servers[0].next_news() else { panic!() };
+    assert!(why.contains("refused"), "{why}");
+    while !servers[1].elections.standing().lock().unwrap().unreachable.contains(&ServerId(3)) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    servers[1].elections.tell(Order::Dial { leader: ServerId(3), attempt: 1 });
+    let News::LeaderUnreachable { attempt: 1, .. } = servers[1].next_news() else { panic!() };
 }
 
 /// A name of which nothing is known, and one whose server never answers: the others go on.

@@ -86,6 +86,9 @@ pub struct Election {
     /// The time at which votes are sent again, and the interval after that.
     resend_at: i64,
     interval_ms: i64,
+    /// The time at which voters that cannot be reached are tried again: nobody else does it where
+    /// a network was cut, and the interval may have become a minute.
+    retry_at: i64,
     effects: VecDeque<ElectionEffect>,
 }
 
@@ -112,6 +115,7 @@ impl Election {
             decides_at: None,
             resend_at: i64::MAX,
             interval_ms: settings.interval_ms_min,
+            retry_at: i64::MAX,
             effects: VecDeque::new(),
         }
     }
@@ -134,6 +138,7 @@ impl Election {
         self.decides_at = None;
         self.interval_ms = self.settings.interval_ms_min;
         self.resend_at = now_ms + self.interval_ms;
+        self.retry_at = now_ms + RETRY_MS;
         self.send_to_all();
         self.count(now_ms);
     }
@@ -186,13 +191,19 @@ impl Election {
             self.interval_ms = (2 * self.interval_ms).min(self.interval_ms_max());
             self.resend_at = now_ms + self.interval_ms;
             self.send_to_all();
+        } else if self.retry_at <= now_ms {
+            self.retry_at = now_ms + RETRY_MS;
+            self.unreachable().into_iter().for_each(|id| self.send(id));
         }
     }
 
     /// When [`Self::on_time`] has something to do.
     pub fn wakes_at(&self) -> Option<i64> {
-        let looks = self.state == PeerState::Looking;
-        looks.then(|| self.decides_at.unwrap_or(i64::MAX).min(self.resend_at))
+        if self.state != PeerState::Looking {
+            return None;
+        }
+        let retry_at = if self.unreachable().is_empty() { i64::MAX } else { self.retry_at };
+        Some(self.decides_at.unwrap_or(i64::MAX).min(self.resend_at).min(retry_at))
     }
 
     /// The next thing that the shell must do.
@@ -341,6 +352,12 @@ impl Election {
         }
     }
 
+    /// The other voters to whom nothing can be sent.
+    fn unreachable(&self) -> Vec<ServerId> {
+        let gone = self.peers.iter().filter(|(_, peer)| peer.is_unreachable).map(|(id, _)| *id);
+        gone.filter(|id| *id != self.me && self.members.is_voter(*id)).collect()
+    }
+
     fn send_to_all(&mut self) {
         let others: Vec<ServerId> = self.members.voters().filter(|id| *id != self.me).collect();
         others.into_iter().for_each(|id| self.send(id));
@@ -369,6 +386,8 @@ impl Peer {
     const UNKNOWN: Self = Self { is_ringkeeper: false, is_unreachable: false };
 }
 
+/// How often a voter that cannot be reached is tried again.
+const RETRY_MS: i64 = 1_000;
 /// How often an observer asks at least.
 const OBSERVER_INTERVAL_MS_MAX: i64 = 1_000;
 /// How often a server that does not vote is told the same.

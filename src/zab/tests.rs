@@ -130,6 +130,24 @@ fn the_wait_is_short_among_ringkeepers_alone() {
     }
 }
 
+/// Both ends of a cut network may have been silent for a minute when it is whole again.
+#[test]
+fn voters_that_cannot_be_reached_are_tried_each_second() {
+    let mut election = server(2);
+    let gone = Peer { is_ringkeeper: true, is_unreachable: true };
+    election.on_peer(ServerId(1), gone, 0);
+    let mut last_ms = 0;
+    for _ in 0..200 {
+        let at = election.wakes_at().unwrap();
+        assert!(at - last_ms <= 1_000, "{last_ms} {at}");
+        election.on_time(at);
+        let sent = effects(&mut election);
+        assert!(matches!(sent[0], ElectionEffect::Send { to: ServerId(1), .. }), "{sent:?}");
+        last_ms = at;
+    }
+    assert!(last_ms > 60_000, "{last_ms}");
+}
+
 /// A server that comes late joins the ensemble that there is, whatever the rounds and zxids in
 /// its votes (S52: ZOOKEEPER-1732, ZOOKEEPER-1805), and only if the leader itself says so.
 #[test]
@@ -474,11 +492,18 @@ fn strangers_take_no_connection_down() {
 fn hostile_bytes_end_their_own_connection_at_most() {
     let mut links = links(2);
     for number in 0..1_000 {
-        links.on_accepted(VoteConn(number), caller(&[]), 0);
+        links.on_accepted(VoteConn(number), caller(&[3]), 0);
     }
-    assert!(link_effects(&mut links).len() >= 900);
+    let closed = link_effects(&mut links);
+    let oldest = LinkEffect::Close { conn: VoteConn(0), why: CloseLink::Silent };
+    assert_eq!((closed.len(), &closed[0]), (936, &oldest));
+    // A server that comes among them is heard.
+    links.on_bytes(VoteConn(999), &greeting(3));
+    assert_eq!(links.server_at(VoteConn(999)), Some(ServerId(3)));
+    assert_eq!((links.server_at(VoteConn(998)), links.wakes_at()), (None, Some(1_000)));
+    link_effects(&mut links);
     links.on_time(1_000);
-    assert_eq!(link_effects(&mut links).len(), 64);
+    assert_eq!((link_effects(&mut links).len(), links.wakes_at()), (63, None));
     let conn = VoteConn(5_000);
     links.on_accepted(conn, caller(&[3]), 0);
     links.on_bytes(conn, &greeting(3));

@@ -2,7 +2,7 @@
 //! ends with it. At most one runs for each server and kind of task.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
     /// The names in a server's line have been resolved, all of them or some.
     Found { id: ServerId, found: Found, is_whole: bool },
     /// The task of this number has ended, and its thread with it.
-    Ended { task: Task, id: ServerId, number: u64, result: Result<Dialled, String> },
+    Ended { task: Task, id: ServerId, number: u64, result: Result<Dialled, Failure> },
 }
 
 /// A connection that was dialled, or the end of a task that was to connect to nobody.
@@ -46,6 +46,24 @@ pub(super) enum Dialled {
     Resolved,
 }
 
+/// Why a task has failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) why: String,
+    pub(super) kind: FailureKind,
+}
+
+/// What a failure says of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// Its machine runs, and nobody listens: each address has refused.
+    Refused,
+    /// Nobody has answered, neither yes nor no: packets may have been lost.
+    Unanswered,
+    /// Nothing: a name, the network or this machine is at fault.
+    Other,
+}
+
 /// The threads, as the thread of elections sees them.
 pub(super) struct Dialler {
     lines: BTreeMap<ServerId, Vec<ServerAddress>>,
@@ -53,10 +71,18 @@ pub(super) struct Dialler {
     times: Times,
     /// Whether the task of each is no longer wanted.
     running: BTreeMap<(Task, ServerId), Arc<AtomicBool>>,
-    /// A dial that waits for the end of an earlier one to the same leader, and its number.
-    next: Option<(ServerId, u64)>,
+    /// A dial that waits for the end of an earlier one to the same leader.
+    next: Option<LeaderDial>,
     outcomes: Arc<SegQueue<Outcome>>,
     waker: Waker,
+}
+
+/// A dial to a leader.
+#[derive(Clone, Copy, Debug)]
+struct LeaderDial {
+    id: ServerId,
+    number: u64,
+    is_once: bool,
 }
 
 /// How long things may take.
@@ -91,16 +117,25 @@ impl Dialler {
 
     /// Connects to a server's election port.
     pub(super) fn dial_votes(&mut self, id: ServerId) {
-        self.start(Task::Votes, id, 0);
+        self.start(Task::Votes, id, 0, false);
     }
 
-    /// Connects to a leader's quorum port. An earlier dial is given up.
-    pub(super) fn dial_leader(&mut self, id: ServerId, number: u64) {
+    /// Connects to a leader's quorum port, trying again and again or once. An earlier dial is given
+    /// up.
+    pub(super) fn dial_leader(&mut self, id: ServerId, number: u64, is_once: bool) {
         self.give_up_leader();
         if self.running.contains_key(&(Task::Leader, id)) {
-            self.next = Some((id, number));
+            self.next = Some(LeaderDial { id, number, is_once });
         } else {
-            self.start(Task::Leader, id, number);
+            self.start(Task::Leader, id, number, is_once);
+        }
+    }
+
+    /// A leader has gone: nobody will listen on its quorum port. The dial to it ends if it does not
+    /// get through now.
+    pub(super) fn leader_is_gone(&mut self, id: ServerId) {
+        if let Some(given_up) = self.running.get(&(Task::Leader, id)) {
+            given_up.store(true, Ordering::Relaxed);
         }
     }
 
@@ -113,7 +148,7 @@ impl Dialler {
 
     /// Resolves the names of a server's line, if that is not being done.
     pub(super) fn resolve(&mut self, id: ServerId) {
-        self.start(Task::Names, id, 0);
+        self.start(Task::Names, id, 0, false);
     }
 
     /// Whether names are being resolved for their own sake.
@@ -126,15 +161,15 @@ impl Dialler {
         let outcome = self.outcomes.pop()?;
         if let Outcome::Ended { task, id, .. } = &outcome {
             self.running.remove(&(*task, *id));
-            let follows = |next: &mut (ServerId, u64)| *task == Task::Leader && next.0 == *id;
-            if let Some((id, number)) = self.next.take_if(follows) {
-                self.start(Task::Leader, id, number);
+            let follows = |next: &mut LeaderDial| *task == Task::Leader && next.id == *id;
+            if let Some(next) = self.next.take_if(follows) {
+                self.start(Task::Leader, next.id, next.number, next.is_once);
             }
         }
         Some(outcome)
     }
 
-    fn start(&mut self, task: Task, id: ServerId, number: u64) {
+    fn start(&mut self, task: Task, id: ServerId, number: u64, is_once: bool) {
         if self.running.contains_key(&(task, id)) {
             return;
         }
@@ -142,6 +177,7 @@ impl Dialler {
         self.running.insert((task, id), given_up.clone());
         let dial = Dial {
             task,
+            is_once,
             id,
             line: self.lines.get(&id).cloned().unwrap_or_default(),
             names: self.names.clone(),
@@ -179,14 +215,15 @@ struct Report {
     task: Task,
     id: ServerId,
     number: u64,
-    result: Option<Result<Dialled, String>>,
+    result: Option<Result<Dialled, Failure>>,
     outcomes: Arc<SegQueue<Outcome>>,
     waker: Waker,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let result = self.result.take().unwrap_or_else(|| Err("there is no thread for it".into()));
+        let result = self.result.take();
+        let result = result.unwrap_or_else(|| Err(Failure::other("there is no thread for it")));
         let (task, id, number) = (self.task, self.id, self.number);
         self.outcomes.push(Outcome::Ended { task, id, number, result });
         self.waker.wake();
@@ -196,6 +233,7 @@ impl Drop for Report {
 /// One task, on its thread.
 struct Dial {
     task: Task,
+    is_once: bool,
     id: ServerId,
     line: Vec<ServerAddress>,
     names: Names,
@@ -206,21 +244,14 @@ struct Dial {
     waker: Waker,
 }
 
-/// Why a dial has not got through.
-struct Failure {
-    why: String,
-    /// Nobody has answered, neither yes nor no: packets may have been lost.
-    is_for_now: bool,
-}
-
 impl Dial {
-    fn run(self) -> Result<Dialled, String> {
+    fn run(self) -> Result<Dialled, Failure> {
         match self.task {
             Task::Names => self.resolve().map(|_| Dialled::Resolved),
             // Whoever refuses votes dials itself when it takes them.
-            Task::Votes => self.connect(self.times.votes, |failure| failure.is_for_now),
+            Task::Votes => self.connect(self.times.votes, |kind| kind == FailureKind::Unanswered),
             // A leader that was just elected may not listen yet.
-            Task::Leader => self.connect(self.times.leader, |_| true),
+            Task::Leader => self.connect(self.times.leader, |_| !self.is_once),
         }
     }
 
@@ -229,8 +260,8 @@ impl Dial {
     fn connect(
         &self,
         whole: Duration,
-        is_worth_it: impl Fn(&Failure) -> bool,
-    ) -> Result<Dialled, String> {
+        is_worth_it: impl Fn(FailureKind) -> bool,
+    ) -> Result<Dialled, Failure> {
         let mut pause = PAUSE_MIN;
         loop {
             let failure = match self.connect_once(whole) {
@@ -238,21 +269,21 @@ impl Dial {
                 Err(failure) => failure,
             };
             pause = pause.min(self.times.pause_max);
-            if !is_worth_it(&failure) || self.left(whole) <= pause {
-                return Err(failure.why);
+            if !is_worth_it(failure.kind) || self.left(whole) <= pause || !self.sleep(pause) {
+                return Err(failure);
             }
-            self.sleep(pause)?;
             pause *= 2;
         }
     }
 
     /// Each address in turn.
     fn connect_once(&self, whole: Duration) -> Result<Dialled, Failure> {
-        let final_failure = |why| Failure { why, is_for_now: false };
-        let addresses = self.resolve().map_err(final_failure)?;
-        let (mut errors, mut is_for_now) = (Vec::new(), false);
+        let addresses = self.resolve()?;
+        let (mut errors, mut kinds) = (Vec::new(), Vec::new());
         for address in &addresses {
-            self.check_is_wanted().map_err(final_failure)?;
+            if !self.is_wanted() {
+                return Err(Failure::other("it was given up"));
+            }
             let mut time = self.left(whole).min(TRY_MAX);
             if let Some(probe) = self.times.probe.filter(|_| addresses.len() > 1) {
                 time = time.min(probe);
@@ -262,23 +293,27 @@ impl Dial {
                     return Ok(Dialled::Connected { socket: stream.into(), peer: *address });
                 }
                 Err(err) => {
-                    is_for_now |= err.kind() == io::ErrorKind::TimedOut;
+                    kinds.push(err.kind());
                     errors.push(format!("{address}: {err}"));
                 }
             }
         }
-        Err(Failure { why: errors.join("; "), is_for_now })
+        let kind = match () {
+            _ if kinds.iter().all(|kind| *kind == ErrorKind::ConnectionRefused) => {
+                FailureKind::Refused
+            }
+            _ if kinds.contains(&ErrorKind::TimedOut) => FailureKind::Unanswered,
+            _ => FailureKind::Other,
+        };
+        Err(Failure { why: errors.join("; "), kind })
     }
 
-    fn check_is_wanted(&self) -> Result<(), String> {
-        match self.given_up.load(Ordering::Relaxed) {
-            true => Err("it was given up".to_owned()),
-            false => Ok(()),
-        }
+    fn is_wanted(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed)
     }
 
     /// The addresses of the port in question, and to the loop those of the server.
-    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+    fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
         let (mut addresses, mut errors) = (Vec::new(), Vec::new());
         for place in &self.line {
             let port = match self.task {
@@ -293,8 +328,10 @@ impl Dial {
             }
         }
         if addresses.is_empty() {
-            let none = || "the line of the server names no address".to_owned();
-            return Err(if errors.is_empty() { none() } else { errors.join("; ") });
+            return Err(Failure::other(match errors.is_empty() {
+                true => "no line names its address".to_owned(),
+                false => errors.join("; "),
+            }));
         }
         let found = Found::of(addresses.iter().map(SocketAddr::ip));
         let (id, is_whole) = (self.id, errors.is_empty());
@@ -307,17 +344,23 @@ impl Dial {
         whole.saturating_sub(self.began.elapsed())
     }
 
-    /// Sleeps, unless the task is given up meanwhile.
-    fn sleep(&self, time: Duration) -> Result<(), String> {
+    /// Sleeps; false if the task is given up meanwhile.
+    fn sleep(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
-        loop {
-            self.check_is_wanted()?;
+        while self.is_wanted() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(());
+                return true;
             }
             thread::sleep(left.min(GLANCE));
         }
+        false
+    }
+}
+
+impl Failure {
+    fn other(why: impl Into<String>) -> Self {
+        Self { why: why.into(), kind: FailureKind::Other }
     }
 }
 
@@ -325,7 +368,7 @@ fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, time.max(Duration::from_millis(1)))?;
     // Where nobody listens on a port that the kernel gives to callers, a caller may get itself.
     if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::ErrorKind::ConnectionRefused.into());
+        return Err(ErrorKind::ConnectionRefused.into());
     }
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -336,4 +379,4 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest try of one address: a new one notices sooner that its host is back.
 const TRY_MAX: Duration = Duration::from_secs(1);
 /// The interval in which a thread that sleeps looks whether it is still wanted.
-const GLANCE: Duration = Duration::from_millis(50);
+const GLANCE: Duration = Duration::from_millis(10);

@@ -123,7 +123,8 @@ pub enum News {
     Elected { state: PeerState, vote: Vote, round: i64 },
     /// A dial to the leader has got through. The socket blocks.
     LeaderConnected { attempt: u64, socket: OwnedFd, peer: SocketAddr },
-    /// A dial to the leader has failed for as long as it may take.
+    /// A dial to the leader has failed for as long as it may take, or the leader does not run, or the
+    /// dial was given up for a later order.
     LeaderUnreachable { attempt: u64, why: String },
     /// A server has dialled the quorum port. The socket blocks. At most [`LEARNERS_WAITING_MAX`] of
     /// them wait to be taken up; others are hung up on.

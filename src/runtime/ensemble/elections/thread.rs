@@ -24,7 +24,7 @@ use crate::zab::{
 use super::super::ports::{PeerListener, PeerListeners, PeerPort};
 use super::callers::{Callers, has_name};
 use super::connections::{After, Connections};
-use super::dial::{Dialled, Dialler, Outcome, Task};
+use super::dial::{Dialled, Dialler, Failure, FailureKind, Outcome, Task};
 use super::warnings::Warnings;
 use super::{ElectionsConfig, LEARNERS_WAITING_MAX, News, Order, Shared, Standing};
 
@@ -83,6 +83,9 @@ struct Thread<'a> {
     logged: BTreeSet<VoteConn>,
     /// Why each server could not be reached.
     errors: BTreeMap<ServerId, String>,
+    /// The servers whose machines run, and which do not run themselves: their election ports
+    /// have refused, and these are open for as long as a server runs.
+    gone: BTreeSet<ServerId>,
     strangers: Warnings,
     refused: Warnings,
     accepts: Warnings,
@@ -140,6 +143,7 @@ impl<'a> Thread<'a> {
             accept_ms: i64::MAX,
             logged: BTreeSet::new(),
             errors: BTreeMap::new(),
+            gone: BTreeSet::new(),
             strangers: Warnings::default(),
             refused: Warnings::default(),
             accepts: Warnings::default(),
@@ -283,7 +287,7 @@ impl<'a> Thread<'a> {
                 Ok(())
             }
             Order::Dial { leader, attempt } => {
-                self.dialler.dial_leader(leader, attempt);
+                self.dialler.dial_leader(leader, attempt, self.gone.contains(&leader));
                 Ok(())
             }
             Order::TakeLearners { is_wanted: true } => self.take_learners(),
@@ -482,9 +486,8 @@ impl<'a> Thread<'a> {
                     self.on_dialled(id, socket, peer, now_ms)
                 }
                 Ok(Dialled::Resolved) => Ok(()),
-                Err(why) => {
-                    self.errors.insert(id, why);
-                    self.links.on_dial_failed(id);
+                Err(failure) => {
+                    self.on_dial_failed(id, failure);
                     Ok(())
                 }
             },
@@ -493,8 +496,8 @@ impl<'a> Thread<'a> {
                 Ok(())
             }
             Outcome::Ended { task: Task::Names, id, result, .. } => {
-                if let Err(why) = result {
-                    debug!("server {id}: {why}");
+                if let Err(failure) = result {
+                    debug!("server {id}: {}", failure.why);
                 }
                 self.take_waiting(now_ms)
             }
@@ -519,7 +522,16 @@ impl<'a> Thread<'a> {
         Ok(())
     }
 
-    fn on_leader(&mut self, id: ServerId, attempt: u64, result: Result<Dialled, String>) {
+    fn on_dial_failed(&mut self, id: ServerId, failure: Failure) {
+        self.errors.insert(id, failure.why);
+        if failure.kind == FailureKind::Refused {
+            self.gone.insert(id);
+            self.dialler.leader_is_gone(id);
+        }
+        self.links.on_dial_failed(id);
+    }
+
+    fn on_leader(&mut self, id: ServerId, attempt: u64, result: Result<Dialled, Failure>) {
         match result {
             Ok(Dialled::Connected { socket, peer }) => {
                 // On a socket that is broken already the first receive fails.
@@ -527,7 +539,7 @@ impl<'a> Thread<'a> {
                 self.shared.tell(News::LeaderConnected { attempt, socket, peer });
             }
             Ok(Dialled::Resolved) => {}
-            Err(why) => {
+            Err(Failure { why, .. }) => {
                 let why = format!("server {id} cannot be reached as the leader: {why}");
                 self.shared.tell(News::LeaderUnreachable { attempt, why });
             }
@@ -618,6 +630,9 @@ impl<'a> Thread<'a> {
             warn!("server {id} cannot be reached for votes: {why}");
         } else if !peer.is_unreachable && unreachable.remove(&id) {
             info!("server {id} can be reached for votes again");
+        }
+        if !peer.is_unreachable {
+            self.gone.remove(&id);
         }
         self.election.on_peer(id, peer, now_ms);
     }
