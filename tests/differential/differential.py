@@ -4,6 +4,7 @@ and event.
 
     tests/differential/differential.py --start [--ops 200000] [--seed 1]      Apache 3.9.5 against Ringkeeper
     tests/differential/differential.py --start --control                      Apache against a second Apache
+    tests/differential/differential.py --start --servers 3                    ensembles, each session on a server of its own
     tests/differential/differential.py --a host:port --b host:port            servers that run already, both fresh
 
 Exit 0: no difference. Exit 1: a difference, printed with seed, step, operation and both answers.
@@ -21,8 +22,9 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "ensemble")]
 
+from cluster import BASE_PORT, RINGKEEPER, Ensemble  # noqa: E402
 from drive import Difference, Driver  # noqa: E402
 from generate import Generator  # noqa: E402
 from shrink import shrink  # noqa: E402
@@ -39,6 +41,8 @@ def main():
     arguments = parse()
     if arguments.start:
         server.install("3.9.5")
+    if arguments.servers > 1 and arguments.shrink:
+        raise SystemExit("--shrink starts single servers")
     with contextlib.ExitStack() as stack:
         a, b = addresses(arguments, stack)
         try:
@@ -58,6 +62,7 @@ def parse():
     parser.add_argument("--a", help="host:port of the server that is right")
     parser.add_argument("--b", help="host:port of the server under test")
     parser.add_argument("--start", action="store_true", help="start both, on fresh directories")
+    parser.add_argument("--servers", type=int, default=1, help="with --start: ensembles of so many servers")
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
     parser.add_argument("--flag", action="append", default=[], help="with --start: key=value for Ringkeeper alone")
     parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
@@ -76,9 +81,11 @@ def parse():
 
 def addresses(arguments, stack):
     if not arguments.start:
-        return arguments.a, arguments.b
-    home = arguments.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-"))
-    return tuple(stack.enter_context(each).address for each in servers(arguments, pathlib.Path(home)))
+        return arguments.a.split(","), arguments.b.split(",")
+    home = pathlib.Path(arguments.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="differential-")))
+    if arguments.servers > 1:
+        return tuple(stack.enter_context(each).addresses for each in ensembles(arguments, home))
+    return tuple([stack.enter_context(each).address] for each in servers(arguments, home))
 
 
 def servers(arguments, home):
@@ -95,10 +102,41 @@ def servers(arguments, home):
     return a, Apache(home / "b", flags=quick) if arguments.control else Ringkeeper(home / "b", flags=flags)
 
 
+class Started(Ensemble):
+    """An ensemble that is started as a whole. Its last server leads, on either side."""
+
+    def __enter__(self):
+        last = len(self.members)
+        try:
+            self.start(last, *range(2, last)).wait("the last to lead", lambda: self[last].mode() == "leader")
+            self.start(1).wait_all()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.addresses = [member.address for member in self]
+        return self
+
+
+def ensembles(arguments, home):
+    """Ensemble A and ensemble B, not started yet."""
+    flags = {
+        "zookeeper.enforceQuota": "true" if arguments.quota else "false",
+        "znode.container.checkIntervalMs": 24 * 3600 * 1000,
+    }
+    own = dict(flag.split("=", 1) for flag in arguments.flag)
+    settings = {"tickTime": 2000, "initLimit": 10, "syncLimit": 5}
+    for number, kind in enumerate(("apache-3.9.5", "apache-3.9.5" if arguments.control else RINGKEEPER)):
+        base = BASE_PORT + 50 * number
+        kinds = [kind] * arguments.servers
+        yield Started(home / f"{number}", kinds, settings=settings, flags=flags, own_flags=own, base=base)
+
+
 def run(arguments, a, b):
-    generator = Generator(arguments.seed, arguments.quota)
+    generator = Generator(arguments.seed, arguments.quota, len(a) > 1)
     coverage = collections.Counter()
     driver = Driver(a, b, learner(generator, coverage if arguments.coverage else None))
+    if len(a) > 1:
+        driver.comparer.memberships = [membership(addresses[0]) for addresses in (a, b)]
     source = replayed(arguments.replay) if arguments.replay else generated(generator, arguments, driver)
     began = shown = time.monotonic()
     for step in source:
@@ -109,12 +147,21 @@ def run(arguments, a, b):
             print(f"  {driver.operations} operations, {driver.compared_events} events", flush=True)
     took = time.monotonic() - began
     driver.step(("barrier",))
-    same_end(driver, a, b)
+    for pair in zip(a, b):
+        same_end(driver, *pair)
     print_coverage(coverage)
     print(
         f"seed {arguments.seed}: {driver.operations} operations, {driver.compared_events} events, {len(arguments.trace)} "
         f"steps, no difference ({took:.1f} s, {driver.operations / took:.0f}/s)"
     )
+
+
+def membership(address):
+    """What the node of the configuration says, which is as long on either side."""
+    client = Client(address)
+    data = client.ok(proto.GET_DATA, proto.path_watch("/zookeeper/config"))["data"]
+    client.close()
+    return data
 
 
 def learner(generator, coverage):
@@ -174,6 +221,8 @@ def same_end(driver, a, b):
         client = Client(address)
         client.auth("digest", server.SUPER_AUTH)
         dumps.append(tree.dump(client))
+        if driver.comparer.memberships is not None:
+            dumps[-1]["/zookeeper/config"].pop("data")
         client.close()
     plain = driver.comparer.plain_tree(dumps[0], True), driver.comparer.plain_tree(dumps[1], False)
     for path in sorted(set(dumps[0]) | set(dumps[1])):
@@ -181,10 +230,11 @@ def same_end(driver, a, b):
             raise Difference(f"at the end, node {path!r}", dumps[0].get(path), dumps[1].get(path))
     counters = [server_counters(address) for address in (a, b)]
     sizes = [counter.pop(SIZE) for counter in counters]
+    is_single = driver.comparer.memberships is None
     if counters[0] != counters[1]:
         raise Difference("at the end, srvr and mntr", *counters)
     counted = str(data_size(dumps[1]))
-    if sizes[1] not in (sizes[0], counted):
+    if is_single and sizes[1] not in (sizes[0], counted):
         raise Difference(f"at the end, {SIZE}, {counted} as counted", *sizes)
 
 

@@ -1,10 +1,12 @@
-"""Carries the steps out on both servers at once and stops at the first answer that differs."""
+"""Carries the steps out on both servers at once and stops at the first answer that differs. A side may
+be an ensemble: then each session has a server of its own, and what one session sends is applied on all
+servers before the next one's turn."""
 
 import time
 
 from compare import Comparer, java_password
 from zk import proto, server
-from zk.client import Closed, Connection
+from zk.client import Closed, Connection, four_letter_word
 
 
 class Difference(Exception):
@@ -18,10 +20,14 @@ class Difference(Exception):
 class Side:
     """One session's connection to one of the servers."""
 
-    def __init__(self, address):
-        self.address = address
+    def __init__(self, addresses, at=0):
+        self.addresses, self.at = addresses, at
         self.connection = None
         self.session, self.password = 0, b"\0" * 16
+
+    @property
+    def address(self):
+        return self.addresses[self.at % len(self.addresses)]
 
     def connect(self, fields):
         """Opens a connection and sends the ConnectRequest. The reply's body, None if the server
@@ -67,10 +73,10 @@ class Side:
 
 
 class Driver:
-    """The sessions ("slots"), each on both servers."""
+    """The sessions ("slots"), each on both servers. A side is a list of addresses."""
 
-    def __init__(self, address_a, address_b, on_replies=None):
-        self.addresses = (address_a, address_b)
+    def __init__(self, addresses_a, addresses_b, on_replies=None):
+        self.addresses = (addresses_a, addresses_b)
         self.slots = {}
         self.comparer = Comparer()
         self.on_replies = on_replies or (lambda requests, replies: None)
@@ -79,10 +85,13 @@ class Driver:
 
     def sides(self, slot):
         if slot not in self.slots:
-            self.slots[slot] = tuple(Side(address) for address in self.addresses)
+            at = slot if isinstance(slot, int) else 0
+            self.slots[slot] = tuple(Side(addresses, at) for addresses in self.addresses)
         return self.slots[slot]
 
     def step(self, step):
+        for addresses in self.addresses:
+            settle(addresses)
         getattr(self, f"_{step[0]}")(*step[1:])
 
     # ---- steps
@@ -90,7 +99,10 @@ class Driver:
     def _connect(self, slot, how):
         """A new session (`new`), or the slot's own again."""
         sides = self.sides(slot)
-        fields = {key: value for key, value in how.items() if key != "new"}
+        if sides[0].connection is None and "takeover" not in how:
+            for side in sides:
+                side.at += 1  # a session that comes back comes to another server
+        fields = {key: value for key, value in how.items() if key not in ("new", "takeover")}
         if how.get("new"):
             for side in sides:
                 side.session, side.password = 0, b"\0" * 16
@@ -111,10 +123,10 @@ class Driver:
             return
         for side in sides:
             side.connection = None
-        self._connect(slot, how)
+        self._connect(slot, {**how, "takeover": True})
         rests = []
         for connection in old:
-            side = Side(None)
+            side = Side(())
             side.connection = connection
             rests.append(side.rest())
             side.drop()
@@ -258,6 +270,19 @@ class Driver:
         a, b = self.comparer.order_closings(a), self.comparer.order_closings(b)
         if a != b:
             raise Difference("events on a connection whose session has moved", a[:5], b[:5])
+
+
+def settle(addresses, timeout=30.0):
+    """Waits until all servers of an ensemble have applied the same. Before the first txn the zxid of
+    some has no epoch yet, and there is only one: the counter tells."""
+    deadline = time.monotonic() + timeout
+    while len(addresses) > 1:
+        lines = [line for each in addresses for line in four_letter_word(each, "srvr").splitlines()]
+        zxids = {int(line[6:], 16) & 0xFFFFFFFF for line in lines if line.startswith("Zxid: ")}
+        if len(zxids) == 1:
+            return
+        if time.monotonic() > deadline:
+            raise Difference("the servers of an ensemble do not come to one zxid", sorted(zxids), addresses)
 
 
 def credentials(side):

@@ -82,10 +82,12 @@ LEVELS = _universe()
 class Generator:
     """Draws steps. A batch is a list of (operation, xid, record)."""
 
-    def __init__(self, seed, quota=False):
+    def __init__(self, seed, quota=False, ensemble=False):
         self.random = random.Random(seed)
         self.draw = self.random.random
         self.quota = quota
+        # An ensemble of Apache's never answers a write that cannot be read.
+        self.ensemble = ensemble
         self.sequential = []
         self.xid = 0
         self.zxid = 0  # the last seen, for setWatches
@@ -327,9 +329,9 @@ class Generator:
     def multi(self):
         draw = self._mild_sub if self.draw() < 0.5 else self._sub
         subs = [draw() for _ in range(self.below(6))]
-        if self.draw() < 0.04:
+        if self.draw() < 0.04 and not self.ensemble:
             subs.append(self.one_of(((proto.GET_DATA, proto.path_watch("/a")), (0, b""), (3, b""), (99, b""), (20, b""))))
-        record = proto.multi(subs, end=self.draw() > 0.01)
+        record = proto.multi(subs, end=self.draw() > 0.01 or self.ensemble)
         if self.draw() < 0.02:
             record += b"junk after the end"
         return self._request(proto.MULTI, record)
@@ -383,7 +385,7 @@ class Generator:
         while op in (proto.AUTH, proto.MULTI_READ, proto.PING, proto.GET_EPHEMERALS, proto.WHO_AM_I):
             op, xid, record = self.next()
         kind = self.below(3)
-        if kind == 0:
+        if kind == 0 or (self.ensemble and op in WRITES | {proto.RECONFIG, proto.SYNC}):
             return (op, xid, record + b"\0to spare")
         if kind == 1 and op not in (proto.SET_WATCHES, proto.SET_WATCHES2, proto.MULTI):
             return (op, xid, struct.pack(">i", self.one_of((-2, 2**31 - 1, len(record)))) + record[4:])

@@ -68,7 +68,7 @@ def differs(arguments, steps, servers):
     """The index of the step at which the servers differ, None if they do not."""
     with tempfile.TemporaryDirectory(prefix="shrink-") as home, contextlib.ExitStack() as stack:
         pair = [stack.enter_context(each) for each in servers(arguments, pathlib.Path(home))]
-        driver = Driver(*(each.address for each in pair))
+        driver = Driver(*([each.address] for each in pair))
         for index, step in enumerate(steps):
             try:
                 driver.step(step)
