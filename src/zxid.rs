@@ -12,6 +12,8 @@ pub struct Zxid(pub i64);
 impl Zxid {
     /// No transaction: the state of a fresh tree.
     pub const ZERO: Self = Self(0);
+    /// No transaction is after it: the end of every history.
+    pub const MAX: Self = Self(i64::MAX);
     /// Said by a server of a quorum that has lost its data: nobody knows what it once had.
     pub const UNKNOWN: Self = Self(-1);
 

@@ -79,7 +79,7 @@ pub(crate) fn prepare(
     data.stop_with(told_to_stop);
     log_place(&data);
     let began = Instant::now();
-    let Recovered { tree, report, last_zxid, last_session } = recovered(config, &mut data)?;
+    let Recovered { tree, report, last_zxid, last_session, .. } = recovered(config, &mut data)?;
     let recovery = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
@@ -108,6 +108,7 @@ fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartErro
         check_digests: config.quorum.digest,
         seed: unguessable(),
         server_id: session::SERVER_ID,
+        ..RecoverySettings::default()
     };
     recover(data, &settings).map_err(StartError::Recovery)
 }
@@ -156,7 +157,7 @@ fn log_place(data: &DataDir) {
 /// with its log, as they must when it is a member again, and the danger is named.
 fn settle_epochs(data: &DataDir, last: Zxid) {
     let dir = data.snapshots().display();
-    match data.settle_epochs(last) {
+    match data.settle_epochs(last, false) {
         Ok(None) => {}
         Ok(Some(epochs)) => warn!(
             "{dir} is that of a member of an ensemble (currentEpoch {}, acceptedEpoch {}), and the \

@@ -1,6 +1,7 @@
 //! The purge on the simulated disk: what a newer whole snapshot replaces is removed.
 
 use crate::quorum::recovery::{SnapshotFile, superseded, verify};
+use crate::zxid::Zxid;
 
 use super::disk::{Disk, DiskError};
 
@@ -17,7 +18,7 @@ pub(crate) fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Resu
         SnapshotFile { name, verified }
     });
     let files: Vec<SnapshotFile> = files.collect();
-    for (_, name) in superseded(&files, &logs, keep) {
+    for (_, name) in superseded(&files, &logs, keep, Zxid::MAX) {
         if Some(name.as_str()) != current {
             disk.unlink(&name)?;
         }

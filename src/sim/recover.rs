@@ -146,6 +146,27 @@ impl Storage for Files<'_> {
         self.told(marked)
     }
 
+    fn copy_front(
+        &mut self,
+        _: Dir,
+        name: &str,
+        to: &str,
+        bytes: u64,
+        mark: &[u8],
+    ) -> Result<(), Refusal> {
+        let front = self.disk.read(name).and_then(|file| file.get(..bytes as usize));
+        let mut copy = front.unwrap_or_default().to_vec();
+        copy.extend_from_slice(mark);
+        let made = self.disk.create(to).and_then(|()| self.disk.write(to, 0, &copy));
+        let made = made.and_then(|()| self.disk.flush(to));
+        self.told(made)
+    }
+
+    fn rename(&mut self, _: Dir, from: &str, to: &str) -> Result<(), Refusal> {
+        let renamed = self.disk.rename(from, to);
+        self.told(renamed)
+    }
+
     fn remove(&mut self, _: Dir, name: &str) -> Result<(), Refusal> {
         let removed = self.disk.unlink(name);
         self.told(removed)

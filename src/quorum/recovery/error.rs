@@ -41,6 +41,10 @@ pub enum RecoveryError {
     Behind { snapshot: String, why: String, last: Zxid },
     /// A node with a TTL although `extendedTypesEnabled` is off.
     TtlNode { path: String },
+    /// The history has no such end: it is not what was logged here last before it.
+    NoSuchEnd { to: Zxid, last: Zxid },
+    /// The snapshot may hold something of a transaction after the end that is wanted.
+    SnapshotBeyond { snapshot: String, zxid: Zxid, to: Zxid },
 }
 
 impl RecoveryError {
@@ -109,6 +113,18 @@ impl fmt::Display for RecoveryError {
                  it: the file was put together from others. Bring it back from a backup, or move \
                  it away if it does not belong here"
             ),
+            Self::Behind { .. }
+            | Self::TtlNode { .. }
+            | Self::NoSuchEnd { .. }
+            | Self::SnapshotBeyond { .. } => self.fmt_end(f),
+        }
+    }
+}
+
+impl RecoveryError {
+    /// The texts about the end of the history and the tree there.
+    fn fmt_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Behind { snapshot, why, last } => write!(
                 f,
                 "{snapshot} is not whole ({why}) and the logs end at zxid {last}, before it: \
@@ -120,6 +136,16 @@ impl fmt::Display for RecoveryError {
                 "{path:?} is a node with a TTL but extendedTypesEnabled is off: the setting is \
                  not stored with the data. Start with extendedTypesEnabled=true"
             ),
+            Self::NoSuchEnd { to, last } => write!(
+                f,
+                "the files hold no transaction {to}: the last one that is not after it is {last}"
+            ),
+            Self::SnapshotBeyond { snapshot, zxid, to } => write!(
+                f,
+                "{snapshot} was written while the tree changed, up to zxid {zxid}: it does not \
+                 lead to the tree of zxid {to}"
+            ),
+            _ => Ok(()),
         }
     }
 }

@@ -18,10 +18,13 @@
 //! * An older snapshot is used only if the log leads from it to where the newer one was.
 
 mod error;
+mod history_end;
 mod purge;
+mod read_back;
 mod replay;
 mod settle;
 mod snapshots;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -33,10 +36,13 @@ use crate::session;
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::zxid_of_name;
+use crate::zab::Logged;
 use crate::zxid::{SessionId, Zxid};
 
 pub use error::{RecoveryError, Rejection};
+pub use history_end::{TakingOver, Truncation};
 pub use purge::{SnapshotFile, superseded};
+pub use read_back::{ReadBack, ReadBackError, Step, reach};
 pub use snapshots::{load_part, verify};
 
 /// Which of the two `version-2` directories; they may be one.
@@ -65,6 +71,18 @@ pub trait Storage {
     /// then puts `mark` after them, flushes, and only then cuts what follows, if that is to go, and
     /// flushes.
     fn settle(&mut self, dir: Dir, name: &str, settling: &Settling) -> Result<(), Self::Error>;
+    /// Makes `to`, a file that was not there, of the first `bytes` bytes of a file and `mark` after
+    /// them, flushed. After an error nothing is left of it.
+    fn copy_front(
+        &mut self,
+        dir: Dir,
+        name: &str,
+        to: &str,
+        bytes: u64,
+        mark: &[u8],
+    ) -> Result<(), Self::Error>;
+    /// Gives a file another name, in place of what has it, durably once the directory is synced.
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> Result<(), Self::Error>;
     /// Removes the file, durably once the directory is synced.
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), Self::Error>;
     /// Makes what was removed and made in the directory durable.
@@ -101,6 +119,14 @@ pub struct RecoverySettings {
     pub seed: u64,
     /// The top byte of the session ids that this server gives out.
     pub server_id: u8,
+    /// Whether ephemerals whose session is not in the session table are removed, without a
+    /// transaction, as a standalone Apache does after every load. A member of an ensemble must not:
+    /// it would change its tree beside the history that all share. There the leader ends such
+    /// sessions by transactions.
+    pub removes_orphans: bool,
+    /// The records that are kept for [`Recovered::tail`]: their number and their bytes. None are
+    /// kept for a standalone server, whose memory must not grow by them.
+    pub tail: (usize, usize),
 }
 
 impl Default for RecoverySettings {
@@ -111,6 +137,8 @@ impl Default for RecoverySettings {
             check_digests: true,
             seed: 0,
             server_id: session::SERVER_ID,
+            removes_orphans: true,
+            tail: (0, 0),
         }
     }
 }
@@ -124,6 +152,11 @@ pub struct Recovered {
     /// The highest session id of this server that the snapshot and the logs read name, whether the
     /// session lives or has ended: a start gives out higher ones.
     pub last_session: Option<SessionId>,
+    /// The latest records without a gap, oldest first, up to `last_zxid`: what a leader has in
+    /// memory for its learners from the beginning. Those that the snapshot holds already are among
+    /// them where the log has the transaction that the snapshot is named after: only then is what
+    /// comes before it known to be of the same history.
+    pub tail: Vec<Logged>,
     pub report: RecoveryReport,
 }
 
@@ -174,8 +207,23 @@ pub fn recover<S: Storage>(
     settings: &RecoverySettings,
 ) -> Result<Recovered, RecoveryError> {
     let logs = list_logs(storage)?;
+    let (recovered, believed) = replay_upto(storage, &logs, Zxid::MAX, settings)?;
+    let Recovered { mut report, .. } = recovered;
+    settle::settle(storage, believed, &mut report)?;
+    history_end::remove_leftovers(storage)?;
+    Ok(Recovered { report, ..recovered })
+}
+
+/// Loads the newest whole snapshot that is not after `upto` and replays what comes after it, up to
+/// `upto`. Changes nothing on the disk.
+fn replay_upto<S: Storage>(
+    storage: &mut S,
+    logs: &[LogFile],
+    upto: Zxid,
+    settings: &RecoverySettings,
+) -> Result<(Recovered, Vec<settle::Believed>), RecoveryError> {
     let mut report = RecoveryReport::default();
-    let start = match snapshots::newest(storage, settings, &mut report)? {
+    let start = match snapshots::newest(storage, upto, settings, &mut report)? {
         Some(start) => start,
         None if !report.rejected.is_empty() => {
             return Err(RecoveryError::NoWholeSnapshot(report.rejected));
@@ -187,13 +235,19 @@ pub fn recover<S: Storage>(
             _ => snapshots::Start::empty(settings.seed),
         },
     };
-    let mut replay = replay::Replay::new(start, settings, &mut report);
-    let believed = replay.run(storage, &logs)?;
-    let (mut tree, last_session) = replay.finish()?;
-    remove_orphans(&mut tree, &mut report);
-    settle::settle(storage, believed, &mut report)?;
+    let complete_at = start.complete_at;
+    let mut replay = replay::Replay::new(start, upto, settings, &mut report);
+    let believed = replay.run(storage, logs)?;
+    let (mut tree, last_session, tail) = replay.finish()?;
+    if settings.removes_orphans {
+        remove_orphans(&mut tree, &mut report);
+    }
     let last_zxid = tree.last_zxid();
-    Ok(Recovered { tree, last_zxid, last_session, report })
+    if let (true, Some(snapshot)) = (complete_at > upto, &report.snapshot) {
+        let (snapshot, zxid, to) = (snapshot.clone(), complete_at, upto);
+        return Err(RecoveryError::SnapshotBeyond { snapshot, zxid, to });
+    }
+    Ok((Recovered { tree, last_zxid, last_session, tail, report }, believed))
 }
 
 /// A log file's name and the zxid in it.
@@ -226,17 +280,21 @@ fn list_logs<S: Storage>(storage: &mut S) -> Result<Vec<LogFile>, RecoveryError>
             return Err(RecoveryError::LogInSnapshotDir { file: name.clone() });
         }
     }
+    Ok(log_files(names))
+}
+
+/// Those of the names that log files have, in the order of their zxids.
+fn log_files(names: Vec<String>) -> Vec<LogFile> {
     let finished = names.into_iter().filter(|name| !is_unfinished(name));
     let with_zxid = finished.filter_map(|name| Some(LogFile { zxid: zxid_of_name(&name)?, name }));
     // A name without a number orders before all others in Apache, and no transaction is read from
     // it.
     let mut logs: Vec<_> = with_zxid.filter(|log| log.zxid >= Zxid::ZERO).collect();
     logs.sort_by(|a, b| (a.zxid, &a.name).cmp(&(b.zxid, &b.name)));
-    Ok(logs)
+    logs
 }
 
-/// Removes ephemerals whose session is not in the session table, without a transaction, as a
-/// standalone Apache does after every load.
+/// See [`RecoverySettings::removes_orphans`].
 fn remove_orphans(tree: &mut Tree, report: &mut RecoveryReport) {
     let before = tree.ephemeral_count();
     let zxid = tree.last_zxid();

@@ -18,15 +18,25 @@ pub struct SnapshotFile {
 /// The files that may be removed, in this order, so that the `keep` newest verified snapshots stay
 /// usable: older snapshots, then logs of which no record lies after the oldest that is kept. With
 /// fewer than `keep` verified ones, what is older than the oldest of them; without any, nothing.
-/// `keep` is at least 1.
-pub fn superseded(snapshots: &[SnapshotFile], logs: &[String], keep: usize) -> Vec<(Dir, String)> {
+/// `keep` is at least 1. The newest verified one that is not after `committed` stays in any case:
+/// those after it may hold what no quorum has, and have to go when a leader wants that cut. Without
+/// such a one nothing goes.
+pub fn superseded(
+    snapshots: &[SnapshotFile],
+    logs: &[String],
+    keep: usize,
+    committed: Zxid,
+) -> Vec<(Dir, String)> {
     let zxid_of = |file: &SnapshotFile| FileName::parse(&file.name).map(|name| name.zxid);
     let mut verified: Vec<Zxid> =
         snapshots.iter().filter(|file| file.verified).filter_map(zxid_of).collect();
     verified.sort_unstable_by(|a, b| b.cmp(a));
     verified.dedup();
+    let Some(safe) = verified.iter().copied().find(|zxid| *zxid <= committed) else {
+        return Vec::new();
+    };
     verified.truncate(keep.max(1));
-    let Some(&oldest) = verified.last() else { return Vec::new() };
+    let Some(oldest) = verified.last().map(|zxid| safe.min(*zxid)) else { return Vec::new() };
 
     let mut old: Vec<_> =
         snapshots.iter().filter_map(|file| Some((zxid_of(file)?, &file.name))).collect();
@@ -57,7 +67,17 @@ mod tests {
 
     fn removed(snapshots: &[(&str, bool)], logs: &[&str], keep: usize) -> Vec<String> {
         let logs: Vec<String> = logs.iter().map(|log| (*log).into()).collect();
-        superseded(&files(snapshots), &logs, keep).into_iter().map(|(_, name)| name).collect()
+        removed_of(snapshots, &logs, keep, Zxid::MAX.0)
+    }
+
+    fn removed_of(
+        snapshots: &[(&str, bool)],
+        logs: &[String],
+        keep: usize,
+        committed: i64,
+    ) -> Vec<String> {
+        let old = superseded(&files(snapshots), logs, keep, Zxid(committed));
+        old.into_iter().map(|(_, name)| name).collect()
     }
 
     #[test]
@@ -83,6 +103,26 @@ mod tests {
         assert_eq!(removed(&[("snapshot.10", true)], &["log.1", "log.9", "log.30"], 3), ["log.1"]);
         assert_eq!(removed(&[("snapshot.10", true)], &["log.10", "log.9"], 3), ["log.9"]);
         assert_eq!(removed(&[("snapshot.10", true)], &["log.30"], 3), [""; 0]);
+    }
+
+    #[test]
+    fn the_newest_committed_snapshot_stays_whatever_is_newer() {
+        let snapshots = [
+            ("snapshot.10", true),
+            ("snapshot.20", true),
+            ("snapshot.30", true),
+            ("snapshot.40", true),
+        ];
+        let logs = ["log.1", "log.11", "log.21", "log.31"].map(String::from);
+        let cases: [(i64, &[&str]); 4] = [
+            (0x40, &["snapshot.10", "snapshot.20", "snapshot.30", "log.1", "log.11", "log.21"]),
+            (0x3f, &["snapshot.10", "snapshot.20", "log.1", "log.11"]),
+            (0x10, &[]),
+            (0xf, &[]),
+        ];
+        for (committed, wanted) in cases {
+            assert_eq!(removed_of(&snapshots, &logs, 1, committed), wanted, "{committed:x}");
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@ use crate::session;
 use crate::tree::Tree;
 use crate::txn::{CreateKind, LogRecord, Txn, read_log_record};
 use crate::txnlog::{Entry, ScanEnd, Scanner};
+use crate::zab::Logged;
 use crate::zxid::{SessionId, Zxid};
 
 use super::settle::Believed;
 use super::snapshots::{Start, is_ttl};
+use super::tail::Tail;
 use super::{Dir, LogFile, RecoveryError, RecoveryReport, RecoverySettings, Storage};
 
 /// A replay under way.
@@ -18,30 +20,37 @@ pub(super) struct Replay<'a> {
     base: Zxid,
     /// The last record taken.
     last: Zxid,
+    /// Records after this one are not taken.
+    upto: Zxid,
     expected: Option<(Zxid, i64)>,
     has_ttl: bool,
     /// The highest session id of this server so far.
     last_session: Option<SessionId>,
+    tail: Tail,
     settings: &'a RecoverySettings,
     report: &'a mut RecoveryReport,
 }
 
 impl<'a> Replay<'a> {
+    /// A replay of what comes after the snapshot, up to `upto`.
     pub(super) fn new(
         start: Start,
+        upto: Zxid,
         settings: &'a RecoverySettings,
         report: &'a mut RecoveryReport,
     ) -> Self {
-        let Start { tree, zxid, expected, has_ttl } = start;
+        let Start { tree, zxid, expected, has_ttl, .. } = start;
         let own = tree.sessions().filter_map(|(session, _)| of_this_server(session, settings));
         let last_session = own.max();
         let mut replay = Self {
             tree,
             base: zxid,
             last: zxid,
+            upto,
             expected,
             has_ttl,
             last_session,
+            tail: Tail::new(settings.tail, zxid),
             settings,
             report,
         };
@@ -61,7 +70,8 @@ impl<'a> Replay<'a> {
             .get(first)
             .map_or(first, |log| logs.partition_point(|other| other.zxid < log.zxid));
         let mut believed = Vec::new();
-        for log in &logs[start..] {
+        let end = logs.partition_point(|log| log.zxid <= self.upto);
+        for log in logs.get(start..end).unwrap_or_default() {
             let file = storage.open(Dir::Logs, &log.name).map_err(RecoveryError::storage)?;
             let is_last = logs.last() == Some(log);
             believed.push(self.run_file(storage, log, file, is_last)?);
@@ -71,8 +81,10 @@ impl<'a> Replay<'a> {
     }
 
     /// The tree, if it has everything that the snapshots promise and nothing that the settings
-    /// forbid, and [`super::Recovered::last_session`].
-    pub(super) fn finish(mut self) -> Result<(Tree, Option<SessionId>), RecoveryError> {
+    /// forbid, with [`super::Recovered::last_session`] and [`super::Recovered::tail`].
+    pub(super) fn finish(
+        mut self,
+    ) -> Result<(Tree, Option<SessionId>, Vec<Logged>), RecoveryError> {
         for (name, why) in &self.report.rejected {
             let promised =
                 crate::snapshot::FileName::parse(name).map_or(Zxid::ZERO, |file| file.zxid);
@@ -88,7 +100,7 @@ impl<'a> Replay<'a> {
             return Err(RecoveryError::TtlNode { path });
         }
         self.tree.set_last_zxid(self.last);
-        Ok((self.tree, self.last_session))
+        Ok((self.tree, self.last_session, self.tail.take(self.last)))
     }
 
     fn run_file<S: Storage>(
@@ -104,7 +116,12 @@ impl<'a> Replay<'a> {
         // only.
         let mut is_new = false;
         let mut read = 0_u64;
+        let mut beyond = None;
         while let Some(entry) = scanner.next_entry().map_err(unreadable)? {
+            if entry.zxid > self.upto {
+                beyond = Some(entry.offset);
+                break;
+            }
             read += 1;
             if read.is_multiple_of(ENTRIES_PER_LOOK) && storage.is_stopping() {
                 return Err(RecoveryError::Stopped);
@@ -112,6 +129,7 @@ impl<'a> Replay<'a> {
             // Each record names the session that it is of, those of its start and its end too.
             let session = Reader::new(entry.payload).i64().map_or(SessionId::NONE, SessionId);
             self.last_session = self.last_session.max(of_this_server(session, self.settings));
+            self.tail.note(&entry);
             if !is_new && entry.zxid <= self.last {
                 continue;
             }
@@ -124,7 +142,10 @@ impl<'a> Replay<'a> {
         if read == 0 && log.zxid > self.last {
             self.check_order(log, 0, log.zxid)?;
         }
-        let end = scanner.end().map_err(unreadable)?;
+        let end = match beyond {
+            Some(offset) => ScanEnd::Clean { offset },
+            None => scanner.end().map_err(unreadable)?,
+        };
         if let ScanEnd::Corrupt { offset, why } = end {
             return Err(RecoveryError::Corrupt {
                 file: log.name.clone(),
@@ -136,7 +157,8 @@ impl<'a> Replay<'a> {
         // An Apache server that dies and starts anew leaves a torn tail in an older file, too; that
         // nothing is missing shows when the next file's first record follows.
         let (file, durable, nonce) = (log.name.clone(), scanner.durable(), scanner.nonce());
-        Ok(Believed { file, end, durable, nonce, file_bytes: scanner.bytes(), is_last })
+        let (file_bytes, has_more) = (scanner.bytes(), beyond.is_some());
+        Ok(Believed { file, end, durable, nonce, file_bytes, is_last, has_more })
     }
 
     /// Whether `zxid` may follow the last one.

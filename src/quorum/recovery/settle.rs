@@ -39,6 +39,8 @@ pub(super) struct Believed {
     pub(super) file_bytes: u64,
     /// It is the newest: a torn tail is cut.
     pub(super) is_last: bool,
+    /// Entries follow that were not to be replayed.
+    pub(super) has_more: bool,
 }
 
 /// Settles each file. Everything has been read by now, so that a start that is refused changes

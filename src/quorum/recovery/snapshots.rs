@@ -14,6 +14,9 @@ pub(super) struct Start {
     pub(super) tree: Tree,
     /// The zxid of the snapshot's name: the replay starts after it.
     pub(super) zxid: Zxid,
+    /// The last transaction of which the snapshot may hold something: Apache's are written while
+    /// the tree changes.
+    pub(super) complete_at: Zxid,
     /// The digest that the tree must have at a zxid of the replay.
     pub(super) expected: Option<(Zxid, i64)>,
     /// Whether a node has a TTL.
@@ -23,13 +26,16 @@ pub(super) struct Start {
 impl Start {
     /// The tree of a new server.
     pub(super) fn empty(seed: u64) -> Self {
-        Self { tree: Tree::with_seed(seed), zxid: Zxid::ZERO, expected: None, has_ttl: false }
+        let (tree, zxid) = (Tree::with_seed(seed), Zxid::ZERO);
+        Self { tree, zxid, complete_at: zxid, expected: None, has_ttl: false }
     }
 }
 
-/// Loads the newest whole snapshot; those that are newer and not whole are noted in the report.
+/// Loads the newest whole snapshot that is not after `upto`; those that are newer than it and not
+/// whole are noted in the report.
 pub(super) fn newest<S: Storage>(
     storage: &mut S,
+    upto: Zxid,
     settings: &RecoverySettings,
     report: &mut RecoveryReport,
 ) -> Result<Option<Start>, RecoveryError> {
@@ -41,6 +47,7 @@ pub(super) fn newest<S: Storage>(
     report.passed_over.extend(unfinished.into_iter().filter(looks_like_ours));
     let mut files: Vec<_> =
         names.into_iter().filter_map(|name| Some((FileName::parse(&name)?, name))).collect();
+    files.retain(|(file, _)| file.zxid <= upto);
     files.sort_by(|(a, a_name), (b, b_name)| (b.zxid, b_name).cmp(&(a.zxid, a_name)));
     for (file, name) in files.into_iter().take(TRIED_MAX) {
         let source = storage.open(Dir::Snapshots, &name).map_err(RecoveryError::storage)?;
@@ -93,8 +100,11 @@ fn load(
         }
         load_part(&mut loader, part).map_err(Rejection::Load)
     })?;
-    let tree = loader.finish(file.zxid);
-    Ok(Start { tree, zxid: file.zxid, expected: trailers.digest_to_expect(file.zxid), has_ttl })
+    let (tree, zxid) = (loader.finish(file.zxid), file.zxid);
+    let digested = trailers.digest.map_or(zxid, |digest| digest.zxid);
+    let complete_at = zxid.max(digested).max(trailers.last_zxid.unwrap_or(zxid));
+    let expected = trailers.digest_to_expect(zxid);
+    Ok(Start { tree, zxid, complete_at, expected, has_ttl })
 }
 
 /// Puts a part of a snapshot, or of a leader's tree, into the tree that is made of it.

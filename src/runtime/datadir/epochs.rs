@@ -40,13 +40,14 @@ impl EpochFiles {
         }
     }
 
-    /// The promises of a server whose last transaction is `last`; none if it has made none.
+    /// The promises of a server whose last transaction is `last`; none if it has made none, unless
+    /// it is a member of an ensemble now.
     ///
     /// A transaction of an epoch came after the whole history before it, from a leader whose epoch
     /// was accepted. So it proves both, whatever a crash has left in the files (S22). Apache refuses
     /// to start on such files.
-    fn at(self, last: Zxid) -> Option<Epochs> {
-        self.accepted.or(self.current)?;
+    fn at(self, last: Zxid, is_member: bool) -> Option<Epochs> {
+        self.accepted.or(self.current).or(is_member.then_some(0))?;
         let current = self.current.unwrap_or(0).max(last.epoch());
         Some(Epochs { accepted: self.accepted.unwrap_or(0).max(current), current })
     }
@@ -54,15 +55,29 @@ impl EpochFiles {
 
 /// What [`DataDir::settle_epochs`](super::DataDir::settle_epochs) does. Both files are written, also
 /// where they are right: what the page cache shows need not be on the disk.
-pub(super) fn settle(data_dir: &Path, last: Zxid) -> Result<Option<Epochs>, DataDirError> {
+pub(super) fn settle(
+    data_dir: &Path,
+    last: Zxid,
+    is_member: bool,
+) -> Result<Option<Epochs>, DataDirError> {
     let files = EpochFiles::read(data_dir)?;
-    let Some(epochs) = files.at(last) else { return Ok(None) };
+    let Some(epochs) = files.at(last, is_member) else { return Ok(None) };
     assert!(last.epoch() <= epochs.current && epochs.current <= epochs.accepted);
     let dir = data_dir.join(VERSION_2);
     // In this order: the current epoch is never above the accepted one.
     write(&dir, ACCEPTED, epochs.accepted)?;
     write(&dir, CURRENT, epochs.current)?;
     Ok(Some(epochs))
+}
+
+/// Makes `acceptedEpoch` hold this epoch.
+pub(super) fn store_accepted(data_dir: &Path, epoch: u32) -> Result<(), DataDirError> {
+    write(&data_dir.join(VERSION_2), ACCEPTED, epoch)
+}
+
+/// Makes `currentEpoch` hold this epoch, which was accepted before.
+pub(super) fn store_current(data_dir: &Path, epoch: u32) -> Result<(), DataDirError> {
+    write(&data_dir.join(VERSION_2), CURRENT, epoch)
 }
 
 fn read(dir: &Path, name: &str) -> Result<Option<u32>, DataDirError> {

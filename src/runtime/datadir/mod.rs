@@ -3,7 +3,8 @@
 //!
 //! Made as Apache makes them (`datadir.autocreate`), so that either server can be started on them.
 //! Files that are ours alone have names that Apache looks at no more than at any other file:
-//! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.snapshot.tmp`, `ringkeeper.received.*`.
+//! `ringkeeper.lock`, `ringkeeper.spare.*`, `ringkeeper.cut.*`, `ringkeeper.snapshot.tmp`,
+//! `ringkeeper.received.*`.
 
 mod ahead;
 mod epochs;
@@ -18,11 +19,11 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codes::VERSION_2;
-use crate::pieces::PIECE_BYTES;
+use crate::pieces::{PIECE_BYTES, Source};
 use crate::quorum::recovery::{
     Dir, Rejection, Settling, SnapshotFile, Storage, superseded, verify,
 };
@@ -31,12 +32,13 @@ use crate::zxid::Zxid;
 
 pub use epochs::{EpochFiles, Epochs};
 pub use error::DataDirError;
-pub use file::PieceFile;
+pub use file::{LiveFile, PieceFile};
 
 use lock::Lock;
 
-/// The directories of one server, locked against a second one for as long as this lives.
-#[derive(Debug)]
+/// The directories of one server, locked against a second one for as long as this or a clone of it
+/// lives.
+#[derive(Clone, Debug)]
 pub struct DataDir {
     /// `dataDir`.
     root: PathBuf,
@@ -46,7 +48,10 @@ pub struct DataDir {
     logs: PathBuf,
     /// Set by whoever wants a start or a purge to be given up.
     stopping: Arc<AtomicBool>,
-    _locks: Vec<Lock>,
+    /// How often the history has got another end. Held by whoever removes files: what a purge has
+    /// decided does not hold for another history.
+    histories: Arc<Mutex<u64>>,
+    _locks: Arc<[Lock]>,
 }
 
 impl DataDir {
@@ -67,9 +72,9 @@ impl DataDir {
         if !one {
             locks.push(Lock::take(&logs)?);
         }
-        let (root, log_root, stopping) =
-            (data_dir.to_owned(), data_log_dir.to_owned(), Arc::default());
-        Ok(Self { root, log_root, snapshots, logs, stopping, _locks: locks })
+        let (root, log_root) = (data_dir.to_owned(), data_log_dir.to_owned());
+        let (stopping, histories, _locks) = (Arc::default(), Arc::default(), locks.into());
+        Ok(Self { root, log_root, snapshots, logs, stopping, histories, _locks })
     }
 
     /// The directory of log files.
@@ -87,10 +92,38 @@ impl DataDir {
         self.stopping = stopping;
     }
 
-    /// The promises of a member of an ensemble whose last transaction is `last`. They are durable,
-    /// and not behind it. None if there are no such files.
-    pub fn settle_epochs(&self, last: Zxid) -> Result<Option<Epochs>, DataDirError> {
-        epochs::settle(&self.root, last)
+    /// The promises of a server whose last transaction is `last`. They are durable, and not behind
+    /// it: a log that holds more than the files say proves that more was promised. Where there are
+    /// no files, a member of an ensemble has promised what its last transaction proves, as Apache
+    /// has it, and a server on its own nothing.
+    pub fn settle_epochs(
+        &self,
+        last: Zxid,
+        is_member: bool,
+    ) -> Result<Option<Epochs>, DataDirError> {
+        epochs::settle(&self.root, last, is_member)
+    }
+
+    /// Makes it durable that an epoch is accepted. After an error the file holds this epoch or the
+    /// one before.
+    pub fn store_accepted_epoch(&self, epoch: u32) -> Result<(), DataDirError> {
+        epochs::store_accepted(&self.root, epoch)
+    }
+
+    /// The same of the epoch whose history this server has.
+    pub fn store_current_epoch(&self, epoch: u32) -> Result<(), DataDirError> {
+        epochs::store_current(&self.root, epoch)
+    }
+
+    /// The history gets another end while this is held: nobody else removes files.
+    pub fn change_history(&self) -> MutexGuard<'_, u64> {
+        let mut histories = self.histories();
+        *histories += 1;
+        histories
+    }
+
+    fn histories(&self) -> MutexGuard<'_, u64> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the marker `initialize`, as every load does. True if it was there.
@@ -112,11 +145,17 @@ impl DataDir {
     /// Removes what the `keep` newest whole snapshots have made superfluous (`autopurge`); returns
     /// the names. The snapshots are flushed and read to their last seal before they count; `rest`
     /// is called between pieces of that work.
+    ///
+    /// All up to `committed` is committed: a snapshot after that may still have to go, and the
+    /// newest one that is not after it stays with the log since then. Whoever is reading a file
+    /// that is removed has it open, and reads on.
     pub fn purge(
         &mut self,
         keep: usize,
+        committed: Zxid,
         rest: &mut dyn FnMut(),
     ) -> Result<Vec<String>, DataDirError> {
+        let history = *self.histories();
         let logs = self.list(Dir::Logs)?;
         let mut names: Vec<_> = self
             .list(Dir::Snapshots)?
@@ -125,16 +164,20 @@ impl DataDir {
             .collect();
         names.sort_by(|a, b| b.cmp(a));
         let mut left = keep.max(1);
+        let mut has_committed = false;
         let mut files = Vec::with_capacity(names.len());
-        for (_, name) in names {
-            let verified = left > 0 && self.is_whole(&name, rest)?;
-            left -= usize::from(verified);
+        for (zxid, name) in names {
+            let verified = (left > 0 || !has_committed) && self.is_whole(&name, rest)?;
+            left -= usize::from(verified && left > 0);
+            has_committed |= verified && zxid <= committed;
             files.push(SnapshotFile { name, verified });
         }
-        if self.is_stopping() {
+        let histories = self.histories.clone();
+        let histories = histories.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopping() || *histories != history {
             return Ok(Vec::new());
         }
-        let old = superseded(&files, &logs, keep);
+        let old = superseded(&files, &logs, keep, committed);
         for (dir, name) in &old {
             self.remove(*dir, name)?;
         }
@@ -232,6 +275,29 @@ impl Storage for DataDir {
         })
     }
 
+    fn copy_front(
+        &mut self,
+        dir: Dir,
+        name: &str,
+        to: &str,
+        bytes: u64,
+        mark: &[u8],
+    ) -> Result<(), DataDirError> {
+        let (from, to) = (self.path(dir, name), self.path(dir, to));
+        let copied = copy_front(&from, &to, bytes, mark);
+        copied.map_err(|error| {
+            // What cannot be removed is removed at the next start.
+            let _ = std::fs::remove_file(&to);
+            DataDirError::new("a shorter copy of the file cannot be made", &from, error)
+        })
+    }
+
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> Result<(), DataDirError> {
+        let (from, to) = (self.path(dir, from), self.path(dir, to));
+        std::fs::rename(&from, &to)
+            .map_err(|error| DataDirError::new("the file cannot be put in its place", &to, error))
+    }
+
     fn remove(&mut self, dir: Dir, name: &str) -> Result<(), DataDirError> {
         let path = self.path(dir, name);
         std::fs::remove_file(&path)
@@ -259,6 +325,26 @@ fn write_anew(file: &File, range: Range<u64>) -> io::Result<()> {
         file.read_exact_at(&mut piece[..len], at)?;
         file.write_all_at(&piece[..len], at)?;
         at += len as u64;
+    }
+    Ok(())
+}
+
+fn copy_front(from: &Path, to: &Path, bytes: u64, mark: &[u8]) -> io::Result<()> {
+    let source = PieceFile::open(from)?;
+    let copy = OpenOptions::new().write(true).create(true).truncate(true).open(to)?;
+    let mut piece = vec![0; PIECE_BYTES.min(bytes as usize)];
+    let mut at = 0;
+    while at < bytes {
+        let len = PIECE_BYTES.min((bytes - at) as usize);
+        source.read_at(at, &mut piece[..len])?;
+        copy.write_all_at(&piece[..len], at)?;
+        at += len as u64;
+    }
+    // The mark says that everything before it is durable.
+    copy.sync_all()?;
+    if !mark.is_empty() {
+        copy.write_all_at(mark, bytes)?;
+        copy.sync_all()?;
     }
     Ok(())
 }

@@ -75,12 +75,12 @@ fn epochs_that_a_crash_has_left_behind_are_those_of_the_last_zxid() {
     ] {
         let (_dir, data) = with_epochs(accepted, current);
         SYNCED.take();
-        let epochs = data.settle_epochs(Zxid::new(5, 3)).unwrap().expect("a member's");
+        let epochs = data.settle_epochs(Zxid::new(5, 3), false).unwrap().expect("a member's");
         assert_eq!((epochs.accepted, epochs.current), wanted, "{accepted:?} {current:?}");
         assert_eq!(SYNCED.take(), vec![data.snapshots(); 2], "each is made durable");
         let texts = [wanted.0, wanted.1].map(|epoch| Some(epoch.to_string()));
         assert_eq!(epoch_texts(&data), texts);
-        assert_eq!(data.settle_epochs(Zxid::new(5, 3)).unwrap(), Some(epochs), "and stays");
+        assert_eq!(data.settle_epochs(Zxid::new(5, 3), false).unwrap(), Some(epochs), "and stays");
     }
 }
 
@@ -88,7 +88,7 @@ fn epochs_that_a_crash_has_left_behind_are_those_of_the_last_zxid() {
 fn an_unfinished_epoch_file_counts_for_nothing() {
     let (_dir, data) = with_epochs(Some("5"), Some("5"));
     std::fs::write(data.snapshots().join("currentEpoch.tmp"), "").unwrap();
-    let epochs = data.settle_epochs(Zxid::new(6, 1)).unwrap().expect("a member's");
+    let epochs = data.settle_epochs(Zxid::new(6, 1), false).unwrap().expect("a member's");
     assert_eq!((epochs.accepted, epochs.current), (6, 6));
     assert!(!data.snapshots().join("currentEpoch.tmp").exists());
 }
@@ -97,7 +97,7 @@ fn an_unfinished_epoch_file_counts_for_nothing() {
 fn an_epoch_that_cannot_be_written_is_said_and_changes_nothing() {
     let (_dir, data) = with_epochs(Some("5"), Some("5"));
     std::fs::create_dir(data.snapshots().join("currentEpoch.tmp")).unwrap();
-    let text = data.settle_epochs(Zxid::new(6, 1)).unwrap_err().to_string();
+    let text = data.settle_epochs(Zxid::new(6, 1), false).unwrap_err().to_string();
     assert!(text.contains("currentEpoch: the epoch cannot be made durable"), "{text}");
     assert_eq!(epoch_texts(&data), [Some("6".into()), Some("5".into())], "accepted comes first");
 }
@@ -105,8 +105,25 @@ fn an_epoch_that_cannot_be_written_is_said_and_changes_nothing() {
 #[test]
 fn a_server_that_was_in_no_ensemble_gets_no_epoch_files() {
     let (_dir, data) = with_epochs(None, None);
-    assert_eq!(data.settle_epochs(Zxid::new(5, 3)).unwrap(), None);
+    assert_eq!(data.settle_epochs(Zxid::new(5, 3), false).unwrap(), None);
     assert_eq!(epoch_texts(&data), [None, None]);
+    // As a member of one it makes promises from its beginning.
+    let epochs = data.settle_epochs(Zxid::new(5, 3), true).unwrap();
+    assert_eq!(epochs, Some(Epochs { accepted: 5, current: 5 }));
+    assert_eq!(epoch_texts(&data), [Some("5".into()), Some("5".into())]);
+}
+
+#[test]
+fn an_epoch_that_is_stored_is_durable() {
+    let (_dir, data) = with_epochs(Some("5"), Some("4"));
+    SYNCED.take();
+    data.store_accepted_epoch(u32::MAX).unwrap();
+    data.store_current_epoch(6).unwrap();
+    assert_eq!(SYNCED.take(), vec![data.snapshots(); 2]);
+    assert_eq!(epoch_texts(&data), [Some(u32::MAX.to_string()), Some("6".into())]);
+    std::fs::create_dir(data.snapshots().join("acceptedEpoch.tmp")).unwrap();
+    let text = data.store_accepted_epoch(7).unwrap_err().to_string();
+    assert!(text.contains("acceptedEpoch: the epoch cannot be made durable"), "{text}");
 }
 
 #[test]
@@ -121,7 +138,7 @@ fn epoch_files_that_cannot_be_are_refused_with_the_remedy() {
         (Some("4"), Some("5"), "acceptedEpoch 4 is below currentEpoch 5"),
     ] {
         let (_dir, data) = with_epochs(accepted, current);
-        let text = data.settle_epochs(Zxid::new(5, 3)).unwrap_err().to_string();
+        let text = data.settle_epochs(Zxid::new(5, 3), false).unwrap_err().to_string();
         assert!(text.contains(wanted) && text.contains("move version-2 away"), "{text}");
         assert_eq!(epoch_texts(&data), [accepted, current].map(|text| text.map(str::to_owned)));
     }
@@ -144,7 +161,7 @@ fn a_purge_keeps_what_is_whole() {
         std::fs::write(path(name), "").unwrap();
     }
     let mut rests = 0;
-    let mut removed = data.purge(3, &mut || rests += 1).unwrap();
+    let mut removed = data.purge(3, Zxid::MAX, &mut || rests += 1).unwrap();
     removed.sort();
     assert_eq!(removed, ["log.1", "snapshot.10"]);
     assert!(

@@ -39,7 +39,7 @@ enum Write {
 }
 
 #[derive(Clone)]
-enum Naming {
+pub(super) enum Naming {
     Put(String, usize),
     Rename(String, String),
     Remove(String),
@@ -77,33 +77,33 @@ impl File {
 }
 
 #[derive(Clone, Default)]
-struct Disk {
+pub(super) struct Disk {
     files: Vec<File>,
     durable_names: BTreeMap<String, usize>,
     pending_names: Vec<Naming>,
 }
 
 impl Disk {
-    fn create(&mut self, name: &str) -> usize {
+    pub(super) fn create(&mut self, name: &str) -> usize {
         self.files.push(File::default());
         self.name(Naming::Put(name.into(), self.files.len() - 1));
         self.files.len() - 1
     }
 
-    fn write(&mut self, file: usize, at: usize, bytes: &[u8]) {
+    pub(super) fn write(&mut self, file: usize, at: usize, bytes: &[u8]) {
         self.files[file].pending.push(Write::Bytes(at, bytes.to_vec()));
     }
 
-    fn sync(&mut self, file: usize) {
+    pub(super) fn sync(&mut self, file: usize) {
         let File { durable, pending } = &mut self.files[file];
         pending.drain(..).for_each(|write| File::apply(durable, &write));
     }
 
-    fn name(&mut self, naming: Naming) {
+    pub(super) fn name(&mut self, naming: Naming) {
         self.pending_names.push(naming);
     }
 
-    fn sync_dir(&mut self) {
+    pub(super) fn sync_dir(&mut self) {
         for naming in std::mem::take(&mut self.pending_names) {
             Self::rename(&mut self.durable_names, naming);
         }
@@ -121,7 +121,22 @@ impl Disk {
         }
     }
 
-    fn image(&self, random: &mut Random) -> Files {
+    /// The names as they are in memory.
+    pub(super) fn names(&self) -> BTreeMap<String, usize> {
+        let mut names = self.durable_names.clone();
+        self.pending_names.iter().for_each(|naming| Self::rename(&mut names, naming.clone()));
+        names
+    }
+
+    /// The content of a file as it is in memory.
+    pub(super) fn content(&self, name: &str) -> Vec<u8> {
+        let file = &self.files[self.names()[name]];
+        let mut bytes = file.durable.clone();
+        file.pending.iter().for_each(|write| File::apply(&mut bytes, write));
+        bytes
+    }
+
+    pub(super) fn image(&self, random: &mut Random) -> Files {
         let mut names = self.durable_names.clone();
         for naming in &self.pending_names {
             if random.below(2) == 0 {
@@ -136,10 +151,10 @@ impl Disk {
     }
 }
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
@@ -307,7 +322,7 @@ impl Server {
             names.into_iter().partition(|name| name.starts_with("log."));
         let snapshots: Vec<_> =
             others.into_iter().map(|name| SnapshotFile { name, verified: true }).collect();
-        for (_, name) in superseded(&snapshots, &logs, 2) {
+        for (_, name) in superseded(&snapshots, &logs, 2, self.acknowledged) {
             self.disk.name(Naming::Remove(name));
             self.crash();
         }

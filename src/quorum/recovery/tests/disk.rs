@@ -49,6 +49,10 @@ impl Files {
         self.files.remove(name).unwrap()
     }
 
+    pub(super) fn names(&self) -> Vec<String> {
+        self.files.keys().cloned().collect()
+    }
+
     pub(super) fn get(&self, name: &str) -> &Vec<u8> {
         &self.files[name]
     }
@@ -98,6 +102,26 @@ impl Storage for Files {
             file.extend(&settling.mark);
         }
         self.settled.push((name.to_owned(), settling.clone()));
+        Ok(())
+    }
+
+    fn copy_front(
+        &mut self,
+        dir: Dir,
+        name: &str,
+        to: &str,
+        bytes: u64,
+        mark: &[u8],
+    ) -> Result<(), Infallible> {
+        let mut copy = self.dir(dir)[name][..bytes as usize].to_vec();
+        copy.extend(mark);
+        self.dir(dir).insert(to.to_owned(), copy);
+        Ok(())
+    }
+
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> Result<(), Infallible> {
+        let file = self.dir(dir).remove(from).unwrap();
+        self.dir(dir).insert(to.to_owned(), file);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 mod crash;
 mod disk;
 mod golden;
+mod history_end;
+mod read_back;
 mod refusals;
 
 use std::sync::Arc;
