@@ -161,7 +161,7 @@ impl QuorumCore {
 
     /// Ends the log: everything is flushed, the padding cut.
     pub fn close(self) -> io::Result<()> {
-        self.log.close()
+        self.log.close().map(drop)
     }
 
     /// The error that ended this core's role, once.

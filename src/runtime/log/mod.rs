@@ -144,7 +144,23 @@ pub struct Log {
     pace: Arc<SharedPace>,
     /// The start is over, which waits for the first file.
     opened: bool,
+    wake: Arc<dyn Fn() + Send + Sync>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A log that has ended, all of it durable: what the next one in its place is opened with.
+pub struct ClosedLog {
+    dir: PathBuf,
+    config: LogConfig,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl ClosedLog {
+    /// Opens the next log, which begins a new file with its first entry. All up to `last` is in
+    /// files that are there, or in a snapshot.
+    pub fn open(self, last: Zxid) -> Result<Log, LogError> {
+        Log::open(self.dir, self.config, last, self.wake)
+    }
 }
 
 /// A file with the window of it that is kept mapped. Invariant: `released <= prefaulted`.
@@ -183,7 +199,7 @@ impl Log {
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(|| background.run());
         let thread = thread.map_err(no_thread)?;
         let is_direct = way.appending == Appending::Direct;
-        let flusher = is_direct.then(|| Flusher::start(WRITER_THREAD, wake)).transpose();
+        let flusher = is_direct.then(|| Flusher::start(WRITER_THREAD, wake.clone())).transpose();
         let flusher = flusher.map_err(no_thread)?;
         let mut log = Self {
             writer: LogWriter::new(config.settings(way.appending), last, 0),
@@ -202,6 +218,7 @@ impl Log {
             completions,
             pace,
             opened: false,
+            wake,
             thread: Some(thread),
         };
         log.run_effects();
@@ -374,7 +391,7 @@ impl Log {
 
     /// Ends the log: flushes, cuts the zeros after the last entry, removes the spare files. No
     /// flush may be in flight.
-    pub fn close(mut self) -> io::Result<()> {
+    pub fn close(mut self) -> io::Result<ClosedLog> {
         self.flush_blocking()?;
         self.join();
         self.collect();
@@ -394,7 +411,8 @@ impl Log {
                 _ => {}
             }
         }
-        Ok(())
+        let (dir, config, wake) = (self.dir.clone(), self.config.clone(), self.wake.clone());
+        Ok(ClosedLog { dir, config, wake })
     }
 
     fn flush_now(&mut self, flush: ToFlush) {

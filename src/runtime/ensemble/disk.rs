@@ -1,0 +1,266 @@
+//! The disk thread: what takes long and must be durable before a role goes on. It does one job
+//! after the other, in the order in which they were asked for, and says when each is done.
+//!
+//! A job that changes what a start would find gets the log along, which is closed first, and gives a
+//! new one back, which goes on in a file of its own. So nobody appends to files that are being cut.
+//! A job that fails in the middle leaves something unknown on the disk, and ends the server.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::queue::SegQueue;
+
+use crate::quorum::recovery::{Recovered, RecoveryError, RecoverySettings, TakingOver, Truncation};
+use crate::runtime::datadir::{DataDir, DataDirError};
+use crate::runtime::log::{Log, LogError};
+use crate::snapshot::FileName;
+use crate::zab::{LearnerConn, LogReach};
+use crate::zxid::Zxid;
+
+use super::send_log::log_reach;
+
+/// A job.
+pub enum Job {
+    /// Make it durable that the epoch is accepted; [`DiskEvent::AcceptedEpoch`].
+    StoreAcceptedEpoch(u32),
+    /// Make it durable that this server has the history of the epoch; [`DiskEvent::CurrentEpoch`].
+    StoreCurrentEpoch(u32),
+    /// The history ends with `to`: [`DiskEvent::Truncated`] or [`DiskEvent::CannotTruncate`]. No
+    /// flush of the log is in flight, and no snapshot is being taken.
+    Truncate { to: Zxid, log: Box<Log> },
+    /// The leader's tree, whole and durable in the file `from` beside the snapshots, takes the place
+    /// of the history as the snapshot `file`: [`DiskEvent::TreeTaken`] or
+    /// [`DiskEvent::TreeNotTaken`]. The same holds as for a truncation.
+    TakeTree { from: String, file: FileName, log: Box<Log> },
+    /// What does the log say about a learner's last zxid? All up to `upto` is durable.
+    /// [`DiskEvent::LogReach`].
+    LogReach { of: LearnerConn, peer: Zxid, upto: Zxid },
+}
+
+/// The end of a job.
+pub enum DiskEvent {
+    /// The epoch is durable.
+    AcceptedEpoch(u32),
+    /// The epoch is durable.
+    CurrentEpoch(u32),
+    /// The tree that the history leads to now, and the log that goes on after it.
+    Truncated { recovered: Box<Recovered>, log: Box<Log> },
+    /// The history cannot end there, and is as it was.
+    CannotTruncate { to: Zxid, why: RecoveryError, log: Box<Log> },
+    /// The snapshot is in its place, and the log goes on after it.
+    TreeTaken { zxid: Zxid, log: Box<Log> },
+    /// The history is as it was; the file of the tree is still there.
+    TreeNotTaken { why: RecoveryError, log: Box<Log> },
+    /// The answer.
+    LogReach { of: LearnerConn, reach: LogReach },
+    /// A job has failed, and no other is done any more: the server must end.
+    Failed(DiskError),
+}
+
+/// The reason why the server must end.
+#[derive(Debug)]
+pub enum DiskError {
+    /// An epoch could not be stored.
+    Epoch(DataDirError),
+    /// The log could not be ended.
+    Closing(io::Error),
+    /// The files were being changed.
+    Changing(RecoveryError),
+    /// No new log could be opened.
+    Opening(LogError),
+    /// The thread has ended unexpectedly.
+    Lost,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epoch(error) => write!(f, "{error}. What the file holds now {AGAIN}"),
+            Self::Closing(error) => {
+                write!(f, "the transaction log has failed: {error}. See dmesg; a start {AGAIN}")
+            }
+            Self::Changing(error) => write!(
+                f,
+                "{error}. The history of this server was being given another end; what the files \
+                 hold now {AGAIN}"
+            ),
+            Self::Opening(error) => error.fmt(f),
+            Self::Lost => write!(f, "the server's thread {THREAD} has ended unexpectedly"),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+/// The settings of the jobs.
+#[derive(Clone, Debug)]
+pub struct DiskSettings {
+    /// For the tree after a truncation.
+    pub recovery: RecoverySettings,
+    /// `snapshotSizeFactor`, see [`log_reach`].
+    pub log_part_max: Option<f64>,
+}
+
+/// The thread, as the quorum core sees it.
+pub struct Disk {
+    jobs: Option<Sender<Job>>,
+    events: Arc<SegQueue<DiskEvent>>,
+    /// Jobs that were asked for and whose end was not taken yet.
+    under_way: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Disk {
+    /// Starts the thread. `wake` is called when [`Self::poll`] has something.
+    pub fn start(
+        data: DataDir,
+        settings: DiskSettings,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Self> {
+        let (jobs, queue) = unbounded();
+        let events = Arc::new(SegQueue::new());
+        let worker = Worker { data, settings, events: events.clone(), wake, is_done: false };
+        let thread = std::thread::Builder::new().name(THREAD.into());
+        let thread = Some(thread.spawn(move || worker.run(&queue))?);
+        Ok(Self { jobs: Some(jobs), events, under_way: 0, thread })
+    }
+
+    /// Asks for a job. The roles ask for few: of a leader at most one for each learner is under
+    /// way, beside those for the epochs.
+    pub fn ask(&mut self, job: Job) {
+        self.under_way += 1;
+        if let Some(jobs) = &self.jobs {
+            // Of a thread that is lost the last event says so.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// The end of the oldest job, if it has ended.
+    pub fn poll(&mut self) -> Option<DiskEvent> {
+        let event = self.events.pop()?;
+        self.under_way = self.under_way.saturating_sub(1);
+        Some(event)
+    }
+
+    /// Whether [`Self::poll`] has something.
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Whether no job is under way, and the end of each was taken.
+    pub fn is_idle(&self) -> bool {
+        self.under_way == 0
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the server's thread {THREAD} has panicked");
+        }
+    }
+}
+
+/// The thread's state.
+struct Worker {
+    data: DataDir,
+    settings: DiskSettings,
+    events: Arc<SegQueue<DiskEvent>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    /// Nobody asks for anything any more, or the end was said.
+    is_done: bool,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            let event = self.carry_out(job).unwrap_or_else(DiskEvent::Failed);
+            self.is_done = matches!(event, DiskEvent::Failed(_));
+            self.events.push(event);
+            (self.wake)();
+            if self.is_done {
+                return;
+            }
+        }
+        self.is_done = true;
+    }
+
+    fn carry_out(&mut self, job: Job) -> Result<DiskEvent, DiskError> {
+        match job {
+            Job::StoreAcceptedEpoch(epoch) => {
+                self.data.store_accepted_epoch(epoch).map_err(DiskError::Epoch)?;
+                Ok(DiskEvent::AcceptedEpoch(epoch))
+            }
+            Job::StoreCurrentEpoch(epoch) => {
+                self.data.store_current_epoch(epoch).map_err(DiskError::Epoch)?;
+                Ok(DiskEvent::CurrentEpoch(epoch))
+            }
+            Job::Truncate { to, log } => self.truncate(to, log),
+            Job::TakeTree { from, file, log } => self.take_tree(&from, file, log),
+            Job::LogReach { of, peer, upto } => {
+                let reach = log_reach(&self.data, peer, upto, self.settings.log_part_max);
+                let reach = reach.unwrap_or_else(|why| {
+                    log::warn!("a learner that ends with {peer} gets the whole tree: {why}");
+                    LogReach { floor: None, next: None, is_too_long: false }
+                });
+                Ok(DiskEvent::LogReach { of, reach })
+            }
+        }
+    }
+
+    fn truncate(&mut self, to: Zxid, mut log: Box<Log>) -> Result<DiskEvent, DiskError> {
+        let data = self.data.clone();
+        let _history = data.change_history();
+        // What is cut is what the files hold.
+        log.flush_blocking().map_err(DiskError::Closing)?;
+        match Truncation::prepare(&mut self.data, &self.settings.recovery, to) {
+            Ok(truncation) => {
+                let closed = log.close().map_err(DiskError::Closing)?;
+                let recovered =
+                    truncation.carry_out(&mut self.data).map_err(DiskError::Changing)?;
+                let log = Box::new(closed.open(to).map_err(DiskError::Opening)?);
+                Ok(DiskEvent::Truncated { recovered: Box::new(recovered), log })
+            }
+            Err(why) => Ok(DiskEvent::CannotTruncate { to, why, log }),
+        }
+    }
+
+    fn take_tree(
+        &mut self,
+        from: &str,
+        file: FileName,
+        mut log: Box<Log>,
+    ) -> Result<DiskEvent, DiskError> {
+        let data = self.data.clone();
+        let _history = data.change_history();
+        log.flush_blocking().map_err(DiskError::Closing)?;
+        match TakingOver::prepare(&mut self.data, from, file) {
+            Ok(taking) => {
+                let closed = log.close().map_err(DiskError::Closing)?;
+                taking.carry_out(&mut self.data).map_err(DiskError::Changing)?;
+                let log = Box::new(closed.open(file.zxid).map_err(DiskError::Opening)?);
+                Ok(DiskEvent::TreeTaken { zxid: file.zxid, log })
+            }
+            Err(why) => Ok(DiskEvent::TreeNotTaken { why, log }),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.events.push(DiskEvent::Failed(DiskError::Lost));
+            (self.wake)();
+        }
+    }
+}
+
+const THREAD: &str = "disk";
+/// The end of a message about files of which nothing is known.
+const AGAIN: &str = "is taken as it is by the next start, which brings it in order";
