@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::pipeline::{Answer, PipelineEntry, Proposal};
+use super::role::Role;
 use super::{Budget, Effect, Quorum, reply};
 use crate::codes::ErrorCode;
 use crate::handoff::{BatchItem, CommitBatch, Event, ShardId, ToShard};
@@ -228,6 +229,7 @@ impl Quorum {
                 self.push(origin.shard, header.zxid, opened);
             }
         }
+        self.count_commit();
         let at_once = usize::try_from(self.writes.config.multi_units_at_once).unwrap_or(usize::MAX);
         let forgotten = match self.role.leader_mut() {
             Some(leader) => leader.outstanding.forget(tree, at_once),
@@ -238,6 +240,15 @@ impl Quorum {
         }
         self.spent.push(txn, at_once);
         forgotten as u64 / RECORDS_PER_UNIT
+    }
+
+    fn count_commit(&mut self) {
+        let figures = &mut self.writes.figures;
+        match &self.role {
+            Role::None => {}
+            Role::Leading(_) => figures.commits += 1,
+            Role::Learning(_) => figures.learner_commits += 1,
+        }
     }
 
     fn session_closed(&mut self, header: &TxnHeader) {

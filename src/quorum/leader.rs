@@ -473,6 +473,7 @@ impl Leader {
                 }
                 LeadEffect::Begin { epoch } => {
                     writes.begin_epoch(epoch);
+                    writes.figures.on_leader_serves(writes.now.mono_ms);
                     self.sessions = Sessions::new(tree, writes.config.tick_ms, writes.now);
                     writes.effects.push_back(Effect::Lead(LeadEffect::Begin { epoch }));
                 }
@@ -500,6 +501,7 @@ impl Leader {
             }
             effect => {
                 let has_ended = matches!(effect, LeadEffect::StepDown { .. });
+                writes.figures.snaps += u64::from(matches!(effect, LeadEffect::SendTree { .. }));
                 writes.effects.push_back(Effect::Lead(effect));
                 return has_ended;
             }
@@ -520,8 +522,11 @@ impl Leader {
 
     /// The group goes to the log: it is on its way to the others before its flush is asked for.
     pub(super) fn on_append(&mut self, writes: &mut Writes, last: Zxid, group: &Bytes) {
-        let sizes = &mut self.proposal_sizes;
-        let group = logged(group).inspect(|logged| sizes.add(logged.record.len()));
+        let (sizes, proposals) = (&mut self.proposal_sizes, &mut writes.figures.proposals);
+        let group = logged(group).inspect(|logged| {
+            sizes.add(logged.record.len());
+            *proposals += 1;
+        });
         self.machine.propose(last, group, writes.now.mono_ms);
         let mut at = 0;
         while let Some(effect) = self.machine.poll() {

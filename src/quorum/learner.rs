@@ -183,6 +183,7 @@ impl Learner {
                 }
                 LearnEffect::Serve { epoch } => {
                     writes.begin_epoch(epoch);
+                    writes.figures.on_learner_serves(self.machine.votes(), writes.now.mono_ms);
                     writes.effects.push_back(Effect::Learn(LearnEffect::Serve { epoch }));
                 }
                 effect => writes.effects.push_back(Effect::Learn(effect)),
@@ -221,6 +222,8 @@ impl Learner {
         let digest = digest.filter(|digest| digest.version == TREE_DIGEST).map(|all| all.tree);
         let known = KnownNodes::NOTHING;
         writes.last_zxid = zxid;
+        // An observer is told of what is committed, and of nothing before.
+        writes.figures.learner_proposals += u64::from(self.machine.votes());
         let proposal = Proposal { header, txn, known, digest, answer, departs: false };
         writes.pipeline.log(proposal, &record, &mut writes.effects);
         self.release(writes, header.session);

@@ -24,7 +24,7 @@
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
-//! | `report`, `proposal_sizes` | figures |
+//! | `report`, `proposal_sizes`, `role_figures` | figures |
 //! | `recovery` | from files to a tree |
 
 mod budget;
@@ -40,6 +40,7 @@ pub mod recovery;
 mod reply;
 mod report;
 mod role;
+mod role_figures;
 mod rounds;
 mod sessions;
 mod spent;
@@ -75,6 +76,7 @@ pub use budget::Budget;
 pub use proposal_sizes::ProposalSizes;
 pub use report::{QuorumStats, RoleName, ZabState};
 pub use role::PeerEvent;
+pub use role_figures::{Durations, RoleFigures};
 pub use stillness::Stillness;
 
 /// The part of the configuration that the machine needs. Times are in milliseconds.
@@ -223,6 +225,7 @@ impl Quorum {
         let quorum = Self { role: Role::None, ..Self::new(config, tree, seed, now) };
         let mut writes = quorum.writes;
         let gate = Gate::closed(writes.config.shards, &mut writes.effects);
+        writes.figures.on_looking(now.mono_ms);
         Self { writes, gate, ..quorum }
     }
 
@@ -336,6 +339,7 @@ impl Quorum {
     }
 
     fn take_effects(&mut self, tree: &Tree, budget: &mut Budget) {
+        self.writes.figures.note_role(!matches!(self.role, Role::None), self.writes.now.mono_ms);
         if self.role.take_effects(&mut self.writes, tree, budget) {
             self.end_role();
         }
@@ -353,6 +357,7 @@ impl Quorum {
     /// What the role has begun ends with it, and so do the connections of all whom it served; what
     /// is logged stays.
     fn end_role(&mut self) {
+        self.writes.figures.diffs += self.role.leader().map_or(0, |leader| leader.machine.diffs());
         self.role = Role::None;
         self.role_since_ms = self.writes.now.mono_ms;
         self.writes.end_role();

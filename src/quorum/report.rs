@@ -4,6 +4,7 @@ use super::Quorum;
 use super::leader::Leader;
 use super::proposal_sizes::ProposalSizes;
 use super::role::Role;
+use super::role_figures::RoleFigures;
 use crate::zab::{LearnerCounts, Phase, Stage};
 use crate::zxid::{SessionId, Zxid};
 
@@ -65,6 +66,8 @@ pub struct QuorumStats {
     pub digest_mismatches: u64,
     /// A flush has failed: nothing more is acknowledged.
     pub failed: bool,
+    /// All roles since the start, or since [`Quorum::reset_counts`].
+    pub roles: RoleFigures,
 }
 
 impl Role {
@@ -100,6 +103,7 @@ impl Quorum {
     pub fn report(&self) -> QuorumStats {
         let leader = self.role.leader();
         let (role, zab_state, epoch) = self.role.describe();
+        let figures = &self.writes.figures;
         let pending = match &self.role {
             Role::Learning(learner) => learner.pending(),
             Role::None | Role::Leading(_) => 0,
@@ -122,6 +126,16 @@ impl Quorum {
             waiting_for_room: leader.map_or(0, Leader::waiting),
             digest_mismatches: self.digest_mismatches,
             failed: self.writes.pipeline.has_failed(),
+            roles: figures.with_diffs(leader.map_or(0, |leader| leader.machine.diffs())),
+        }
+    }
+
+    /// Sets back what is counted of roles (`srst`).
+    pub fn reset_counts(&mut self) {
+        self.writes.figures.reset();
+        if let Some(leader) = self.role.leader_mut() {
+            leader.proposal_sizes = ProposalSizes::default();
+            leader.machine.reset_diffs();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::pipeline::Pipeline;
+use super::role_figures::RoleFigures;
 use super::{Effect, QuorumConfig};
 use crate::tree::Tree;
 use crate::txnlog::Durable;
@@ -26,6 +27,8 @@ pub(super) struct Writes {
     pub(super) serves_from: Option<Zxid>,
     /// The time of the latest message or work.
     pub(super) now: Now,
+    /// Of all roles.
+    pub(super) figures: RoleFigures,
 }
 
 impl Writes {
@@ -41,6 +44,7 @@ impl Writes {
             serves_from: None,
             now,
             config,
+            figures: RoleFigures::default(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Writes {
         self.pipeline.forget_askers();
         self.epoch_start = self.epoch_start.min(self.shown);
         self.serves_from = None;
+        self.figures.on_looking(self.now.mono_ms);
     }
 
     /// The log and the tree end with `last`, and nothing is on its way.

@@ -13,6 +13,7 @@ mod preflight;
 pub mod process;
 mod resources;
 mod responder;
+mod role;
 mod running;
 mod signals;
 mod start;

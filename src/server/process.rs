@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::codes::VERSION_2;
+use crate::packet::ServerAddress;
 
 use super::config::Config;
-use super::words::report::{ConfReport, ProcessReport};
+use super::config::ensemble::EnsembleConfig;
+use super::words::report::{ConfReport, EnsembleConf, ProcessReport};
 
 /// For the word envi.
 pub fn process_report() -> ProcessReport {
@@ -44,7 +46,29 @@ pub fn conf_report(config: &Config, bound_port: u16) -> ConfReport {
         min_session_timeout_ms: config.frontend.session_timeout_ms_min,
         max_session_timeout_ms: config.frontend.session_timeout_ms_max,
         listen_backlog: config.listen_backlog,
-        server_id: 0,
+        server_id: config.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
+        ensemble: config.ensemble.as_ref().map(ensemble_conf),
+    }
+}
+
+fn ensemble_conf(ensemble: &EnsembleConfig) -> EnsembleConf {
+    let own = ensemble.membership.server(ensemble.me.0);
+    let ports = |port: fn(&ServerAddress) -> u16| {
+        let mut ports: Vec<u16> = Vec::new();
+        for address in own.into_iter().flat_map(|own| &own.addresses) {
+            if !ports.contains(&port(address)) {
+                ports.push(port(address));
+            }
+        }
+        ports
+    };
+    EnsembleConf {
+        init_limit: ensemble.zab.init_ticks,
+        sync_limit: ensemble.zab.sync_ticks,
+        election_ports: ports(|address| address.election_port),
+        quorum_ports: ports(|address| address.quorum_port),
+        is_observer: !ensemble.members.is_voter(ensemble.me),
+        membership: String::from_utf8_lossy(ensemble.members.text()).into_owned(),
     }
 }
 

@@ -61,15 +61,15 @@ impl WordResponder {
         if !self.allowed.allows(word.name()) {
             return refusal(word);
         }
+        let mut reports = self.stats.gather(word.needs());
         match (word, argument) {
             (Word::Stmk, Some(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
             // Apache reads beyond the end and closes without an answer.
             (Word::Stmk, None) => return Vec::new(),
-            (Word::Srst, _) => self.stats.reset_server(),
-            (Word::Crst, _) => self.stats.reset_connections(),
+            (Word::Srst, _) if reports.serving => self.stats.reset_server(),
+            (Word::Crst, _) if reports.serving => self.stats.reset_connections(),
             _ => {}
         }
-        let mut reports = self.stats.gather(word.needs());
         reports.trace_mask = self.trace_mask.load(Ordering::Relaxed);
         answer(word, &reports)
     }

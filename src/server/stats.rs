@@ -11,7 +11,7 @@ use crossbeam::queue::SegQueue;
 use crate::codes::VERSION_2;
 use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchReport};
 use crate::limits::HANDOFF_QUEUE_MAX;
-use crate::quorum::{Quorum, QuorumStats};
+use crate::quorum::{Quorum, QuorumStats, RoleName};
 use crate::runtime::admission::Admission;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
@@ -22,12 +22,12 @@ use crate::zxid::{Now, SessionId};
 
 use super::background::SnapshotRecord;
 use super::config::Config;
-use super::process;
 use super::words::report::{
     ConnExpiry, MonitorReport, ServerReport, SessionExpiry, SessionReport, SizeReport, Summary,
     TurnFigures,
 };
 use super::words::{Needs, Reports};
+use super::{process, role};
 
 /// Everything that it asks.
 pub(crate) struct StatsCollector {
@@ -60,6 +60,7 @@ impl StatsCollector {
     /// Sets the server's counts back (`srst`).
     pub(crate) fn reset_server(&self) {
         self.ask_shards(|frontend, _| frontend.reset_stats());
+        self.ask_core(|quorum, _, _| quorum.reset_counts());
     }
 
     /// Sets every connection's counts back (`crst`).
@@ -121,9 +122,13 @@ impl StatsCollector {
 
     /// The parts of a word's answer that needs this.
     pub(crate) fn gather(&self, needs: Needs) -> Reports {
-        let mut reports = Reports { serving: true, ..Reports::default() };
+        let is_member = self.config.ensemble.is_some();
+        let is_asked = needs.serving && (is_member || needs.monitor);
+        let quorum = if is_asked { self.quorum() } else { QuorumStats::default() };
+        let serving = needs.serving && (quorum.serving || !is_member);
+        let mut reports = Reports { serving, ..Reports::default() };
         if needs.server {
-            let (server, monitor) = self.server(needs.monitor);
+            let (server, monitor) = self.server(&quorum, needs.monitor);
             reports.server = server;
             reports.monitor = monitor;
         }
@@ -140,7 +145,9 @@ impl StatsCollector {
             reports.connections = self.connections();
         }
         if needs.sessions {
-            reports.sessions = self.sessions();
+            let is_learner = matches!(quorum.role, RoleName::Following | RoleName::Observing);
+            reports.sessions =
+                if is_learner { self.sessions_of_learner() } else { self.sessions() };
             reports.ephemerals = self.ephemerals();
             reports.connection_expiry = self.connection_expiry();
         }
@@ -158,7 +165,12 @@ impl StatsCollector {
         reports
     }
 
-    fn server(&self, with_monitor: bool) -> (ServerReport, MonitorReport) {
+    /// The quorum core's figures; one that does not answer serves nobody.
+    fn quorum(&self) -> QuorumStats {
+        self.ask_core(|quorum, _, _| quorum.report()).unwrap_or_default()
+    }
+
+    fn server(&self, quorum: &QuorumStats, with_monitor: bool) -> (ServerReport, MonitorReport) {
         let mut all = ShardReport::default();
         self.ask_shards(|frontend, _| frontend.report()).iter().for_each(|shard| all.merge(shard));
         let tree = self.tree.read_whole();
@@ -170,16 +182,18 @@ impl StatsCollector {
             outstanding: all.outstanding as u64,
             last_zxid: tree.last_zxid().0,
             node_count: tree.node_count() as u64,
-            ..ServerReport::default()
+            mode: role::mode(quorum),
+            proposal_sizes: role::proposal_sizes(quorum),
         };
         drop(tree);
-        let monitor = if with_monitor { self.monitor(&all) } else { MonitorReport::default() };
+        let monitor =
+            if with_monitor { self.monitor(&all, quorum) } else { MonitorReport::default() };
         (server, monitor)
     }
 
-    fn monitor(&self, shards: &ShardReport) -> MonitorReport {
-        let core = self.ask_core(|quorum, flushes, _| (quorum.report(), flushes.clone()));
-        let (quorum, flushes): (QuorumStats, FlushReport) = core.unwrap_or_default();
+    fn monitor(&self, shards: &ShardReport, quorum: &QuorumStats) -> MonitorReport {
+        let flushes = self.ask_core(|_, flushes, _| flushes.clone()).unwrap_or_default();
+        let now_ms = clock::now().mono_ms;
         let tree = self.tree.read_whole();
         MonitorReport {
             ephemerals: tree.ephemeral_count() as u64,
@@ -198,6 +212,7 @@ impl StatsCollector {
             snapshots: self.snapshots.figures(),
             recovery_ms: self.recovery.took.as_millis() as u64,
             recovered_records: self.recovery.records,
+            ensemble: self.config.ensemble.as_ref().map(|all| role::report(quorum, all, now_ms)),
         }
     }
 
@@ -223,7 +238,23 @@ impl StatsCollector {
                 at_ms: now.wall_ms + bucket[0].0 - now.mono_ms,
                 sessions: bucket.iter().map(|(_, session)| session.0).collect(),
             });
-        SessionReport { buckets: buckets.collect() }
+        SessionReport { buckets: buckets.collect(), of_learner: None }
+    }
+
+    /// The tree is held for some hundred sessions at a time.
+    fn sessions_of_learner(&self) -> SessionReport {
+        let mut all: Vec<(SessionId, i32)> = Vec::new();
+        loop {
+            let last = all.last().map(|(session, _)| *session);
+            let piece: Vec<_> =
+                self.tree.read_whole().sessions_after(last, NODES_PER_HOLD).collect();
+            if piece.is_empty() {
+                break;
+            }
+            all.extend(piece);
+        }
+        let all = all.into_iter().map(|(session, timeout_ms)| (session.0, timeout_ms));
+        SessionReport { of_learner: Some(all.collect()), ..SessionReport::default() }
     }
 
     /// The tree is held for some hundred paths at a time: the writer waits for no more than that.
@@ -352,7 +383,7 @@ const CONNECTIONS_PER_ANSWER: u32 = 1000;
 const WATCHES_PER_ANSWER: usize = 2000;
 /// Sessions in one answer of the quorum core, which does nothing else meanwhile.
 const SESSIONS_PER_ANSWER: usize = 2000;
-/// Nodes that are read under one hold of the tree.
+/// Nodes or sessions that are read under one hold of the tree.
 const NODES_PER_HOLD: usize = 256;
 /// The time that a core may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::thread;
 use log::{info, warn};
 
 use super::stats::StatsCollector;
-use super::words::{Word, answer};
+use super::words::{Reports, Word, answer};
 
 /// Writes reports, one at a time.
 pub(crate) struct StatusReporter {
@@ -49,7 +49,9 @@ fn lines(stats: &StatsCollector) -> Vec<String> {
     lines.push("report: turns".to_owned());
     lines.extend(stats.long_turns());
     lines.push("report: counters that are not 0, as the word mntr names them".to_owned());
-    let counters = answer(Word::Mntr, &stats.gather(Word::Mntr.needs()));
+    // Also where nobody is served.
+    let reports = Reports { serving: true, ..stats.gather(Word::Mntr.needs()) };
+    let counters = answer(Word::Mntr, &reports);
     let text = String::from_utf8_lossy(&counters);
     lines.extend(text.lines().filter(|line| !is_zero(line)).map(|line| line.replace('\t', " ")));
     lines.push("report: end".to_owned());

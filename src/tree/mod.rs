@@ -256,6 +256,17 @@ impl Tree {
         self.sessions.iter().map(|(session, timeout_ms)| (*session, *timeout_ms))
     }
 
+    /// Up to `max` global sessions after `after` and their timeouts in milliseconds, by their ids.
+    pub fn sessions_after(
+        &self,
+        after: Option<SessionId>,
+        max: usize,
+    ) -> impl Iterator<Item = (SessionId, i32)> {
+        let from = after.map_or(Unbounded, Excluded);
+        let rest = self.sessions.range((from, Unbounded));
+        rest.map(|(session, timeout_ms)| (*session, *timeout_ms)).take(max)
+    }
+
     /// The number of global sessions.
     pub fn session_count(&self) -> usize {
         self.sessions.len()

@@ -434,6 +434,32 @@ fn the_start_of_the_epoch_is_shown() {
     }
 }
 
+/// What the words tell of roles: how often, how much, and how long it took.
+#[test]
+fn roles_are_counted_and_timed() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    ensemble.ask(1, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0));
+    let roles_of = |ensemble: &Ensemble, at: usize| ensemble.servers[at].quorum.report().roles;
+    let (leader, follower) = (roles_of(&ensemble, 0), roles_of(&ensemble, 1));
+    assert_eq!((leader.proposals, leader.commits, leader.learner_commits), (2, 2, 0));
+    assert_eq!((leader.diffs, leader.snaps, leader.looking), (2, 0, 1));
+    let of_learner = (follower.learner_proposals, follower.learner_commits, follower.commits);
+    assert_eq!(of_learner, (2, 2, 0));
+    let series = [follower.elections, follower.follower_syncs, follower.unavailable];
+    assert!(series.iter().all(|series| series.count == 1));
+    assert_eq!((follower.observer_syncs.count, follower.leader_unavailable.count), (0, 0));
+    assert_eq!((leader.leader_unavailable.count, leader.follower_syncs.count), (1, 0));
+    // The role ends: what it has counted stays, and the next one adds to it.
+    ensemble.close_all();
+    let leader = roles_of(&ensemble, 0);
+    assert_eq!((leader.looking, leader.proposals, leader.diffs), (2, 2, 2));
+    ensemble.elect(0, &[1, 2]);
+    assert_eq!(roles_of(&ensemble, 0).diffs, 4);
+    ensemble.servers[0].quorum.reset_counts();
+    assert_eq!((roles_of(&ensemble, 0).looking, roles_of(&ensemble, 0).diffs), (0, 0));
+}
+
 #[test]
 fn writes_are_taken_anywhere_and_logged_once() {
     let mut ensemble = Ensemble::formed();

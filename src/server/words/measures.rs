@@ -2,7 +2,9 @@
 //! mntr prints it; so can any exporter.
 //!
 //! The names are Apache's, in the order in which a fresh standalone 3.9.5 prints them: that of its
-//! hash tables, the same at every start, and exporters that diff the text rely on it.
+//! hash tables, the same at every start, and exporters that diff the text rely on it. A member of an
+//! ensemble has some more among them, a leader most: `golden/mntr-3.9.5-leader.txt`, `-follower` and
+//! `-observer` were recorded from an ensemble of four.
 //! `golden/mntr-3.9.5-fresh.txt` is the whole answer as it was recorded from a fresh standalone
 //! 3.9.5 (empty data directory, one connection that sent `mntr`, 2 s ticks), and a test compares.
 //! `ShardReport::merge` tells how a figure of several shards becomes one.
@@ -12,7 +14,9 @@
 
 use crate::frontend::CloseReason;
 
-use super::report::{Reports, Summary, once, spread};
+use super::report::{
+    EnsembleReport, LeaderReport, ProposalSizes, Reports, Summary, durations, once, spread,
+};
 use super::text::average;
 
 /// A value as it is shown.
@@ -26,6 +30,8 @@ pub enum Value {
     Real(f64),
     /// A measured series.
     Series(Summary),
+    /// A server of this role does not have it.
+    Absent,
 }
 
 /// The kind of a measure.
@@ -79,11 +85,33 @@ fn closed(of: &Reports, why: CloseReason) -> Value {
     Value::Count(of.monitor.shards.closed.of(why))
 }
 
+/// Of a leader alone.
+fn of_leader(of: &Reports, value: fn(&LeaderReport) -> u64) -> Value {
+    let leader = of.monitor.ensemble.as_ref().and_then(|ensemble| ensemble.leader.as_ref());
+    leader.map_or(Value::Absent, |leader| Value::Count(value(leader)))
+}
+
+/// Of a leader alone.
+fn proposal_size(of: &Reports, value: fn(&ProposalSizes) -> i64) -> Value {
+    of.server.proposal_sizes.as_ref().map_or(Value::Absent, |sizes| Value::Signed(value(sizes)))
+}
+
+/// Of any member of an ensemble; 0 on a server of its own.
+fn member_count(of: &Reports, value: fn(&EnsembleReport) -> u64) -> Value {
+    Value::Count(of.monitor.ensemble.as_ref().map_or(0, value))
+}
+
+/// Of any member of an ensemble; without points on a server of its own.
+fn member_times(of: &Reports, value: fn(&EnsembleReport) -> Summary) -> Value {
+    Value::Series(of.monitor.ensemble.as_ref().map_or(Summary::NONE, value))
+}
+
 /// All of them.
-pub const MEASURES: [Measure; 140] = [
+pub const MEASURES: [Measure; 150] = [
     gauge("ephemerals_count", |of| Value::Count(of.monitor.ephemerals)),
     gauge("num_alive_connections", |of| Value::Count(of.server.connections)),
     gauge("avg_latency", |of| Value::Real(average(&of.server.latency_ms))),
+    gauge("min_proposal_size", |of| proposal_size(of, |sizes| sizes.min)),
     gauge("outstanding_requests", |of| Value::Count(of.server.outstanding)),
     gauge("znode_count", |of| Value::Count(of.server.node_count)),
     gauge("global_sessions", |of| Value::Count(of.monitor.global_sessions)),
@@ -93,24 +121,38 @@ pub const MEASURES: [Measure; 140] = [
     }),
     gauge("packets_sent", |of| Value::Count(of.server.packets_sent)),
     gauge("packets_received", |of| Value::Count(of.server.packets_received)),
+    gauge("max_proposal_size", |of| proposal_size(of, |sizes| sizes.max)),
     gauge("max_client_response_size", |of| {
         Value::Signed(of.monitor.shards.traffic.reply_sizes.max)
     }),
+    gauge("synced_followers", |of| of_leader(of, |leader| leader.synced_followers)),
     gauge("connection_drop_probability", |_| Value::Real(0.0)),
     gauge("watch_count", |of| Value::Count(of.monitor.watches)),
+    gauge("synced_non_voting_followers", |of| {
+        of_leader(of, |leader| leader.synced_non_voting_followers)
+    }),
+    gauge("synced_observers", |of| of_leader(of, |leader| leader.synced_observers)),
     gauge("auth_failed_count", |of| closed(of, CloseReason::AuthFailed)),
     gauge("min_latency", |of| Value::Count(of.server.latency_ms.min)),
     gauge("max_file_descriptor_count", |of| Value::Count(of.monitor.max_files)),
     gauge("approximate_data_size", |of| Value::Count(of.monitor.approximate_data_size)),
     gauge("open_file_descriptor_count", |of| Value::Count(of.monitor.open_files)),
+    gauge("last_proposal_size", |of| proposal_size(of, |sizes| sizes.last)),
+    gauge("pending_syncs", |of| of_leader(of, |leader| leader.pending_syncs)),
+    gauge("leader_uptime", |of| of_leader(of, |leader| leader.uptime_ms)),
     gauge("local_sessions", |of| Value::Count(of.monitor.local_sessions)),
     gauge("uptime", |of| Value::Count(of.monitor.uptime_ms)),
     gauge("max_latency", |of| Value::Count(of.server.latency_ms.max)),
     gauge("outstanding_tls_handshake", ZERO),
+    gauge("learners", |of| of_leader(of, |leader| leader.learners)),
     gauge("min_client_response_size", |of| {
         Value::Signed(of.monitor.shards.traffic.reply_sizes.min)
     }),
     gauge("non_mtls_local_conn_count", ZERO),
+    gauge("quorum_size", |of| match &of.monitor.ensemble {
+        None => Value::Absent,
+        Some(ensemble) => Value::Count(ensemble.quorum_size),
+    }),
     counter("watch_bytes", |of| Value::Count(of.monitor.shards.traffic.event_bytes)),
     counter("stale_requests_dropped", ZERO),
     counter("throttled_ops", ZERO),
@@ -130,34 +172,36 @@ pub const MEASURES: [Measure; 140] = [
     counter("stale_replies", ZERO),
     counter("response_bytes", |of| Value::Count(of.monitor.shards.traffic.reply_bytes)),
     counter("ensemble_auth_fail", ZERO),
-    counter("diff_count", ZERO),
+    counter("diff_count", |of| member_count(of, |of| of.roles.diffs)),
     counter("connection_revalidate_count", ZERO),
     counter("quit_leading_due_to_disloyal_voter", ZERO),
     counter("unrecoverable_error_count", ZERO),
     counter("unsuccessful_handshake", ZERO),
-    counter("commit_count", ZERO),
+    counter("commit_count", |of| member_count(of, |of| of.roles.commits)),
     counter("outstanding_changes_queued", ZERO),
     counter("request_commit_queued", ZERO),
     counter("ensemble_auth_skip", ZERO),
     counter("skip_learner_request_to_next_processor_count", ZERO),
-    counter("proposal_count", ZERO),
+    counter("proposal_count", |of| member_count(of, |of| of.roles.proposals)),
     counter("large_requests_rejected", |of| closed(of, CloseReason::LargeRequests)),
     counter("outstanding_changes_removed", ZERO),
     counter("restore_error_count", ZERO),
     counter("cnxn_closed_without_zk_server_running", ZERO),
-    counter("looking_count", ZERO),
+    counter("looking_count", |of| member_count(of, |of| of.roles.looking)),
     counter("snapshot_rate_limited_count", ZERO),
-    counter("learner_proposal_received_count", ZERO),
+    counter("learner_proposal_received_count", |of| {
+        member_count(of, |of| of.roles.learner_proposals)
+    }),
     counter("digest_mismatches_count", |of| Value::Count(of.monitor.digest_mismatches)),
     counter("dead_watchers_cleared", ZERO),
     counter("ensemble_auth_success", ZERO),
-    counter("learner_commit_received_count", ZERO),
+    counter("learner_commit_received_count", |of| member_count(of, |of| of.roles.learner_commits)),
     counter("snapshot_error_count", |of| Value::Count(of.monitor.snapshots.failed)),
     counter("connection_request_count", |of| {
         Value::Count(of.monitor.shards.traffic.connect_requests)
     }),
     counter("response_packet_get_children_cache_misses", ZERO),
-    counter("snap_count", ZERO),
+    counter("snap_count", |of| member_count(of, |of| of.roles.snaps)),
     counter("stale_sessions_expired", ZERO),
     counter("restore_rate_limited_count", ZERO),
     counter("response_packet_get_children_cache_hits", ZERO),
@@ -166,7 +210,9 @@ pub const MEASURES: [Measure; 140] = [
     counter("revalidate_count", ZERO),
     summary("socket_closing_time", NO_POINTS),
     summary("proposal_process_time", NO_POINTS),
-    summary("leader_unavailable_time", NO_POINTS),
+    summary("leader_unavailable_time", |of| {
+        member_times(of, |of| durations(&of.roles.leader_unavailable))
+    }),
     summary("node_created_watch_count", NO_POINTS),
     summary("session_queues_drained", NO_POINTS),
     summary("write_commit_proc_req_queued", NO_POINTS),
@@ -175,7 +221,7 @@ pub const MEASURES: [Measure; 140] = [
     summary("node_deleted_watch_count", NO_POINTS),
     summary("startup_txns_load_time", NO_POINTS),
     summary("sync_processor_queue_size", NO_POINTS),
-    summary("follower_sync_time", NO_POINTS),
+    summary("follower_sync_time", |of| member_times(of, |of| durations(&of.roles.follower_syncs))),
     summary("prep_processor_queue_size", NO_POINTS),
     summary("fsynctime", |of| Value::Series(of.monitor.flushes)),
     summary("inflight_snap_count", NO_POINTS),
@@ -183,7 +229,7 @@ pub const MEASURES: [Measure; 140] = [
     summary("restore_time", NO_POINTS),
     summary("learner_request_processor_queue_size", NO_POINTS),
     summary("snapshottime", |of| Value::Series(of.monitor.snapshots.times)),
-    summary("unavailable_time", NO_POINTS),
+    summary("unavailable_time", |of| member_times(of, |of| durations(&of.roles.unavailable))),
     summary("startup_txns_loaded", |of| Value::Series(once(of.monitor.recovered_records))),
     summary("reads_after_write_in_session_queue", NO_POINTS),
     summary("requests_in_session_queue", NO_POINTS),
@@ -195,14 +241,14 @@ pub const MEASURES: [Measure; 140] = [
     summary("dbinittime", |of| Value::Series(once(of.monitor.recovery_ms))),
     summary("inflight_diff_count", NO_POINTS),
     summary("netty_queued_buffer_capacity", NO_POINTS),
-    summary("election_time", NO_POINTS),
+    summary("election_time", |of| member_times(of, |of| durations(&of.roles.elections))),
     summary("commit_commit_proc_req_queued", NO_POINTS),
     summary("sync_processor_batch_size", NO_POINTS),
     summary("node_children_watch_count", NO_POINTS),
     summary("write_batch_time_in_commit_processor", NO_POINTS),
     summary("read_commit_proc_issued", NO_POINTS),
     summary("concurrent_request_processing_in_commit_processor", NO_POINTS),
-    summary("observer_sync_time", NO_POINTS),
+    summary("observer_sync_time", |of| member_times(of, |of| durations(&of.roles.observer_syncs))),
     summary("node_changed_watch_count", NO_POINTS),
     summary("sync_process_time", NO_POINTS),
     summary("startup_snap_load_time", NO_POINTS),

@@ -77,6 +77,8 @@ pub enum Word {
 /// stay at its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// [`Reports::serving`]: the quorum core is asked, in an ensemble.
+    pub serving: bool,
     /// [`Reports::server`].
     pub server: bool,
     /// [`Reports::conf`].
@@ -133,7 +135,7 @@ impl Word {
 
     /// The reports that its answer is made of.
     pub fn needs(self) -> Needs {
-        let none = Needs::default();
+        let none = Needs { serving: !self.works_when_not_serving(), ..Needs::default() };
         match self {
             Self::Conf => Needs { conf: true, sizes: true, ..none },
             Self::Cons => Needs { connections: true, ..none },
@@ -150,7 +152,7 @@ impl Word {
     }
 
     /// Whether it is answered as usual by a server that is not serving.
-    fn works_when_not_serving(self) -> bool {
+    pub fn works_when_not_serving(self) -> bool {
         matches!(self, Self::Envi | Self::Gtmk | Self::Ruok | Self::Stmk)
     }
 }

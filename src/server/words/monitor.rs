@@ -1,9 +1,9 @@
-//! The word mntr: `zk_` + name + tab + value for everything a standalone 3.9.5 lists, in its order,
-//! and then what is Ringkeeper's own.
+//! The word mntr: `zk_` + name + tab + value for everything that a 3.9.5 of the same role lists, in
+//! its order, and then what is Ringkeeper's own.
 //!
 //! Figures that Ringkeeper does not measure stay at what a fresh Apache prints, so that no exporter
 //! misses a key. The lines that Apache adds for each top-level name ever read or written, and never
-//! takes away, are left out: they are a leak.
+//! takes away, are left out: they are a leak. So are a leader's lines for the queue of each learner.
 
 use std::fmt::Write as _;
 
@@ -18,12 +18,19 @@ use super::version;
 pub(crate) fn mntr(reports: &Reports, out: &mut String) {
     line!(out, "zk_version\t{}", version::full());
     line!(out, "zk_server_state\t{}", reports.server.mode.name());
+    if let Some(ensemble) = &reports.monitor.ensemble {
+        line!(out, "zk_peer_state\t{}", ensemble.peer_state);
+        if let Some(id) = ensemble.observer_master {
+            line!(out, "zk_observer_master_id\t{id}");
+        }
+    }
     for measure in &MEASURES {
         match (measure.value)(reports) {
             Value::Count(value) => line!(out, "zk_{}\t{value}", measure.name),
             Value::Signed(value) => line!(out, "zk_{}\t{value}", measure.name),
             Value::Real(value) => line!(out, "zk_{}\t{}", measure.name, double(value)),
             Value::Series(value) => series(measure.name, measure.kind, &value, out),
+            Value::Absent => {}
         }
     }
     // Apache has no counters of this: the prefix keeps the names apart from any that it may get.

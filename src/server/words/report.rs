@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::frontend::{ConnectionReport, Latency, LatencySpread, ShardCounts, WatchReport};
+use crate::quorum::{Durations, RoleFigures};
 
 /// Everything any word may need; [`super::Needs`] says what one word reads, the rest may stay at
 /// its default.
@@ -78,6 +79,8 @@ pub enum Mode {
     Observer,
     /// Cut off from its quorum, serving reads to clients that allow it.
     ReadOnly,
+    /// Without a leader, and not read-only: most words say that it does not serve.
+    Looking,
 }
 
 impl Mode {
@@ -89,6 +92,7 @@ impl Mode {
             Self::Follower => "follower",
             Self::Observer => "observer",
             Self::ReadOnly => "read-only",
+            Self::Looking => "leaderelection",
         }
     }
 }
@@ -160,6 +164,25 @@ pub struct ConfReport {
     pub listen_backlog: Option<u32>,
     /// 0 on a standalone server.
     pub server_id: i64,
+    /// Of a member of an ensemble.
+    pub ensemble: Option<EnsembleConf>,
+}
+
+/// The lines of `conf` that a member of an ensemble has.
+#[derive(Debug, Clone, Default)]
+pub struct EnsembleConf {
+    /// In ticks.
+    pub init_limit: i64,
+    /// In ticks.
+    pub sync_limit: i64,
+    /// One for each address, each number once.
+    pub election_ports: Vec<u16>,
+    /// Likewise.
+    pub quorum_ports: Vec<u16>,
+    /// Whether it has no vote.
+    pub is_observer: bool,
+    /// The membership, as the servers tell it to each other.
+    pub membership: String,
 }
 
 /// Bytes on disk.
@@ -176,6 +199,8 @@ pub struct SizeReport {
 pub struct SessionReport {
     /// Oldest first. Apache also lists a bucket that is empty; leaving it out is allowed.
     pub buckets: Vec<SessionExpiry>,
+    /// Of a learner, which does not know when sessions expire: ids and timeouts, by their ids.
+    pub of_learner: Option<Vec<(i64, i32)>>,
 }
 
 /// Sessions that expire together.
@@ -232,6 +257,40 @@ pub struct MonitorReport {
     pub recovery_ms: u64,
     /// Log records that it applied.
     pub recovered_records: u64,
+    /// Of a member of an ensemble.
+    pub ensemble: Option<EnsembleReport>,
+}
+
+/// The figures of a member of an ensemble.
+#[derive(Debug, Clone, Default)]
+pub struct EnsembleReport {
+    /// What it is at: `leading - broadcast`.
+    pub peer_state: String,
+    /// The servers that vote.
+    pub quorum_size: u64,
+    /// Of an observer: whom it observes, once it is known.
+    pub observer_master: Option<i64>,
+    /// Of a leader.
+    pub leader: Option<LeaderReport>,
+    /// Of all roles since the start.
+    pub roles: RoleFigures,
+}
+
+/// The figures of a leader.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeaderReport {
+    /// Connected, synchronized or not.
+    pub learners: u64,
+    /// With a vote or without.
+    pub synced_followers: u64,
+    /// Without.
+    pub synced_non_voting_followers: u64,
+    /// Observers.
+    pub synced_observers: u64,
+    /// Syncs that wait for an answer.
+    pub pending_syncs: u64,
+    /// Since it serves, in milliseconds.
+    pub uptime_ms: u64,
 }
 
 /// The record of snapshots.
@@ -263,6 +322,12 @@ pub fn once(value: u64) -> Summary {
         summary.add(value);
     }
     summary
+}
+
+/// Durations as a series.
+pub fn durations(of: &Durations) -> Summary {
+    let Durations { count, sum, min, max } = *of;
+    Summary { count, sum, min, max, ..Summary::NONE }
 }
 
 /// Latencies as a series.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::frontend::ConnectionReport;
 use crate::zxid::SessionId;
 
-use super::report::Reports;
+use super::report::{EnsembleConf, Reports};
 use super::text::{address, average, double};
 use super::version;
 
@@ -54,6 +54,22 @@ pub(crate) fn conf(reports: &Reports, out: &mut String) {
     line!(out, "maxSessionTimeout={}", conf.max_session_timeout_ms);
     line!(out, "clientPortListenBacklog={}", conf.listen_backlog.map_or(-1, i64::from));
     line!(out, "serverId={}", conf.server_id);
+    if let Some(ensemble) = &conf.ensemble {
+        conf_of_member(ensemble, out);
+    }
+}
+
+/// Apache ends the text without a newline.
+fn conf_of_member(ensemble: &EnsembleConf, out: &mut String) {
+    let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|");
+    line!(out, "initLimit={}", ensemble.init_limit);
+    line!(out, "syncLimit={}", ensemble.sync_limit);
+    line!(out, "electionAlg=3");
+    line!(out, "electionPort={}", ports(&ensemble.election_ports));
+    line!(out, "quorumPort={}", ports(&ensemble.quorum_ports));
+    line!(out, "peerType={}", u8::from(ensemble.is_observer));
+    line!(out, "membership: ");
+    part!(out, "{}", ensemble.membership);
 }
 
 /// `envi`: Apache's keys in Apache's order; what belongs to a JVM is `<NA>`, as Java prints what it

@@ -7,20 +7,15 @@ use std::fmt::Write as _;
 use crate::frontend::WatchReport;
 use crate::zxid::SessionId;
 
-use super::report::Reports;
+use super::report::{Reports, SessionExpiry};
 use super::text::{address, date, one_line};
 
 /// `dump`.
 pub(crate) fn dump(reports: &Reports, out: &mut String) {
-    let buckets = &reports.sessions.buckets;
-    let sessions: usize = buckets.iter().map(|bucket| bucket.sessions.len()).sum();
     line!(out, "SessionTracker dump:");
-    line!(out, "Session Sets ({})/({sessions}):", buckets.len());
-    for bucket in buckets {
-        line!(out, "{} expire at {}:", bucket.sessions.len(), date(bucket.at_ms));
-        for id in &bucket.sessions {
-            line!(out, "\t0x{id:x}");
-        }
+    match &reports.sessions.of_learner {
+        Some(sessions) => sessions_of_learner(sessions, out),
+        None => sessions_by_expiry(&reports.sessions.buckets, out),
     }
     line!(out, "ephemeral nodes dump:");
     line!(out, "Sessions with Ephemerals ({}):", reports.ephemerals.len());
@@ -39,6 +34,24 @@ pub(crate) fn dump(reports: &Reports, out: &mut String) {
         for (remote, session) in &bucket.connections {
             line!(out, "\tip: {} sessionId: 0x{session:x}", address(*remote));
         }
+    }
+}
+
+fn sessions_by_expiry(buckets: &[SessionExpiry], out: &mut String) {
+    let sessions: usize = buckets.iter().map(|bucket| bucket.sessions.len()).sum();
+    line!(out, "Session Sets ({})/({sessions}):", buckets.len());
+    for bucket in buckets {
+        line!(out, "{} expire at {}:", bucket.sessions.len(), date(bucket.at_ms));
+        for id in &bucket.sessions {
+            line!(out, "\t0x{id:x}");
+        }
+    }
+}
+
+fn sessions_of_learner(sessions: &[(i64, i32)], out: &mut String) {
+    line!(out, "Global Sessions({}):", sessions.len());
+    for (id, timeout_ms) in sessions {
+        line!(out, "0x{id:x}\t{timeout_ms}ms");
     }
 }
 

@@ -9,6 +9,8 @@ use super::measures::{Kind, MEASURES, Value};
 use super::report::*;
 use super::*;
 
+mod members;
+
 /// A connection without a session.
 fn connection(port: u16, received: u64, sent: u64) -> ConnectionReport {
     ConnectionReport {
@@ -89,6 +91,7 @@ fn busy() -> Reports {
                 SessionExpiry { at_ms: 1_795_327_864_000, sessions: vec![B8, B7] },
                 SessionExpiry { at_ms: 1_797_474_922_000, sessions: vec![0x100_0049_4531_0001] },
             ],
+            of_learner: None,
         },
         ephemerals: vec![(B7, vec!["/e1b".into(), "/e1".into()])],
         connection_expiry: vec![
@@ -389,7 +392,8 @@ fn needs_name_all_that_an_answer_reads() {
     full.monitor.watches = 3;
     for word in Word::ALL {
         let needs = word.needs();
-        let mut lean = Reports { serving: true, trace_mask: full.trace_mask, ..Reports::default() };
+        let mut lean =
+            Reports { serving: needs.serving, trace_mask: full.trace_mask, ..Reports::default() };
         let copy = full.clone();
         if needs.server {
             lean.server = copy.server;

@@ -220,6 +220,8 @@ pub struct Leading {
     /// The number of the last round of pings.
     asked: u64,
     confirmed: u64,
+    /// Learners that were synchronized without the tree.
+    diffs: u64,
     /// See [`Self::standalone`].
     is_standalone: bool,
     has_ended: bool,
@@ -299,6 +301,7 @@ impl Leading {
             counter_max: COUNTER_MAX,
             asked: 0,
             confirmed: 0,
+            diffs: 0,
             is_standalone: false,
             has_ended: false,
             effects: VecDeque::new(),
@@ -378,6 +381,16 @@ impl Leading {
     /// The last committed zxid.
     pub fn committed(&self) -> Zxid {
         self.history.last()
+    }
+
+    /// The number of learners that have been synchronized without the tree.
+    pub fn diffs(&self) -> u64 {
+        self.diffs
+    }
+
+    /// Counts them anew.
+    pub fn reset_diffs(&mut self) {
+        self.diffs = 0;
     }
 
     /// The learners now.

@@ -41,6 +41,7 @@ impl Leading {
 
     fn carry_out(&mut self, conn: LearnerConn, peer: Zxid, plan: SyncPlan) {
         let last = self.history.last();
+        self.diffs += u64::from(matches!(plan, SyncPlan::Diff { .. } | SyncPlan::Trunc { .. }));
         match plan {
             SyncPlan::AskLog => {
                 return self.effects.push_back(LeadEffect::AskLog { of: conn, peer });
