@@ -86,9 +86,10 @@ fn check(what: &str, zxid: Zxid, wire: &[u8], file: Option<&[u8]>) -> Received {
         received = Some(taken);
     }
     let received = received.unwrap();
-    assert_eq!((received.zxid, received.tree.last_zxid()), (zxid, zxid), "{what}");
+    assert_eq!((received.name.zxid, received.tree.last_zxid()), (zxid, zxid), "{what}");
     // The snapshot is what Apache's is, as far as that is the tree, and a start finds it whole.
-    let name = format!("snapshot.{zxid:x}");
+    let name = received.name.to_string();
+    fs::rename(data.snapshots().join(&received.file), data.snapshots().join(&name)).unwrap();
     let made = fs::read(data.snapshots().join(&name)).unwrap();
     let tree_bytes = wire.len() - SIGNATURE.len();
     assert_eq!(made[HEADER_BYTES..][..tree_bytes], wire[..tree_bytes], "{what}");
@@ -100,7 +101,7 @@ fn check(what: &str, zxid: Zxid, wire: &[u8], file: Option<&[u8]>) -> Received {
     assert_same(what, &recovered.tree, &received.tree);
     // Out again, and in again.
     let mut out = Vec::new();
-    let Received { tree, digest, rest, nodes, bytes, took, .. } = received;
+    let Received { tree, file, name, digest, rest, nodes, bytes, took } = received;
     let whole = tree.is_whole();
     let shared = SharedTree::new(tree);
     let sent = send_tree(TreeToSend::begin(&shared).unwrap(), &mut out).unwrap();
@@ -110,7 +111,7 @@ fn check(what: &str, zxid: Zxid, wire: &[u8], file: Option<&[u8]>) -> Received {
     assert_eq!((again.digest, again.tree.is_whole()), (digest, whole), "{what}");
     compare_wire(what, wire, &out);
     let tree = shared.replace(Tree::new());
-    Received { tree, zxid, digest, rest, nodes, bytes, took }
+    Received { tree, file, name, digest, rest, nodes, bytes, took }
 }
 
 fn assert_same(what: &str, tree: &Tree, other: &Tree) {
@@ -213,7 +214,7 @@ fn trees_sent_under_load_are_each_of_one_moment() {
         let taken = take_snapshot(dirs[2].path(), &config, &shared, true).unwrap();
         for learner in learners {
             let received = learner.join().unwrap();
-            assert_eq!(received.tree.digest(), digests.at(received.zxid));
+            assert_eq!(received.tree.digest(), digests.at(received.name.zxid));
             assert!(received.tree.is_whole());
             assert!(received.tree.sessions().eq([(SessionId(77), 4000)]));
             assert_eq!(received.tree.ephemerals_of(SessionId(77)), ["/ephemeral"]);

@@ -41,6 +41,11 @@ impl PacketStream {
         self.bytes.extend_from_slice(received);
     }
 
+    /// Bytes that were received and have become no packet.
+    pub fn buffered(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The next packet, `None` until it is whole. After an error the stream is of no use.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, PacketError> {
         if !self.find_end()? {

@@ -139,6 +139,17 @@ impl Default for QuorumConfig {
     }
 }
 
+/// A server of an ensemble, as it takes a role.
+#[derive(Clone, Debug)]
+pub struct EnsembleServer {
+    pub me: ServerId,
+    pub members: Members,
+    pub zab: ZabSettings,
+    /// What it has on its disk: see [`OwnHistory`].
+    pub accepted_epoch: u32,
+    pub current_epoch: u32,
+}
+
 /// A request of the machine to its shell, to be carried out in order.
 #[derive(Debug)]
 pub enum Effect {
@@ -231,49 +242,50 @@ impl Quorum {
 
     /// This server was elected: it leads as soon as a quorum has its history. All that it has
     /// logged is durable and applied: see [`Self::adopt`].
-    pub fn lead(
-        &mut self,
-        me: ServerId,
-        members: Members,
-        settings: ZabSettings,
-        (accepted_epoch, current_epoch): (u32, u32),
-        history: History,
-        tree: &Tree,
-    ) {
+    pub fn lead(&mut self, server: &EnsembleServer, history: History, tree: &Tree, now: Now) {
         assert!(matches!(self.role, Role::None), "one role at a time");
-        let own = self.own(accepted_epoch, current_epoch);
-        let now_ms = self.writes.now.mono_ms;
-        let machine = Leading::new(me, members, settings, own, history, now_ms);
+        self.writes.now = now;
+        let (own, members) = (self.own(server), server.members.clone());
+        let machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
         let leader = Leader::elected(machine, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
-        self.role_since_ms = now_ms;
+        self.role_since_ms = now.mono_ms;
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
     /// This server has a leader, to which it has just connected. All that it has logged is durable.
-    pub fn learn(
-        &mut self,
-        me: ServerId,
-        votes: bool,
-        settings: ZabSettings,
-        (accepted_epoch, current_epoch): (u32, u32),
-        config_version: Zxid,
-        tree: &Tree,
-    ) {
+    /// With `wants_tree` it says that it has nothing to begin with, and gets the whole tree.
+    pub fn learn(&mut self, server: &EnsembleServer, wants_tree: bool, tree: &Tree, now: Now) {
         assert!(matches!(self.role, Role::None), "one role at a time");
-        let own = self.own(accepted_epoch, current_epoch);
+        self.writes.now = now;
+        let mut own = self.own(server);
+        if wants_tree {
+            own.last = Durable::recovered(Zxid::UNKNOWN);
+        }
         let applied = self.writes.shown.min(own.last.get());
-        let now_ms = self.writes.now.mono_ms;
-        let machine = Learning::new(me, votes, settings, own, applied, config_version, now_ms);
+        let EnsembleServer { me, ref members, zab, .. } = *server;
+        let (votes, version) = (members.is_voter(me), members.version());
+        let machine = Learning::new(me, votes, zab, own, applied, version, now.mono_ms);
         self.role = Role::Learning(Box::new(Learner::new(machine)));
-        self.role_since_ms = now_ms;
+        self.role_since_ms = now.mono_ms;
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
-    fn own(&self, accepted_epoch: u32, current_epoch: u32) -> OwnHistory {
+    fn own(&self, server: &EnsembleServer) -> OwnHistory {
         assert!(self.is_settled(), "a role begins when the log is still");
         let last = Durable::recovered(self.writes.last_zxid);
+        let EnsembleServer { accepted_epoch, current_epoch, .. } = *server;
         OwnHistory { accepted_epoch, current_epoch, last }
+    }
+
+    /// The last zxid of the log.
+    pub fn last_logged(&self) -> Zxid {
+        self.writes.last_zxid
+    }
+
+    /// The last zxid that a flush of this server has covered.
+    pub fn durable(&self) -> Zxid {
+        self.writes.pipeline.durable()
     }
 
     /// Whether all that was logged is durable: then a role may begin.

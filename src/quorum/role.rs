@@ -45,6 +45,8 @@ pub enum PeerEvent {
     /// Log and tree end with this zxid, or could not be cut there. To be told even if the role
     /// that has asked for it has ended.
     Truncated(Zxid, bool),
+    /// More of the leader's tree has come, or the whole of it.
+    TreeBytes { is_whole: bool },
     /// The leader's tree is in place and durable, or did not come whole. To be told likewise.
     Loaded(Option<Zxid>),
 }
@@ -88,6 +90,10 @@ impl Role {
     /// passed over.
     pub(super) fn on_peer(&mut self, writes: &mut Writes, event: PeerEvent) {
         let now_ms = writes.now.mono_ms;
+        // Log and tree have changed, whatever has become of the role meanwhile.
+        if let PeerEvent::Truncated(last, true) | PeerEvent::Loaded(Some(last)) = event {
+            writes.restart_at(last);
+        }
         match self {
             Self::None => {}
             Self::Leading(leader) => match event {
@@ -108,6 +114,9 @@ impl Role {
                 PeerEvent::CurrentEpoch(epoch) => learner.machine.on_current_epoch(epoch, now_ms),
                 PeerEvent::Truncated(to, is_done) => {
                     learner.machine.on_truncated(to, is_done, now_ms);
+                }
+                PeerEvent::TreeBytes { is_whole } => {
+                    learner.machine.on_tree_bytes(is_whole, now_ms);
                 }
                 PeerEvent::Loaded(zxid) => learner.machine.on_tree(zxid, now_ms),
                 _ => {}

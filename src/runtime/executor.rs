@@ -240,7 +240,8 @@ impl Executor {
         let mail = self.load.shard.as_ref().is_some_and(Shard::has_work)
             || self.load.core.as_ref().is_some_and(QuorumCore::has_work);
         let waits = self.load.core.as_ref().is_some_and(QuorumCore::waits_for_reader);
-        match self.next_tick_ms - now.mono_ms {
+        let core_at = self.load.core.as_ref().map_or(i64::MAX, QuorumCore::wakes_at);
+        match self.next_tick_ms.min(core_at) - now.mono_ms {
             2.. if waits && self.load.shard.is_none() => Wait::For(STILL_WAIT),
             _ if mail => Wait::Poll,
             left @ 1.. => Wait::For(Duration::from_millis(left as u64)),

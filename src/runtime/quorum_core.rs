@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
 use hdrhistogram::Histogram;
@@ -20,6 +21,7 @@ use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
 use super::core_work::CoreWork;
+use super::ensemble::member::{Core, Member};
 use super::intake::{Intake, UNITS_PER_LOOK};
 use super::lane::Lane;
 use super::log::{Log, LogError, LogEvent};
@@ -75,7 +77,10 @@ impl FlushReport {
 /// See the module's head.
 pub struct QuorumCore {
     quorum: Quorum,
-    log: Log,
+    /// Absent while the disk thread of a member cuts it: nothing is appended meanwhile.
+    log: Option<Box<Log>>,
+    /// There where the server is one of an ensemble.
+    member: Option<Box<Member>>,
     tree: SharedTree,
     shards: Vec<ShardLink>,
     watching: Vec<bool>,
@@ -117,7 +122,8 @@ impl QuorumCore {
         let intake = Intake::new(shards.len());
         Self {
             quorum,
-            log,
+            log: Some(Box::new(log)),
+            member: None,
             tree,
             shards,
             watching,
@@ -138,6 +144,19 @@ impl QuorumCore {
         }
     }
 
+    /// The same for a server that is one of an ensemble. The quorum machine is a member's.
+    pub fn with_member(self, member: Member) -> Self {
+        Self { member: Some(Box::new(member)), ..self }
+    }
+
+    /// When the core wants a step at the latest, in monotonic milliseconds.
+    pub fn wakes_at(&self) -> i64 {
+        match &self.member {
+            Some(_) => self.quorum.wakes_at(),
+            None => i64::MAX,
+        }
+    }
+
     /// Whether there is something to do at once: messages, or commits that one step did not get
     /// through.
     pub fn has_work(&self) -> bool {
@@ -146,6 +165,7 @@ impl QuorumCore {
             || !self.backlog.is_empty()
             || self.touches_wait()
             || !self.inspections.is_empty()
+            || self.member.as_ref().is_some_and(|member| member.has_work())
             || (!self.stalled && self.has_requests_or_work())
     }
 
@@ -161,7 +181,7 @@ impl QuorumCore {
 
     /// Ends the log: everything is flushed, the padding cut.
     pub fn close(self) -> io::Result<()> {
-        self.log.close().map(drop)
+        self.log.map_or(Ok(()), |log| log.close().map(drop))
     }
 
     /// The error that ended this core's role, once.
@@ -169,18 +189,23 @@ impl QuorumCore {
         self.failure.take()
     }
 
-    /// A completion of the ring, given back if it is not the log's.
+    /// A completion of the ring, given back if it is neither the log's nor another server's.
     pub fn on_event(&mut self, event: Event) -> Option<Event> {
-        match event {
-            Event::Synced { result, .. } => self.on_synced(result.map_err(io::Error::from)),
-            other => return Some(other),
+        match (event, &mut self.member) {
+            (Event::Synced { result, .. }, _) => {
+                self.on_synced(result.map_err(io::Error::from));
+                None
+            }
+            (other, Some(member)) => member.on_event(other),
+            (other, None) => Some(other),
         }
-        None
     }
 
     /// The flush of a file of the log has ended.
     fn on_synced(&mut self, result: io::Result<()>) {
-        self.log.on_synced(result);
+        if let Some(log) = &mut self.log {
+            log.on_synced(result);
+        }
         self.poll_log();
     }
 
@@ -238,8 +263,9 @@ impl QuorumCore {
         let look = || is_busy.then(Instant::now);
         let since = |then: Option<Instant>| then.map_or(Duration::ZERO, |then| then.elapsed());
         let began = look();
-        if is_busy {
+        if is_busy || self.member.is_some() {
             self.ask_room();
+            self.step_member(now);
             if !self.stalled && !self.quorum.is_applying() {
                 self.prepare(now);
             }
@@ -273,7 +299,7 @@ impl QuorumCore {
 
     /// Hears what the log has to say.
     fn poll_log(&mut self) {
-        while let Some(event) = self.log.poll() {
+        while let Some(event) = self.log.as_mut().and_then(|log| log.poll()) {
             self.log_has_news = true;
             match event {
                 LogEvent::Durable(durable) => self.on_flushed(Ok(durable)),
@@ -288,11 +314,15 @@ impl QuorumCore {
     /// room or the log has said something.
     fn ask_room(&mut self) {
         self.log_has_news = false;
-        self.room = self.log.room(self.quorum.pending_bytes());
+        let Some(log) = &mut self.log else {
+            (self.room, self.stalled) = (0, true);
+            return;
+        };
+        self.room = log.room(self.quorum.pending_bytes());
         // The next segment is on its way: requests wait for it, and its coming wakes this core.
         // Only a full disk refuses.
-        let low = ROOM_RECORDS_LOW * self.log.record_bytes_max();
-        self.stalled = self.room < low && !self.log.is_full();
+        let low = ROOM_RECORDS_LOW * log.record_bytes_max();
+        self.stalled = self.room < low && !log.is_full();
         self.quorum.on_log_room(self.room);
     }
 
@@ -348,7 +378,8 @@ impl QuorumCore {
             return;
         }
         let tree = self.tree.read();
-        let room = if self.log.is_full() { u64::MAX } else { self.room / 2 };
+        let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
+        let room = if is_full { u64::MAX } else { self.room / 2 };
         let (shards, quorum) = (&self.shards, &mut self.quorum);
         let lane = |at: usize| &*shards[at].to_quorum;
         let is_preparing = Cell::new(false);
@@ -381,33 +412,72 @@ impl QuorumCore {
         self.push_backlog();
         while let Some(effect) = self.quorum.poll() {
             match effect {
-                Effect::Append { last, bytes, .. } => match self.log.append(bytes, last) {
-                    Ok(buffer) => self.quorum.recycle(buffer),
-                    // The machine appends within the room that it was told: the log has failed.
-                    Err(NoRoom) => self.poll_log(),
-                },
+                Effect::Append { last, bytes, .. } => self.append(bytes, last),
                 Effect::Flush(flush) => self.flush(flush, ring)?,
-                Effect::RollLog => self.log.roll(),
+                Effect::RollLog => {
+                    if let Some(log) = &mut self.log {
+                        log.roll();
+                    }
+                }
                 // The background takes one snapshot at a time: a request that finds one under way
                 // is dropped.
                 Effect::TakeSnapshot => drop(self.snapshots.try_send(())),
-                Effect::Lead(_) | Effect::Learn(_) => {
-                    unreachable!("a standalone server has no peers")
-                }
                 Effect::ToShard(shard, message) => {
                     push(&self.shards, &mut self.backlog, shard, message)
                 }
+                Effect::Lead(effect) => self.with_core(|member, core| member.lead(effect, core)),
+                Effect::Learn(effect) => self.with_core(|member, core| member.learn(effect, core)),
             }
         }
+        if let Some(member) = &mut self.member {
+            member.turn(ring)?;
+        }
         // A flush may go on with the next file.
-        self.log.submit(ring)
+        self.submit(ring)
+    }
+
+    fn append(&mut self, bytes: Bytes, last: Zxid) {
+        let log = self.log.as_mut().expect("nothing is appended while the log is cut");
+        match log.append(bytes, last) {
+            Ok(buffer) => self.quorum.recycle(buffer),
+            // The machine appends within the room that it was told: the log has failed.
+            Err(NoRoom) => self.poll_log(),
+        }
     }
 
     fn flush(&mut self, flush: PendingFlush, ring: &mut Ring) -> Result<(), RingError> {
         self.flushing = Some(Instant::now());
-        self.log.flush(flush);
+        if let Some(log) = &mut self.log {
+            log.flush(flush);
+        }
         self.poll_log();
-        self.log.submit(ring)
+        self.submit(ring)
+    }
+
+    fn submit(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        self.log.as_mut().map_or(Ok(()), |log| log.submit(ring))
+    }
+
+    /// What has come from other servers. While the disk is full a learner takes nothing more in; a
+    /// leader does, and refuses requests.
+    fn step_member(&mut self, now: Now) {
+        if self.quorum.is_applying() {
+            return;
+        }
+        let failure = self.member.as_mut().and_then(|member| member.take_failure());
+        if let Some(why) = failure {
+            return self.fail(io::Error::other(why));
+        }
+        let room = if self.stalled { 0 } else { self.room };
+        self.with_core(|member, core| member.step(core, room, now));
+    }
+
+    /// Lets the member work on the core, if the server is one.
+    fn with_core(&mut self, work: impl FnOnce(&mut Member, &mut Core<'_>)) {
+        let Self { quorum, log, tree, member, .. } = self;
+        if let Some(member) = member {
+            work(member, &mut Core { quorum, tree, log });
+        }
     }
 
     fn fail(&mut self, err: io::Error) {

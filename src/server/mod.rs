@@ -7,6 +7,7 @@ mod background;
 pub mod config;
 pub mod exit;
 mod listen;
+mod member;
 mod panics;
 mod placement;
 mod preflight;

@@ -9,7 +9,7 @@ use log::{debug, info, warn};
 
 use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recover};
 use crate::runtime::SharedTree;
-use crate::runtime::datadir::{DataDir, EpochFiles};
+use crate::runtime::datadir::DataDir;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
@@ -19,6 +19,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use super::config::Config;
 use super::listen::{self, Listener};
+use super::member::{self, HISTORY_BYTES_MAX, MemberStart};
 use super::panics::panic_if_asked;
 use super::placement::{self, Placement};
 use super::resources::TooLittle;
@@ -39,6 +40,8 @@ pub(crate) struct Startup {
     /// The highest session id that earlier runs have given out, as far as the data names it.
     pub last_session: Option<SessionId>,
     pub started: Instant,
+    /// There where the server is one of an ensemble.
+    pub member: Option<MemberStart>,
 }
 
 /// Looks at the machine, takes the port and the data directory, recovers.
@@ -49,10 +52,6 @@ pub(crate) fn prepare(
     told_to_stop: Arc<AtomicBool>,
 ) -> Result<Startup, StartError> {
     let started = Instant::now();
-    if let Some(ensemble) = &config.ensemble {
-        EpochFiles::read(&config.data_dir).map_err(StartError::DataDir)?;
-        return Err(StartError::Ensemble { voters: ensemble.voters() });
-    }
     info!(
         "Ringkeeper {}, compatible with ZooKeeper {}",
         env!("CARGO_PKG_VERSION"),
@@ -73,14 +72,17 @@ pub(crate) fn prepare(
         config.client_tcp_keep_alive,
     )
     .map_err(StartError::Listen)?;
+    let peer_listeners = config.ensemble.as_ref().map(member::bind).transpose()?;
     let mut data =
         DataDir::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate)
             .map_err(StartError::DataDir)?;
     data.stop_with(told_to_stop);
     log_place(&data);
     let began = Instant::now();
-    let Recovered { tree, report, last_zxid, last_session, .. } = recovered(config, &mut data)?;
-    let recovery = RecoveryFigures { records: report.records, took: began.elapsed() };
+    let recovery = recovery_settings(config);
+    let recovered = recover(&mut data, &recovery).map_err(StartError::Recovery)?;
+    let Recovered { tree, report, last_zxid, last_session, tail } = recovered;
+    let figures = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
     if report.snapshot.is_none() {
@@ -90,10 +92,27 @@ pub(crate) fn prepare(
             .map_err(StartError::Snapshot)?;
     }
     data.take_initialize().map_err(StartError::DataDir)?;
-    settle_epochs(&data, last_zxid);
+    let member = match peer_listeners {
+        Some(listeners) => Some(MemberStart::new(listeners, &data, last_zxid, tail, recovery)?),
+        None => None,
+    };
+    if member.is_none() {
+        settle_epochs(&data, last_zxid);
+    }
     let log_waker = Arc::new(WakeHandle::default());
     let log = open_log(log_config, &data, last_zxid, log_waker.clone())?;
-    Ok(Startup { tree, log, log_waker, data, listener, placement, recovery, last_session, started })
+    Ok(Startup {
+        tree,
+        log,
+        log_waker,
+        data,
+        listener,
+        placement,
+        recovery: figures,
+        last_session,
+        started,
+        member,
+    })
 }
 
 /// A seed for hashes of what clients choose.
@@ -101,16 +120,25 @@ pub(crate) fn unguessable() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-fn recovered(config: &Config, data: &mut DataDir) -> Result<Recovered, StartError> {
-    let settings = RecoverySettings {
+fn recovery_settings(config: &Config) -> RecoverySettings {
+    let ensemble = config.ensemble.as_ref();
+    RecoverySettings {
         trust_empty: config.snapshot_trust_empty,
         extended_types: config.quorum.extended_types,
         check_digests: config.quorum.digest,
         seed: unguessable(),
-        server_id: session::SERVER_ID,
-        ..RecoverySettings::default()
-    };
-    recover(data, &settings).map_err(StartError::Recovery)
+        server_id: server_byte(config),
+        removes_orphans: ensemble.is_none(),
+        tail: ensemble.map_or((0, 0), |ensemble| {
+            (ensemble.synchronization.in_memory as usize, HISTORY_BYTES_MAX)
+        }),
+    }
+}
+
+/// The top byte of the session ids that this server gives out: the low one of `myid`, as Apache
+/// has it.
+pub(crate) fn server_byte(config: &Config) -> u8 {
+    config.ensemble.as_ref().map_or(session::SERVER_ID, |ensemble| ensemble.me.0 as u8)
 }
 
 /// The log's settings, with files no longer than the process may write.

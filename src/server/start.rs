@@ -26,8 +26,9 @@ use crate::session;
 use super::background::Background;
 use super::config::Config;
 use super::listen::{self, Listener};
+use super::member;
 use super::placement::Placement;
-use super::preflight::{Startup, unguessable};
+use super::preflight::{Startup, server_byte, unguessable};
 use super::resources;
 use super::responder::WordResponder;
 use super::running::{Executors, Running};
@@ -53,14 +54,18 @@ pub(crate) fn start(
         recovery,
         last_session,
         started,
+        member,
     } = startup;
     let connections = resources::connections_max(placement.executors(), config.max_cnxns);
     let connections = connections.map_err(StartError::Resources)?;
     let now = clock::now();
     let shards = placement.shards.len() as u16;
     let settings = QuorumConfig { shards, ..config.quorum.clone() };
-    let quorum = Quorum::new(settings, &tree.read(), unguessable(), now);
+    let begin = if member.is_some() { Quorum::member } else { Quorum::new };
+    let quorum = begin(settings, &tree.read(), unguessable(), now);
     let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
+    let waker = wiring.log_waker.clone();
+    let member = member.map(|start| member::member(&config, start, &data, waker)).transpose()?;
     let background = Background::start(&config, data, tree.clone());
     let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
@@ -91,10 +96,11 @@ pub(crate) fn start(
         wiring.inspections.clone(),
         Duration::from_millis(config.fsync_warning_ms),
     );
+    let core = member.into_iter().fold(core, QuorumCore::with_member);
     listen::open(&listener, config.listen_backlog.map_or(BACKLOG, |backlog| backlog as i32))
         .map_err(StartError::Listen)?;
-    log_serving(&placement, &listener);
-    let first_session = session::first_id(now.mono_ms, session::SERVER_ID, last_session);
+    log_serving(&placement, &listener, config.ensemble.is_some());
+    let first_session = session::first_id(now.mono_ms, server_byte(&config), last_session);
     let for_shards = ForShards { listener: &listener.socket, admission, words, first_session };
     let executors = spawn_all(&config, placement, &wiring, core, &tree, for_shards)?;
     Ok(Running::new(executors, wiring.controls, background, panicked, StatusReporter::new(stats)))
@@ -238,7 +244,7 @@ fn report_to(
     move |result| drop(ended.send(result))
 }
 
-fn log_serving(placement: &Placement, listener: &Listener) {
+fn log_serving(placement: &Placement, listener: &Listener, is_member: bool) {
     let cpu =
         |spec: &ExecutorSpec| spec.cpu.map_or("any core".to_owned(), |cpu| format!("core {cpu}"));
     let shards: Vec<_> = placement.shards.iter().map(cpu).collect();
@@ -248,7 +254,8 @@ fn log_serving(placement: &Placement, listener: &Listener) {
     let address = listener.address;
     let families =
         if address.is_ipv6() && address.ip().is_unspecified() { " (IPv6 and IPv4)" } else { "" };
-    info!("clients: {address}{families}; nothing else is listened on");
+    let others = if is_member { "but for the ports between servers" } else { "else" };
+    info!("clients: {address}{families}; nothing {others} is listened on");
 }
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.

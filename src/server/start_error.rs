@@ -6,6 +6,8 @@ use std::io;
 
 use crate::quorum::recovery::RecoveryError;
 use crate::runtime::datadir::DataDirError;
+use crate::runtime::ensemble::elections::ElectionsError;
+use crate::runtime::ensemble::ports::PeerPortError;
 use crate::runtime::executor::ExecutorError;
 use crate::runtime::log::LogError;
 use crate::runtime::ring::RingUnavailable;
@@ -18,14 +20,16 @@ use super::resources::TooLittle;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// The configuration is that of an ensemble of so many voters.
-    Ensemble { voters: usize },
     /// A limit of the process is too low.
     Resources(TooLittle),
     /// No ring can be had.
     Ring(RingUnavailable),
     /// The client address is unknown or cannot be listened on.
     Listen(ListenError),
+    /// A port between servers cannot be listened on.
+    PeerPort(PeerPortError),
+    /// The thread of elections cannot start.
+    Elections(ElectionsError),
     /// The data directory cannot be used.
     DataDir(DataDirError),
     /// The data on the disk is not started from.
@@ -56,9 +60,8 @@ impl StartError {
     /// Apache's number for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Ensemble { .. } | Self::Listen(ListenError::UnknownHost { .. }) => {
-                Exit::InvalidInvocation
-            }
+            Self::Listen(ListenError::UnknownHost { .. })
+            | Self::PeerPort(PeerPortError::UnknownHost { .. }) => Exit::InvalidInvocation,
             Self::DataDir(DataDirError::NotAnEpoch { .. } | DataDirError::Epochs { .. }) => {
                 Exit::UnexpectedError
             }
@@ -72,6 +75,7 @@ impl StartError {
             Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery(_) => {
                 Exit::UnexpectedError
             }
+            Self::PeerPort(_) | Self::Elections(_) => Exit::UnexpectedError,
             Self::System { .. } | Self::Executor(_) | Self::ThreadPanicked(_) => {
                 Exit::UnexpectedError
             }
@@ -82,10 +86,11 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ensemble { voters } => ensemble(f, *voters),
             Self::Resources(error) => error.fmt(f),
             Self::Ring(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
+            Self::PeerPort(error) => error.fmt(f),
+            Self::Elections(error) => error.fmt(f),
             Self::DataDir(error) => error.fmt(f),
             Self::Recovery(error) => error.fmt(f),
             Self::Log(error) => error.fmt(f),
@@ -106,21 +111,6 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn ensemble(f: &mut fmt::Formatter<'_>, voters: usize) -> fmt::Result {
-    if voters == 1 {
-        return f.write_str(
-            "standaloneEnabled=false makes one voter an ensemble of one, and ensembles are not in \
-             this version; take the key out to run alone",
-        );
-    }
-    write!(
-        f,
-        "the configuration names {voters} voting servers, and ensembles are not in this version: \
-         one of them alone would acknowledge writes that the others never see. \
-         To run one standalone server, leave one server.N line or none"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +120,6 @@ mod tests {
         let file = || "log.1".to_owned();
         let io = || io::Error::from(io::ErrorKind::StorageFull);
         for (error, code) in [
-            (StartError::Ensemble { voters: 3 }, 2),
             (StartError::Listen(ListenError::UnknownHost { host: "nowhere".into() }), 2),
             (StartError::Recovery(RecoveryError::LogInSnapshotDir { file: file() }), 3),
             (StartError::Recovery(RecoveryError::SnapshotInLogDir { file: file() }), 3),

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use super::{Source, identifier, lines, report, rust_files, sources};
 
 /// Items that only tests use, and why they stay. The list may only shrink.
-///
-/// `adopt`, `learn`: until the quorum core has peers.
-const FOR_TESTS: &[&str] = &["adopt", "learn"];
+const FOR_TESTS: &[&str] = &[];
 
 /// Files whose constants are a table of Apache's numbers, which stands whole.
 const TABLES: &[&str] = &["codes.rs"];

@@ -161,27 +161,32 @@ impl Ensemble {
         ensemble
     }
 
-    fn elect(&mut self, leader: usize, learners: &[usize]) {
+    /// Server `at`, as it takes a role.
+    fn as_member(&self, at: usize) -> EnsembleServer {
         let (voters, observers): (Vec<_>, Vec<_>) =
             (0..self.servers.len()).partition(|at| self.servers[*at].votes);
         let ids = |of: Vec<usize>| of.into_iter().map(|at| ServerId(at as i64 + 1)).collect();
-        let members = Members::new(
-            ids(voters),
-            ids(observers),
-            QuorumSet::Majority,
-            Zxid::ZERO,
-            Bytes::new(),
-        );
+        let majority = QuorumSet::Majority;
+        let members = Members::new(ids(voters), ids(observers), majority, Zxid::ZERO, Bytes::new());
+        EnsembleServer {
+            me: ServerId(at as i64 + 1),
+            members: members.unwrap(),
+            zab: SETTINGS,
+            accepted_epoch: self.servers[at].accepted,
+            current_epoch: self.servers[at].current,
+        }
+    }
+
+    fn elect(&mut self, leader: usize, learners: &[usize]) {
         let now = self.now;
+        let member = self.as_member(leader);
         let server = &mut self.servers[leader];
         server.quorum.adopt();
         while server.commit(now) {}
         let last = server.quorum.writes.last_zxid;
         let mut history = History::new(Zxid::ZERO, 500, 1 << 20);
         server.log.iter().for_each(|logged| history.push(logged.clone(), last));
-        let epochs = (server.accepted, server.current);
-        let me = ServerId(leader as i64 + 1);
-        server.quorum.lead(me, members.unwrap(), SETTINGS, epochs, history, &server.tree);
+        server.quorum.lead(&member, history, &server.tree, now);
         learners.iter().for_each(|learner| self.follow(*learner, leader));
         self.settle();
     }
@@ -191,10 +196,10 @@ impl Ensemble {
         let (up, down) = (PacketStream::new(1 << 20), PacketStream::new(1 << 20));
         let link = Link { learner, leader, up, down, is_cut: false };
         self.links.insert(self.last_conn, link);
+        let now = self.now;
+        let member = self.as_member(learner);
         let server = &mut self.servers[learner];
-        let epochs = (server.accepted, server.current);
-        let (me, votes) = (ServerId(learner as i64 + 1), server.votes);
-        server.quorum.learn(me, votes, SETTINGS, epochs, Zxid::ZERO, &server.tree);
+        server.quorum.learn(&member, false, &server.tree, now);
         self.peer(leader, PeerEvent::Connected(LearnerConn(self.last_conn)));
     }
 

@@ -1,16 +1,20 @@
-//! A server among the others of its ensemble: what has a thread of its own beside the quorum core.
+//! A server among the others of its ensemble: what the quorum core has beside its machine.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`disk`] | the thread for what takes long and must be durable |
+//! | [`member`] | from looking for a leader to a role, and back |
+//! | [`peers`] | the connections between a leader and its learners, on the core's own ring |
 //! | [`elections`] | the thread of elections: votes, dialling, accepting learners |
 //! | [`ports`] | the sockets that listen for the other servers |
-//! | [`receive_tree`] | a tree from the leader: a new tree and a durable snapshot |
+//! | [`disk`] | the thread for what takes long and must be durable |
 //! | [`send_log`] | a part of the log, for a learner that lacks it |
 //! | [`send_tree`] | a tree to a learner, straight to its socket |
+//! | [`receive_tree`] | a tree from the leader: a new tree and a durable snapshot |
 
 pub mod disk;
 pub mod elections;
+pub mod member;
+pub mod peers;
 pub mod ports;
 pub mod receive_tree;
 pub mod send_log;

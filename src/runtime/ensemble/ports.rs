@@ -157,6 +157,11 @@ impl PeerListeners {
     pub fn election_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.votes.iter().map(|listener| listener.address)
     }
+
+    /// Where learners are taken once the server leads.
+    pub fn quorum_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.learners.iter().map(|listener| listener.address)
+    }
 }
 
 /// A bound socket.

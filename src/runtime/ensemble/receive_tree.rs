@@ -28,7 +28,7 @@ use crate::tree::{LoadError, Loader, Tree};
 use crate::zxid::Zxid;
 
 use crate::runtime::snapshotter::{
-    DIGEST_VERSION, RECEIVED_PREFIX, SnapshotFailure, SnapshotterConfig, failure, give_name,
+    DIGEST_VERSION, RECEIVED_PREFIX, SnapshotFailure, SnapshotterConfig, failure,
 };
 
 /// How a tree is received.
@@ -51,8 +51,11 @@ pub struct Received {
     /// were removed and lists that were changed meanwhile leave no trace: see
     /// [`Tree::set_whole_at`]. A leader of ours sends one moment.
     pub tree: Tree,
-    /// The zxid of the SNAP packet, which the snapshot file is named by.
-    pub zxid: Zxid,
+    /// The file beside the snapshots that the tree is durable in. It is not one of them before it
+    /// has its name: the log that it does not follow goes first.
+    pub file: String,
+    /// The name that it is to have, of the zxid of the SNAP packet.
+    pub name: FileName,
     /// The digest of the nodes as they came.
     pub digest: i64,
     /// What came after the tree: packets.
@@ -243,6 +246,9 @@ fn run(
         None
     };
     drop(held);
+    if let Some(Ok(received)) = &unwanted {
+        let _ = std::fs::remove_file(config.dir.join(&received.file));
+    }
     drop(unwanted);
     (shared.wake)();
     trees.iter().for_each(drop);
@@ -307,9 +313,8 @@ fn receive(
     if matches!(*shared.lock(), Outcome::Abandoned) {
         return Err(ReceiveFailure::Abandoned);
     }
-    let name = FileName { zxid, codec }.to_string();
-    give_name(&config.dir, temporary, &name).map_err(ReceiveFailure::File)?;
-    Ok(Received { tree, zxid, digest, rest, nodes, bytes, took: started.elapsed() })
+    let (file, name) = (temporary.to_owned(), FileName { zxid, codec });
+    Ok(Received { tree, file, name, digest, rest, nodes, bytes, took: started.elapsed() })
 }
 
 fn wire_failure(error: WireError, config: &ReceiveConfig) -> ReceiveFailure {
@@ -499,8 +504,8 @@ mod tests {
         while first_woken.recv().is_ok() {}
         second.offer(bytes[50..].to_vec()).unwrap();
         let received = outcome_of(&second, &woken).unwrap();
-        assert_eq!((received.zxid, received.nodes), (Zxid(6), 4));
-        assert_eq!(files(dir.path()), ["snapshot.6"]);
+        assert_eq!((received.name.to_string(), received.nodes), ("snapshot.6".to_owned(), 4));
+        assert_eq!(files(dir.path()), [received.file]);
     }
 
     /// What comes after the tree waits in the queue, up to its bound, and is given back in order.
@@ -545,7 +550,7 @@ mod tests {
             receiver.offer(bytes.clone()).unwrap();
             let received = outcome_of(&receiver, &woken).unwrap();
             assert_eq!((received.tree.last_zxid(), received.tree.is_whole()), (zxid, is_whole));
-            let file = std::fs::read(dir.path().join(format!("snapshot.{zxid:x}"))).unwrap();
+            let file = std::fs::read(dir.path().join(&received.file)).unwrap();
             let mut reader = crate::snapshot::Reader::new(Codec::Plain, file);
             while reader.next_part().unwrap().is_some() {}
             let trailers = reader.trailers().unwrap();

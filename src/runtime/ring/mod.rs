@@ -59,7 +59,7 @@ use send::SendTable;
 pub use buffers::Chunk;
 pub use event::{Event, ReceiveStop};
 pub use probe::{RingUnavailable, probe};
-pub use token::{OpKind, Token, UserData};
+pub use token::{HIGH_SLOTS, OpKind, Token, UserData};
 pub use wake::Waker;
 
 /// Sizes of a ring. The defaults suit a shard with thousands of connections.

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use io_uring::{opcode, types};
 
 use super::event::Event;
-use super::token::{OpKind, Token, UserData};
+use super::token::{HIGH_SLOTS, OpKind, Token, UserData};
 use super::{Cqe, Ring, RingError};
 
 impl Ring {
@@ -63,20 +63,29 @@ pub(super) fn decode(conn: Token, cqe: Cqe, sends: &mut SendTable) -> Event {
     Event::Sent { conn, buffer: sends.release(conn.slot), sent }
 }
 
-/// The buffers in flight, by slot.
+/// The buffers in flight, by slot: those of clients count from 0, those of other servers from
+/// [`HIGH_SLOTS`].
 #[derive(Default)]
 pub(super) struct SendTable {
-    buffers: Vec<Option<Vec<u8>>>,
+    low: Vec<Option<Vec<u8>>>,
+    high: Vec<Option<Vec<u8>>>,
 }
 
 impl SendTable {
+    fn part(&mut self, slot: u32) -> (&mut Vec<Option<Vec<u8>>>, usize) {
+        match slot.checked_sub(HIGH_SLOTS) {
+            Some(nth) => (&mut self.high, nth as usize),
+            None => (&mut self.low, slot as usize),
+        }
+    }
+
     /// Takes `buffer` in, or gives it back where the slot has one in flight.
     fn hold(&mut self, slot: u32, buffer: Vec<u8>) -> Result<(), Vec<u8>> {
-        let slot = slot as usize;
-        if slot >= self.buffers.len() {
-            self.buffers.resize_with(slot + 1, || None);
+        let (part, nth) = self.part(slot);
+        if nth >= part.len() {
+            part.resize_with(nth + 1, || None);
         }
-        match &mut self.buffers[slot] {
+        match &mut part[nth] {
             Some(_) => Err(buffer),
             free => {
                 *free = Some(buffer);
@@ -87,15 +96,20 @@ impl SendTable {
 
     /// The buffer of a send that the kernel has let go of.
     fn release(&mut self, slot: u32) -> Vec<u8> {
-        self.buffers.get_mut(slot as usize).and_then(Option::take).unwrap_or_default()
+        let (part, nth) = self.part(slot);
+        part.get_mut(nth).and_then(Option::take).unwrap_or_default()
     }
 
     /// Forgets every buffer without freeing it.
     pub(super) fn leak(self) {
-        self.buffers.into_iter().flatten().for_each(std::mem::forget);
+        self.low.into_iter().chain(self.high).flatten().for_each(std::mem::forget);
     }
 
     fn holds(&self, slot: u32) -> bool {
-        self.buffers.get(slot as usize).is_some_and(Option::is_some)
+        let (part, nth) = match slot.checked_sub(HIGH_SLOTS) {
+            Some(nth) => (&self.high, nth as usize),
+            None => (&self.low, slot as usize),
+        };
+        part.get(nth).is_some_and(Option::is_some)
     }
 }

@@ -14,6 +14,10 @@ pub struct Token {
     generation: u32,
 }
 
+/// The slots from here on belong to a second table beside the first: on one ring run the clients of a
+/// shard and the servers that the quorum core talks to.
+pub const HIGH_SLOTS: u32 = 1 << 31;
+
 impl Token {
     /// The token of `slot` in its `generation`, of which the low 24 bits count.
     pub const fn new(slot: u32, generation: u32) -> Self {

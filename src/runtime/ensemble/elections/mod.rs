@@ -253,6 +253,11 @@ impl Elections {
         self.shared.news.pop()
     }
 
+    /// Whether [`Self::poll`] has something.
+    pub fn has_news(&self) -> bool {
+        !self.shared.news.is_empty()
+    }
+
     /// Where the present standing can be looked up.
     pub fn standing(&self) -> Arc<Mutex<Standing>> {
         self.shared.standing.clone()
