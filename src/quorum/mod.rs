@@ -345,6 +345,11 @@ impl Quorum {
         }
     }
 
+    /// Whether the role is that of a leader.
+    pub fn is_leading(&self) -> bool {
+        self.role.leader().is_some()
+    }
+
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
         self.gate.is_open()

@@ -468,7 +468,12 @@ impl QuorumCore {
         if let Some(why) = failure {
             return self.fail(io::Error::other(why));
         }
-        let room = if self.stalled { 0 } else { self.room };
+        let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
+        let room = match self.stalled {
+            true => 0,
+            false if is_full && self.quorum.is_leading() => u64::MAX,
+            false => self.room,
+        };
         self.with_core(|member, core| member.step(core, room, now));
     }
 

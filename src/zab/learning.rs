@@ -244,17 +244,20 @@ impl Learning {
 
     /// Time has passed.
     pub fn on_time(&mut self, now_ms: i64) {
-        // While the disk is at work the leader is not listened to.
         let is_late = self.silent_at <= now_ms && !mutant!(SilentLeaderFollowed);
-        let listens = self.wants_packets() || self.stage == Stage::Loading;
-        if listens && is_late && !self.has_ended {
+        if self.listens() && is_late && !self.has_ended {
             self.leave(Leave::Silent);
         }
     }
 
+    /// Whether the leader is listened to; not while the disk is at work.
+    fn listens(&self) -> bool {
+        self.wants_packets() || self.stage == Stage::Loading
+    }
+
     /// When [`Self::on_time`] has something to do.
     pub fn wakes_at(&self) -> i64 {
-        self.silent_at
+        if self.listens() { self.silent_at } else { i64::MAX }
     }
 
     /// The accepted epoch is durable: now the leader may know.

@@ -78,6 +78,8 @@ pub struct Member {
     has_looked: bool,
     /// Packets may wait that were not taken yet.
     more: bool,
+    /// They wait for room in the log.
+    waits_for_room: bool,
     /// Why the server must end.
     failure: Option<String>,
 }
@@ -151,6 +153,7 @@ impl Member {
             trees_due: Vec::new(),
             has_looked: false,
             more: false,
+            waits_for_room: false,
             failure: None,
         }
     }
@@ -322,10 +325,11 @@ impl Member {
     /// Packets are taken until there are none, their time is over, or the log might have no room
     /// for what they bring.
     fn take_packets(&mut self, core: &mut Core<'_>, room: u64, now: Now) {
-        if !std::mem::take(&mut self.more) {
+        let low = self.settings.packet_bytes_max as u64 + ENTRY_BYTES_BESIDE;
+        let has_come = self.waits_for_room && room >= low;
+        if !std::mem::take(&mut self.more) && !has_come {
             return;
         }
-        let low = self.settings.packet_bytes_max as u64 + ENTRY_BYTES_BESIDE;
         let mut taking = Taking { began: Instant::now(), room, low, now };
         match &mut self.life {
             Life::Leading { learners } => {
@@ -335,7 +339,8 @@ impl Member {
             Life::Learning(_) => self.take_of_leader(core, &mut taking),
             _ => {}
         }
-        self.more |= taking.is_over();
+        self.waits_for_room = taking.is_without_room();
+        self.more |= taking.is_over() && !self.waits_for_room;
     }
 
     fn take_of_learner(&mut self, conn: PeerConn, core: &mut Core<'_>, taking: &mut Taking) {
@@ -414,8 +419,12 @@ struct Taking {
 }
 
 impl Taking {
+    fn is_without_room(&self) -> bool {
+        self.room < self.low
+    }
+
     fn is_over(&self) -> bool {
-        self.room < self.low || self.began.elapsed() >= TAKE_MAX
+        self.is_without_room() || self.began.elapsed() >= TAKE_MAX
     }
 
     fn takes(&mut self, packet: &Packet) {
