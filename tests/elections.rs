@@ -2,7 +2,7 @@
 //! strangers can do. Each ensemble has a loopback address of its own, so that no two tests meet.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -30,6 +30,10 @@ impl Ensemble {
         static LAST: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = process::id().to_be_bytes();
         let host = Ipv4Addr::new(127, 1 + high % 254, low, LAST.fetch_add(1, Ordering::Relaxed));
+        Self::at(host, servers)
+    }
+
+    fn at(host: Ipv4Addr, servers: i64) -> Self {
         let hosts = (1..=servers).map(|id| (id, host.to_string())).collect();
         Self { host, hosts, names: Names::default() }
     }
@@ -305,6 +309,46 @@ fn a_leader_that_does_not_run_is_given_up_at_once() {
     let News::LeaderUnreachable { attempt: 1, .. } = servers[1].next_news() else { panic!() };
 }
 
+/// The leader, server 3 of three, has ended its role, and the others do not know it yet.
+fn leader_that_has_stepped_down(ensemble: &Ensemble) -> Vec<Server> {
+    let servers = ensemble.start_all();
+    assert_eq!(leader_of(&servers), 3);
+    servers[2].elections.tell(Order::TakeLearners { is_wanted: true });
+    servers[0].elections.tell(Order::Dial { leader: ServerId(3), attempt: 1 });
+    assert!(matches!(servers[0].next_news(), News::LeaderConnected { .. }));
+    assert!(matches!(servers[2].next_news(), News::Learner { .. }));
+    servers[2].elections.tell(Order::TakeLearners { is_wanted: false });
+    let began = Instant::now();
+    while TcpStream::connect(ensemble.quorum_port(3)).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
+    servers
+}
+
+#[test]
+fn a_leader_that_has_stepped_down_does_not_say_that_it_leads() {
+    let servers = leader_that_has_stepped_down(&Ensemble::new(3));
+    // Server 2 says that it follows 3.
+    servers[0].look(0);
+    thread::sleep(Duration::from_millis(100));
+    assert!(servers[0].elections.poll().is_none());
+    servers[1..].iter().for_each(|server| server.look(0));
+    assert_eq!(leader_of(&servers), 3);
+}
+
+#[test]
+fn a_leader_that_looks_again_is_dialled_no_longer() {
+    let ensemble = Ensemble::new(3);
+    let servers = leader_that_has_stepped_down(&ensemble);
+    servers[1].elections.tell(Order::Dial { leader: ServerId(3), attempt: 2 });
+    servers[2].look(0);
+    let news = servers[1].next_news();
+    let News::LeaderUnreachable { attempt: 2, why } = news else { panic!("{news:?}") };
+    assert!(why.contains("refused"), "{why}");
+    servers[..2].iter().for_each(|server| server.look(0));
+    assert_eq!(leader_of(&servers), 3);
+}
+
 /// A name of which nothing is known, and one whose server never answers: the others go on.
 #[test]
 fn names_that_do_not_resolve_stop_nobody() {
@@ -474,6 +518,84 @@ fn a_member_that_does_not_read_holds_nobody_up() {
         assert_eq!(leader_of(&servers), 3);
     }
     drop(deaf);
+}
+
+/// The leader's whole process is stopped, as by a machine that swaps: the others elect another one
+/// without it, and it joins them when it goes on.
+#[test]
+fn a_paused_leader_is_replaced_and_joins_when_it_goes_on() {
+    let ensemble = Ensemble::new(3);
+    let mut paused = Paused::start(ensemble.host);
+    let servers: Vec<Server> = (1..=2).map(|id| ensemble.start(id)).collect();
+    servers.iter().for_each(|server| server.look(0));
+    assert_eq!(paused.line(), "LEADING 3");
+    for server in &servers {
+        assert_eq!(server.elected().1.leader, ServerId(3));
+    }
+    paused.signal(rustix::process::Signal::STOP);
+    servers.iter().for_each(|server| server.look(0));
+    assert_eq!(leader_of(&servers), 2);
+    paused.signal(rustix::process::Signal::CONT);
+    // Its core finds that nobody follows it, and looks again.
+    paused.child.stdin.as_mut().unwrap().write_all(b"look\n").unwrap();
+    assert_eq!(paused.line(), "FOLLOWING 2");
+}
+
+/// Server 3 in a process of its own. It is killed when dropped.
+struct Paused {
+    child: process::Child,
+    lines: io::Lines<BufReader<process::ChildStdout>>,
+}
+
+impl Paused {
+    fn start(host: Ipv4Addr) -> Self {
+        let mut child = process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "server_3_of_a_paused_process"])
+            .env("PAUSED_HOST", host.to_string())
+            .stdin(process::Stdio::piped())
+            .stdout(process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next thing that it says, without what the test harness says.
+    fn line(&mut self) -> String {
+        let lines = self.lines.by_ref().map(Result::unwrap);
+        let mut said =
+            lines.filter_map(|line| line.split_once("says ").map(|(_, rest)| rest.to_owned()));
+        said.next().expect("the process has ended")
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+#[ignore = "a part of a_paused_leader_is_replaced_and_joins_when_it_goes_on"]
+fn server_3_of_a_paused_process() {
+    let Ok(host) = std::env::var("PAUSED_HOST") else { return };
+    let ensemble = Ensemble::at(host.parse().unwrap(), 3);
+    let server = ensemble.start(3);
+    loop {
+        server.look(0);
+        let (state, vote) = server.elected();
+        println!("says {state} {}", vote.leader);
+        let mut order = String::new();
+        if io::stdin().read_line(&mut order).unwrap() == 0 {
+            return;
+        }
+    }
 }
 
 /// How long an election takes once all live voters look again, and how long until the follower's

@@ -131,8 +131,8 @@ impl Dialler {
         }
     }
 
-    /// A leader has gone: nobody will listen on its quorum port. The dial to it ends if it does not
-    /// get through now.
+    /// A leader has gone, or leads no longer: nobody will listen on its quorum port. The dial to it
+    /// ends if it does not get through now.
     pub(super) fn leader_is_gone(&mut self, id: ServerId) {
         if let Some(given_up) = self.running.get(&(Task::Leader, id)) {
             given_up.store(true, Ordering::Relaxed);
@@ -262,14 +262,18 @@ impl Dial {
         whole: Duration,
         is_worth_it: impl Fn(FailureKind) -> bool,
     ) -> Result<Dialled, Failure> {
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut refused_since) = (PAUSE_MIN, None);
         loop {
             let failure = match self.connect_once(whole) {
                 Ok(dialled) => return Ok(dialled),
                 Err(failure) => failure,
             };
             pause = pause.min(self.times.pause_max);
-            if !is_worth_it(failure.kind) || self.left(whole) <= pause || !self.sleep(pause) {
+            refused_since = (failure.kind == FailureKind::Refused)
+                .then(|| refused_since.unwrap_or_else(Instant::now));
+            let is_refused = refused_since.is_some_and(|since| since.elapsed() >= REFUSED_MAX);
+            let is_over = is_refused || self.left(whole) <= pause;
+            if is_over || !is_worth_it(failure.kind) || !self.sleep(pause) {
                 return Err(failure);
             }
             pause *= 2;
@@ -376,6 +380,9 @@ fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
 
 /// The first pause between two dials to a leader; each is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// How long a leader may refuse: it listens within moments of its election, or does not lead. As
+/// long as Apache's five tries and more.
+const REFUSED_MAX: Duration = Duration::from_secs(1);
 /// The longest try of one address: a new one notices sooner that its host is back.
 const TRY_MAX: Duration = Duration::from_secs(1);
 /// The interval in which a thread that sleeps looks whether it is still wanted.

@@ -61,7 +61,8 @@ pub struct ElectionsConfig {
     pub connect_ms: u64,
     /// `quorumCnxnTimeoutMs`: how long a caller may take to say who it is, in milliseconds.
     pub greeting_ms: i64,
-    /// `connectToLearnerMasterLimit` ticks: how long a leader is dialled, in milliseconds.
+    /// `connectToLearnerMasterLimit` ticks: how long a leader is dialled, in milliseconds. One that
+    /// refuses is given up earlier.
     pub leader_ms: u64,
     /// `leaderConnectDelayDuringRetryMs`: the longest pause between two of those dials.
     pub retry_delay_ms: u64,
@@ -112,7 +113,8 @@ pub enum Order {
     Serves { epoch: u32 },
     /// Connect to the quorum port of a leader. It ends an earlier dial.
     Dial { leader: ServerId, attempt: u64 },
-    /// Whether learners are taken, as by a leader. Otherwise they are refused.
+    /// Whether learners are taken, as by a leader. Otherwise they are refused; and a server whose
+    /// election has made it the leader tells nobody any more that it leads.
     TakeLearners { is_wanted: bool },
 }
 
@@ -123,8 +125,8 @@ pub enum News {
     Elected { state: PeerState, vote: Vote, round: i64 },
     /// A dial to the leader has got through. The socket blocks.
     LeaderConnected { attempt: u64, socket: OwnedFd, peer: SocketAddr },
-    /// A dial to the leader has failed for as long as it may take, or the leader does not run, or the
-    /// dial was given up for a later order.
+    /// A dial to the leader has failed for as long as it may take, the leader refuses or does not
+    /// run, or the dial was given up for a later order.
     LeaderUnreachable { attempt: u64, why: String },
     /// A server has dialled the quorum port. The socket blocks. At most [`LEARNERS_WAITING_MAX`] of
     /// them wait to be taken up; others are hung up on.

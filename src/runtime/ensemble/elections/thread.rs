@@ -12,7 +12,7 @@ use log::{debug, info, warn};
 use rustix::io::Errno;
 use rustix::net::{getpeername, getsockname, sockopt};
 
-use crate::packet::PeerState;
+use crate::packet::{Notification, PeerState};
 use crate::runtime::clock;
 use crate::runtime::ring::{
     Event, ReceiveStop, Ring, RingConfig, RingError, RingUnavailable, Token, Wait, Waker,
@@ -76,6 +76,9 @@ struct Thread<'a> {
     waiting: Vec<Waiting>,
     /// Before this time names are not resolved again.
     resolve_ms: i64,
+    /// The role of a leader has ended, and the next election has not begun: nobody is told that this
+    /// server leads.
+    is_between: bool,
     /// Accepts that have failed, and when they are asked for again.
     accept_again: Vec<Token>,
     accept_ms: i64,
@@ -139,6 +142,7 @@ impl<'a> Thread<'a> {
             learners: Learners::default(),
             waiting: Vec::new(),
             resolve_ms: i64::MIN,
+            is_between: false,
             accept_again: Vec::new(),
             accept_ms: i64::MAX,
             logged: BTreeSet::new(),
@@ -276,6 +280,7 @@ impl<'a> Thread<'a> {
             Order::Look { zxid, epoch } => {
                 self.dialler.give_up_leader();
                 self.stop_listening();
+                self.is_between = false;
                 self.election.look(zxid, epoch, now_ms);
                 Ok(())
             }
@@ -293,6 +298,7 @@ impl<'a> Thread<'a> {
             Order::TakeLearners { is_wanted: true } => self.take_learners(),
             Order::TakeLearners { is_wanted: false } => {
                 self.stop_listening();
+                self.is_between = self.election.state() == PeerState::Leading;
                 Ok(())
             }
         }
@@ -616,11 +622,21 @@ impl<'a> Thread<'a> {
                     notification.peer_epoch,
                     notification.round
                 );
-                self.election.on_notification(from, &notification, now_ms);
+                self.on_notification(from, &notification, now_ms);
             }
             LinkEffect::Peer { id, peer } => self.on_peer(id, peer, now_ms),
         }
         Ok(())
+    }
+
+    fn on_notification(&mut self, from: ServerId, said: &Notification, now_ms: i64) {
+        // A leader that looks again in a later round leads no longer.
+        if said.state == PeerState::Looking && said.round > self.election.round() {
+            self.dialler.leader_is_gone(from);
+        }
+        if !self.is_between {
+            self.election.on_notification(from, said, now_ms);
+        }
     }
 
     fn on_peer(&mut self, id: ServerId, peer: Peer, now_ms: i64) {
