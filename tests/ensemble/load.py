@@ -16,14 +16,15 @@ class Load:
     """`clients` threads, each with one session after the other. Every session that ends has closed,
     or was left alone and has to expire."""
 
-    def __init__(self, ensemble, clients=6, seed=1, timeout_ms=8000, idle=0.01):
+    def __init__(self, ensemble, clients=6, seed=1, timeout_ms=8000, idle=0.01, leaves=0.25):
         self.ensemble, self.count, self.seed, self.timeout_ms = ensemble, clients, seed, timeout_ms
-        self.idle = idle
+        # The mean pause of a client between two batches, in seconds; how often a session is left alone.
+        self.idle, self.leaves = idle, leaves
         self.frontier = Frontier()
         self.sessions, self.errors = [], []
         self._stop = threading.Event()
         # Clear: clients only keep their sessions.
-        self._goes_on = threading.Event()
+        self._goes_on, self._paused = threading.Event(), set()
         self._goes_on.set()
         self._threads = []
 
@@ -48,12 +49,23 @@ class Load:
             raise AssertionError("; ".join(self.errors))
 
     def pause(self):
-        """No client writes after this, but for what ends sessions that are silent."""
+        """No client writes after this; they keep their sessions."""
+        self._paused.clear()
         self._goes_on.clear()
-        time.sleep(0.5)
+        until = time.monotonic() + 60
+        while len(self._paused) < self.count:
+            assert time.monotonic() < until, f"only clients {self._paused} have paused: {self.errors}"
+            time.sleep(0.05)
 
     def go_on(self):
         self._goes_on.set()
+
+    def may_write(self, number):
+        """Whether client `number` is to go on; it waits a little if not."""
+        if self._goes_on.is_set():
+            return True
+        self._paused.add(number)
+        return self._goes_on.wait(0.5)
 
     def __enter__(self):
         return self.start()
@@ -94,9 +106,10 @@ class Load:
         try:
             turn = 0
             while not self._stop.is_set():
-                session = self.session(f"client {number}.{turn}", at=number + turn)
-                _Client(session, rng, number, turn).run(self._stop, self._goes_on, self.idle)
-                turn += 1
+                if self.may_write(number):
+                    session = self.session(f"client {number}.{turn}", at=number + turn)
+                    _Client(session, rng, number, turn, self).run(self._stop)
+                    turn += 1
         except Exception:  # it has to be told, whatever it is
             self.errors.append(f"client {number}: {traceback.format_exc()}")
 
@@ -104,27 +117,27 @@ class Load:
 class _Client:
     """One session's life."""
 
-    def __init__(self, session, rng, number, turn):
-        self.session, self.rng = session, rng
+    def __init__(self, session, rng, number, turn, load):
+        self.session, self.rng, self.number, self.load = session, rng, number, load
         self.home = f"{ROOT}/client-{number}-{turn}"
         self.value = self.made = 0
         self.own = []
 
-    def run(self, stop, goes_on, idle):
+    def run(self, stop):
         session, batches = self.session, self.rng.randint(150, 600)
         if not session.connect_somewhere():
             return
         self._attempt(lambda: session.batch(self._begin()))
         while batches and not stop.is_set() and not session.is_over:
-            if not goes_on.wait(0.5):
+            if not self.load.may_write(self.number):
                 self._attempt(session.ping)
                 continue
             batches -= 1
             self._attempt(lambda: session.batch(self._some()))
-            time.sleep(self.rng.uniform(0, 2 * idle))
+            time.sleep(self.rng.uniform(0, 2 * self.load.idle))
             if self.rng.random() < 0.01:
                 session.drop()  # goes to another server, with all its watches
-        if self.rng.random() < 0.25 and not stop.is_set():
+        if self.rng.random() < self.load.leaves and not stop.is_set():
             session.drop()  # its ephemerals go when it expires
         elif not session.is_over:
             session.close()
