@@ -137,7 +137,8 @@ class _Client:
             time.sleep(self.rng.uniform(0, 2 * self.load.idle))
             if self.rng.random() < 0.01:
                 session.drop()  # goes to another server, with all its watches
-        if self.rng.random() < self.load.leaves and not stop.is_set():
+        leaves = self.number == 0 if stop.is_set() else self.rng.random() < self.load.leaves
+        if leaves and self.load.leaves:
             session.drop()  # its ephemerals go when it expires
         elif not session.is_over:
             session.close()
