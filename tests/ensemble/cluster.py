@@ -123,8 +123,15 @@ class Member:
         return self._end(signal.SIGTERM)
 
     def pause(self):
+        """Returns when every thread stands still."""
         self.process.send_signal(signal.SIGSTOP)
         self.is_paused = True
+        while not all(state == "T" for state in self._states()):
+            time.sleep(0.001)
+
+    def _states(self):
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            yield (task / "stat").read_text().rpartition(")")[2].split()[0]
 
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
