@@ -57,6 +57,9 @@ pub fn as_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString
 }
 
 fn start(loaded: Loaded) -> ExitCode {
+    if let Some(ensemble) = &loaded.config.ensemble {
+        log_lines::name_server(ensemble.me.0);
+    }
     for notice in &loaded.notices {
         match notice.level {
             Level::Warn => log::warn!("{notice}"),
