@@ -7,8 +7,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use support::free_port;
+use support::{RawClient, free_port};
 
 fn ensemble(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
@@ -154,4 +155,116 @@ fn a_server_that_does_not_start_says_why() {
     let text = ends(1, &["start", name]);
     assert!(text.contains("server 1 has ended (exit status: 3)"), "{text}");
     assert!(text.contains("/proc/nowhere"), "{text}");
+}
+
+/// Makes an ensemble of three on ports that are free, and returns what was said.
+fn start_three(name: &str) -> String {
+    for _ in 0..10 {
+        let base = free_port().min(50_000).to_string();
+        let output = ensemble(&["start", "--servers", "3", "--base-port", &base, name]);
+        if !said(&output).contains("these ports cannot be had") {
+            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+            return said(&output);
+        }
+    }
+    panic!("no ports for three servers");
+}
+
+/// The numbers of the servers that are in this state, by the lines of `status`.
+fn servers_that(text: &str, state: &str) -> Vec<String> {
+    let number = |line: &str| {
+        let (head, rest) = line.strip_prefix("server ")?.split_once(": ")?;
+        rest.starts_with(state).then(|| head.to_owned())
+    };
+    text.lines().filter_map(number).collect()
+}
+
+/// Waits until `status` says that a quorum serves.
+fn await_leader(name: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let output = ensemble(&["status", name]);
+        if output.status.code() == Some(0) {
+            return said(&output);
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "no leader: {}", said(&output));
+    }
+}
+
+fn client_of(text: &str, server: &str) -> RawClient {
+    let head = format!("server {server}: ");
+    let line = text.lines().find(|line| line.starts_with(&head) && line.contains("zxid"));
+    let line = line.unwrap_or_else(|| panic!("server {server} serves: {text}"));
+    let address = line.split([';', ' ', ',']).find(|word| word.starts_with("127.0.0.1:"));
+    RawClient::connect(address.expect("an address").parse().expect("one"), 30_000)
+}
+
+#[test]
+fn three_servers_elect_a_leader_and_go_on_without_it() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    let text = start_three(name);
+    let (leaders, followers) = (servers_that(&text, "leader"), servers_that(&text, "follower"));
+    assert_eq!((leaders.len(), followers.len()), (1, 2), "{text}");
+    let connect = text.lines().find_map(|line| line.strip_prefix("connect string: ")).unwrap();
+    assert_eq!(connect.split(',').count(), 3);
+    let mut client = client_of(&text, &followers[0]);
+    assert_eq!(client.create("/a", b"x", 0).err, 0);
+    ends(0, &["kill", &leaders[0], name]);
+    let text = await_leader(name);
+    assert_eq!(servers_that(&text, "not running"), leaders);
+    let others = servers_that(&text, "leader");
+    assert_ne!(others, leaders, "{text}");
+    let mut client = client_of(&text, &others[0]);
+    assert_eq!(client.get("/a"), Ok(b"x".to_vec()));
+    assert_eq!(client.create("/b", b"y", 0).err, 0);
+    let text = ends(0, &["start", &leaders[0], name]);
+    assert_eq!(servers_that(&text, "follower").len(), 2, "{text}");
+    let mut client = client_of(&text, &leaders[0]);
+    assert_eq!(client.get("/b"), Ok(b"y".to_vec()), "what it missed is there");
+    let text = ends(0, &["stop", name]);
+    assert_eq!(text.matches("is stopped").count(), 3, "{text}");
+    let text = ends(0, &["start", name]);
+    let mut client = client_of(&text, "1");
+    assert_eq!(client.get("/b"), Ok(b"y".to_vec()));
+}
+
+#[test]
+fn servers_that_cannot_be_told_apart_are_not_started() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    start_three(name);
+    ends(0, &["stop", name]);
+    let myid = home.path().join("1/data/myid");
+    for (text, reason) in [
+        ("2", "its data/myid says 2; it must say 1, or two servers are one"),
+        ("9", "myid says 9, and there is no server.9 line (there are 1, 2, 3)"),
+        ("one", "is not a number; write this server's id there"),
+    ] {
+        fs::write(&myid, text).unwrap();
+        assert!(ends(1, &["start", name]).contains(reason), "{text}");
+    }
+}
+
+/// The log says which port, and the exit code is Apache's.
+#[test]
+fn a_member_without_its_ports_ends_with_14() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    let text = start_three(name);
+    ends(0, &["stop", name]);
+    for port in ["quorum port", "election port"] {
+        let line = text.lines().find(|line| line.starts_with("server 1: ") && line.contains(port));
+        let number = line.unwrap().split(port).nth(1).unwrap().trim_start();
+        let number = number.split(',').next().unwrap();
+        let _taken = TcpListener::bind(format!("127.0.0.1:{number}")).unwrap();
+        let cfg = home.path().join("1/zoo.cfg");
+        let server = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("server").arg(cfg).output();
+        let output = server.unwrap();
+        assert_eq!(output.status.code(), Some(14), "{port}: {}", said(&output));
+        assert!(said(&output).contains(&format!("{port}: 127.0.0.1:{number} is in use")));
+    }
 }

@@ -250,6 +250,7 @@ impl Quorum {
         let leader = Leader::elected(machine, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
         self.role_since_ms = now.mono_ms;
+        self.writes.figures.on_role(true, now.mono_ms);
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
@@ -268,6 +269,7 @@ impl Quorum {
         let machine = Learning::new(me, votes, zab, own, applied, version, now.mono_ms);
         self.role = Role::Learning(Box::new(Learner::new(machine)));
         self.role_since_ms = now.mono_ms;
+        self.writes.figures.on_role(votes, now.mono_ms);
         self.take_effects(tree, &mut Budget::new(u64::MAX));
     }
 
@@ -356,7 +358,6 @@ impl Quorum {
     }
 
     fn take_effects(&mut self, tree: &Tree, budget: &mut Budget) {
-        self.writes.figures.note_role(!matches!(self.role, Role::None), self.writes.now.mono_ms);
         if self.role.take_effects(&mut self.writes, tree, budget) {
             self.end_role();
         }

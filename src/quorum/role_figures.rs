@@ -28,7 +28,7 @@ impl Durations {
 pub struct RoleFigures {
     /// How often it looked for a leader.
     pub looking: u64,
-    /// From LOOKING to a role.
+    /// From LOOKING to the role of a leader or a follower.
     pub elections: Durations,
     /// From a follower's connection to its service.
     pub follower_syncs: Durations,
@@ -56,7 +56,6 @@ pub struct RoleFigures {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Since {
-    is_looking: bool,
     looking: i64,
     role: i64,
 }
@@ -65,13 +64,13 @@ impl RoleFigures {
     /// It has no leader from here on.
     pub(super) fn on_looking(&mut self, now_ms: i64) {
         self.looking += 1;
-        self.since = Since { is_looking: true, looking: now_ms, role: now_ms };
+        self.since = Since { looking: now_ms, role: now_ms };
     }
 
-    /// It has a role, or none; the first call of a role counts.
-    pub(super) fn note_role(&mut self, has_role: bool, now_ms: i64) {
-        if has_role && self.since.is_looking {
-            self.since = Since { is_looking: false, role: now_ms, ..self.since };
+    /// It has a role, in which it votes or not.
+    pub(super) fn on_role(&mut self, votes: bool, now_ms: i64) {
+        self.since.role = now_ms;
+        if votes {
             self.elections.add(now_ms - self.since.looking);
         }
     }

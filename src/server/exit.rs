@@ -25,7 +25,7 @@ pub enum Exit {
     UnmatchedTxnCommit = 12,
     /// A first synchronization packet of an unknown kind (ensemble).
     UnexpectedQuorumPacket = 13,
-    /// The election port could not be bound (ensemble).
+    /// The election port or the quorum port could not be bound (ensemble).
     UnableToBindQuorumPort = 14,
 }
 

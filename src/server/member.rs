@@ -1,7 +1,7 @@
 //! From the configuration of an ensemble and recovered data to a member of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use log::{info, warn};
 
@@ -9,7 +9,7 @@ use crate::quorum::EnsembleServer;
 use crate::quorum::recovery::RecoverySettings;
 use crate::runtime::datadir::{DataDir, Epochs};
 use crate::runtime::ensemble::disk::{Disk, DiskSettings};
-use crate::runtime::ensemble::elections::{Elections, ElectionsConfig, Names};
+use crate::runtime::ensemble::elections::{Elections, ElectionsConfig, Names, Standing};
 use crate::runtime::ensemble::member::{Member, MemberSettings};
 use crate::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
 use crate::runtime::ensemble::receive_tree::ReceiveConfig;
@@ -73,13 +73,13 @@ pub(crate) fn bind(
     Ok((ensemble.clone(), listeners))
 }
 
-/// The member. `waker` wakes the quorum core.
+/// The member, and what its elections are at. `waker` wakes the quorum core.
 pub(crate) fn member(
     config: &Config,
     start: MemberStart,
     data: &DataDir,
     waker: Arc<WakeHandle>,
-) -> Result<Member, StartError> {
+) -> Result<(Member, Arc<Mutex<Standing>>), StartError> {
     let MemberStart { ensemble, listeners, epochs, tail, recovery } = start;
     let ensemble = &ensemble;
     let elections = Elections::start(elections(ensemble), listeners, waker.clone())
@@ -108,7 +108,8 @@ pub(crate) fn member(
         tail,
         packet_bytes_max: config.quorum.record_bytes_max,
     };
-    Ok(Member::new(settings, elections, disk, waker))
+    let standing = elections.standing();
+    Ok((Member::new(settings, elections, disk, waker), standing))
 }
 
 fn elections(ensemble: &EnsembleConfig) -> ElectionsConfig {

@@ -2,6 +2,8 @@
 
 use crate::quorum::{QuorumStats, RoleName, ZabState};
 
+use crate::runtime::ensemble::elections::Standing;
+
 use super::config::ensemble::EnsembleConfig;
 use super::words::Mode;
 use super::words::report::{EnsembleReport, LeaderReport, ProposalSizes};
@@ -32,12 +34,14 @@ pub(crate) fn proposal_sizes(stats: &QuorumStats) -> Option<ProposalSizes> {
 pub(crate) fn report(
     stats: &QuorumStats,
     ensemble: &EnsembleConfig,
+    standing: Option<&Standing>,
     now_ms: i64,
 ) -> EnsembleReport {
+    let is_observer = stats.role == RoleName::Observing;
     EnsembleReport {
         peer_state: peer_state(stats),
         quorum_size: ensemble.voters() as u64,
-        observer_master: None,
+        observer_master: standing.filter(|_| is_observer).map(|all| all.vote.leader.0),
         leader: (stats.role == RoleName::Leading).then(|| leader(stats, now_ms)),
         roles: stats.roles,
     }
@@ -55,6 +59,30 @@ fn leader(stats: &QuorumStats, now_ms: i64) -> LeaderReport {
         pending_syncs: count(stats.pending_syncs),
         uptime_ms: u64::try_from(now_ms - stats.role_since_ms).unwrap_or(0),
     }
+}
+
+/// For the report in the log: the role, and what the election is at.
+pub(crate) fn lines(stats: &QuorumStats, standing: &Standing, now_ms: i64) -> Vec<String> {
+    let epoch = stats.epoch.map_or(String::new(), |epoch| format!(", epoch {epoch}"));
+    let serves = if stats.serving { "clients are served" } else { "no client is served" };
+    let since_s = (now_ms - stats.role_since_ms) / 1000;
+    let mut lines = vec![
+        format!("  {}{epoch}, for {since_s} s; {serves}", peer_state(stats)),
+        format!("  vote: server {}, round {}", standing.vote.leader, standing.round),
+    ];
+    if stats.role == RoleName::Leading {
+        let learners = &stats.learners;
+        let observers = learners.synced_observers;
+        lines.push(format!(
+            "  {} learners; in sync: {} followers, {} followers without a vote, {observers} observers",
+            learners.learners, learners.synced_followers, learners.synced_non_voting_followers
+        ));
+    }
+    if !standing.unreachable.is_empty() {
+        let ids: Vec<String> = standing.unreachable.iter().map(ToString::to_string).collect();
+        lines.push(format!("  not reached when last dialled: server {}", ids.join(", ")));
+    }
+    lines
 }
 
 /// What Apache calls the state and the phase of Zab.

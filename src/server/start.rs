@@ -66,6 +66,7 @@ pub(crate) fn start(
     let wiring = Wiring::new(placement.shards.len(), placement.quorum.is_none(), log_waker);
     let waker = wiring.log_waker.clone();
     let member = member.map(|start| member::member(&config, start, &data, waker)).transpose()?;
+    let (member, standing) = member.unzip();
     let background = Background::start(&config, data, tree.clone());
     let background = background.map_err(StartError::system("no thread for the background"))?;
     let (words, word_requests) = unbounded();
@@ -83,6 +84,7 @@ pub(crate) fn start(
         long_turns: wiring.long_turns.clone(),
         recovery,
         started,
+        standing,
     });
     let responder =
         WordResponder::new(stats.clone(), config.words.clone(), wiring.controls.clone());

@@ -75,7 +75,8 @@ impl StartError {
             Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery(_) => {
                 Exit::UnexpectedError
             }
-            Self::PeerPort(_) | Self::Elections(_) => Exit::UnexpectedError,
+            Self::PeerPort(_) => Exit::UnableToBindQuorumPort,
+            Self::Elections(_) => Exit::UnexpectedError,
             Self::System { .. } | Self::Executor(_) | Self::ThreadPanicked(_) => {
                 Exit::UnexpectedError
             }

@@ -1,7 +1,7 @@
 //! Gathers what the server tells about itself, for the four-letter words and the report in the log:
 //! it asks every core for its part and blocks none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::frontend::{ConnectionReport, Frontend, Latency, ShardReport, WatchRep
 use crate::limits::HANDOFF_QUEUE_MAX;
 use crate::quorum::{Quorum, QuorumStats, RoleName};
 use crate::runtime::admission::Admission;
+use crate::runtime::ensemble::elections::Standing;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::quorum_core::{FlushReport, Inspection, ShardLink};
 use crate::runtime::shard::{Control, ControlLane};
@@ -45,6 +46,8 @@ pub(crate) struct StatsCollector {
     pub long_turns: Arc<LongTurns>,
     pub recovery: RecoveryFigures,
     pub started: Instant,
+    /// What the elections of a member of an ensemble are at.
+    pub standing: Option<Arc<Mutex<Standing>>>,
 }
 
 /// The figures of the recovery at the start.
@@ -165,6 +168,17 @@ impl StatsCollector {
         reports
     }
 
+    /// What a member of an ensemble is at, in lines.
+    pub(crate) fn ensemble(&self) -> Vec<String> {
+        let Some(standing) = self.standing() else { return Vec::new() };
+        role::lines(&self.quorum(), &standing, clock::now().mono_ms)
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let standing = self.standing.as_ref()?;
+        Some(standing.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     /// The quorum core's figures; one that does not answer serves nobody.
     fn quorum(&self) -> QuorumStats {
         self.ask_core(|quorum, _, _| quorum.report()).unwrap_or_default()
@@ -212,7 +226,11 @@ impl StatsCollector {
             snapshots: self.snapshots.figures(),
             recovery_ms: self.recovery.took.as_millis() as u64,
             recovered_records: self.recovery.records,
-            ensemble: self.config.ensemble.as_ref().map(|all| role::report(quorum, all, now_ms)),
+            ensemble: self
+                .config
+                .ensemble
+                .as_ref()
+                .map(|all| role::report(quorum, all, self.standing().as_ref(), now_ms)),
         }
     }
 

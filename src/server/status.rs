@@ -44,6 +44,11 @@ impl StatusReporter {
 fn lines(stats: &StatsCollector) -> Vec<String> {
     let mut lines = vec!["report (SIGQUIT): threads".to_owned()];
     lines.extend(threads());
+    let ensemble = stats.ensemble();
+    if !ensemble.is_empty() {
+        lines.push("report: ensemble".to_owned());
+        lines.extend(ensemble);
+    }
     lines.push("report: queues".to_owned());
     lines.extend(stats.queues());
     lines.push("report: turns".to_owned());

@@ -32,6 +32,8 @@ pub(super) enum EnsembleError {
     File { path: PathBuf, error: io::Error },
     /// A server's configuration is not one.
     Config { path: PathBuf, error: ConfigError },
+    /// `myid` is not the number of the directory that it stands in.
+    WrongId { home: PathBuf, id: i64, myid: i64 },
     /// Ports that others have.
     PortsTaken { taken: Vec<Taken> },
     /// The program could not be started.
@@ -112,6 +114,11 @@ impl fmt::Display for EnsembleError {
             ),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Config { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::WrongId { home, id, myid } => write!(
+                f,
+                "{}: its data/myid says {myid}; it must say {id}, or two servers are one",
+                home.display()
+            ),
             Self::PortsTaken { taken } => ports_taken(f, taken),
             Self::Spawn { error } => write!(f, "the program cannot be started again: {error}"),
             Self::Ended { id, status, log, said } => {

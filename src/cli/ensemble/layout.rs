@@ -103,6 +103,10 @@ fn read_member(id: i64, home: PathBuf) -> Result<Member, EnsembleError> {
     let text = path.to_str().ok_or_else(|| EnsembleError::Path { path: path.clone() })?;
     let loaded = config::load(&[text.to_owned()], &[], &|path| fs::read(path));
     let config = loaded.map_err(|error| EnsembleError::Config { path, error })?.config;
+    match config.ensemble.as_ref().map(|ensemble| ensemble.me.0) {
+        Some(myid) if myid != id => return Err(EnsembleError::WrongId { home, id, myid }),
+        _ => {}
+    }
     Ok(Member { id, home, config })
 }
 
