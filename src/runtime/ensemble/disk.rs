@@ -5,6 +5,9 @@
 //! new one back, which goes on in a file of its own. So nobody appends to files that are being cut.
 //! A job that fails in the middle leaves something unknown on the disk, and ends the server.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;

@@ -5,6 +5,9 @@
 //! meanwhile, be rolled and cut after its last entry, and any of them may be purged: all are opened
 //! first, a file that has lost its name is read on, and what is cut from one reads as zeros.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
