@@ -28,6 +28,7 @@ use crate::tree::WalkLost;
 use crate::zxid::Zxid;
 
 use super::SharedTree;
+use super::datadir::Histories;
 use super::tree_walk::{NotNow, TreeWalk};
 
 /// The settings of snapshots.
@@ -109,18 +110,20 @@ pub struct Snapshotter {
 
 impl Snapshotter {
     /// Starts it for snapshots in `dir`, the `version-2` directory of dataDir. `done` hears of each
-    /// snapshot, on the snapshotter's thread; a purge may be done there.
+    /// snapshot, on the snapshotter's thread; a purge may be done there. One that was begun before
+    /// the history got another end is given up.
     pub fn start(
         dir: PathBuf,
         config: SnapshotterConfig,
         tree: SharedTree,
+        histories: Histories,
         done: impl FnMut(Result<Taken, SnapshotFailure>) + Send + 'static,
     ) -> io::Result<Self> {
         remove_leftovers(&dir);
         let (requests, queue) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
-            .spawn(move || run(&dir, &config, &tree, &queue, done))?;
+            .spawn(move || run(&dir, &config, &tree, &histories, &queue, done))?;
         Ok(Self { requests, thread })
     }
 
@@ -163,14 +166,31 @@ pub fn take_snapshot(
     tree: &SharedTree,
     hurry: bool,
 ) -> Result<Taken, SnapshotFailure> {
+    take(dir, config, tree, &Histories::default(), hurry)
+}
+
+fn take(
+    dir: &Path,
+    config: &SnapshotterConfig,
+    tree: &SharedTree,
+    histories: &Histories,
+    hurry: bool,
+) -> Result<Taken, SnapshotFailure> {
     let (dir, config, tree) = (dir.to_owned(), config.clone(), tree.clone());
+    let histories = histories.clone();
     let builder =
         LocalExecutorBuilder::new(Placement::Unbound).name("snapshot").io_memory(IO_MEMORY_BYTES);
     let executor = builder.ring_depth(RING_DEPTH).make();
     let executor =
         executor.map_err(|error| failure(&dir, "no executor for the snapshot", error.into()))?;
     executor.run(async move {
-        let result = Job::begin(&dir, &config, &tree, hurry).await.run().await;
+        // Before the walk begins: the tree is of this history or of a later one.
+        let result = match histories.current() {
+            Some(history) => {
+                Job::begin(&dir, &config, &tree, hurry).await.run((&histories, history)).await
+            }
+            None => Err(given_up(&dir)),
+        };
         if result.is_err() {
             // The reason is in the result; what cannot be removed is overwritten by the next one.
             let _ = std::fs::remove_file(dir.join(TEMPORARY));
@@ -183,11 +203,12 @@ fn run(
     dir: &Path,
     config: &SnapshotterConfig,
     tree: &SharedTree,
+    histories: &Histories,
     queue: &Receiver<()>,
     mut done: impl FnMut(Result<Taken, SnapshotFailure>),
 ) {
     while queue.recv().is_ok() {
-        done(take_snapshot(dir, config, tree, false));
+        done(take(dir, config, tree, histories, false));
         // What was asked for meanwhile is younger than the tree that was just written only by a
         // little.
         while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
@@ -225,7 +246,11 @@ impl<'a> Job<'a> {
         Self { dir, config, walk, hurry }
     }
 
-    async fn run(mut self) -> Result<Taken, SnapshotFailure> {
+    /// Takes the snapshot, which is named only if the history is this one all the time.
+    async fn run(
+        mut self,
+        (histories, history): (&Histories, u64),
+    ) -> Result<Taken, SnapshotFailure> {
         let started = Instant::now();
         let mut slice = Instant::now();
         while self.walk.copy_head().map_err(|lost| self.lost(lost))? {
@@ -242,7 +267,8 @@ impl<'a> Job<'a> {
             .finish()
             .await
             .map_err(|error| failure(self.dir, "the snapshot cannot be flushed", error))?;
-        give_name(self.dir, TEMPORARY, &name)?;
+        let named = histories.within(history, || give_name(self.dir, TEMPORARY, &name));
+        named.unwrap_or_else(|| Err(given_up(self.dir)))?;
         let longest_hold = self.walk.longest_hold();
         Ok(Taken { name, zxid, bytes, took: started.elapsed(), longest_hold })
     }
@@ -370,6 +396,11 @@ impl AlignedFile {
     }
 }
 
+/// The tree that a snapshot was to be of is not that of the files any more.
+fn given_up(dir: &Path) -> SnapshotFailure {
+    failure(dir, "the snapshot is given up", io::Error::other("the log was cut or a tree has come"))
+}
+
 /// A failure of what is done with a snapshot in `dir`.
 pub(super) fn failure(dir: &Path, what: &'static str, error: io::Error) -> SnapshotFailure {
     SnapshotFailure { what, path: dir.to_owned(), error }
@@ -432,10 +463,10 @@ mod tests {
         let config = SnapshotterConfig { codec, ..SnapshotterConfig::default() };
         let snapshots = data.snapshots().to_owned();
         let (sender, results) = bounded(1);
-        let snapshotter = Snapshotter::start(snapshots, config, shared.clone(), move |taken| {
-            drop(sender.send(taken))
-        })
-        .unwrap();
+        let (of_thread, histories) = (shared.clone(), data.histories());
+        let done = move |taken| drop(sender.send(taken));
+        let snapshotter = Snapshotter::start(snapshots, config, of_thread, histories, done);
+        let snapshotter = snapshotter.unwrap();
         let mut digests = std::collections::BTreeMap::new();
         snapshotter.requests().send(()).unwrap();
         let taken = loop {
@@ -498,7 +529,8 @@ mod tests {
         let left = names.map(|name| dir.path().join(name));
         left.iter().for_each(|left| std::fs::write(left, "half").unwrap());
         let (at, config) = (dir.path().to_owned(), SnapshotterConfig::default());
-        Snapshotter::start(at, config, SharedTree::new(Tree::new()), drop).unwrap().stop();
+        let (tree, histories) = (SharedTree::new(Tree::new()), Histories::default());
+        Snapshotter::start(at, config, tree, histories, drop).unwrap().stop();
         assert!(!left.iter().any(|left| left.exists()));
     }
 
@@ -513,9 +545,9 @@ mod tests {
         let config = SnapshotterConfig { bytes_per_second: 100_000, ..Default::default() };
         let (sender, results) = bounded(1);
         let at = dir.path().to_owned();
-        let snapshotter =
-            Snapshotter::start(at, config, shared.clone(), move |taken| drop(sender.send(taken)));
-        let snapshotter = snapshotter.unwrap();
+        let done = move |taken| drop(sender.send(taken));
+        let (of_thread, histories) = (shared.clone(), Histories::default());
+        let snapshotter = Snapshotter::start(at, config, of_thread, histories, done).unwrap();
         snapshotter.requests().send(()).unwrap();
         while !dir.path().join(TEMPORARY).exists() {
             std::thread::yield_now();
@@ -526,6 +558,46 @@ mod tests {
         assert!(failure.to_string().contains("another tree"), "{failure}");
         snapshotter.stop();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    /// The files may be cut before the tree is replaced: no snapshot of what has gone comes then.
+    #[test]
+    fn a_history_that_ends_elsewhere_gets_no_snapshot_of_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::new();
+        (0..5000).for_each(|n| create(&mut tree, &format!("/n{n}")));
+        let (sender, results) = bounded(1);
+        let at = dir.path().to_owned();
+        let histories = Histories::default();
+        let done = move |taken| drop(sender.send(taken));
+        let (of_thread, config) = (SharedTree::new(tree), SnapshotterConfig::default());
+        let snapshotter = Snapshotter::start(at, config, of_thread, histories.clone(), done);
+        let snapshotter = snapshotter.unwrap();
+        // It may be done before the history is changed: then it is taken again.
+        let given_up = (0..50).find_map(|_| {
+            snapshotter.requests().send(()).unwrap();
+            while !dir.path().join(TEMPORARY).exists() && results.is_empty() {
+                std::thread::yield_now();
+            }
+            let change = histories.change();
+            let result = results.recv().unwrap();
+            drop(change);
+            let names = std::fs::read_dir(dir.path()).unwrap();
+            names.for_each(|name| {
+                let is_taken = result.is_ok();
+                assert!(is_taken, "{name:?} is left");
+                std::fs::remove_file(name.unwrap().path()).unwrap();
+            });
+            result.err()
+        });
+        assert!(given_up.unwrap().to_string().contains("the log was cut"));
+        let change = histories.change();
+        snapshotter.requests().send(()).unwrap();
+        assert!(results.recv().unwrap().is_err(), "nothing is begun meanwhile");
+        drop(change);
+        snapshotter.requests().send(()).unwrap();
+        results.recv().unwrap().unwrap();
+        snapshotter.stop();
     }
 
     #[test]

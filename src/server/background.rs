@@ -38,7 +38,7 @@ impl Background {
             }
         };
         let (dir, settings) = (data.snapshots().to_owned(), config.snapshots.clone());
-        let snapshotter = Snapshotter::start(dir, settings, tree, done)?;
+        let snapshotter = Snapshotter::start(dir, settings, tree, data.histories(), done)?;
         let data = Arc::new(Mutex::new(data));
         if let Some(interval_s) = config.autopurge.interval_s {
             start_purge(

@@ -10,6 +10,7 @@ mod ahead;
 mod epochs;
 mod error;
 mod file;
+mod history;
 mod lock;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codes::VERSION_2;
 use crate::pieces::{PIECE_BYTES, Source};
@@ -33,6 +34,7 @@ use crate::zxid::Zxid;
 pub use epochs::{EpochFiles, Epochs};
 pub use error::DataDirError;
 pub use file::{LiveFile, PieceFile};
+pub use history::{Histories, HistoryChange};
 
 use lock::Lock;
 
@@ -48,9 +50,7 @@ pub struct DataDir {
     logs: PathBuf,
     /// Set by whoever wants a start or a purge to be given up.
     stopping: Arc<AtomicBool>,
-    /// How often the history has got another end. Held by whoever removes files: what a purge has
-    /// decided does not hold for another history.
-    histories: Arc<Mutex<u64>>,
+    histories: Histories,
     _locks: Arc<[Lock]>,
 }
 
@@ -73,7 +73,8 @@ impl DataDir {
             locks.push(Lock::take(&logs)?);
         }
         let (root, log_root) = (data_dir.to_owned(), data_log_dir.to_owned());
-        let (stopping, histories, _locks) = (Arc::default(), Arc::default(), locks.into());
+        let (stopping, histories) = (Arc::default(), Histories::default());
+        let _locks = locks.into();
         Ok(Self { root, log_root, snapshots, logs, stopping, histories, _locks })
     }
 
@@ -115,15 +116,9 @@ impl DataDir {
         epochs::store_current(&self.root, epoch)
     }
 
-    /// The history gets another end while this is held: nobody else removes files.
-    pub fn change_history(&self) -> MutexGuard<'_, u64> {
-        let mut histories = self.histories();
-        *histories += 1;
-        histories
-    }
-
-    fn histories(&self) -> MutexGuard<'_, u64> {
-        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The histories that the files belong to.
+    pub fn histories(&self) -> Histories {
+        self.histories.clone()
     }
 
     /// Removes the marker `initialize`, as every load does. True if it was there.
@@ -155,7 +150,7 @@ impl DataDir {
         committed: Zxid,
         rest: &mut dyn FnMut(),
     ) -> Result<Vec<String>, DataDirError> {
-        let history = *self.histories();
+        let Some(history) = self.histories.current() else { return Ok(Vec::new()) };
         let logs = self.list(Dir::Logs)?;
         let mut names: Vec<_> = self
             .list(Dir::Snapshots)?
@@ -172,18 +167,21 @@ impl DataDir {
             has_committed |= verified && zxid <= committed;
             files.push(SnapshotFile { name, verified });
         }
-        let histories = self.histories.clone();
-        let histories = histories.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_stopping() || *histories != history {
+        if self.is_stopping() {
             return Ok(Vec::new());
         }
         let old = superseded(&files, &logs, keep, committed);
-        for (dir, name) in &old {
+        let removed = self.histories().within(history, || self.remove_all(&old));
+        removed.unwrap_or(Ok(Vec::new()))
+    }
+
+    fn remove_all(&mut self, old: &[(Dir, String)]) -> Result<Vec<String>, DataDirError> {
+        for (dir, name) in old {
             self.remove(*dir, name)?;
         }
         self.sync_dir(Dir::Snapshots)?;
         self.sync_dir(Dir::Logs)?;
-        Ok(old.into_iter().map(|(_, name)| name).collect())
+        Ok(old.iter().map(|(_, name)| name.clone()).collect())
     }
 
     fn is_whole(&mut self, name: &str, rest: &mut dyn FnMut()) -> Result<bool, DataDirError> {

@@ -6,7 +6,8 @@ use crate::quorum::recovery::{RecoverySettings, recover};
 use crate::runtime::SharedTree;
 use crate::runtime::snapshotter::{SnapshotterConfig, take_snapshot};
 use crate::tree::Tree;
-use crate::zxid::Zxid;
+use crate::txn::{Txn, TxnHeader};
+use crate::zxid::{SessionId, Zxid};
 use std::cell::RefCell;
 
 #[test]
@@ -169,6 +170,39 @@ fn a_purge_keeps_what_is_whole() {
         "newer than what is kept"
     );
     assert!(data.sizes().0 > 3 * torn.len() as u64);
+}
+
+/// What it has found whole may be gone, or be the only one that leads to the new end.
+#[test]
+fn a_purge_removes_nothing_once_the_history_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut data = DataDir::open(dir.path(), dir.path(), true).unwrap();
+    let config = SnapshotterConfig::default();
+    for zxid in [16, 32] {
+        let mut tree = Tree::new();
+        // So many that a purge rests while it reads them.
+        for session in 1..=2000 {
+            let header =
+                TxnHeader { session: SessionId(session), cxid: 0, zxid: Zxid(1), time_ms: 0 };
+            tree.apply(&header, &Txn::CreateSession { timeout_ms: 4000 }, None);
+        }
+        tree.set_last_zxid(Zxid(zxid));
+        take_snapshot(data.snapshots(), &config, &SharedTree::new(tree), true).unwrap();
+    }
+    std::fs::write(data.logs().join("log.1"), "").unwrap();
+    std::fs::write(data.logs().join("log.11"), "").unwrap();
+    let histories = data.histories();
+    let mut changes = 0;
+    let mut change = || {
+        drop(histories.change());
+        changes += 1;
+    };
+    assert_eq!(data.purge(1, Zxid::MAX, &mut change).unwrap(), [""; 0]);
+    assert!(changes > 0, "it rests");
+    let under_way = data.histories().change();
+    assert_eq!(data.purge(1, Zxid::MAX, &mut || ()).unwrap(), [""; 0]);
+    drop(under_way);
+    assert_eq!(data.purge(1, Zxid::MAX, &mut || ()).unwrap(), ["snapshot.10", "log.1"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::quorum::recovery::{Recovered, RecoveryError, RecoverySettings, TakingOver, Truncation};
-use crate::runtime::datadir::{DataDir, DataDirError};
+use crate::runtime::datadir::{DataDir, DataDirError, Histories, HistoryChange};
 use crate::runtime::log::{Log, LogError};
 use crate::snapshot::FileName;
 use crate::zab::{LearnerConn, LogReach};
@@ -32,7 +32,7 @@ pub enum Job {
     /// Make it durable that this server has the history of the epoch; [`DiskEvent::CurrentEpoch`].
     StoreCurrentEpoch(u32),
     /// The history ends with `to`: [`DiskEvent::Truncated`] or [`DiskEvent::CannotTruncate`]. No
-    /// flush of the log is in flight, and no snapshot is being taken.
+    /// flush of the log is in flight.
     Truncate { to: Zxid, log: Box<Log> },
     /// The leader's tree, whole and durable in the file `from` beside the snapshots, takes the place
     /// of the history as the snapshot `file`: [`DiskEvent::TreeTaken`] or
@@ -113,6 +113,11 @@ pub struct Disk {
     events: Arc<SegQueue<DiskEvent>>,
     /// Jobs that were asked for and whose end was not taken yet.
     under_way: usize,
+    histories: Histories,
+    /// The history whose new end was told last is not in its place in memory yet.
+    change: Option<HistoryChange>,
+    /// The event before the next one was the end of such a change.
+    has_told_end: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -125,26 +130,44 @@ impl Disk {
     ) -> io::Result<Self> {
         let (jobs, queue) = unbounded();
         let events = Arc::new(SegQueue::new());
+        let histories = data.histories();
         let worker = Worker { data, settings, events: events.clone(), wake, is_done: false };
         let thread = std::thread::Builder::new().name(THREAD.into());
         let thread = Some(thread.spawn(move || worker.run(&queue))?);
-        Ok(Self { jobs: Some(jobs), events, under_way: 0, thread })
+        let (jobs, change) = (Some(jobs), None);
+        Ok(Self { jobs, events, under_way: 0, histories, change, has_told_end: false, thread })
     }
 
     /// Asks for a job. The roles ask for few: of a leader at most one for each learner is under
     /// way, beside those for the epochs.
     pub fn ask(&mut self, job: Job) {
         self.under_way += 1;
+        if matches!(job, Job::Truncate { .. } | Job::TakeTree { .. }) {
+            self.change = None;
+            self.change = Some(self.histories.change());
+        }
         if let Some(jobs) = &self.jobs {
             // Of a thread that is lost the last event says so.
             let _ = jobs.send(job);
         }
     }
 
-    /// The end of the oldest job, if it has ended.
+    /// The end of the oldest job, if it has ended. When this is called again the tree that the event
+    /// before has brought is in place of the old one: until then no snapshot is taken of a tree, as
+    /// it would be of the history that has gone.
     pub fn poll(&mut self) -> Option<DiskEvent> {
+        if self.has_told_end {
+            (self.has_told_end, self.change) = (false, None);
+        }
         let event = self.events.pop()?;
         self.under_way = self.under_way.saturating_sub(1);
+        self.has_told_end = matches!(
+            event,
+            DiskEvent::Truncated { .. }
+                | DiskEvent::CannotTruncate { .. }
+                | DiskEvent::TreeTaken { .. }
+                | DiskEvent::TreeNotTaken { .. }
+        );
         Some(event)
     }
 
@@ -218,8 +241,6 @@ impl Worker {
     }
 
     fn truncate(&mut self, to: Zxid, mut log: Box<Log>) -> Result<DiskEvent, DiskError> {
-        let data = self.data.clone();
-        let _history = data.change_history();
         // What is cut is what the files hold.
         log.flush_blocking().map_err(DiskError::Closing)?;
         match Truncation::prepare(&mut self.data, &self.settings.recovery, to) {
@@ -240,8 +261,6 @@ impl Worker {
         file: FileName,
         mut log: Box<Log>,
     ) -> Result<DiskEvent, DiskError> {
-        let data = self.data.clone();
-        let _history = data.change_history();
         log.flush_blocking().map_err(DiskError::Closing)?;
         match TakingOver::prepare(&mut self.data, from, file) {
             Ok(taking) => {

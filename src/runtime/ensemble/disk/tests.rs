@@ -122,6 +122,10 @@ fn a_log_is_cut_and_goes_on_in_a_new_file() {
             panic!("it can be cut");
         };
         assert!(server.disk.is_idle());
+        // The tree is put in its place, and then snapshots may be taken again.
+        assert_eq!(server.data.histories().current(), None);
+        assert!(server.disk.poll().is_none());
+        assert_eq!(server.data.histories().current(), Some(1));
         assert_eq!((recovered.last_zxid, recovered.tree.digest()), (to, server.digests[&to]));
         (server.tree, server.log) = (recovered.tree, Some(log));
         server.append_all(2, 1..=3);

@@ -1,0 +1,73 @@
+//! Which history the files belong to: truncation and a leader's tree give it another end, and what
+//! was begun before that must not be finished after it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The histories of a server, one after the other. Clones are of the same server.
+#[derive(Clone, Debug, Default)]
+pub struct Histories(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the history.
+    current: u64,
+    /// It is being changed.
+    is_changing: bool,
+}
+
+/// The history is being changed until this is dropped.
+#[derive(Debug)]
+pub struct HistoryChange(Histories);
+
+impl Histories {
+    /// The number of the history, by which it is known later; none while it is being changed.
+    pub fn current(&self) -> Option<u64> {
+        let state = self.lock();
+        (!state.is_changing).then_some(state.current)
+    }
+
+    /// Does something that is right only in this history, which is not changed meanwhile. None if
+    /// it was changed before.
+    pub fn within<T>(&self, history: u64, act: impl FnOnce() -> T) -> Option<T> {
+        let state = self.lock();
+        (!state.is_changing && state.current == history).then(act)
+    }
+
+    /// Begins to change the history. At most one change is under way.
+    pub fn change(&self) -> HistoryChange {
+        let mut state = self.lock();
+        assert!(!state.is_changing, "one change at a time");
+        (state.current, state.is_changing) = (state.current + 1, true);
+        HistoryChange(self.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for HistoryChange {
+    fn drop(&mut self) {
+        self.0.lock().is_changing = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_in_a_history_is_not_finished_in_another() {
+        let histories = Histories::default();
+        let before = histories.current().unwrap();
+        assert_eq!(histories.within(before, || 7), Some(7));
+        let change = histories.change();
+        assert_eq!((histories.current(), histories.within(before, || 7)), (None, None));
+        drop(change);
+        let after = histories.current().unwrap();
+        assert_eq!(
+            (histories.within(before, || 7), histories.within(after, || 7)),
+            (None, Some(7))
+        );
+    }
+}
