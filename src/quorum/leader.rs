@@ -475,6 +475,7 @@ impl Leader {
                     writes.begin_epoch(epoch);
                     writes.figures.on_leader_serves(writes.now.mono_ms);
                     self.sessions = Sessions::new(tree, writes.config.tick_ms, writes.now);
+                    self.end_unknown_sessions(tree);
                     writes.effects.push_back(Effect::Lead(LeadEffect::Begin { epoch }));
                 }
                 effect => {
@@ -566,6 +567,16 @@ impl Leader {
         };
         let header = self.header(writes, session, cxid);
         self.propose(writes, header, Txn::CreateSession { timeout_ms }, answer);
+    }
+
+    /// Ephemerals whose session is in no table go by a transaction, so that they go on every server.
+    fn end_unknown_sessions(&mut self, tree: &Tree) {
+        for session in tree.ephemeral_owners() {
+            if tree.session_timeout(session).is_none() {
+                self.sessions.set_closing(session);
+                self.waiting.push_back(Waiting::Close { session, request: None });
+            }
+        }
     }
 
     /// Nobody may act for the session from here on, even while the closeSession waits: for room, or

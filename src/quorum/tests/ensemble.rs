@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::packet::PacketStream;
 use crate::quorum::leader::logged;
+use crate::txn::{CreateKind, CreateTxn, write_log_record};
 use crate::zab::{LearnerConn, LogReach, Logged, QuorumSet};
 
 /// A machine, its tree, and a disk on which everything is durable at once.
@@ -570,6 +571,36 @@ fn sessions_of_followers_expire_at_the_leader() {
 }
 
 /// No sync is answered by a leader that no quorum follows (S60).
+#[test]
+fn a_leader_ends_sessions_that_are_in_no_table() {
+    let (mut ensemble, session) = (Ensemble::new(), SessionId(0x77));
+    let header = TxnHeader { session, cxid: 1, zxid: Zxid::new(1, 1), time_ms: 5 };
+    let create = Txn::Create(CreateTxn {
+        path: "/orphan".into(),
+        data: None,
+        acl: [Acl::open()].into(),
+        kind: CreateKind::Ephemeral,
+        with_stat: false,
+        parent_cversion: 1,
+    });
+    let mut payload = Vec::new();
+    write_log_record(&mut payload, &header, &create, None);
+    let (now, record) = (ensemble.now, Bytes::from(payload));
+    for server in &mut ensemble.servers {
+        server.log.push(Logged { zxid: header.zxid, record: record.clone() });
+        server.replay(header.zxid);
+        (server.accepted, server.current) = (1, 1);
+        server.quorum = Quorum::member(QuorumConfig::default(), &server.tree, 7, now);
+        assert!(server.tree.get("/orphan").is_some());
+    }
+    ensemble.elect(0, &[1, 2]);
+    ensemble.check_equal();
+    let server = &ensemble.servers[2];
+    let last = read_log_record(&server.log.last().unwrap().record).unwrap();
+    assert_eq!((last.header.session, last.header.zxid), (session, Zxid::new(2, 1)));
+    assert!(matches!(last.txn, Txn::CloseSession { .. }) && server.tree.get("/orphan").is_none());
+}
+
 #[test]
 fn a_sync_waits_for_a_quorum() {
     let path = record(|writer| text(writer, Some("/")));
