@@ -198,6 +198,7 @@ impl<'a> Replay<'a> {
             self.check_snapshot_digest();
         } else if let Some(digest) = record.digest
             && self.settings.check_digests
+            && self.tree.is_whole()
             && digest.version == DIGEST_VERSION
             && digest.tree != self.tree.digest()
         {

@@ -91,18 +91,21 @@ fn load(
     let mut has_ttl = false;
     let bytes = source.bytes();
     let mut sample = Sample::default();
+    let mut newest = file.zxid;
     let trailers = read_parts(file, source, is_stopping, |part| {
         if let Part::Node { path, data, stat, .. } = &part {
             has_ttl |= is_ttl(stat);
+            newest = newest.max(Zxid(stat.czxid.max(stat.mzxid).max(stat.pzxid)));
             if let Some(nodes) = sample.add(path, *data, bytes) {
                 loader.expect(nodes);
             }
         }
         load_part(&mut loader, part).map_err(Rejection::Load)
     })?;
-    let (tree, zxid) = (loader.finish(file.zxid), file.zxid);
+    let (mut tree, zxid) = (loader.finish(file.zxid), file.zxid);
     let digested = trailers.digest.map_or(zxid, |digest| digest.zxid);
-    let complete_at = zxid.max(digested).max(trailers.last_zxid.unwrap_or(zxid));
+    let complete_at = newest.max(digested).max(trailers.last_zxid.unwrap_or(zxid));
+    tree.set_whole_at(complete_at);
     let expected = trailers.digest_to_expect(zxid);
     Ok(Start { tree, zxid, complete_at, expected, has_ttl })
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::*;
 use crate::jute::data::Acl;
 use crate::snapshot::{Trailers, Writer, ZxidDigest};
+use crate::tree::SnapshotHead;
 use crate::txn::{CreateTxn, SetDataTxn, TxnDigest, write_log_record};
 use crate::txnlog::{
     Claim, Nonce, SECTOR_BYTES, append_entry, closing_mark, file_header, file_name, tail_mark,
@@ -69,6 +70,17 @@ impl Writing {
 
     /// The snapshot of the tree as it is, and its name.
     pub(super) fn snapshot(&mut self) -> (String, Vec<u8>) {
+        self.snapshot_with(|head| {
+            let (zxid, digest) = (head.zxid, head.digest);
+            let digest = Some(ZxidDigest { zxid, version: 2, digest });
+            Trailers { digest, last_zxid: Some(zxid) }
+        })
+    }
+
+    pub(super) fn snapshot_with(
+        &mut self,
+        trailers: impl FnOnce(&SnapshotHead) -> Trailers,
+    ) -> (String, Vec<u8>) {
         let (walk, mut head) = self.tree.begin_snapshot().unwrap();
         while self.tree.copy_head(walk, &mut head, 100).unwrap() {}
         let mut out = Vec::new();
@@ -81,8 +93,7 @@ impl Writing {
             self.tree.advance_snapshot(walk, cursor);
         }
         self.tree.end_snapshot(walk);
-        let digest = Some(ZxidDigest { zxid: head.zxid, version: 2, digest: head.digest });
-        writer.finish(&mut out, &Trailers { digest, last_zxid: Some(head.zxid) });
+        writer.finish(&mut out, &trailers(&head));
         (format!("snapshot.{:x}", head.zxid), out)
     }
 }
@@ -238,6 +249,32 @@ fn a_digest_that_does_not_match_is_counted() {
     assert_eq!((report.digest_mismatches, report.first_mismatch), (5, Some(Zxid(6))));
     let unchecked = RecoverySettings { check_digests: false, ..settings() };
     assert_eq!(recover(&mut files, &unchecked).unwrap().report.digest_mismatches, 0);
+}
+
+/// A tree that Apache's leader has sent while it changed is stored without a digest and named after
+/// the moment at which the sending began.
+#[test]
+fn a_tree_that_came_while_it_changed_is_compared_once_it_is_whole() {
+    let mut writing = Writing::new();
+    (0..5).for_each(|_| drop(writing.next()));
+    let (name, _) = writing.snapshot();
+    let entries: Vec<_> = (0..6).map(|_| writing.next()).collect();
+    let mut fuzzy = Writing::new();
+    (0..8).for_each(|_| drop(fuzzy.next()));
+    let (_, bytes) = fuzzy.snapshot_with(|_| Trailers::default());
+    let mut files = Files::default();
+    files.put(&name, bytes);
+    files.put("log.6", log_of(&entries));
+    let recovered = recover(&mut files.clone(), &settings()).unwrap();
+    assert_eq!((recovered.last_zxid, recovered.tree.digest()), (Zxid(11), writing.tree.digest()));
+    assert_eq!(recovered.report.digest_mismatches, 0);
+    assert!(recovered.tree.is_whole());
+    // Nor is it cut before that.
+    files.put("log.6", log_of(&entries[..2]));
+    let recovered = recover(&mut files.clone(), &settings()).unwrap();
+    assert!(!recovered.tree.is_whole());
+    let error = Truncation::prepare(&mut files, &settings(), Zxid(7)).unwrap_err();
+    assert!(matches!(error, RecoveryError::SnapshotBeyond { zxid: Zxid(8), .. }), "{error}");
 }
 
 #[test]
