@@ -91,6 +91,8 @@ impl TakingOver {
         file: FileName,
     ) -> Result<Self, RecoveryError> {
         remove_leftovers(storage)?;
+        // Nothing is cut for a file that is not there.
+        storage.open(Dir::Snapshots, from).map_err(RecoveryError::storage)?;
         let logs = list_logs(storage)?;
         let mut cuts = Cuts::after(&logs, file.zxid);
         let before = logs.len() - cuts.removed.len();

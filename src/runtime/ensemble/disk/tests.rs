@@ -167,8 +167,11 @@ fn a_leaders_tree_takes_the_place_of_all_that_was_there() {
     let name = snapshot_of(leader, elsewhere.path());
     let from = "ringkeeper.received.0.tmp".to_owned();
     std::fs::copy(elsewhere.path().join(&name), server.data.snapshots().join(&from)).unwrap();
-    let log = server.log.take().unwrap();
     let file = FileName { zxid, codec: Codec::Plain };
+    let (nothing, log) = ("ringkeeper.received.1.tmp".to_owned(), server.log.take().unwrap());
+    server.disk.ask(Job::TakeTree { from: nothing, file, log });
+    let DiskEvent::TreeNotTaken { why, log } = server.wait() else { panic!("there is no file") };
+    assert!(why.to_string().contains("ringkeeper.received.1.tmp"), "{why}");
     server.disk.ask(Job::TakeTree { from, file, log });
     let DiskEvent::TreeTaken { zxid: taken, log } = server.wait() else { panic!("it is whole") };
     assert_eq!(taken, zxid);
