@@ -12,7 +12,6 @@ use log::{info, warn};
 use crate::runtime::SharedTree;
 use crate::runtime::datadir::DataDir;
 use crate::runtime::snapshotter::{SnapshotFailure, Snapshotter, Taken};
-use crate::zxid::Zxid;
 
 use super::config::Config;
 use super::panics::panic_if_asked;
@@ -96,14 +95,13 @@ fn log_snapshot(taken: Result<Taken, SnapshotFailure>) {
     }
 }
 
-/// At the start and at each interval, as Apache does. What a server on its own has logged is
-/// committed.
+/// At the start and at each interval, as Apache does.
 fn start_purge(data: Arc<Mutex<DataDir>>, keep: usize, interval: Duration) -> io::Result<()> {
     let purge = move || {
         loop {
             panic_if_asked();
             let mut dir = data.lock().unwrap_or_else(PoisonError::into_inner);
-            match dir.purge(keep, Zxid::MAX, &mut || thread::sleep(PURGE_REST)) {
+            match dir.purge(keep, &mut || thread::sleep(PURGE_REST)) {
                 Ok(removed) if removed.is_empty() => {}
                 Ok(removed) => info!("autopurge: removed {}", removed.join(", ")),
                 Err(err) => warn!("autopurge: {err}"),

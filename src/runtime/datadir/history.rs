@@ -3,16 +3,31 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::zxid::Zxid;
+
 /// The histories of a server, one after the other. Clones are of the same server.
 #[derive(Clone, Debug, Default)]
 pub struct Histories(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The number of the history.
     current: u64,
     /// It is being changed.
     is_changing: bool,
+    /// All up to here is committed, for all that is known: without end while the server serves, as
+    /// what a serving server shows is committed. One that looks for a leader may show what no quorum
+    /// has.
+    committed: Zxid,
+    /// The end of the history when it began to serve last.
+    served: Zxid,
+}
+
+/// Of a server on its own: what it has logged is committed.
+impl Default for State {
+    fn default() -> Self {
+        Self { current: 0, is_changing: false, committed: Zxid::MAX, served: Zxid::ZERO }
+    }
 }
 
 /// The history is being changed until this is dropped.
@@ -39,6 +54,23 @@ impl Histories {
         assert!(!state.is_changing, "one change at a time");
         (state.current, state.is_changing) = (state.current + 1, true);
         HistoryChange(self.clone())
+    }
+
+    /// A member begins to serve; all up to `last` is committed, and so is all that it will show.
+    pub fn begin_serving(&self, last: Zxid) {
+        let mut state = self.lock();
+        (state.committed, state.served) = (Zxid::MAX, last);
+    }
+
+    /// It does not serve.
+    pub fn end_serving(&self) {
+        let mut state = self.lock();
+        state.committed = state.served;
+    }
+
+    /// All up to here is committed: a snapshot after it may have to go.
+    pub fn committed(&self) -> Zxid {
+        self.lock().committed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -69,5 +101,17 @@ mod tests {
             (histories.within(before, || 7), histories.within(after, || 7)),
             (None, Some(7))
         );
+    }
+
+    #[test]
+    fn what_a_member_shows_is_committed_while_it_serves() {
+        let histories = Histories::default();
+        assert_eq!(histories.committed(), Zxid::MAX);
+        histories.end_serving();
+        assert_eq!(histories.committed(), Zxid::ZERO);
+        histories.begin_serving(Zxid(7));
+        assert_eq!(histories.committed(), Zxid::MAX);
+        histories.end_serving();
+        assert_eq!(histories.committed(), Zxid(7));
     }
 }

@@ -141,16 +141,16 @@ impl DataDir {
     /// the names. The snapshots are flushed and read to their last seal before they count; `rest`
     /// is called between pieces of that work.
     ///
-    /// All up to `committed` is committed: a snapshot after that may still have to go, and the
-    /// newest one that is not after it stays with the log since then. Whoever is reading a file
+    /// A snapshot after what is committed may still have to go: the newest one that is not after it
+    /// stays with the log since then. Whoever is reading a file
     /// that is removed has it open, and reads on.
     pub fn purge(
         &mut self,
         keep: usize,
-        committed: Zxid,
         rest: &mut dyn FnMut(),
     ) -> Result<Vec<String>, DataDirError> {
         let Some(history) = self.histories.current() else { return Ok(Vec::new()) };
+        let committed = self.histories.committed();
         let logs = self.list(Dir::Logs)?;
         let mut names: Vec<_> = self
             .list(Dir::Snapshots)?

@@ -162,7 +162,7 @@ fn a_purge_keeps_what_is_whole() {
         std::fs::write(path(name), "").unwrap();
     }
     let mut rests = 0;
-    let mut removed = data.purge(3, Zxid::MAX, &mut || rests += 1).unwrap();
+    let mut removed = data.purge(3, &mut || rests += 1).unwrap();
     removed.sort();
     assert_eq!(removed, ["log.1", "snapshot.10"]);
     assert!(
@@ -197,12 +197,33 @@ fn a_purge_removes_nothing_once_the_history_is_another() {
         drop(histories.change());
         changes += 1;
     };
-    assert_eq!(data.purge(1, Zxid::MAX, &mut change).unwrap(), [""; 0]);
+    assert_eq!(data.purge(1, &mut change).unwrap(), [""; 0]);
     assert!(changes > 0, "it rests");
     let under_way = data.histories().change();
-    assert_eq!(data.purge(1, Zxid::MAX, &mut || ()).unwrap(), [""; 0]);
+    assert_eq!(data.purge(1, &mut || ()).unwrap(), [""; 0]);
     drop(under_way);
-    assert_eq!(data.purge(1, Zxid::MAX, &mut || ()).unwrap(), ["snapshot.10", "log.1"]);
+    assert_eq!(data.purge(1, &mut || ()).unwrap(), ["snapshot.10", "log.1"]);
+}
+
+/// A member that looks for a leader may have snapshots of what no quorum has.
+#[test]
+fn a_purge_keeps_the_newest_snapshot_of_what_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut data = DataDir::open(dir.path(), dir.path(), true).unwrap();
+    for zxid in [16, 32, 48, 64] {
+        let mut tree = Tree::new();
+        tree.set_last_zxid(Zxid(zxid));
+        let (config, tree) = (SnapshotterConfig::default(), SharedTree::new(tree));
+        take_snapshot(data.snapshots(), &config, &tree, true).unwrap();
+    }
+    let histories = data.histories();
+    histories.end_serving();
+    assert_eq!(data.purge(1, &mut || ()).unwrap(), [""; 0]);
+    histories.begin_serving(Zxid(40));
+    histories.end_serving();
+    assert_eq!(data.purge(1, &mut || ()).unwrap(), ["snapshot.10"]);
+    histories.begin_serving(Zxid(64));
+    assert_eq!(data.purge(1, &mut || ()).unwrap(), ["snapshot.20", "snapshot.30"]);
 }
 
 #[test]

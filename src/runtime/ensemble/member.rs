@@ -139,6 +139,7 @@ impl Member {
         disk: Disk,
         waker: Arc<WakeHandle>,
     ) -> Self {
+        settings.data.histories().end_serving();
         Self {
             server: settings.server.clone(),
             settings,
@@ -467,6 +468,7 @@ impl Member {
             }
             LeadEffect::Begin { epoch } => {
                 info!("LEADING: a quorum has the history, epoch {epoch} begins");
+                self.settings.data.histories().begin_serving(core.tree.read().last_zxid());
                 self.elections.tell(Order::Serves { epoch });
             }
             LeadEffect::StepDown { why } => self.rest(&why.to_string()),
@@ -541,6 +543,7 @@ impl Member {
             LearnEffect::LoadTree { zxid } => self.begin_receiving(zxid),
             LearnEffect::Serve { epoch } => {
                 info!("{}: in sync with epoch {epoch}", self.learning_name());
+                self.settings.data.histories().begin_serving(core.tree.read().last_zxid());
                 self.elections.tell(Order::Serves { epoch });
             }
             LearnEffect::Leave { why } => self.rest(&why.to_string()),
@@ -555,6 +558,7 @@ impl Member {
     /// The role has ended: connections go, and what it asked of the disk ends first.
     fn rest(&mut self, why: &str) {
         info!("LOOKING: {why}");
+        self.settings.data.histories().end_serving();
         if matches!(self.life, Life::Leading { .. }) {
             self.elections.tell(Order::TakeLearners { is_wanted: false });
         }
