@@ -13,8 +13,8 @@ pub struct Histories(Arc<Mutex<State>>);
 struct State {
     /// The number of the history.
     current: u64,
-    /// It is being changed.
-    is_changing: bool,
+    /// Changes that are under way.
+    changes: usize,
     /// All up to here is committed, for all that is known: without end while the server serves, as
     /// what a serving server shows is committed. One that looks for a leader may show what no quorum
     /// has.
@@ -26,7 +26,7 @@ struct State {
 /// Of a server on its own: what it has logged is committed.
 impl Default for State {
     fn default() -> Self {
-        Self { current: 0, is_changing: false, committed: Zxid::MAX, served: Zxid::ZERO }
+        Self { current: 0, changes: 0, committed: Zxid::MAX, served: Zxid::ZERO }
     }
 }
 
@@ -38,21 +38,20 @@ impl Histories {
     /// The number of the history, by which it is known later; none while it is being changed.
     pub fn current(&self) -> Option<u64> {
         let state = self.lock();
-        (!state.is_changing).then_some(state.current)
+        (state.changes == 0).then_some(state.current)
     }
 
     /// Does something that is right only in this history, which is not changed meanwhile. None if
     /// it was changed before.
     pub fn within<T>(&self, history: u64, act: impl FnOnce() -> T) -> Option<T> {
         let state = self.lock();
-        (!state.is_changing && state.current == history).then(act)
+        (state.changes == 0 && state.current == history).then(act)
     }
 
-    /// Begins to change the history. At most one change is under way.
+    /// Begins to change the history.
     pub fn change(&self) -> HistoryChange {
         let mut state = self.lock();
-        assert!(!state.is_changing, "one change at a time");
-        (state.current, state.is_changing) = (state.current + 1, true);
+        (state.current, state.changes) = (state.current + 1, state.changes + 1);
         HistoryChange(self.clone())
     }
 
@@ -80,7 +79,7 @@ impl Histories {
 
 impl Drop for HistoryChange {
     fn drop(&mut self) {
-        self.0.lock().is_changing = false;
+        self.0.lock().changes -= 1;
     }
 }
 

@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
 
 use crate::quorum::recovery::{Recovered, RecoveryError, RecoverySettings, TakingOver, Truncation};
-use crate::runtime::datadir::{DataDir, DataDirError, Histories, HistoryChange};
+use crate::runtime::datadir::{DataDir, DataDirError, HistoryChange};
 use crate::runtime::log::{Log, LogError};
 use crate::snapshot::FileName;
 use crate::zab::{LearnerConn, LogReach};
@@ -110,16 +110,16 @@ pub struct DiskSettings {
 /// The thread, as the quorum core sees it.
 pub struct Disk {
     jobs: Option<Sender<Job>>,
-    events: Arc<SegQueue<DiskEvent>>,
+    events: Arc<SegQueue<Told>>,
     /// Jobs that were asked for and whose end was not taken yet.
     under_way: usize,
-    histories: Histories,
     /// The history whose new end was told last is not in its place in memory yet.
     change: Option<HistoryChange>,
-    /// The event before the next one was the end of such a change.
-    has_told_end: bool,
     thread: Option<JoinHandle<()>>,
 }
+
+/// An event, and the change of the history that is over when what it tells is in its place.
+type Told = (DiskEvent, Option<HistoryChange>);
 
 impl Disk {
     /// Starts the thread. `wake` is called when [`Self::poll`] has something.
@@ -130,22 +130,16 @@ impl Disk {
     ) -> io::Result<Self> {
         let (jobs, queue) = unbounded();
         let events = Arc::new(SegQueue::new());
-        let histories = data.histories();
         let worker = Worker { data, settings, events: events.clone(), wake, is_done: false };
         let thread = std::thread::Builder::new().name(THREAD.into());
         let thread = Some(thread.spawn(move || worker.run(&queue))?);
-        let (jobs, change) = (Some(jobs), None);
-        Ok(Self { jobs, events, under_way: 0, histories, change, has_told_end: false, thread })
+        Ok(Self { jobs: Some(jobs), events, under_way: 0, change: None, thread })
     }
 
     /// Asks for a job. The roles ask for few: of a leader at most one for each learner is under
     /// way, beside those for the epochs.
     pub fn ask(&mut self, job: Job) {
         self.under_way += 1;
-        if matches!(job, Job::Truncate { .. } | Job::TakeTree { .. }) {
-            self.change = None;
-            self.change = Some(self.histories.change());
-        }
         if let Some(jobs) = &self.jobs {
             // Of a thread that is lost the last event says so.
             let _ = jobs.send(job);
@@ -156,18 +150,9 @@ impl Disk {
     /// before has brought is in place of the old one: until then no snapshot is taken of a tree, as
     /// it would be of the history that has gone.
     pub fn poll(&mut self) -> Option<DiskEvent> {
-        if self.has_told_end {
-            (self.has_told_end, self.change) = (false, None);
-        }
-        let event = self.events.pop()?;
-        self.under_way = self.under_way.saturating_sub(1);
-        self.has_told_end = matches!(
-            event,
-            DiskEvent::Truncated { .. }
-                | DiskEvent::CannotTruncate { .. }
-                | DiskEvent::TreeTaken { .. }
-                | DiskEvent::TreeNotTaken { .. }
-        );
+        self.change = None;
+        let (event, change) = self.events.pop()?;
+        (self.under_way, self.change) = (self.under_way.saturating_sub(1), change);
         Some(event)
     }
 
@@ -197,7 +182,7 @@ impl Drop for Disk {
 struct Worker {
     data: DataDir,
     settings: DiskSettings,
-    events: Arc<SegQueue<DiskEvent>>,
+    events: Arc<SegQueue<Told>>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Nobody asks for anything any more, or the end was said.
     is_done: bool,
@@ -206,9 +191,11 @@ struct Worker {
 impl Worker {
     fn run(mut self, jobs: &Receiver<Job>) {
         for job in jobs {
+            let is_change = matches!(job, Job::Truncate { .. } | Job::TakeTree { .. });
+            let change = is_change.then(|| self.data.histories().change());
             let event = self.carry_out(job).unwrap_or_else(DiskEvent::Failed);
             self.is_done = matches!(event, DiskEvent::Failed(_));
-            self.events.push(event);
+            self.events.push((event, change));
             (self.wake)();
             if self.is_done {
                 return;
@@ -277,7 +264,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if !self.is_done {
-            self.events.push(DiskEvent::Failed(DiskError::Lost));
+            self.events.push((DiskEvent::Failed(DiskError::Lost), None));
             (self.wake)();
         }
     }
