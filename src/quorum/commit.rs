@@ -9,7 +9,7 @@ use super::pipeline::{Answer, PipelineEntry, Proposal};
 use super::role::Role;
 use super::{Budget, Effect, Quorum, reply};
 use crate::codes::ErrorCode;
-use crate::handoff::{BatchItem, CommitBatch, Event, ShardId, ToShard};
+use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ShardId, ToShard};
 use crate::tree::{Applied, Change, MultiParts, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
 use crate::zxid::Zxid;
@@ -98,8 +98,9 @@ impl Quorum {
                 }
                 Some(PipelineEntry::Answer { shard, reply, .. }) => {
                     budget.spend(1);
-                    let zxid = reply.zxid;
-                    self.push(shard, zxid, BatchItem::Reply(reply));
+                    // Clients have seen the start of an epoch that has no transaction yet.
+                    let zxid = reply.zxid.max(tree.last_zxid());
+                    self.push(shard, zxid, BatchItem::Reply(Reply { zxid, ..reply }));
                 }
             }
         }

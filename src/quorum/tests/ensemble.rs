@@ -620,6 +620,20 @@ fn a_sync_waits_for_a_quorum() {
     }
 }
 
+#[test]
+fn no_answer_names_a_zxid_before_the_epoch() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    ensemble.close_all();
+    ensemble.elect(0, &[1, 2]);
+    ensemble.submit(1, 0x100, OpCode::SYNC, record(|writer| text(writer, Some("/"))));
+    ensemble.settle();
+    let told = std::mem::take(&mut ensemble.servers[1].told);
+    let Some(ToShard::Commit(commit)) = told.last() else { panic!("{told:?}") };
+    let [BatchItem::Reply(reply)] = &commit.items[..] else { panic!("{commit:?}") };
+    assert_eq!(reply.zxid, Zxid::new(2, 0));
+}
+
 /// The leader is lost with requests under way: their connections end, what a quorum had stays, and
 /// the next leader's history is everybody's.
 #[test]
