@@ -186,14 +186,16 @@ impl ReadBack {
 /// What the log says about `peer`: whether it leads from there to `upto`, all of which is durable.
 /// With more than `bytes_max` bytes of transactions in the files after the one that has `peer` it
 /// is too long. Where Apache counts the lengths of files, zeros ahead of the entries included, this
-/// counts entries: a file that has just been begun costs nobody anything.
+/// counts entries: a file that has just been begun costs nobody anything. None if `is_wanted` says
+/// no on the way.
 pub fn reach<F: Source>(
     back: &ReadBack,
     peer: Zxid,
     upto: Zxid,
     bytes_max: Option<u64>,
+    is_wanted: impl Fn() -> bool,
     open: impl FnMut(usize) -> io::Result<F>,
-) -> Result<LogReach, ReadBackError> {
+) -> Result<Option<LogReach>, ReadBackError> {
     let mut reach = LogReach { floor: None, next: None, is_too_long: false };
     let (mut file, mut bytes) = (0, 0);
     let note = |reach: &mut LogReach, zxid: Zxid| {
@@ -206,6 +208,7 @@ pub fn reach<F: Source>(
         reach.floor.is_some()
     };
     let walked = back.walk(upto, open, |step| match step {
+        _ if !is_wanted() => false,
         Step::Break => {
             (reach.floor, reach.next) = (None, None);
             true
@@ -221,5 +224,5 @@ pub fn reach<F: Source>(
             note(&mut reach, entry.zxid) && !reach.is_too_long
         }
     });
-    walked.map(|()| reach)
+    walked.map(|()| Some(reach).filter(|_| is_wanted()))
 }

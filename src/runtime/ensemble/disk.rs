@@ -11,6 +11,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -39,7 +40,7 @@ pub enum Job {
     /// [`DiskEvent::TreeNotTaken`]. The same holds as for a truncation.
     TakeTree { from: String, file: FileName, log: Box<Log> },
     /// What does the log say about a learner's last zxid? All up to `upto` is durable.
-    /// [`DiskEvent::LogReach`].
+    /// [`DiskEvent::LogReach`], of which nothing is true once [`Disk::end_reading`] was called.
     LogReach { of: LearnerConn, peer: Zxid, upto: Zxid },
 }
 
@@ -109,10 +110,12 @@ pub struct DiskSettings {
 
 /// The thread, as the quorum core sees it.
 pub struct Disk {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<(Job, u64)>>,
     events: Arc<SegQueue<Told>>,
     /// Jobs that were asked for and whose end was not taken yet.
     under_way: usize,
+    /// Of the role that asks now: what an earlier one wanted to know nobody waits for.
+    reader: Arc<AtomicU64>,
     /// The history whose new end was told last is not in its place in memory yet.
     change: Option<HistoryChange>,
     thread: Option<JoinHandle<()>>,
@@ -130,10 +133,13 @@ impl Disk {
     ) -> io::Result<Self> {
         let (jobs, queue) = unbounded();
         let events = Arc::new(SegQueue::new());
-        let worker = Worker { data, settings, events: events.clone(), wake, is_done: false };
+        let reader = Arc::new(AtomicU64::new(0));
+        let (told, of_thread) = (events.clone(), reader.clone());
+        let worker =
+            Worker { data, settings, events: told, reader: of_thread, wake, is_done: false };
         let thread = std::thread::Builder::new().name(THREAD.into());
         let thread = Some(thread.spawn(move || worker.run(&queue))?);
-        Ok(Self { jobs: Some(jobs), events, under_way: 0, change: None, thread })
+        Ok(Self { jobs: Some(jobs), events, under_way: 0, reader, change: None, thread })
     }
 
     /// Asks for a job. The roles ask for few: of a leader at most one for each learner is under
@@ -142,8 +148,14 @@ impl Disk {
         self.under_way += 1;
         if let Some(jobs) = &self.jobs {
             // Of a thread that is lost the last event says so.
-            let _ = jobs.send(job);
+            let _ = jobs.send((job, self.reader.load(Ordering::Relaxed)));
         }
+    }
+
+    /// The role that has asked about the log is over: what is still being read for it is given up,
+    /// as the next role waits until no job is under way.
+    pub fn end_reading(&self) {
+        self.reader.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The end of the oldest job, if it has ended. When this is called again the tree that the event
@@ -183,17 +195,18 @@ struct Worker {
     data: DataDir,
     settings: DiskSettings,
     events: Arc<SegQueue<Told>>,
+    reader: Arc<AtomicU64>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Nobody asks for anything any more, or the end was said.
     is_done: bool,
 }
 
 impl Worker {
-    fn run(mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
+    fn run(mut self, jobs: &Receiver<(Job, u64)>) {
+        for (job, reader) in jobs {
             let is_change = matches!(job, Job::Truncate { .. } | Job::TakeTree { .. });
             let change = is_change.then(|| self.data.histories().change());
-            let event = self.carry_out(job).unwrap_or_else(DiskEvent::Failed);
+            let event = self.carry_out(job, reader).unwrap_or_else(DiskEvent::Failed);
             self.is_done = matches!(event, DiskEvent::Failed(_));
             self.events.push((event, change));
             (self.wake)();
@@ -204,7 +217,7 @@ impl Worker {
         self.is_done = true;
     }
 
-    fn carry_out(&mut self, job: Job) -> Result<DiskEvent, DiskError> {
+    fn carry_out(&mut self, job: Job, reader: u64) -> Result<DiskEvent, DiskError> {
         match job {
             Job::StoreAcceptedEpoch(epoch) => {
                 self.data.store_accepted_epoch(epoch).map_err(DiskError::Epoch)?;
@@ -217,12 +230,15 @@ impl Worker {
             Job::Truncate { to, log } => self.truncate(to, log),
             Job::TakeTree { from, file, log } => self.take_tree(&from, file, log),
             Job::LogReach { of, peer, upto } => {
-                let reach = log_reach(&self.data, peer, upto, self.settings.log_part_max);
+                let is_wanted = || self.reader.load(Ordering::Relaxed) == reader;
+                let part_max = self.settings.log_part_max;
+                let reach = log_reach(&self.data, peer, upto, part_max, is_wanted);
                 let reach = reach.unwrap_or_else(|why| {
                     log::warn!("a learner that ends with {peer} gets the whole tree: {why}");
-                    LogReach { floor: None, next: None, is_too_long: false }
+                    None
                 });
-                Ok(DiskEvent::LogReach { of, reach })
+                let nowhere = LogReach { floor: None, next: None, is_too_long: false };
+                Ok(DiskEvent::LogReach { of, reach: reach.unwrap_or(nowhere) })
             }
         }
     }

@@ -559,6 +559,7 @@ impl Member {
     fn rest(&mut self, why: &str) {
         info!("LOOKING: {why}");
         self.settings.data.histories().end_serving();
+        self.disk.end_reading();
         if matches!(self.life, Life::Leading { .. }) {
             self.elections.tell(Order::TakeLearners { is_wanted: false });
         }

@@ -96,20 +96,22 @@ pub fn send_log(
 
 /// What the log says about a zxid of a learner's that is older than the memory. All up to `upto` is
 /// durable. `part_max` is `snapshotSizeFactor`: the part of the newest snapshot's size up to which
-/// reading the log is taken to be quicker than sending the tree, 0 for any, none for never.
+/// reading the log is taken to be quicker than sending the tree, 0 for any, none for never. None if
+/// `is_wanted` says no on the way.
 pub fn log_reach(
     data: &DataDir,
     peer: Zxid,
     upto: Zxid,
     part_max: Option<f64>,
-) -> Result<LogReach, SendLogError> {
+    is_wanted: impl Fn() -> bool,
+) -> Result<Option<LogReach>, SendLogError> {
     let Some(part_max) = part_max else {
-        return Ok(LogReach { floor: None, next: None, is_too_long: true });
+        return Ok(Some(LogReach { floor: None, next: None, is_too_long: true }));
     };
     let files = Files::open(data, peer)?;
     let bytes_max = (files.snapshot_bytes as f64 * part_max) as u64;
     let bytes_max = (bytes_max > 0).then_some(bytes_max);
-    let found = reach(&files.back, peer, upto, bytes_max, |nth| files.take(nth));
+    let found = reach(&files.back, peer, upto, bytes_max, is_wanted, |nth| files.take(nth));
     found.map_err(SendLogError::Log)
 }
 

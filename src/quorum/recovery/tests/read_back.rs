@@ -32,10 +32,18 @@ impl Logs {
         let names: Vec<_> = self.files.iter().map(|(name, _)| name.clone()).collect();
         let back = ReadBack::new(names, &self.snapshots, peer);
         let names: Vec<_> = back.names().map(str::to_owned).collect();
-        reach(&back, peer, upto, max, |nth| {
-            let file = self.files.iter().find(|(name, _)| *name == names[nth]);
-            Ok(file.unwrap().1.clone())
-        })
+        let found = reach(
+            &back,
+            peer,
+            upto,
+            max,
+            || true,
+            |nth| {
+                let file = self.files.iter().find(|(name, _)| *name == names[nth]);
+                Ok(file.unwrap().1.clone())
+            },
+        );
+        found.map(|found| found.expect("it is wanted"))
     }
 
     fn reach(&self, peer: Zxid, upto: Zxid) -> (Option<Zxid>, Option<Zxid>) {
@@ -129,6 +137,20 @@ fn a_log_that_ends_early_is_said() {
     assert!(matches!(error, ReadBackError::Ends { last: Some(Zxid(4)), .. }), "{error}");
     let error = logs(&[], &[]).ask(Zxid(2), Zxid(5), None).unwrap_err();
     assert!(matches!(error, ReadBackError::Ends { last: None, .. }), "{error}");
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_read_on() {
+    let files = logs(&[&z(0, 1..=4), &z(0, 5..=9)], &[Zxid::ZERO]);
+    let names: Vec<_> = files.files.iter().map(|(name, _)| name.clone()).collect();
+    let back = ReadBack::new(names, &files.snapshots, Zxid(1));
+    let (asked, opened) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let is_wanted = || asked.replace(asked.get() + 1) < 3;
+    let found = reach(&back, Zxid(1), Zxid(9), None, is_wanted, |nth| {
+        opened.set(nth);
+        Ok(files.files[nth].1.clone())
+    });
+    assert_eq!((found.unwrap(), opened.get()), (None, 0));
 }
 
 #[test]

@@ -209,9 +209,12 @@ fn epochs_are_stored_in_order_and_a_failure_ends_everything() {
 fn what_the_log_says_is_told_and_damage_is_no_reach() {
     let mut server = Server::new(Appending::Direct);
     server.append_all(0, 1..=10);
-    let ask = |server: &mut Server, peer| {
+    let reach_of = |peer| {
         let (of, upto) = (LearnerConn(3), Zxid(10));
-        server.disk.ask(Job::LogReach { of, peer: Zxid(peer), upto });
+        Job::LogReach { of, peer: Zxid(peer), upto }
+    };
+    let ask = |server: &mut Server, peer| {
+        server.disk.ask(reach_of(peer));
         let DiskEvent::LogReach { of: LearnerConn(3), reach } = server.wait() else {
             panic!("it was asked for");
         };
@@ -220,6 +223,14 @@ fn what_the_log_says_is_told_and_damage_is_no_reach() {
     let reach = ask(&mut server, 4);
     assert_eq!((reach.floor, reach.next), (Some(Zxid(4)), Some(Zxid(5))));
     assert!(!reach.is_too_long);
+    // Of a role that is over nobody waits for an answer.
+    server.disk.jobs.as_ref().unwrap().send((reach_of(4), 0)).unwrap();
+    server.disk.end_reading();
+    server.disk.jobs.as_ref().unwrap().send((reach_of(4), 0)).unwrap();
+    server.wait();
+    let DiskEvent::LogReach { reach, .. } = server.wait() else { panic!("it was asked for") };
+    assert_eq!((reach.floor, reach.next), (None, None));
+    assert_eq!(ask(&mut server, 4).floor, Some(Zxid(4)), "the next role is answered");
     let path = server.data.logs().join("log.1");
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4], 700).unwrap();
