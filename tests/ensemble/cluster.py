@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 from zk import files
@@ -32,8 +33,8 @@ class Member:
         self.address = f"{host}:{self.port}"
         # Words before the server's own, as `ip netns exec`.
         self.prefix = []
-        # Directories that this server had before it was wiped: the judge reads their logs.
-        self.relics = []
+        # How often it was wiped; its logs, by their inode, and the zxids of its snapshots.
+        self.relics, self.kept, self.snapshots = 0, {}, set()
         self.process, self.is_paused = None, False
 
     def __str__(self):
@@ -140,9 +141,9 @@ class Member:
     def wipe(self):
         """Takes its data away, as if its disk had been replaced."""
         assert self.process is None
-        relic = self.directory / f"relic-{len(self.relics)}"
-        self.data.rename(relic)
-        self.relics.append(relic)
+        self.collect()
+        self.relics += 1
+        self.data.rename(self.directory / f"relic-{self.relics}")
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -167,12 +168,25 @@ class Member:
     def last_words(self):
         return self.log.read_text(errors="replace")[-3000:]
 
+    def collect(self):
+        """Keeps what logs there are: under a snapshot that the leader sends they are removed."""
+        for path in (self.data / "version-2").glob("*.*"):
+            kind, _, zxid = path.name.partition(".")
+            try:
+                if kind == "snapshot":
+                    self.snapshots.add(int(zxid, 16))
+                elif kind == "log" and (inode := path.stat().st_ino) not in self.kept:
+                    self.kept[inode] = self.directory / f"kept-{inode}.log"
+                    os.link(path, self.kept[inode])
+            except (OSError, ValueError):
+                continue  # it is gone already, or no name of a snapshot
+
     def logs(self):
-        """The records of its logs and the zxids of its snapshots, per data directory that it had."""
-        for directory in (*self.relics, self.data):
-            records = [record for log in files.logs(directory) for record in files.read_log(log, is_torn=True)]
-            snapshots = {int(path.name.split(".")[1], 16) for path in files.snapshots(directory)}
-            yield records, snapshots
+        """All records that it has ever logged and not cut off, by zxid, and the zxids of its snapshots."""
+        self.collect()
+        files_kept = [path for path in self.kept.values() if path.exists()]
+        records = {record["zxid"]: record for path in files_kept for record in files.read_log(path, is_torn=True)}
+        return [records[zxid] for zxid in sorted(records)], self.snapshots
 
 
 class Orphan:
@@ -207,7 +221,7 @@ class Ensemble:
         self.directory = pathlib.Path(directory)
         self.base, self.settings, self.flags, self.own_flags = base, settings or {}, flags or {}, own_flags or {}
         self.mismatches_are_faults = True
-        self.members = {}
+        self.members, self.is_over = {}, threading.Event()
         for kind in kinds:
             self._add(kind, "participant")
         for kind in observers:
@@ -225,9 +239,16 @@ class Ensemble:
         return iter(self.members.values())
 
     def __enter__(self):
+        threading.Thread(target=self._collect, daemon=True).start()
         return self
 
+    def _collect(self):
+        while not self.is_over.wait(0.02):
+            for member in self:
+                member.collect()
+
     def __exit__(self, *_):
+        self.is_over.set()
         for member in self:
             member.kill()
 

@@ -205,7 +205,7 @@ class History:
 def read_history(members):
     """The history of the ensemble, whose servers stand still."""
     history = History()
-    logs = [(str(member), *log) for member in members for log in member.logs()]
+    logs = [(str(member), *member.logs()) for member in members]
     by_zxid = {}
     for name, log, _ in logs:
         for record in log:
