@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::packet::Packet;
 use crate::zab::{Leading, LearnerConn};
 use crate::zxid::Zxid;
 
@@ -42,8 +41,10 @@ impl Rounds {
         self.wants_next = false;
     }
 
-    /// The learner gets its SYNC once all up to `after` is committed and a quorum has answered.
+    /// The learner gets its SYNC once all up to `after` is committed and a quorum has answered, or
+    /// with what is committed next.
     pub(super) fn sync(&mut self, to: LearnerConn, after: Zxid, machine: &mut Leading) {
+        machine.await_sync(to, after);
         let round = self.join(machine);
         self.waiting.push_back(LearnerSync { round, after, to });
     }
@@ -75,7 +76,7 @@ impl Rounds {
             && next.round <= done
             && next.after <= committed
         {
-            machine.send(next.to, &Packet::Sync);
+            machine.sync(next.to, next.after);
             self.waiting.pop_front();
         }
     }

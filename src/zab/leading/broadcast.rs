@@ -113,6 +113,25 @@ impl Leading {
         self.advance();
     }
 
+    /// A learner has asked for a sync, after all up to `after` was proposed. It is told before any
+    /// later transaction is: an Apache server takes what it has asked for in that order, and never
+    /// answers what comes out of it (`CommitProcessor`). That a quorum has acknowledged a later
+    /// transaction says that this server led when it was asked.
+    pub fn await_sync(&mut self, conn: LearnerConn, after: Zxid) {
+        if let Some(learner) = self.learners.get_mut(&conn) {
+            assert!(learner.syncs.back().is_none_or(|last| *last <= after), "in order");
+            learner.syncs.push_back(after);
+        }
+    }
+
+    /// Tells a learner that the sync it asked for after `after` is done, if it has not been told.
+    pub fn sync(&mut self, conn: LearnerConn, after: Zxid) {
+        let Some(learner) = self.learners.get_mut(&conn) else { return };
+        if learner.syncs.pop_front_if(|next| *next == after).is_some() {
+            self.send(conn, &Packet::Sync);
+        }
+    }
+
     /// Commits what a quorum has.
     fn advance(&mut self) {
         let committed = self.history.last();
@@ -128,12 +147,15 @@ impl Leading {
 
     fn commit(&mut self, upto: Zxid) {
         let (mut commits, mut informs) = (Vec::new(), Vec::new());
+        let (mut commit_starts, mut inform_starts) = (Vec::new(), Vec::new());
         let has_observers = self.learners.values().any(|l| l.is_live() && !l.is_follower);
         while self.outstanding.front().is_some_and(|next| next.zxid <= upto) {
             let Some(logged) = self.outstanding.pop_front() else { break };
             let zxid = logged.zxid;
+            commit_starts.push((zxid, commits.len()));
             Packet::Commit { zxid }.write(&mut commits);
             if has_observers {
+                inform_starts.push((zxid, informs.len()));
                 let record = logged.record.clone();
                 Packet::Inform { zxid, record }.write(&mut informs);
             }
@@ -143,11 +165,14 @@ impl Leading {
             self.history.pass(upto);
         }
         let (commits, informs) = (Bytes::from(commits), Bytes::from(informs));
-        for (conn, learner) in self.learners.iter().filter(|(_, learner)| learner.is_live()) {
+        for (conn, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.is_live()) {
             if mutant!(JoinerMissesCommits) && learner.stage < Stage::HasHistory {
                 continue;
             }
-            let bytes = if learner.is_follower { commits.clone() } else { informs.clone() };
+            let bytes = match learner.is_follower {
+                true => learner.with_syncs(&commits, &commit_starts),
+                false => learner.with_syncs(&informs, &inform_starts),
+            };
             self.effects.push_back(LeadEffect::Send { to: *conn, bytes });
         }
         self.effects.push_back(LeadEffect::Committed { upto });

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
+use crate::packet::Packet;
 use crate::zab::members::ServerId;
 use crate::zxid::Zxid;
 
@@ -43,6 +46,8 @@ pub(super) struct Learner {
     pub(super) asked: VecDeque<u64>,
     /// The number of the last ping that it has answered.
     pub(super) answered: u64,
+    /// The syncs that it waits for, in order, each with the last zxid proposed before it was asked.
+    pub(super) syncs: VecDeque<Zxid>,
 }
 
 impl Learner {
@@ -57,7 +62,27 @@ impl Learner {
             silent_at,
             asked: VecDeque::new(),
             answered: 0,
+            syncs: VecDeque::new(),
         }
+    }
+
+    /// `told` says that transactions are committed, each from the place in `starts` on: with the
+    /// syncs that come before one of them.
+    pub(super) fn with_syncs(&mut self, told: &Bytes, starts: &[(Zxid, usize)]) -> Bytes {
+        let is_due = |after: &Zxid| starts.last().is_some_and(|(last, _)| last > after);
+        if !self.syncs.front().is_some_and(is_due) {
+            return told.clone();
+        }
+        let (mut bytes, mut from) = (Vec::with_capacity(told.len() + 64), 0);
+        while let Some(after) = self.syncs.pop_front_if(|after| is_due(after)) {
+            let later = starts.partition_point(|(zxid, _)| *zxid <= after);
+            let (_, start) = starts[later];
+            bytes.extend_from_slice(&told[from..start]);
+            Packet::Sync.write(&mut bytes);
+            from = start;
+        }
+        bytes.extend_from_slice(&told[from..]);
+        bytes.into()
     }
 
     /// It gets what is proposed and committed.

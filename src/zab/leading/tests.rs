@@ -106,6 +106,39 @@ fn told(leading: &mut Leading) -> (BTreeMap<u64, Vec<Packet>>, Option<Zxid>) {
     (sent, committed)
 }
 
+/// A learner hears of its syncs in the order of what it has asked for: before anything is told that
+/// was proposed later, whether a quorum has answered the question by then or not.
+#[test]
+fn a_sync_is_told_before_what_was_proposed_after_it() {
+    let mut leading = serving(3);
+    let commit = |counter| Packet::Commit { zxid: Zxid::new(1, counter) };
+    leading.propose(Zxid::new(1, 2), group(1, 1..=2), 0);
+    leading.await_sync(LearnerConn(2), Zxid::new(1, 2));
+    leading.await_sync(LearnerConn(9), Zxid::new(1, 2));
+    leading.propose(Zxid::new(1, 3), group(1, 3..=3), 0);
+    leading.await_sync(LearnerConn(2), Zxid::new(1, 3));
+    leading.propose(Zxid::new(1, 4), group(1, 4..=4), 0);
+    leading.await_sync(LearnerConn(2), Zxid::new(1, 4));
+    effects(&mut leading);
+
+    for follower in [2, 3] {
+        leading.on_packet(LearnerConn(follower), Packet::Ack { zxid: Zxid::new(1, 4) }, 0);
+    }
+    let (sent, _) = told(&mut leading);
+    let sync = || Packet::Sync;
+    assert_eq!(sent[&2], [commit(1), commit(2), sync(), commit(3), sync(), commit(4)]);
+    assert_eq!(sent[&3], [1, 2, 3, 4].map(commit));
+    let kinds: Vec<i32> = sent[&9].iter().map(Packet::kind).collect();
+    assert_eq!(kinds, [8, 8, 7, 8, 8], "INFORM, SYNC");
+
+    // What was told is not told again; what was not is.
+    leading.sync(LearnerConn(2), Zxid::new(1, 2));
+    leading.sync(LearnerConn(9), Zxid::new(1, 2));
+    assert!(leading.poll().is_none());
+    leading.sync(LearnerConn(2), Zxid::new(1, 4));
+    assert_eq!(told(&mut leading).0, BTreeMap::from([(2, vec![Packet::Sync])]));
+}
+
 /// A group is on its way to the followers before anything is durable. The leader's own flush is one
 /// acknowledgement among others: it commits nothing by itself, and is not needed where others are
 /// a quorum.
