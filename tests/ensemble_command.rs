@@ -248,6 +248,35 @@ fn servers_that_cannot_be_told_apart_are_not_started() {
     }
 }
 
+/// With `db.autocreate=false`: what only the server without its data and one that is down had
+/// acknowledged is not forgotten by the others.
+#[test]
+fn a_server_without_its_data_does_not_help_to_elect() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    let text = start_three(name);
+    ends(0, &["stop", "2", name]);
+    let serving = await_leader(name);
+    let mut client = client_of(&serving, "1");
+    assert_eq!(client.create("/a", b"x", 0).err, 0, "{text}");
+    ends(0, &["stop", name]);
+    for server in 1..=3 {
+        let cfg = home.path().join(format!("{server}/zoo.cfg"));
+        fs::write(&cfg, fs::read_to_string(&cfg).unwrap() + "db.autocreate=false\n").unwrap();
+    }
+    fs::remove_dir_all(home.path().join("1/data/version-2")).unwrap();
+    ends(0, &["start", "1", name]);
+    let text = ends(1, &["start", "--wait", "3", "2", name]);
+    assert!(text.contains("does not serve after 3 s"), "{text}");
+    let log = fs::read_to_string(home.path().join("1/server.log")).unwrap();
+    assert!(log.contains("its vote does not count"), "{log}");
+    ends(0, &["start", "3", name]);
+    let text = await_leader(name);
+    let mut client = client_of(&text, "3");
+    assert_eq!(client.get("/a"), Ok(b"x".to_vec()));
+}
+
 /// The log says which port, and the exit code is Apache's.
 #[test]
 fn a_member_without_its_ports_ends_with_14() {

@@ -30,6 +30,8 @@ pub(crate) struct MemberStart {
     pub tail: Vec<Logged>,
     /// For the tree after a truncation.
     pub recovery: RecoverySettings,
+    /// See [`MemberSettings::is_lost`].
+    pub is_lost: bool,
 }
 
 impl MemberStart {
@@ -38,12 +40,14 @@ impl MemberStart {
         (ensemble, listeners): (EnsembleConfig, PeerListeners),
         data: &DataDir,
         last: Zxid,
+        is_lost: bool,
         tail: Vec<Logged>,
         recovery: RecoverySettings,
     ) -> Result<Self, StartError> {
         let epochs = data.settle_epochs(last, true).map_err(StartError::DataDir)?;
         let none = Epochs { accepted: 0, current: 0 };
-        Ok(Self { ensemble, listeners, epochs: epochs.unwrap_or(none), tail, recovery })
+        let epochs = epochs.unwrap_or(none);
+        Ok(Self { ensemble, listeners, epochs, tail, recovery, is_lost })
     }
 }
 
@@ -80,7 +84,7 @@ pub(crate) fn member(
     data: &DataDir,
     waker: Arc<WakeHandle>,
 ) -> Result<(Member, Arc<Mutex<Standing>>), StartError> {
-    let MemberStart { ensemble, listeners, epochs, tail, recovery } = start;
+    let MemberStart { ensemble, listeners, epochs, tail, recovery, is_lost } = start;
     let ensemble = &ensemble;
     let elections = Elections::start(elections(ensemble), listeners, waker.clone())
         .map_err(StartError::Elections)?;
@@ -106,6 +110,7 @@ pub(crate) fn member(
         history_count: ensemble.synchronization.in_memory as usize,
         history_bytes: HISTORY_BYTES_MAX,
         tail,
+        is_lost,
         packet_bytes_max: config.quorum.record_bytes_max,
     };
     let standing = elections.standing();

@@ -85,17 +85,17 @@ pub(crate) fn prepare(
     let figures = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
-    if report.snapshot.is_none() {
+    let is_new = data.take_initialize().map_err(StartError::DataDir)?;
+    let is_lost = report.snapshot.is_none() && is_lost_if_empty(config, is_new, last_zxid);
+    if report.snapshot.is_none() && !is_lost {
         // Logs without a snapshot are not started from: it must be there before anything is
         // acknowledged.
         take_snapshot(data.snapshots(), &config.snapshots, &tree, true)
             .map_err(StartError::Snapshot)?;
     }
-    data.take_initialize().map_err(StartError::DataDir)?;
-    let member = match peer_listeners {
-        Some(listeners) => Some(MemberStart::new(listeners, &data, last_zxid, tail, recovery)?),
-        None => None,
-    };
+    let member = peer_listeners
+        .map(|listeners| MemberStart::new(listeners, &data, last_zxid, is_lost, tail, recovery))
+        .transpose()?;
     if member.is_none() {
         settle_epochs(&data, last_zxid);
     }
@@ -113,6 +113,22 @@ pub(crate) fn prepare(
         started,
         member,
     })
+}
+
+/// Whether a directory without data is that of a member that has lost it: the operator says with
+/// `db.autocreate=false` that every new one is marked by a file `initialize`.
+fn is_lost_if_empty(config: &Config, is_new: bool, last: Zxid) -> bool {
+    let Some(ensemble) = &config.ensemble else { return false };
+    let is_lost = last == Zxid::ZERO && !is_new && !ensemble.empty_votes;
+    if is_lost {
+        warn!(
+            "there is no data, and db.autocreate=false: until this server has taken the data from a \
+             leader that the others elect, its vote does not count. If it is new, stop it and make \
+             the empty file {}",
+            config.data_log_dir.join("initialize").display()
+        );
+    }
+    is_lost
 }
 
 /// A seed for hashes of what clients choose.

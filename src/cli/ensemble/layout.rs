@@ -215,7 +215,11 @@ impl Plan<'_> {
             let role = if nth < self.voters { "" } else { ":observer" };
             lines.push(format!("server.{}={LOOPBACK}:{quorum}:{election}{role}", nth + 1));
         }
-        lines.extend(self.settings.iter().cloned());
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        for setting in self.settings {
+            lines.retain(|line| line.starts_with('#') || key(line) != key(setting));
+            lines.push(setting.clone());
+        }
         Ok(lines.join("\n") + "\n")
     }
 
@@ -273,6 +277,8 @@ mod tests {
         assert_eq!(fourth.config.data_dir, fourth.home.join("data"));
         let ensemble = fourth.config.ensemble.as_ref().expect("it is one of an ensemble");
         assert_eq!((ensemble.me.0, ensemble.zab.tick_ms), (4, 500));
+        let text = fs::read_to_string(fourth.config_file()).expect("it is a file");
+        assert_eq!(text.matches("tickTime=").count(), 1, "a setting takes the place of a line");
         let of_plan = plan(3, 1, &settings).ports();
         let of_members: Vec<Port> = members.iter().flat_map(Member::ports).collect();
         assert_eq!(of_plan, of_members);

@@ -44,6 +44,8 @@ pub struct MemberSettings {
     pub history_bytes: usize,
     /// The latest records of the log.
     pub tail: Vec<Logged>,
+    /// It had data once, or may have had: until it has a leader's tree its vote counts for nothing.
+    pub is_lost: bool,
     /// The most bytes of data of one packet: `jute.maxbuffer` and `jute.maxbuffer.extrasize`.
     pub packet_bytes_max: usize,
 }
@@ -67,8 +69,10 @@ pub struct Member {
     life: Life,
     /// The number of the latest try to reach a leader.
     attempt: u64,
-    /// The log could not be cut: the next leader is asked for its whole tree.
+    /// The log could not be cut, or is lost: the next leader is asked for its whole tree.
     wants_tree: bool,
+    /// See [`MemberSettings::is_lost`].
+    is_lost: bool,
     /// A leader's tree that is being put in place of the history, and the thread that drops the old
     /// one.
     taken: Option<(TreeReceiver, Tree)>,
@@ -142,6 +146,8 @@ impl Member {
         settings.data.histories().end_serving();
         Self {
             server: settings.server.clone(),
+            wants_tree: settings.is_lost,
+            is_lost: settings.is_lost,
             settings,
             elections,
             disk,
@@ -149,7 +155,6 @@ impl Member {
             waker,
             life: Life::Resting,
             attempt: 0,
-            wants_tree: false,
             taken: None,
             trees_due: Vec::new(),
             has_looked: false,
@@ -208,10 +213,11 @@ impl Member {
         match self.life {
             Life::Resting if is_still => {
                 self.life = Life::Looking;
-                let (zxid, epoch) =
-                    (core.quorum.last_logged(), i64::from(self.server.current_epoch));
+                let last = core.quorum.last_logged();
+                let zxid = if self.is_lost { Zxid::UNKNOWN } else { last };
+                let epoch = i64::from(self.server.current_epoch);
                 if !std::mem::replace(&mut self.has_looked, true) {
-                    info!("LOOKING: the server starts, with {zxid} of epoch {epoch}");
+                    info!("LOOKING: the server starts, with {last} of epoch {epoch}");
                 }
                 self.elections.tell(Order::Look { zxid, epoch });
             }
@@ -597,7 +603,7 @@ impl Member {
             }
             DiskEvent::TreeTaken { zxid, log } => {
                 *core.log = Some(log);
-                self.wants_tree = false;
+                (self.wants_tree, self.is_lost) = (false, false);
                 if let Some((receiver, tree)) = self.taken.take() {
                     receiver.drop_tree(core.tree.replace(tree));
                 }
