@@ -119,6 +119,7 @@ impl EnsembleConfig {
         check_addresses(&membership, reader)?;
         note_role(own, reader);
         note_members(&membership, reader);
+        note_what_is_missing(reader);
         let members = Members::try_from(&membership).map_err(ConfigError::Members)?;
         let connect_ticks = i64::from(reader.int("connectToLearnerMasterLimit", 0));
         Ok(Self {
@@ -188,11 +189,11 @@ pub(crate) fn version_of_name(path: &Path) -> i64 {
 /// Refuses what would leave the servers without a protection that was asked for, or with another
 /// idea of a quorum than the others have.
 fn refuse_what_is_unsafe(reader: &Reader<'_>) -> Result<(), ConfigError> {
-    let is_on = |key| reader.text(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_given = |key| reader.text(key).is_some_and(is_on);
     for (key, what) in
         [("sslQuorum", "TLS between servers"), ("quorum.auth.enableSasl", "SASL between servers")]
     {
-        if is_on(key) {
+        if is_given(key) {
             return Err(ConfigError::PeerSecurity { key, what });
         }
     }
@@ -298,6 +299,24 @@ fn note_members(membership: &Membership, reader: &mut Reader<'_>) {
     }
 }
 
+/// Keys that Apache's servers of an ensemble know and that do nothing here yet: said where they ask
+/// for something else than what happens.
+fn note_what_is_missing(reader: &mut Reader<'_>) {
+    for (key, is_asked_for, what) in MISSING {
+        if let Some(given) = reader.given(key).filter(|given| is_asked_for(&given.value)) {
+            reader.warn(given, format!("not in this version: {what}"));
+        }
+    }
+}
+
+fn is_on(value: &str) -> bool {
+    value.eq_ignore_ascii_case("true")
+}
+
+fn is_off(value: &str) -> bool {
+    value.eq_ignore_ascii_case("false")
+}
+
 /// Two servers cannot be reached at one address.
 fn note_addresses(membership: &Membership, reader: &mut Reader<'_>) {
     let mut taken: BTreeMap<(String, u16), i64> = BTreeMap::new();
@@ -385,6 +404,37 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
         diffs_max: reader.count("leader.maxConcurrentDiffSyncs", 100),
     }
 }
+
+/// A key, whether its value asks for something else than what happens, and what happens.
+type Missing = (&'static str, fn(&str) -> bool, &'static str);
+
+const MISSING: &[Missing] = &[
+    ("leaderServes", |value| value == "no", "a leader takes clients, too"),
+    ("localSessionsEnabled", is_on, "all sessions are global, and each costs two writes"),
+    ("localSessionsUpgradingEnabled", is_on, "all sessions are global from their beginning"),
+    ("readonlymode.enabled", is_on, "a server that finds no quorum serves nobody"),
+    ("enableEagerACLCheck", is_on, "the leader alone checks ACLs of writes"),
+    ("syncEnabled", is_off, "an observer logs what it applies"),
+    ("observer.syncEnabled", is_off, "an observer logs what it applies"),
+    ("observer.reconnectDelayMs", |value| value != "0", "an observer looks for a leader at once"),
+    ("observer.election.DelayMs", |value| value != "200", "an observer looks for a leader at once"),
+    ("forceSnapshotSync", is_on, "a learner gets the transactions that it lacks where it can"),
+    (
+        "leader.maxConcurrentSnapSyncs",
+        |value| value != "10",
+        "learners are not made to wait for each other",
+    ),
+    (
+        "leader.maxConcurrentDiffSyncs",
+        |value| value != "100",
+        "learners are not made to wait for each other",
+    ),
+    (
+        "leader.maxTimeToWaitForEpoch",
+        |value| value != "-1",
+        "a leader waits for epochs as long as initLimit",
+    ),
+];
 
 /// In milliseconds.
 const CONNECT_MS: u32 = 5000;
