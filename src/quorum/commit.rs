@@ -213,8 +213,12 @@ impl Quorum {
     fn committed(&mut self, tree: &Tree, proposal: Proposal, applied: Applied) -> u64 {
         let Proposal { header, txn, digest, answer, .. } = proposal;
         self.unobstructed = 0;
-        // Nodes that have departed are still counted: a leader logs no digest then.
-        if digest.is_some_and(|digest| digest != tree.digest()) && !tree.is_reaping() {
+        // Nodes that have departed are still counted, and a tree that an Apache's leader wrote down
+        // while it changed shows no one point in time at first.
+        if digest.is_some_and(|digest| digest != tree.digest())
+            && !tree.is_reaping()
+            && tree.is_whole()
+        {
             self.digest_mismatches += 1;
             log::error!("digest mismatch at zxid {}: the tree is not what was logged", header.zxid);
         }
@@ -231,7 +235,7 @@ impl Quorum {
             }
         }
         self.count_commit();
-        let at_once = usize::try_from(self.writes.config.multi_units_at_once).unwrap_or(usize::MAX);
+        let at_once = self.at_once();
         let forgotten = match self.role.leader_mut() {
             Some(leader) => leader.outstanding.forget(tree, at_once),
             None => 0,
@@ -250,6 +254,10 @@ impl Quorum {
             Role::Leading(_) => figures.commits += 1,
             Role::Learning(_) => figures.learner_commits += 1,
         }
+    }
+
+    fn at_once(&self) -> usize {
+        usize::try_from(self.writes.config.multi_units_at_once).unwrap_or(usize::MAX)
     }
 
     fn session_closed(&mut self, header: &TxnHeader) {
@@ -286,6 +294,11 @@ impl Quorum {
         wants_events: bool,
         budget: &mut Budget,
     ) -> BeforeNext {
+        // A leader has decided it when it was prepared; of what others have prepared nothing is
+        // outstanding.
+        if self.role.leader().is_none() {
+            self.writes.pipeline.depart_next(|session| tree.has_many_ephemerals(session));
+        }
         let Some(proposal) = self.writes.pipeline.committable_proposal() else {
             return BeforeNext::Nothing;
         };
@@ -345,7 +358,7 @@ impl Quorum {
 
     fn commit_departure(&mut self, tree: &mut Tree, proposal: Proposal) -> u64 {
         assert!(proposal.departs && header_follows(&proposal, tree), "it departs, and in order");
-        let Proposal { header, answer, .. } = proposal;
+        let (header, answer) = (proposal.header, proposal.answer);
         self.announcing = None;
         tree.depart(&header);
         debug_assert_eq!(tree.last_zxid(), header.zxid);
@@ -359,6 +372,7 @@ impl Quorum {
             self.push(origin.shard, header.zxid, BatchItem::Reply(reply));
         }
         self.session_closed(&header);
+        self.spent.push(proposal.txn, self.at_once());
         1
     }
 

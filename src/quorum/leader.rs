@@ -50,6 +50,9 @@ pub(super) struct Leader {
     pub(super) verdicts: RefCell<Verdicts>,
     /// The ids of the server itself.
     pub(super) nobody: Arc<[Id]>,
+    /// Requests of learners that wait for the multi that is being prepared, in order. The learners
+    /// bound them: each is one that a client of theirs waits for.
+    forwarded: VecDeque<(LearnerConn, RequestPacket)>,
     pub(super) rounds: Rounds,
     pub(super) proposal_sizes: ProposalSizes,
     /// Where the requests of each session come from, `None` this server; who sends first is entered.
@@ -154,6 +157,7 @@ impl Leader {
             departures: VecDeque::new(),
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
+            forwarded: VecDeque::new(),
             rounds: Rounds::default(),
             proposal_sizes: ProposalSizes::default(),
             owners,
@@ -198,6 +202,11 @@ impl Leader {
     /// It leads an ensemble of one.
     pub(super) fn is_standalone(&self) -> bool {
         self.owners.is_none()
+    }
+
+    /// Whether a learner's request waits.
+    pub(super) fn has_forwarded(&self) -> bool {
+        !self.forwarded.is_empty()
     }
 
     /// A flush has failed: nothing more is prepared.
@@ -254,6 +263,12 @@ impl Leader {
         budget: &mut Budget,
     ) {
         let Asked { asker, session, op, ref record, ref auth } = request;
+        // A learner counts the answers to its syncs: it gets one for each, whatever became of the
+        // session (`LearnerSyncRequest`).
+        if let (Asker::Learner { conn, .. }, OpCode::SYNC) = (asker, op) {
+            self.sessions.touch(session, writes.now.mono_ms);
+            return self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
+        }
         if !self.sessions.touch(session, writes.now.mono_ms) {
             // The session ended before this came: the connection is on its way out.
             return self.refuse_and_close(writes, (asker, session), op);
@@ -343,12 +358,7 @@ impl Leader {
     }
 
     fn sync(&mut self, writes: &mut Writes, from: (Asker, SessionId), record: &[u8]) {
-        let origin = match from.0 {
-            Asker::Client(origin) => origin,
-            Asker::Learner { conn, .. } => {
-                return self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
-            }
-        };
+        let Asker::Client(origin) = from.0 else { return };
         match PathRequest::read(&mut Reader::new(record)) {
             Ok(request) => {
                 let reply = reply::synced(origin, writes.last_zxid, request.path.as_deref());
@@ -395,10 +405,6 @@ impl Leader {
     ) {
         let err = ErrorCode::SESSION_EXPIRED;
         match asker {
-            // The leader answers every sync of a learner: they are counted there.
-            Asker::Learner { conn, .. } if op == OpCode::SYNC => {
-                self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
-            }
             Asker::Learner { .. } => self.refuse(writes, (asker, session), op, err),
             Asker::Client(origin) => {
                 let reply = reply::refused(origin, op, writes.last_zxid, err);
@@ -452,11 +458,25 @@ impl Leader {
         tree: &Tree,
         budget: &mut Budget,
     ) -> bool {
+        loop {
+            if self.take_all(writes, tree) {
+                return true;
+            }
+            let can_go_on = self.preparing.is_none() && !budget.is_spent();
+            let Some((from, request)) = self.forwarded.pop_front_if(|_| can_go_on) else {
+                return false;
+            };
+            budget.spend(1);
+            self.on_forwarded(writes, from, request, tree, budget);
+        }
+    }
+
+    /// The same but for requests of learners, which are kept.
+    fn take_all(&mut self, writes: &mut Writes, tree: &Tree) -> bool {
         while let Some(effect) = self.machine.poll() {
             match effect {
                 LeadEffect::Request { from, request } => {
-                    self.go_on_preparing(writes, tree, &mut Budget::new(u64::MAX));
-                    self.on_forwarded(writes, from, request, tree, budget);
+                    self.forwarded.push_back((from, request));
                 }
                 LeadEffect::Touched { sessions } => {
                     for (session, _) in sessions {
@@ -531,6 +551,7 @@ impl Leader {
         self.machine.propose(last, group, writes.now.mono_ms);
         let mut at = 0;
         while let Some(effect) = self.machine.poll() {
+            assert!(matches!(effect, LeadEffect::Send { .. }), "the rest is taken at once");
             writes.effects.insert(at, Effect::Lead(effect));
             at += 1;
         }

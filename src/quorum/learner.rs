@@ -34,8 +34,13 @@ pub(super) struct Learner {
     synced: u64,
     /// Clients that came back, whose sessions the leader is asked about, in order.
     renewals: HashMap<SessionId, VecDeque<(Origin, i32)>, FixedState>,
-    /// Heard of since the last ping. Bounded by the sessions of this server's shards.
+    /// Heard of since the last ping that told of them. Bounded by the sessions of this server's
+    /// shards.
     touched: BTreeSet<SessionId>,
+    /// The timeouts, in milliseconds, of sessions that have come here, where the tree does not show
+    /// the same: the session is new, or its client has negotiated another one. Bounded by the
+    /// sessions of this server's shards.
+    arrived: HashMap<SessionId, i32, FixedState>,
 }
 
 /// A request under way.
@@ -74,6 +79,7 @@ impl Learner {
             synced: 0,
             renewals: HashMap::with_hasher(FixedState::with_seed(0)),
             touched: BTreeSet::new(),
+            arrived: HashMap::with_hasher(FixedState::with_seed(0)),
         }
     }
 
@@ -83,6 +89,7 @@ impl Learner {
             ToQuorum::Request(request) => self.on_request(writes, request),
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
                 self.touched.insert(session);
+                self.arrived.insert(session, timeout_ms);
                 self.push(session, Pending::Open { origin, timeout_ms });
                 self.machine.forward(RequestPacket {
                     session,
@@ -163,9 +170,8 @@ impl Learner {
                 }
                 LearnEffect::Apply { upto } => writes.pipeline.on_committed(upto),
                 LearnEffect::Ping { zxid } => {
-                    let touched = std::mem::take(&mut self.touched).into_iter();
-                    let timed = touched.filter_map(|id| Some((id, tree.session_timeout(id)?)));
-                    self.machine.pong(zxid, timed.collect());
+                    let touched = self.take_touched(tree);
+                    self.machine.pong(zxid, touched);
                 }
                 LearnEffect::Synced { after } => {
                     if !self.synced(writes, after) {
@@ -190,6 +196,26 @@ impl Learner {
             }
         }
         false
+    }
+
+    /// The sessions that have been heard of, with their timeouts. What is too much for one packet
+    /// goes with the next one.
+    fn take_touched(&mut self, tree: &Tree) -> Vec<(SessionId, i32)> {
+        let rest = match self.touched.iter().nth(TOUCHED_PER_PING_MAX).copied() {
+            Some(next) => self.touched.split_off(&next),
+            None => BTreeSet::new(),
+        };
+        let touched = std::mem::replace(&mut self.touched, rest).into_iter();
+        let timeout = |id| self.arrived.get(&id).copied().or_else(|| tree.session_timeout(id));
+        let timed = touched.filter_map(|id| Some((id, timeout(id)?))).collect();
+        self.arrived.retain(|id, timeout_ms| tree.session_timeout(*id) != Some(*timeout_ms));
+        timed
+    }
+
+    /// The closeSession of a session is applied.
+    pub(super) fn session_closed(&mut self, session: SessionId) {
+        self.arrived.remove(&session);
+        self.touched.remove(&session);
     }
 
     /// The same after a flush, of which nothing needs the tree. True if the role has ended.
@@ -310,6 +336,9 @@ impl Learner {
     fn revalidated(&mut self, writes: &mut Writes, session: SessionId, valid: bool) -> bool {
         let Some(renewals) = self.renewals.get_mut(&session) else { return false };
         if let Some((origin, timeout_ms)) = renewals.pop_front() {
+            if valid {
+                self.arrived.insert(session, timeout_ms);
+            }
             let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
             writes.effects.push_back(Effect::ToShard(origin.shard, answer));
         }
@@ -333,5 +362,8 @@ impl Learner {
     }
 }
 
+/// Sessions that one answer to a ping tells of: fewer bytes than Apache's leader takes
+/// (`jute.maxbuffer`).
+const TOUCHED_PER_PING_MAX: usize = 1 << 16;
 /// The version of digests since 3.6.
 const TREE_DIGEST: i32 = 2;

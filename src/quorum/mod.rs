@@ -244,6 +244,7 @@ impl Quorum {
     /// logged is durable and applied: see [`Self::adopt`].
     pub fn lead(&mut self, server: &EnsembleServer, history: History, tree: &Tree, now: Now) {
         assert!(matches!(self.role, Role::None), "one role at a time");
+        assert_eq!(self.writes.pipeline.len(), 0, "all that is logged is applied");
         self.writes.now = now;
         let (own, members) = (self.own(server), server.members.clone());
         let machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
@@ -290,9 +291,10 @@ impl Quorum {
         self.writes.pipeline.durable()
     }
 
-    /// Whether all that was logged is durable: then a role may begin.
+    /// Whether all that was logged is durable, and no multi is applied in part: then a role may
+    /// begin.
     pub fn is_settled(&self) -> bool {
-        self.writes.pipeline.is_settled()
+        self.writes.pipeline.is_settled() && !self.is_applying()
     }
 
     /// All that is logged becomes committed, as a leader wants it of its own log; [`Self::commit`]
@@ -314,7 +316,7 @@ impl Quorum {
             self.restart_at(last, tree);
         }
         self.role.on_peer(&mut self.writes, event);
-        self.take_effects(tree, &mut Budget::new(u64::MAX));
+        self.take_effects(tree, &mut Budget::new(PEER_UNITS));
         self.check();
     }
 
@@ -456,7 +458,8 @@ impl Quorum {
     }
 
     fn has_work_to_prepare(&self) -> bool {
-        self.is_preparing() || self.must_clear_up() || self.has_due_work()
+        let has_forwarded = self.role.leader().is_some_and(Leader::has_forwarded);
+        self.is_preparing() || has_forwarded || self.must_clear_up() || self.has_due_work()
     }
 
     /// Whether something that is applied is still in the overlay or takes up memory.
@@ -488,6 +491,7 @@ impl Quorum {
         if let Some(leader) = self.role.leader_mut() {
             leader.go_on_preparing(&mut self.writes, tree, budget);
         }
+        self.take_effects(tree, budget);
         self.clear_up(tree, budget);
         while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
@@ -495,6 +499,7 @@ impl Quorum {
                 leader.due_work(&mut self.writes, tree, budget);
             }
         }
+        self.take_effects(tree, budget);
         self.check();
     }
 
@@ -608,3 +613,6 @@ impl Quorum {
 
 /// About a tenth of a millisecond.
 const MULTI_UNITS_AT_ONCE: u64 = 128;
+/// Units of the requests of learners that are prepared when a packet comes: about half a
+/// millisecond.
+const PEER_UNITS: u64 = 512;

@@ -138,7 +138,7 @@ impl Outstanding {
             digests,
             open: Arc::from([Acl::open()]),
             departing: Vec::new(),
-            blind: false,
+            blind: digests && tree.is_reaping(),
             undo: None,
         }
     }

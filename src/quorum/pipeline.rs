@@ -17,7 +17,7 @@ use crate::splitmix;
 use crate::tree::Known;
 use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
 use crate::txnlog::{Durable, PendingFlush, begin_entry, end_entry};
-use crate::zxid::Zxid;
+use crate::zxid::{SessionId, Zxid};
 
 /// A transaction on its way, and whom its outcome is for.
 #[derive(Debug)]
@@ -270,6 +270,16 @@ impl Pipeline {
                 Some(proposal)
             }
             _ => None,
+        }
+    }
+
+    /// If that is the end of a session with many ephemerals, it is to depart.
+    pub(super) fn depart_next(&mut self, has_many: impl Fn(SessionId) -> bool) {
+        if self.has_committable()
+            && let Some(PipelineEntry::Proposal(proposal)) = self.entries.front_mut()
+            && matches!(proposal.txn, Txn::CloseSession { .. })
+        {
+            proposal.departs = proposal.departs || has_many(proposal.header.session);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::handoff::ToQuorum;
 use crate::packet::Packet;
 use crate::tree::Tree;
 use crate::txnlog::Durable;
-use crate::zab::{LearnerConn, LogReach};
+use crate::zab::{LearnerConn, LogReach, Stage};
 use crate::zxid::{SessionId, Zxid};
 
 /// A value that is dropped as a whole when the server does something else.
@@ -79,6 +79,9 @@ impl Role {
                 leader.on_message(writes, message, tree, budget);
             }
             Self::Learning(learner) if learner.machine.is_serving() => {
+                if let ToQuorum::Request(request) = &message {
+                    budget.spend(request.record.len() as u64 / FORM_BYTES_PER_UNIT);
+                }
                 learner.on_message(writes, message);
             }
             // The gate lets nothing in.
@@ -115,7 +118,7 @@ impl Role {
                 PeerEvent::Truncated(to, is_done) => {
                     learner.machine.on_truncated(to, is_done, now_ms);
                 }
-                PeerEvent::TreeBytes { is_whole } => {
+                PeerEvent::TreeBytes { is_whole } if learner.machine.stage() == Stage::Loading => {
                     learner.machine.on_tree_bytes(is_whole, now_ms);
                 }
                 PeerEvent::Loaded(zxid) => learner.machine.on_tree(zxid, now_ms),
@@ -152,8 +155,10 @@ impl Role {
 
     /// The closeSession of a session is applied.
     pub(super) fn session_closed(&mut self, session: SessionId) {
-        if let Some(leader) = self.leader_mut() {
-            leader.session_closed(session);
+        match self {
+            Self::None => {}
+            Self::Leading(leader) => leader.session_closed(session),
+            Self::Learning(learner) => learner.session_closed(session),
         }
     }
 
@@ -166,3 +171,7 @@ impl Role {
         }
     }
 }
+
+/// Bytes of a request that are looked through, to see whether they can be read, in the time of one
+/// unit.
+const FORM_BYTES_PER_UNIT: u64 = 1 << 9;

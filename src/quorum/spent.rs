@@ -1,4 +1,5 @@
-//! Long multis that are applied: their memory is given back a part at a time.
+//! Long multis that are applied, and long lists of the nodes of sessions that have ended: their
+//! memory is given back a part at a time.
 
 use std::collections::VecDeque;
 
@@ -7,14 +8,22 @@ use crate::txn::Txn;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Spent(VecDeque<Vec<Txn>>);
+pub(super) struct Spent(VecDeque<Parts>);
+
+#[derive(Debug)]
+enum Parts {
+    Multi(Vec<Txn>),
+    Paths(Vec<String>),
+}
 
 impl Spent {
-    /// `txn` is of no use any more. If it is a multi of more than `max` operations, it is kept for
-    /// [`Self::free`].
+    /// `txn` is of no use any more. If it has more than `max` parts, it is kept for [`Self::free`].
     pub(super) fn push(&mut self, txn: Txn, max: usize) {
         match txn {
-            Txn::Multi(txns) if txns.len() > max => self.0.push_back(txns),
+            Txn::Multi(txns) if txns.len() > max => self.0.push_back(Parts::Multi(txns)),
+            Txn::CloseSession { paths: Some(paths) } if paths.len() > max => {
+                self.0.push_back(Parts::Paths(paths));
+            }
             _ => {}
         }
     }
@@ -27,16 +36,30 @@ impl Spent {
     /// Goes on until the budget is spent.
     pub(super) fn free(&mut self, budget: &mut Budget) {
         while !budget.is_spent()
-            && let Some(txns) = self.0.front_mut()
+            && let Some(parts) = self.0.front_mut()
         {
-            txns.truncate(txns.len().saturating_sub(TXNS_PER_UNIT));
             budget.spend(1);
-            if txns.is_empty() {
+            if parts.shorten() == 0 {
                 self.0.pop_front();
             }
         }
     }
 }
 
-/// Transactions that are given back in the time of one unit of work.
-const TXNS_PER_UNIT: usize = 8;
+impl Parts {
+    /// Gives back one unit's worth; returns how many are left.
+    fn shorten(&mut self) -> usize {
+        match self {
+            Self::Multi(txns) => shorten(txns),
+            Self::Paths(paths) => shorten(paths),
+        }
+    }
+}
+
+fn shorten<T>(parts: &mut Vec<T>) -> usize {
+    parts.truncate(parts.len().saturating_sub(PARTS_PER_UNIT));
+    parts.len()
+}
+
+/// Parts that are given back in the time of one unit of work.
+const PARTS_PER_UNIT: usize = 8;

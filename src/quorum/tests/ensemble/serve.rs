@@ -1,0 +1,137 @@
+//! Clients of any server are served, in the order of each.
+
+use super::*;
+
+/// Clients that saw an Apache's epoch begin must not be refused: it is shown from the start.
+#[test]
+fn the_start_of_the_epoch_is_shown() {
+    let ensemble = Ensemble::formed();
+    for server in &ensemble.servers {
+        assert!(server.quorum.is_serving());
+        assert_eq!(server.tree.last_zxid(), Zxid::new(1, 0));
+    }
+}
+
+#[test]
+fn writes_are_taken_anywhere_and_logged_once() {
+    let mut ensemble = Ensemble::formed();
+    for (at, path) in ["/a", "/b", "/c"].into_iter().enumerate() {
+        let session = 0x100 + at as i64;
+        ensemble.open(at, session);
+        let wanted = create(Some(path), b"", 0);
+        assert_eq!(ensemble.ask(at, session, OpCode::CREATE, wanted.clone()), (0, false));
+        assert_eq!(ensemble.ask(at, session, OpCode::CREATE, wanted), (-110, false));
+        let LogRecord { header, txn, .. } = ensemble.last_txn(at);
+        assert_eq!((header.session, header.cxid), (SessionId(session), ensemble.xid));
+        assert_eq!(txn, Txn::Error(ErrorCode::NODE_EXISTS));
+    }
+    assert_eq!(ensemble.servers[0].log.len(), 9, "one transaction for each request");
+    ensemble.check_equal();
+}
+
+/// Replies come in the order of the requests, whoever decides them.
+#[test]
+fn a_session_that_pipelines_at_a_follower_is_answered_in_order() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    let first = ensemble.submit(1, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0));
+    ensemble.submit(1, 0x100, OpCode::CREATE, vec![1, 2, 3]);
+    ensemble.submit(1, 0x100, OpCode::SYNC, record(|writer| text(writer, Some("/"))));
+    let ops = [(1, create(Some("/a/b"), b"", 0)), (2, delete(Some("/none"), -1))];
+    ensemble.submit(1, 0x100, OpCode::MULTI, multi(&ops));
+    ensemble.submit(1, 0x100, OpCode::MULTI, vec![0, 0, 0, 1]);
+    ensemble.submit(1, 0x100, OpCode::SET_DATA, set_data(Some("/a"), Some(b"x"), 7));
+    ensemble.submit(1, 0x100, OpCode::CLOSE_SESSION, Vec::new());
+    let wanted = [0, -5, 0, 0, -5, -103, 0];
+    let wanted: Vec<(i32, i32, bool)> =
+        (first..).zip(wanted).map(|(xid, err)| (xid, err, xid == first + 6)).collect();
+    assert_eq!(ensemble.replies(1), wanted);
+    assert_eq!(ensemble.servers[0].log.len(), 5, "what cannot be read is not forwarded");
+    ensemble.check_equal();
+}
+
+/// A body that cannot be read gets a zxid of its own from this leader, whoever forwards it.
+#[test]
+fn what_cannot_be_read_gets_a_fresh_zxid_from_the_leader() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    let (conn, _) = ensemble.link_of(1).unwrap();
+    let ops = [OpCode::CREATE, OpCode::DELETE, OpCode::SET_DATA, OpCode::SET_ACL, OpCode::MULTI];
+    for (cxid, op) in (50..).zip(ops) {
+        let request = crate::packet::RequestPacket {
+            session: SessionId(0x100),
+            cxid,
+            op,
+            record: Bytes::from_static(&[1]),
+            auth: Some(Vec::new()),
+        };
+        let packet = crate::packet::Packet::Request(request);
+        let before = ensemble.last_txn(0).header.zxid;
+        ensemble.peer(0, PeerEvent::Learner(LearnerConn(conn), packet));
+        ensemble.settle();
+        let LogRecord { header, txn, .. } = ensemble.last_txn(2);
+        assert_eq!((header.zxid, header.cxid), (before.next(), cxid));
+        assert_eq!(txn, Txn::Error(ErrorCode::MARSHALLING_ERROR));
+    }
+    ensemble.check_equal();
+}
+
+/// The old connection of a session that moved fails at its next write, which is logged.
+#[test]
+fn a_moved_session_is_refused_where_it_was() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    let moved = ErrorCode::SESSION_MOVED;
+    for (from, to) in [(1, 2), (2, 0), (0, 1)] {
+        assert!(ensemble.renew(to, 0x100));
+        let path = format!("/{from}");
+        let wanted = create(Some(&path), b"", 0);
+        assert_eq!(ensemble.ask(from, 0x100, OpCode::CREATE, wanted.clone()), (moved.0, true));
+        assert_eq!(ensemble.last_txn(2).txn, Txn::Error(moved));
+        assert_eq!(ensemble.ask(to, 0x100, OpCode::CREATE, wanted), (0, false));
+    }
+    assert_eq!(ensemble.ask(1, 0x100, OpCode::CLOSE_SESSION, Vec::new()), (0, true));
+    assert!(!ensemble.renew(2, 0x100) && !ensemble.renew(0, 0x100), "it is closed");
+    ensemble.check_equal();
+}
+
+/// A follower's clients live as long as it hears of them.
+#[test]
+fn sessions_of_followers_expire_at_the_leader() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    ensemble.open(2, 0x101);
+    let wanted = create(Some("/e"), b"", 1);
+    assert_eq!(ensemble.ask(2, 0x101, OpCode::CREATE, wanted), (0, false));
+    for _ in 0..40 {
+        ensemble.advance(500);
+        ensemble.servers[1].quorum.on_touches(&[(SessionId(0x100), ensemble.now.mono_ms)]);
+    }
+    for server in &ensemble.servers {
+        assert_eq!(server.tree.session_timeout(SessionId(0x100)), Some(10_000));
+        assert_eq!(server.tree.session_timeout(SessionId(0x101)), None);
+        assert!(server.tree.get("/e").is_none(), "its ephemeral is gone");
+        assert!(server.ended.is_empty(), "{:?}", server.ended);
+    }
+    ensemble.check_equal();
+}
+
+/// No sync is answered by a leader that no quorum follows (S60).
+#[test]
+fn a_sync_waits_for_a_quorum() {
+    let path = record(|writer| text(writer, Some("/")));
+    for at in [0, 1] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(at, 0x100);
+        assert_eq!(ensemble.ask(at, 0x100, OpCode::SYNC, path.clone()), (0, false));
+        let others: &[usize] = if at == 0 { &[1, 2] } else { &[2] };
+        others.iter().for_each(|other| ensemble.link_of(*other).unwrap().1.is_cut = true);
+        let xid = ensemble.submit(at, 0x100, OpCode::SYNC, path.clone());
+        // A follower that asks is one of the quorum itself.
+        let wanted = if at == 0 { vec![] } else { vec![(xid, 0, false)] };
+        assert_eq!(ensemble.replies(at), wanted);
+        ensemble.links.values_mut().for_each(|link| link.is_cut = false);
+        let wanted = if at == 0 { vec![(xid, 0, false)] } else { vec![] };
+        assert_eq!(ensemble.replies(at), wanted);
+    }
+}
