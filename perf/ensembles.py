@@ -3,6 +3,7 @@ one: it has one session, writes one znode at a time, and is at the next server a
 its own."""
 
 import contextlib
+import pathlib
 import re
 import signal
 import socket
@@ -182,8 +183,12 @@ class Ensemble:
 
     @contextlib.contextmanager
     def paused(self, member):
-        """SIGSTOP, and SIGCONT at the end."""
+        """SIGSTOP, until no thread of it runs any more, and SIGCONT at the end."""
         member.process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 5
+        while not is_stopped(member.pid):
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name}: server {member.number} does not stop")
         try:
             yield
         finally:
@@ -314,6 +319,15 @@ class Client:
                 raise ConnectionResetError("closed")
             got += more
         return got
+
+
+def is_stopped(pid):
+    """Whether all threads of a process are stopped."""
+    states = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return all(state == "T" for state in states)
 
 
 def gaps_of(client, seconds, every, at=None, do=None):
