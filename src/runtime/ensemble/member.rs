@@ -334,7 +334,7 @@ impl Member {
     fn take_packets(&mut self, core: &mut Core<'_>, room: u64, now: Now) {
         let low = self.settings.packet_bytes_max as u64 + ENTRY_BYTES_BESIDE;
         let has_come = self.waits_for_room && room >= low;
-        if !std::mem::take(&mut self.more) && !has_come {
+        if !std::mem::take(&mut self.more) && !has_come && !self.life.holds_piece() {
             return;
         }
         let mut taking = Taking { began: Instant::now(), room, low, now };
@@ -407,6 +407,15 @@ impl Member {
 }
 
 impl Life {
+    /// A piece of the leader's tree waits for room in the queue of its thread, which wakes the core
+    /// when there is some. Nothing else may come meanwhile: the connection is paused.
+    fn holds_piece(&self) -> bool {
+        match self {
+            Self::Learning(Learning { tree: Some(receiving), .. }) => receiving.piece.is_some(),
+            _ => false,
+        }
+    }
+
     fn inbound(&mut self, of: PeerConn) -> Option<&mut Inbound> {
         match self {
             Self::Leading { learners } => learners.get_mut(&of),
