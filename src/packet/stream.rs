@@ -4,6 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::quorum::{Packet, PacketError};
+use crate::zxid::Zxid;
 
 /// The bytes received from one peer that have not become packets yet.
 ///
@@ -54,6 +55,23 @@ impl PacketStream {
         let packet = self.bytes.split_to(self.end.at).freeze();
         self.end = End::default();
         Packet::read(&packet).map(Some)
+    }
+
+    /// Passes over the acknowledgements that follow the one of `zxid` at once, and returns the zxid
+    /// of the last: it stands for all before it. The start of an epoch is acknowledged for other
+    /// reasons: it is not passed over, and stands for nothing.
+    pub fn last_ack(&mut self, zxid: Zxid) -> Zxid {
+        let mut last = zxid;
+        while last.counter() > 0
+            && self.end.at == 0
+            && let Some(next) = self.bytes.get(..ACK_BYTES).and_then(ack)
+            && next.epoch() == last.epoch()
+            && next > last
+        {
+            self.bytes.advance(ACK_BYTES);
+            last = next;
+        }
+        last
     }
 
     /// Everything that was received and has become no packet: what follows a SNAP is a tree.
@@ -115,6 +133,14 @@ impl PacketStream {
     }
 }
 
+/// The zxid of an ACK, if these bytes are one: it has neither data nor ids.
+fn ack(mut bytes: &[u8]) -> Option<Zxid> {
+    let (kind, zxid) = (bytes.get_i32(), Zxid(bytes.get_i64()));
+    (kind == Packet::Ack { zxid }.kind() && bytes.get_i64() == -1).then_some(zxid)
+}
+
+/// Type, zxid, and the lengths of no data and no ids.
+const ACK_BYTES: usize = DATA_AT + 2 * LENGTH_BYTES;
 /// Where the length of the data stands: after type and zxid.
 const DATA_AT: usize = 12;
 const LENGTH_BYTES: usize = 4;

@@ -314,3 +314,37 @@ fn a_request_carries_the_clients_bytes() {
 }
 
 const MAX: usize = 4096;
+
+/// The last of several acknowledgements is taken, whatever comes after it; the start of an epoch,
+/// another epoch, an earlier one and half of one are not passed over.
+#[test]
+fn acknowledgements_that_follow_at_once_are_one() {
+    let ack = |epoch: u32, counter: u32| Packet::Ack { zxid: Zxid::new(epoch, counter) };
+    let last = |packets: &[Packet]| {
+        let mut stream = PacketStream::new(MAX);
+        packets.iter().for_each(|packet| stream.push(&written(packet)));
+        let Ok(Some(Packet::Ack { zxid })) = stream.next_packet() else { panic!("no ACK") };
+        (stream.last_ack(zxid), stream)
+    };
+    let (zxid, mut stream) = last(&[ack(1, 1), ack(1, 2), ack(1, 5), Packet::Sync]);
+    assert_eq!((zxid, stream.next_packet()), (Zxid::new(1, 5), Ok(Some(Packet::Sync))));
+    assert_eq!(stream.buffered(), 0);
+    for [first, next] in [
+        [ack(1, 0), ack(1, 1)],
+        [ack(1, 1), ack(2, 0)],
+        [ack(1, 1), ack(2, 1)],
+        [ack(1, 2), ack(1, 2)],
+        [ack(1, 2), ack(1, 1)],
+    ] {
+        let (zxid, mut stream) = last(&[first.clone(), next.clone()]);
+        assert_eq!(Packet::Ack { zxid }, first);
+        assert_eq!(stream.next_packet(), Ok(Some(next)));
+    }
+    let (_, mut stream) = last(&[ack(1, 1)]);
+    let bytes = written(&ack(1, 2));
+    stream.push(&bytes[..19]);
+    assert_eq!(stream.last_ack(Zxid::new(1, 1)), Zxid::new(1, 1));
+    assert_eq!(stream.next_packet(), Ok(None));
+    stream.push(&bytes[19..]);
+    assert_eq!(stream.next_packet(), Ok(Some(ack(1, 2))));
+}

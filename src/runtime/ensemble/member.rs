@@ -357,6 +357,12 @@ impl Member {
         while !taking.is_over() {
             match inbound.packets.next_packet() {
                 Ok(Some(packet)) => {
+                    let packet = match packet {
+                        Packet::Ack { zxid } => {
+                            Packet::Ack { zxid: inbound.packets.last_ack(zxid) }
+                        }
+                        packet => packet,
+                    };
                     taking.takes(&packet);
                     core.quorum.on_peer(PeerEvent::Learner(learner, packet), &tree, taking.now);
                 }

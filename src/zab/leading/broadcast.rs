@@ -110,7 +110,10 @@ impl Leading {
         if learner.awaited.is_some_and(|(awaited, _)| awaited <= zxid) {
             learner.awaited = (zxid < proposed).then_some((proposed, now_ms));
         }
-        self.advance();
+        // What is committed already has a quorum without it.
+        if zxid > self.history.last() {
+            self.advance();
+        }
     }
 
     /// A learner has asked for a sync, after all up to `after` was proposed. It is told before any
