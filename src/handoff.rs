@@ -137,8 +137,9 @@ pub enum ToShard {
     /// The answer to [`ToQuorum::CreateSession`] where too many wait for room in the log already.
     NotOpened { origin: Origin },
     /// A role has begun to serve, and the tree shows all that it began with. The shard takes
-    /// clients from now on, and says so by [`ToQuorum::Joined`].
-    Serving { generation: u64 },
+    /// clients from now on, and says so by [`ToQuorum::Joined`]; with `read_only` those that have
+    /// asked for that.
+    Serving { generation: u64, read_only: bool },
     /// The role has ended, or has not begun: nothing that the shard has asked for is answered. It
     /// closes all connections of clients and takes none until [`Self::Serving`].
     NotServing,

@@ -43,11 +43,13 @@ pub enum CloseReason {
     Stopping,
     /// The server has no role in its ensemble, or has lost the one that it had.
     NotServing,
+    /// The server has no leader and answers reads alone, which its client has not asked for.
+    WantsToWrite,
 }
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::FrameLength,
         Self::Unimplemented,
@@ -67,6 +69,7 @@ impl CloseReason {
         Self::WordAnswered,
         Self::Stopping,
         Self::NotServing,
+        Self::WantsToWrite,
     ];
 }
 
@@ -93,6 +96,7 @@ impl CloseReason {
             Self::WordAnswered => "word_answered",
             Self::Stopping => "stopping",
             Self::NotServing => "not_serving",
+            Self::WantsToWrite => "wants_to_write",
         }
     }
 }
@@ -119,6 +123,9 @@ impl fmt::Display for CloseReason {
             Self::WordAnswered => "its four-letter word is answered",
             Self::Stopping => "the server stops",
             Self::NotServing => "the server has no role in its ensemble",
+            Self::WantsToWrite => {
+                "the server has no leader, and its client does not ask for read-only mode"
+            }
         })
     }
 }

@@ -29,6 +29,10 @@ impl ConnContext<'_> {
             return Served::Done;
         };
         self.shard.counts.traffic.connect_requests += 1;
+        if self.shard.service.is_read_only() && request.read_only != Some(true) {
+            self.close(CloseReason::WantsToWrite);
+            return Served::Done;
+        }
         if request.last_zxid_seen > self.tree.last_zxid().0 {
             self.close(CloseReason::ClientAhead);
             return Served::Done;
@@ -116,7 +120,7 @@ impl Frontend {
         connection.timeout_ms = timeout_ms;
         connection.touched_ms = now.mono_ms;
         let before = connection.out.len();
-        let read_only = connection.read_only.map(|_| false);
+        let read_only = connection.read_only.map(|_| self.shard.service.is_read_only());
         let password = session::password(session);
         let answer = ConnectResponse { timeout_ms, session_id: session.0, password, read_only };
         answer.write(&mut Writer::new(&mut connection.out));

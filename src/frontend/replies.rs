@@ -31,7 +31,7 @@ impl Frontend {
                 self.on_renewed(origin, session, timeout_ms, valid, now);
             }
             ToShard::NotOpened { origin } => self.on_not_opened(origin),
-            ToShard::Serving { generation } => self.on_serving(generation),
+            ToShard::Serving { generation, read_only } => self.on_serving(generation, read_only),
             ToShard::NotServing => self.on_not_serving(),
         }
     }

@@ -11,17 +11,28 @@ use crate::zxid::SessionId;
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Service {
-    /// Clients are served.
-    On,
+    /// Clients are served; with `read_only` those that have asked for that.
+    On { read_only: bool },
     /// No client is taken. Connections from this slot on may be those of the role that ended.
-    Ending { slot: u32, next: Option<u64> },
+    Ending { slot: u32, next: Option<Begun> },
     /// No client is taken, and none is left.
     Off,
 }
 
+/// A service that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    generation: u64,
+    read_only: bool,
+}
+
 impl Service {
     pub(super) fn is_on(&self) -> bool {
-        matches!(self, Self::On)
+        matches!(self, Self::On { .. })
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Self::On { read_only: true })
     }
 }
 
@@ -32,19 +43,22 @@ impl Frontend {
     }
 
     /// A role has begun. Clients are taken once those of the last one are closed.
-    pub(super) fn on_serving(&mut self, generation: u64) {
+    pub(super) fn on_serving(&mut self, generation: u64, read_only: bool) {
+        let begun = Begun { generation, read_only };
         match &mut self.shard.service {
-            Service::Ending { next, .. } => *next = Some(generation),
-            Service::Off => self.join(generation),
-            Service::On => debug_assert!(false, "a role begins after the last one has ended"),
+            Service::Ending { next, .. } => *next = Some(begun),
+            Service::Off => self.join(begun),
+            Service::On { .. } => {
+                debug_assert!(false, "a role begins after the last one has ended")
+            }
         }
     }
 
     /// Nothing of an earlier role is left: what comes from now on is of this one.
-    fn join(&mut self, generation: u64) {
+    fn join(&mut self, Begun { generation, read_only }: Begun) {
         let shard = &mut self.shard;
         assert_eq!(shard.outstanding, 0, "nothing of an earlier role is left");
-        shard.service = Service::On;
+        shard.service = Service::On { read_only };
         let joined = ToQuorum::Joined { shard: shard.id, generation };
         shard.effects.push_back(Effect::ToQuorum(joined));
     }
@@ -67,7 +81,7 @@ impl Frontend {
         }
         self.shard.forget_outstanding();
         self.shard.service = Service::Off;
-        next.into_iter().for_each(|generation| self.join(generation));
+        next.into_iter().for_each(|begun| self.join(begun));
     }
 }
 

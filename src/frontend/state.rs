@@ -102,7 +102,7 @@ impl ShardState {
             id: shard,
             next_session,
             sessions: HashMap::with_hasher(FixedState::with_seed(seed)),
-            service: Service::On,
+            service: Service::On { read_only: false },
             watches: WatchTable::with_seed(seed),
             effects: VecDeque::new(),
             batch: None,

@@ -29,13 +29,13 @@ impl Gate {
         gate
     }
 
-    /// A role begins to serve.
-    pub(super) fn open(&mut self, effects: &mut VecDeque<Effect>) {
+    /// A role begins to serve, or this server serves without one, which is read-only.
+    pub(super) fn open(&mut self, read_only: bool, effects: &mut VecDeque<Effect>) {
         assert!(!self.is_open, "one role at a time");
         self.is_open = true;
         self.generation += 1;
         let generation = self.generation;
-        self.tell(effects, || ToShard::Serving { generation });
+        self.tell(effects, || ToShard::Serving { generation, read_only });
     }
 
     /// A role ends. Nothing that a shard asks for is taken until it has joined the next one.

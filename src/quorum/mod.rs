@@ -21,6 +21,7 @@
 //! | `commit` | apply, events, answers |
 //! | `spent` | the memory of long multis |
 //! | `stillness` | commits held back, so that long reads end |
+//! | `read_only` | reads without a leader |
 //! | `reply` | what a client is told |
 //! | `sessions` | who lives, who expires |
 //! | `sweep` | containers and TTL nodes |
@@ -36,6 +37,7 @@ mod outstanding;
 mod pipeline;
 mod prepare;
 mod proposal_sizes;
+mod read_only;
 pub mod recovery;
 mod reply;
 mod report;
@@ -104,6 +106,8 @@ pub struct QuorumConfig {
     pub close_session_txn: bool,
     /// `reconfigEnabled`: decides between the answers to reconfig, which is refused in any case.
     pub reconfig: bool,
+    /// `readonlymode.enabled`: reads are answered while there is no leader.
+    pub read_only_mode: bool,
     /// `znode.container.checkIntervalMs`.
     pub container_check_interval_ms: i64,
     /// `znode.container.maxPerMinute`.
@@ -129,6 +133,7 @@ impl Default for QuorumConfig {
             digest: true,
             close_session_txn: true,
             reconfig: false,
+            read_only_mode: false,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             container_max_never_used_ms: 0,
@@ -181,6 +186,8 @@ pub struct Quorum {
     gate: Gate,
     /// When it began, in monotonic milliseconds.
     role_since_ms: i64,
+    /// Since when it looks for a leader. Invariant: it has no role.
+    looking_since_ms: Option<i64>,
     /// Of the places of snapshots, and of the hash tables of each role.
     seed: u64,
     /// Long multis that are applied, and whose memory is still to be given back.
@@ -216,6 +223,7 @@ impl Quorum {
             role: Role::Leading(Box::new(Leader::standalone(&writes, tree, seed))),
             gate,
             role_since_ms: now.mono_ms,
+            looking_since_ms: None,
             seed,
             writes,
             spent: Spent::default(),
@@ -245,6 +253,7 @@ impl Quorum {
     pub fn lead(&mut self, server: &EnsembleServer, history: History, tree: &Tree, now: Now) {
         assert!(matches!(self.role, Role::None), "one role at a time");
         assert_eq!(self.writes.pipeline.len(), 0, "all that is logged is applied");
+        self.end_look();
         self.writes.now = now;
         let (own, members) = (self.own(server), server.members.clone());
         let machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
@@ -259,6 +268,7 @@ impl Quorum {
     /// With `wants_tree` it says that it has nothing to begin with, and gets the whole tree.
     pub fn learn(&mut self, server: &EnsembleServer, wants_tree: bool, tree: &Tree, now: Now) {
         assert!(matches!(self.role, Role::None), "one role at a time");
+        self.end_look();
         self.writes.now = now;
         let mut own = self.own(server);
         if wants_tree {
@@ -297,9 +307,23 @@ impl Quorum {
         self.writes.pipeline.is_settled() && !self.is_applying()
     }
 
+    /// It looks for a leader from now on, with all that it has on its disk: log and tree stay as
+    /// they are until it has one.
+    pub fn look(&mut self, now: Now) {
+        assert!(matches!(self.role, Role::None), "no role and a search for one");
+        self.looking_since_ms = Some(now.mono_ms);
+    }
+
+    /// It has a leader, or is one: reads are no longer answered without it.
+    fn end_look(&mut self) {
+        self.looking_since_ms = None;
+        self.gate.close(&mut self.writes.effects);
+    }
+
     /// All that is logged becomes committed, as a leader wants it of its own log; [`Self::commit`]
     /// applies it.
     pub fn adopt(&mut self) {
+        self.end_look();
         assert!(matches!(self.role, Role::None), "before it leads");
         self.writes.pipeline.on_committed(self.writes.last_zxid);
     }
@@ -370,7 +394,7 @@ impl Quorum {
     fn begin_to_serve(&mut self) {
         if self.writes.serves_from.is_some_and(|from| from <= self.writes.shown) {
             self.writes.serves_from = None;
-            self.gate.open(&mut self.writes.effects);
+            self.gate.open(false, &mut self.writes.effects);
         }
     }
 
@@ -444,11 +468,25 @@ impl Quorum {
     /// Time passes: what is due from here on is done by [`Self::work`]. To be called several times
     /// a tick.
     pub fn on_tick(&mut self, now: Now) {
-        if !self.writes.pipeline.has_failed()
-            && let Some(leader) = self.role.leader_mut()
-        {
-            leader.sessions.on_tick(now);
-            leader.sweep.on_tick(&self.writes.config, now);
+        if self.writes.pipeline.has_failed() {
+            return;
+        }
+        match &mut self.role {
+            Role::Leading(leader) => {
+                leader.sessions.on_tick(now);
+                leader.sweep.on_tick(&self.writes.config, now);
+            }
+            Role::Learning(_) => {}
+            Role::None => self.serve_without_leader(now),
+        }
+    }
+
+    /// Reads are answered once no leader has been found for a while, if that is wanted.
+    fn serve_without_leader(&mut self, now: Now) {
+        let after_ms = read_only::LOOKING_MS.max(self.writes.config.tick_ms);
+        let is_due = self.looking_since_ms.is_some_and(|since| now.mono_ms - since >= after_ms);
+        if self.writes.config.read_only_mode && is_due && !self.gate.is_open() {
+            self.gate.open(true, &mut self.writes.effects);
         }
     }
 

@@ -15,6 +15,8 @@ pub enum RoleName {
     #[default]
     Standalone,
     Looking,
+    /// It looks, and answers reads meanwhile.
+    ReadOnly,
     Leading,
     Following,
     Observing,
@@ -103,6 +105,10 @@ impl Quorum {
     pub fn report(&self) -> QuorumStats {
         let leader = self.role.leader();
         let (role, zab_state, epoch) = self.role.describe();
+        let role = match role {
+            RoleName::Looking if self.gate.is_open() => RoleName::ReadOnly,
+            role => role,
+        };
         let figures = &self.writes.figures;
         let pending = match &self.role {
             Role::Learning(learner) => learner.pending(),

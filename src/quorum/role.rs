@@ -1,9 +1,9 @@
 //! What a server is at: it leads, it learns, or it serves nobody.
 
-use super::Budget;
 use super::leader::Leader;
 use super::learner::Learner;
 use super::writes::Writes;
+use super::{Budget, read_only};
 use crate::handoff::ToQuorum;
 use crate::packet::Packet;
 use crate::tree::Tree;
@@ -84,8 +84,9 @@ impl Role {
                 }
                 learner.on_message(writes, message);
             }
+            Self::None => read_only::on_message(writes, message, tree),
             // The gate lets nothing in.
-            Self::None | Self::Leading(_) | Self::Learning(_) => {}
+            Self::Leading(_) | Self::Learning(_) => {}
         }
     }
 

@@ -11,6 +11,7 @@ use super::words::report::{EnsembleReport, LeaderReport, ProposalSizes};
 pub(crate) fn mode(stats: &QuorumStats) -> Mode {
     match stats.role {
         RoleName::Looking => Mode::Looking,
+        RoleName::ReadOnly => Mode::ReadOnly,
         RoleName::Standalone => Mode::Standalone,
         RoleName::Leading => Mode::Leader,
         RoleName::Following => Mode::Follower,
@@ -88,7 +89,7 @@ pub(crate) fn lines(stats: &QuorumStats, standing: &Standing, now_ms: i64) -> Ve
 /// What Apache calls the state and the phase of Zab.
 fn peer_state(stats: &QuorumStats) -> String {
     let state = match stats.role {
-        RoleName::Looking | RoleName::Standalone => "looking",
+        RoleName::Looking | RoleName::ReadOnly | RoleName::Standalone => "looking",
         RoleName::Leading => "leading",
         RoleName::Following => "following",
         RoleName::Observing => "observing",

@@ -24,6 +24,27 @@ impl World {
     }
 }
 
+fn serving(generation: u64) -> ToShard {
+    ToShard::Serving { generation, read_only: false }
+}
+
+/// Without a leader those are served who ask for read-only mode, and are told so.
+#[test]
+fn clients_that_want_to_write_are_turned_away_in_read_only_mode() {
+    let mut world = World::new();
+    world.deliver(vec![ToShard::NotServing]);
+    world.deliver(vec![ToShard::Serving { generation: 1, read_only: true }]);
+    world.pump();
+    assert!(world.is_turned_away());
+    let old = world.accept();
+    world.send(old, &connect_request(0, 10_000, 0, &[0; 16], None));
+    assert!(world.is_closed(old), "an old client does not know of the mode");
+    let reads = world.accept();
+    world.send(reads, &connect_request(0, 10_000, 0, &[0; 16], Some(true)));
+    let response = &world.got(reads)[0].body;
+    assert_eq!(response.last(), Some(&1), "the mode ends the connect response");
+}
+
 /// Idle ones too, and whatever they wait for; words go on.
 #[test]
 fn all_clients_are_disconnected_when_the_role_ends() {
@@ -67,7 +88,7 @@ fn a_shard_joins_the_next_role_once_nobody_of_the_last_one_is_left() {
     world.create(conn, "/a");
     world.commits_at_once = false;
     world.send(conn, &request(2, OpCode::SET_DATA, &set_data("/a", b"x")));
-    world.deliver(vec![ToShard::NotServing, ToShard::Serving { generation: 5 }]);
+    world.deliver(vec![ToShard::NotServing, serving(5)]);
     world.pump();
     assert!(world.is_closed(conn));
     assert_eq!(world.queue.len(), 2);
@@ -78,12 +99,7 @@ fn a_shard_joins_the_next_role_once_nobody_of_the_last_one_is_left() {
     let next = world.connect();
     assert_eq!(world.err(next, OpCode::SET_DATA, &set_data("/a", b"y")), 0);
     // Of two roles in a row the shard hears late.
-    let roles = [
-        ToShard::NotServing,
-        ToShard::Serving { generation: 6 },
-        ToShard::NotServing,
-        ToShard::Serving { generation: 7 },
-    ];
+    let roles = [ToShard::NotServing, serving(6), ToShard::NotServing, serving(7)];
     world.commits_at_once = false;
     world.deliver(roles.into());
     assert_eq!(world.generations(), [7]);
@@ -91,7 +107,7 @@ fn a_shard_joins_the_next_role_once_nobody_of_the_last_one_is_left() {
     world.queue.clear();
     world.deliver(vec![ToShard::NotServing]);
     assert!(world.is_turned_away());
-    world.deliver(vec![ToShard::Serving { generation: 8 }]);
+    world.deliver(vec![serving(8)]);
     assert_eq!(world.generations(), [8]);
     world.commits_at_once = true;
     world.connect();
@@ -105,7 +121,7 @@ fn a_role_of_many_clients_ends_a_part_in_each_turn() {
     let clients: Vec<ConnId> = (0..1_500).map(|_| world.connect()).collect();
     let (first, last) = (clients[0], clients[1_499]);
     world.create(first, "/a");
-    let mut messages = vec![ToShard::NotServing, ToShard::Serving { generation: 1 }].into_iter();
+    let mut messages = vec![ToShard::NotServing, serving(1)].into_iter();
     world.commits_at_once = false;
     let (fresh, mut turns) = (world.accept(), 0);
     while turns == 0 || world.front.has_work() {

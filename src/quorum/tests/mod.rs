@@ -5,6 +5,7 @@ mod multi;
 mod ops;
 mod pipeline;
 mod random;
+mod read_only;
 mod role;
 mod sessions;
 mod slices;

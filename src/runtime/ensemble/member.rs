@@ -220,6 +220,7 @@ impl Member {
                     info!("LOOKING: the server starts, with {last} of epoch {epoch}");
                 }
                 self.elections.tell(Order::Look { zxid, epoch });
+                core.quorum.look(now);
             }
             Life::Adopting if is_still && !core.quorum.has_committable() => {
                 self.life = Life::Leading { learners: BTreeMap::new() };

@@ -425,6 +425,7 @@ fn read_limits(config: &mut Config, reader: &mut Reader<'_>) {
     config.max_cnxns = reader.count("maxCnxns", config.max_cnxns);
     config.client_tcp_keep_alive = reader.bool("clientTcpKeepAlive", config.client_tcp_keep_alive);
     config.read_only_mode = reader.bool("readonlymode.enabled", false);
+    config.quorum.read_only_mode = config.read_only_mode;
     let list = reader.text("4lw.commands.whitelist").unwrap_or_default();
     config.words = WordList::parse(list, config.read_only_mode);
     let frontend = &mut config.frontend;

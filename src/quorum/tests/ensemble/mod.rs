@@ -124,7 +124,7 @@ impl Server {
     /// The shard's part: see `frontend::service`.
     fn hear(&mut self, message: ToShard) {
         match message {
-            ToShard::Serving { generation } => {
+            ToShard::Serving { generation, .. } => {
                 assert!(!self.serves, "one role at a time");
                 let shown = self.tree.last_zxid();
                 let must_show = self.must_show.max(self.quorum.writes.epoch_start);

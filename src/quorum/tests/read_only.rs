@@ -1,0 +1,88 @@
+//! A member without a leader, where read-only mode is on.
+
+use super::*;
+use crate::zab::{QuorumSet, ServerId};
+
+/// What the shards are told next.
+fn told(quorum: &mut Quorum) -> Vec<ToShard> {
+    let effects = std::iter::from_fn(|| quorum.poll());
+    let messages = effects.map(|effect| match effect {
+        Effect::ToShard(_, message) => message,
+        other => panic!("{other:?}"),
+    });
+    messages.collect()
+}
+
+fn looking(read_only_mode: bool, tree: &Tree, now: Now) -> Quorum {
+    let config = QuorumConfig { read_only_mode, ..QuorumConfig::default() };
+    let mut quorum = Quorum::member(config, tree, 7, now);
+    quorum.look(now);
+    assert!(matches!(told(&mut quorum)[..], [ToShard::NotServing]));
+    quorum
+}
+
+#[test]
+fn reads_are_answered_once_no_leader_is_found() {
+    let (tree, mut now) = (Tree::new(), Now { mono_ms: 50_000, wall_ms: 0 });
+    let mut quorum = looking(true, &tree, now);
+    now.mono_ms += 1999;
+    quorum.on_tick(now);
+    assert!(told(&mut quorum).is_empty());
+    now.mono_ms += 1;
+    quorum.on_tick(now);
+    let [ToShard::Serving { generation, read_only: true }] = told(&mut quorum)[..] else {
+        panic!("it does not serve")
+    };
+    assert_eq!(quorum.report().role, RoleName::ReadOnly);
+    let conn = ConnId { slot: 0, generation: 0 };
+    let origin = Origin { shard: ShardId(0), conn, xid: 3 };
+    let (session, timeout_ms) = (SessionId(0x100), 10_000);
+    quorum.on_message(ToQuorum::Joined { shard: ShardId(0), generation }, &tree, now);
+    quorum.on_message(ToQuorum::CreateSession { origin, session, timeout_ms }, &tree, now);
+    quorum.on_message(ToQuorum::Renew { origin, session, timeout_ms }, &tree, now);
+    for op in [OpCode::SYNC, OpCode::MULTI, OpCode::CLOSE_SESSION] {
+        let (record, auth) = (Bytes::new(), Arc::from([]));
+        let request = Request { origin, session, op, record, auth };
+        quorum.on_message(ToQuorum::Request(request), &tree, now);
+    }
+    let all = told(&mut quorum);
+    assert!(matches!(all[1], ToShard::Renewed { valid: false, .. }), "nobody else knows it");
+    let items = all.iter().filter_map(|message| match message {
+        ToShard::Commit(commit) => Some(&commit.items[0]),
+        _ => None,
+    });
+    let items: Vec<_> = items.collect();
+    assert!(matches!(items[0], BatchItem::SessionOpened { .. }));
+    let replies = items[1..].iter().map(|item| match item {
+        BatchItem::Reply(reply) => (reply.err.0, reply.close),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(replies.collect::<Vec<_>>(), [(-119, false), (-119, false), (0, true)]);
+    assert_eq!(quorum.last_logged(), Zxid::ZERO, "nothing is written");
+}
+
+/// It ends when there is a leader, and without the setting it does not begin.
+#[test]
+fn it_ends_with_the_search_for_a_leader() {
+    let (tree, mut now) = (Tree::new(), Now { mono_ms: 50_000, wall_ms: 0 });
+    let mut quorum = looking(false, &tree, now);
+    now.mono_ms += 100_000;
+    quorum.on_tick(now);
+    assert!(told(&mut quorum).is_empty());
+    let mut quorum = looking(true, &tree, now);
+    now.mono_ms += 2000;
+    quorum.on_tick(now);
+    assert!(matches!(told(&mut quorum)[..], [ToShard::Serving { .. }]));
+    let voters = [1, 2, 3].map(ServerId).into();
+    let majority = QuorumSet::Majority;
+    let members =
+        Members::new(voters, Default::default(), majority, Zxid::ZERO, Bytes::new()).unwrap();
+    let zab = ZabSettings { tick_ms: 2000, init_ticks: 10, sync_ticks: 5 };
+    let me = ServerId(1);
+    let server = EnsembleServer { me, members, zab, accepted_epoch: 0, current_epoch: 0 };
+    quorum.learn(&server, false, &tree, now);
+    assert!(matches!(quorum.poll(), Some(Effect::ToShard(_, ToShard::NotServing))));
+    now.mono_ms += 100_000;
+    quorum.on_tick(now);
+    assert!(!quorum.is_serving());
+}
