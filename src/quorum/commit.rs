@@ -61,6 +61,10 @@ impl Quorum {
         );
         assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
+        if self.gate.is_open() && !tree.is_whole() {
+            // Whatever the leader's tree had of later transactions, they are applied.
+            tree.set_whole_at(tree.last_zxid());
+        }
         self.hand_over_answers(hand_over);
         let wants_events = watching.contains(&true);
         let watched = wants_events.then_some(watching);

@@ -267,7 +267,7 @@ impl<'a> Job<'a> {
             .finish()
             .await
             .map_err(|error| failure(self.dir, "the snapshot cannot be flushed", error))?;
-        let named = histories.within(history, || give_name(self.dir, TEMPORARY, &name));
+        let named = histories.within(history, || give_name(self.dir, &name));
         named.unwrap_or_else(|| Err(given_up(self.dir)))?;
         let longest_hold = self.walk.longest_hold();
         Ok(Taken { name, zxid, bytes, took: started.elapsed(), longest_hold })
@@ -327,8 +327,8 @@ impl<'a> Job<'a> {
 }
 
 /// Gives a file that is written and flushed the name of a snapshot, durably.
-pub(super) fn give_name(dir: &Path, temporary: &str, name: &str) -> Result<(), SnapshotFailure> {
-    let named = std::fs::rename(dir.join(temporary), dir.join(name));
+fn give_name(dir: &Path, name: &str) -> Result<(), SnapshotFailure> {
+    let named = std::fs::rename(dir.join(TEMPORARY), dir.join(name));
     let durable = named.and_then(|()| std::fs::File::open(dir)?.sync_all());
     durable.map_err(|error| failure(dir, "the snapshot cannot be given its name", error))
 }

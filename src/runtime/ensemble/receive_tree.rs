@@ -3,9 +3,9 @@
 //!
 //! A thread of its own does it, of bytes that the quorum core passes on. At most
 //! [`PIECES_WAITING_MAX`] pieces wait for it; the core then reads no further, and is woken. What the
-//! tree takes up is what has come of it. When the end has been found and the file is durable under
-//! its name, the core gets the new tree, swaps it in, and gives the old one to the thread to be
-//! dropped: that takes long.
+//! tree takes up is what has come of it. When the end has been found and the file is durable, the
+//! core gets the new tree. Once the disk thread has put the file in the place of the history, the
+//! core swaps the tree in, and gives the old one to the thread to be dropped: that takes long.
 //!
 //! Whatever goes wrong, or if the core drops its end, nothing is left but the failure.
 
@@ -46,10 +46,8 @@ pub struct ReceiveConfig {
 #[derive(Debug)]
 pub struct Received {
     /// Its last zxid is that of the SNAP. Apache's leader goes on while it sends, so parts of it may
-    /// be later, and it shows no one moment before what came with NEWLEADER is applied. It is set to
-    /// be whole at the newest transaction that a node names; that may be too early, as nodes that
-    /// were removed and lists that were changed meanwhile leave no trace: see
-    /// [`Tree::set_whole_at`]. A leader of ours sends one moment.
+    /// be later, and nobody can tell: it is not taken to be of one moment before it is said to be
+    /// ([`Tree::set_whole_at`]), when the server serves.
     pub tree: Tree,
     /// The file beside the snapshots that the tree is durable in. It is not one of them before it
     /// has its name: the log that it does not follow goes first.
@@ -75,8 +73,6 @@ pub enum ReceiveFailure {
     Load(LoadError),
     /// The snapshot file cannot be made.
     File(SnapshotFailure),
-    /// Nobody wants it any more.
-    Abandoned,
     /// The thread has panicked.
     Panicked,
 }
@@ -87,7 +83,6 @@ impl fmt::Display for ReceiveFailure {
             Self::Wire(error) => error.fmt(f),
             Self::Load(error) => write!(f, "the leader's tree has no order: {error}"),
             Self::File(failure) => failure.fmt(f),
-            Self::Abandoned => f.write_str("the leader's tree is not wanted any more"),
             Self::Panicked => f.write_str("the thread that took the leader's tree in has panicked"),
         }
     }
@@ -99,7 +94,7 @@ impl std::error::Error for ReceiveFailure {
             Self::Wire(error) => Some(error),
             Self::Load(error) => Some(error),
             Self::File(failure) => Some(failure),
-            Self::Abandoned | Self::Panicked => None,
+            Self::Panicked => None,
         }
     }
 }
@@ -109,9 +104,24 @@ pub struct TreeReceiver {
     pieces: Sender<Vec<u8>>,
     /// The same queue, for what the thread has left in it.
     unread: Receiver<Vec<u8>>,
-    /// Trees to drop.
-    old: Sender<Tree>,
+    /// Trees to drop, and files to remove.
+    old: Sender<Old>,
     shared: Arc<Shared>,
+}
+
+/// What the thread is to be rid of: both take long.
+struct Old {
+    tree: Tree,
+    /// Beside the snapshots.
+    file: Option<String>,
+}
+
+impl Old {
+    fn drop_from(self, dir: &Path) {
+        // What cannot be removed is removed at the next start.
+        self.file.map(|file| std::fs::remove_file(dir.join(file)));
+        drop(self.tree);
+    }
 }
 
 struct Shared {
@@ -199,7 +209,7 @@ impl TreeReceiver {
     /// Has a tree dropped by the thread.
     pub fn drop_tree(&self, tree: Tree) {
         // The thread is there until this is dropped; if it has panicked, the tree is dropped here.
-        let _ = self.old.send(tree);
+        let _ = self.old.send(Old { tree, file: None });
     }
 }
 
@@ -207,9 +217,9 @@ impl Drop for TreeReceiver {
     fn drop(&mut self) {
         let before = std::mem::replace(&mut *self.shared.lock(), Outcome::Abandoned);
         if let Outcome::Done(done) = before
-            && let Ok(received) = *done
+            && let Ok(Received { tree, file, .. }) = *done
         {
-            self.drop_tree(received.tree);
+            let _ = self.old.send(Old { tree, file: Some(file) });
         }
     }
 }
@@ -226,7 +236,7 @@ fn run(
     zxid: Zxid,
     queue: Receiver<Vec<u8>>,
     shared: &Arc<Shared>,
-    trees: &Receiver<Tree>,
+    trees: &Receiver<Old>,
 ) {
     let pieces = Queue { queue, shared: shared.clone() };
     // Another thread may still be at a tree that was given up.
@@ -246,12 +256,11 @@ fn run(
         None
     };
     drop(held);
-    if let Some(Ok(received)) = &unwanted {
-        let _ = std::fs::remove_file(config.dir.join(&received.file));
+    if let Some(Ok(Received { tree, file, .. })) = unwanted {
+        Old { tree, file: Some(file) }.drop_from(&config.dir);
     }
-    drop(unwanted);
     (shared.wake)();
-    trees.iter().for_each(drop);
+    trees.iter().for_each(|old| old.drop_from(&config.dir));
 }
 
 /// The queue as the reader sees it.
@@ -303,16 +312,13 @@ fn receive(
     shared.is_whole.store(true, Ordering::Release);
     (shared.wake)();
     let mut tree = loader.finish(zxid);
-    tree.set_whole_at(newest);
+    tree.set_whole_at(Zxid::MAX);
     let digest = tree.digest();
-    // Of a fuzzy tree nobody knows the digest at any zxid.
+    // Of a tree that is seen to be fuzzy nobody knows the digest at any zxid.
     let known = ZxidDigest { zxid, version: DIGEST_VERSION, digest };
     let known = Some(known).filter(|_| config.file.digest && newest == zxid);
     let trailers = Trailers { digest: known, last_zxid: config.file.last_zxid.then_some(zxid) };
     file.finish(&trailers).map_err(ReceiveFailure::File)?;
-    if matches!(*shared.lock(), Outcome::Abandoned) {
-        return Err(ReceiveFailure::Abandoned);
-    }
     let (file, name) = (temporary.to_owned(), FileName { zxid, codec });
     Ok(Received { tree, file, name, digest, rest, nodes, bytes, took: started.elapsed() })
 }
@@ -476,6 +482,21 @@ mod tests {
         assert!(failure.to_string().contains("gone"), "{failure}");
     }
 
+    /// Nor does one that had come whole.
+    #[test]
+    fn a_whole_tree_that_nobody_takes_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        receiver.offer(wire(Tree::new())).unwrap();
+        while !matches!(*receiver.shared.lock(), Outcome::Done(_)) {
+            woken.recv().unwrap();
+        }
+        assert_eq!(files(dir.path()).len(), 1);
+        drop(receiver);
+        while woken.recv().is_ok() {}
+        assert!(files(dir.path()).is_empty());
+    }
+
     /// Whoever gives a tree up finds no trace of it, at whatever point that is.
     #[test]
     fn a_tree_that_is_given_up_leaves_no_file() {
@@ -535,26 +556,25 @@ mod tests {
         assert_eq!(received.rest, rest);
     }
 
-    /// A tree of Apache's is fuzzy: it names transactions after the SNAP's. No digest of it is known
-    /// before those are applied.
+    /// A tree of Apache's may name transactions after the SNAP's: no digest of it is known.
     #[test]
-    fn a_fuzzy_tree_is_whole_later() {
+    fn a_fuzzy_tree_is_stored_without_a_digest() {
         let mut tree = Tree::new();
         let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(9), time_ms: 1 };
         let set = SetDataTxn { path: "/".into(), data: None, version: 1 };
         tree.apply(&header, &Txn::SetData(set), None);
         let bytes = wire(tree);
-        for (zxid, is_whole) in [(Zxid(9), true), (Zxid(8), false)] {
+        for (zxid, has_digest) in [(Zxid(9), true), (Zxid(8), false)] {
             let dir = tempfile::tempdir().unwrap();
             let (receiver, woken) = start(config(dir.path()), zxid);
             receiver.offer(bytes.clone()).unwrap();
             let received = outcome_of(&receiver, &woken).unwrap();
-            assert_eq!((received.tree.last_zxid(), received.tree.is_whole()), (zxid, is_whole));
+            assert_eq!((received.tree.last_zxid(), received.tree.is_whole()), (zxid, false));
             let file = std::fs::read(dir.path().join(&received.file)).unwrap();
             let mut reader = crate::snapshot::Reader::new(Codec::Plain, file);
             while reader.next_part().unwrap().is_some() {}
             let trailers = reader.trailers().unwrap();
-            assert_eq!(trailers.digest.is_some(), is_whole);
+            assert_eq!(trailers.digest.is_some(), has_digest);
             assert_eq!(trailers.last_zxid, Some(zxid));
             receiver.drop_tree(received.tree);
         }

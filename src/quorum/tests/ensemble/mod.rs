@@ -4,6 +4,7 @@ mod ends;
 mod leader;
 mod learner;
 mod random;
+mod sent_tree;
 mod serve;
 
 use std::collections::BTreeMap;
