@@ -138,8 +138,8 @@ fn lost(lost: WalkLost) -> io::Error {
 const PIECE_BYTES: usize = 128 << 10;
 /// A batch may bring a node of many megabytes; the memory of that is given back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
-/// Shorter rests cost more than they give.
-const WORK_PER_REST: Duration = Duration::from_micros(200);
+/// About a batch. Whoever works longer at a stretch is noticed by those who write.
+const WORK_PER_REST: Duration = Duration::from_micros(60);
 
 #[cfg(test)]
 mod tests {
