@@ -208,10 +208,11 @@ fn run(
     mut done: impl FnMut(Result<Taken, SnapshotFailure>),
 ) {
     while queue.recv().is_ok() {
-        done(take(dir, config, tree, histories, false));
+        let taken = take(dir, config, tree, histories, false);
         // What was asked for meanwhile is younger than the tree that was just written only by a
-        // little.
+        // little; what somebody asks for who has heard of this one is not.
         while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
+        done(taken);
     }
 }
 
