@@ -150,6 +150,24 @@ fn leader_of(servers: &[Server]) -> i64 {
     leader.0
 }
 
+/// Everybody has heard all that was said: of a leader that is lost then nobody hears that it leads.
+fn quiet() {
+    thread::sleep(Duration::from_millis(500));
+}
+
+/// The leader, the last of them, looks again, and then the others: before that they would be told
+/// that it leads.
+fn look_again(servers: &[Server]) {
+    let (leader, others) = servers.split_last().unwrap();
+    let standing = leader.elections.standing();
+    let round = standing.lock().unwrap().round;
+    leader.look(0);
+    while standing.lock().unwrap().round == round {
+        thread::sleep(Duration::from_micros(100));
+    }
+    others.iter().for_each(|server| server.look(0));
+}
+
 #[test]
 fn three_and_five_servers_elect_one_leader() {
     for count in [3, 5] {
@@ -181,6 +199,7 @@ fn a_lost_leader_is_replaced_and_comes_back_as_follower() {
     let mut servers = ensemble.start_all();
     let mut leader = leader_of(&servers);
     for epoch in 2..6 {
+        quiet();
         servers.retain(|server| server.id != leader);
         servers.iter().for_each(|server| server.look(epoch));
         let lost = std::mem::replace(&mut leader, leader_of(&servers));
@@ -322,6 +341,9 @@ fn leader_that_has_stepped_down(ensemble: &Ensemble) -> Vec<Server> {
     while TcpStream::connect(ensemble.quorum_port(3)).is_ok() {
         assert!(began.elapsed() < Duration::from_secs(60));
     }
+    while let Some(news) = servers[2].elections.poll() {
+        assert!(matches!(news, News::Learner { .. }), "{news:?}");
+    }
     servers
 }
 
@@ -343,8 +365,7 @@ fn a_leader_that_looks_again_is_dialled_no_longer() {
     servers[1].elections.tell(Order::Dial { leader: ServerId(3), attempt: 2 });
     servers[2].look(0);
     let news = servers[1].next_news();
-    let News::LeaderUnreachable { attempt: 2, why } = news else { panic!("{news:?}") };
-    assert!(why.contains("refused"), "{why}");
+    assert!(matches!(news, News::LeaderUnreachable { attempt: 2, .. }), "{news:?}");
     servers[..2].iter().for_each(|server| server.look(0));
     assert_eq!(leader_of(&servers), 3);
 }
@@ -470,13 +491,14 @@ fn strangers_take_nobody_down() {
     }
     // Silence, and a greeting that never ends: until their time is over.
     let half = greeting(3);
-    let mut quiet: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
-    quiet[0].write_all(&half[..10]).unwrap();
-    quiet.iter_mut().for_each(|stream| assert_eq!(read_all(stream), b""));
+    let mut silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    silent[0].write_all(&half[..10]).unwrap();
+    silent.iter_mut().for_each(|stream| assert_eq!(read_all(stream), b""));
     // More of them than are borne: the oldest go, and a server among them is heard.
     let flood: Vec<TcpStream> =
         (0..2_000).filter_map(|_| TcpStream::connect(address).ok()).collect();
     assert!(flood.len() > 1_000, "{}", flood.len());
+    quiet();
     drop(servers.pop());
     servers.iter().for_each(|server| server.look(0));
     assert_eq!(leader_of(&servers), 2);
@@ -500,7 +522,7 @@ fn a_false_member_with_garbage_is_borne() {
         stream.write_all(&bytes).unwrap();
         read_all(&mut stream);
     }
-    servers.iter().for_each(|server| server.look(0));
+    look_again(&servers);
     assert_eq!(leader_of(&servers), 3);
 }
 
@@ -514,7 +536,7 @@ fn a_member_that_does_not_read_holds_nobody_up() {
     servers.iter().for_each(|server| server.look(0));
     assert_eq!(leader_of(&servers), 3);
     for _ in 0..50 {
-        servers.iter().for_each(|server| server.look(0));
+        look_again(&servers);
         assert_eq!(leader_of(&servers), 3);
     }
     drop(deaf);
@@ -526,13 +548,16 @@ fn a_member_that_does_not_read_holds_nobody_up() {
 fn a_paused_leader_is_replaced_and_joins_when_it_goes_on() {
     let ensemble = Ensemble::new(3);
     let mut paused = Paused::start(ensemble.host);
-    let servers: Vec<Server> = (1..=2).map(|id| ensemble.start(id)).collect();
-    servers.iter().for_each(|server| server.look(0));
+    let mut servers = vec![ensemble.start(1)];
+    servers[0].look(0);
     assert_eq!(paused.line(), "LEADING 3");
+    servers.push(ensemble.start(2));
+    servers[1].look(0);
     for server in &servers {
         assert_eq!(server.elected().1.leader, ServerId(3));
     }
-    paused.signal(rustix::process::Signal::STOP);
+    paused.stop();
+    quiet();
     servers.iter().for_each(|server| server.look(0));
     assert_eq!(leader_of(&servers), 2);
     paused.signal(rustix::process::Signal::CONT);
@@ -572,6 +597,19 @@ impl Paused {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).unwrap();
     }
+
+    /// Stops the process, and waits until each of its threads has stopped.
+    fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        while !std::fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Drop for Paused {
@@ -608,9 +646,8 @@ fn how_long_a_failover_takes() {
     let mut servers = ensemble.start_all();
     let mut leader = leader_of(&servers);
     let mut times = Vec::new();
-    for epoch in 2..52 {
-        // Nobody says of the leader that it leads when it has gone.
-        thread::sleep(Duration::from_millis(20));
+    for epoch in 2..32 {
+        quiet();
         servers.retain(|server| server.id != leader);
         let began = Instant::now();
         servers.iter().for_each(|server| server.look(0));

@@ -2,7 +2,10 @@
 //! (`QuorumCnxManager`).
 //!
 //! Anybody may dial. Between two servers only the connection that the one with the larger id has
-//! dialled lives: a smaller one says who it is, hangs up, and is dialled back. Ids are not proven,
+//! dialled lives: a smaller one says who it is, hangs up, and is dialled back. A smaller one that has
+//! lost its connection only looks at first whether anybody is there, as the larger one dials again by
+//! itself: if each answered what the other has just given up they would never come to an end. Whose
+//! connections do not last waits longer each time. Ids are not proven,
 //! so nobody but a voter's or a member's own host changes a connection, and only configured
 //! addresses are dialled (B29).
 
@@ -88,6 +91,7 @@ struct Link {
     /// The host of the caller; this server dialled if there is none.
     from: Option<Caller>,
     received: BytesMut,
+    since_ms: i64,
     /// It is closed then if its peer is not known.
     silent_at: i64,
 }
@@ -103,6 +107,12 @@ pub struct Caller {
 struct Line {
     conn: Option<VoteConn>,
     is_dialling: bool,
+    /// The dial under way, or the last one, is to find out whether the server runs.
+    is_probe: bool,
+    /// It is dialled then, if there is no connection.
+    redial_at: Option<i64>,
+    /// The wait before the next dial if the connection does not last.
+    backoff_ms: i64,
     /// The last message that was to be sent, and whether it waits for a connection. A new
     /// connection gets it in any case: the other side may have lost it.
     last: Option<Bytes>,
@@ -154,32 +164,45 @@ impl Links {
         line.last = Some(bytes.clone());
         match line.conn {
             Some(conn) => self.effects.push_back(LinkEffect::Send { conn, bytes }),
-            None => self.dial(to),
+            None if line.redial_at.is_some() => {}
+            None => self.dial(to, false),
         }
     }
 
     /// A dial has got through.
     pub fn on_dialled(&mut self, to: ServerId, conn: VoteConn, now_ms: i64) {
+        self.set_unreachable(to, false);
         let line = self.lines.entry(to).or_default();
         line.is_dialling = false;
+        if to > self.me {
+            let has_connection = line.conn.is_some();
+            if line.is_probe && !has_connection {
+                line.redial_at = Some(now_ms + DIALLED_BACK_MS);
+            }
+            if !line.is_probe && !has_connection {
+                self.send_greeting(conn);
+            }
+            return self.effects.push_back(LinkEffect::Close { conn, why: CloseLink::Smaller });
+        }
+        self.send_greeting(conn);
+        let (received, silent_at) = (BytesMut::new(), now_ms + self.greeting_ms);
+        let link = Link { peer: Some(to), from: None, received, since_ms: now_ms, silent_at };
+        self.links.insert(conn, link);
+        self.take_over(to, conn);
+    }
+
+    fn send_greeting(&mut self, conn: VoteConn) {
         let mut greeting = Vec::new();
         let addresses = self.addresses.clone();
         Greeting { server_id: self.me.0, addresses }.write(&mut greeting);
         self.effects.push_back(LinkEffect::Send { conn, bytes: greeting.into() });
-        self.set_unreachable(to, false);
-        if to > self.me {
-            return self.effects.push_back(LinkEffect::Close { conn, why: CloseLink::Smaller });
-        }
-        let silent_at = now_ms + self.greeting_ms;
-        let link = Link { peer: Some(to), from: None, received: BytesMut::new(), silent_at };
-        self.links.insert(conn, link);
-        self.take_over(to, conn);
     }
 
     /// A dial was refused, or nobody answered.
     pub fn on_dial_failed(&mut self, to: ServerId) {
         if let Some(line) = self.lines.get_mut(&to) {
             line.is_dialling = false;
+            line.redial_at = None;
         }
         self.set_unreachable(to, true);
     }
@@ -194,7 +217,8 @@ impl Links {
             self.close(*oldest, CloseLink::Silent);
         }
         let (received, silent_at) = (BytesMut::new(), now_ms + self.greeting_ms);
-        self.links.insert(conn, Link { peer: None, from: Some(from), received, silent_at });
+        let link = Link { peer: None, from: Some(from), received, since_ms: now_ms, silent_at };
+        self.links.insert(conn, link);
     }
 
     /// Bytes of a connection.
@@ -209,13 +233,21 @@ impl Links {
 
     /// A connection is gone. What was sent over it may be lost: the server dials again, and says
     /// the last of it once more. Else it would only do so when it next has something to say, which
-    /// may be a minute later.
-    pub fn on_closed(&mut self, conn: VoteConn) {
-        if let Some(peer) = self.forget(conn)
-            && self.lines.get(&peer).is_some_and(|line| line.last.is_some())
-        {
-            self.dial(peer);
+    /// may be a minute later. If it had lasted, the dial is at once: who has lost its leader knows
+    /// by it that nobody runs there.
+    pub fn on_closed(&mut self, conn: VoteConn, now_ms: i64) {
+        let lasted_ms = self.links.get(&conn).map_or(0, |link| now_ms - link.since_ms);
+        let Some(peer) = self.forget(conn) else { return };
+        let line = self.lines.entry(peer).or_default();
+        if line.last.is_none() {
+            return;
         }
+        if lasted_ms >= LASTING_MS {
+            line.backoff_ms = 0;
+            return self.dial(peer, peer > self.me);
+        }
+        line.backoff_ms = (2 * line.backoff_ms).clamp(BACKOFF_MS_MIN, BACKOFF_MS_MAX);
+        line.redial_at = Some(now_ms + line.backoff_ms);
     }
 
     /// The member whose only connection this was.
@@ -226,8 +258,13 @@ impl Links {
         Some(peer)
     }
 
-    /// Time has passed: callers that do not say who they are go.
+    /// Time has passed: callers that do not say who they are go, and lost connections are dialled.
     pub fn on_time(&mut self, now_ms: i64) {
+        let due =
+            |line: &Line| line.conn.is_none() && line.redial_at.is_some_and(|at| at <= now_ms);
+        let due: Vec<ServerId> =
+            self.lines.iter().filter(|(_, line)| due(line)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.dial(id, false));
         let late = |link: &Link| link.peer.is_none() && link.silent_at <= now_ms;
         let late: Vec<VoteConn> =
             self.links.iter().filter(|(_, link)| late(link)).map(|(conn, _)| *conn).collect();
@@ -237,7 +274,8 @@ impl Links {
     /// When [`Self::on_time`] has something to do.
     pub fn wakes_at(&self) -> Option<i64> {
         let unknown = self.links.values().filter(|link| link.peer.is_none());
-        unknown.map(|link| link.silent_at).min()
+        let redials = self.lines.values().filter_map(|line| line.redial_at);
+        unknown.map(|link| link.silent_at).chain(redials).min()
     }
 
     /// The server at the other end of a connection, once that is known.
@@ -273,7 +311,7 @@ impl Links {
             if let Some(earlier) = self.lines.entry(id).or_default().conn.take() {
                 self.close(earlier, CloseLink::Replaced);
             }
-            return self.dial(id);
+            return self.dial(id, false);
         }
         if let Some(link) = self.links.get_mut(&conn) {
             link.peer = Some(id);
@@ -284,6 +322,7 @@ impl Links {
     /// The connection is the one with this server from here on; the last message goes over it.
     fn take_over(&mut self, id: ServerId, conn: VoteConn) {
         let line = self.lines.entry(id).or_default();
+        line.redial_at = None;
         let earlier = line.conn.replace(conn).filter(|earlier| *earlier != conn);
         let last = line.last.clone();
         if let Some(earlier) = earlier {
@@ -317,8 +356,11 @@ impl Links {
         }
     }
 
-    fn dial(&mut self, to: ServerId) {
+    fn dial(&mut self, to: ServerId, is_probe: bool) {
         let line = self.lines.entry(to).or_default();
+        line.redial_at = None;
+        // What is under way becomes what is wanted more.
+        line.is_probe = is_probe && (line.is_probe || !line.is_dialling);
         if !line.is_dialling {
             line.is_dialling = true;
             self.effects.push_back(LinkEffect::Dial { to });
@@ -356,6 +398,13 @@ impl Links {
 
 /// Callers that have not said who they are; for one more the oldest is closed.
 const CALLERS_MAX: usize = 64;
+/// How long a server with a larger id, which runs, may take to dial again.
+const DIALLED_BACK_MS: i64 = 50;
+/// The time after which a connection has lasted.
+const LASTING_MS: i64 = 100;
+/// The wait before a connection that has not lasted is dialled again.
+const BACKOFF_MS_MIN: i64 = 10;
+const BACKOFF_MS_MAX: i64 = 1_000;
 const LENGTH_BYTES: usize = 4;
 /// The longest message that Apache's takes.
 const MESSAGE_BYTES_MAX: usize = 512 << 10;

@@ -256,7 +256,7 @@ impl Shell {
             let is_closed = socket.is_closed;
             self.links.on_bytes(conn, &bytes);
             if is_closed {
-                self.links.on_closed(conn);
+                self.links.on_closed(conn, self.now_ms());
                 self.vote_conns.remove(&conn);
             }
         }

@@ -41,7 +41,7 @@ impl Votes {
                 match arrival {
                     Arrival::Bytes(bytes) => self.links.on_bytes(conn, &bytes),
                     Arrival::Closed => {
-                        self.links.on_closed(conn);
+                        self.links.on_closed(conn, now_ms);
                         shared.net.close(number, self.id, now, &mut shared.rng);
                     }
                 }

@@ -237,13 +237,13 @@ impl<'a> Thread<'a> {
                 ReceiveStop::NoBuffers => self.connections.receive_again(token, &mut self.ring),
                 ReceiveStop::Closed | ReceiveStop::Failed(_) | ReceiveStop::Cancelled => {
                     let after = self.connections.on_receive_ended(token, &mut self.ring)?;
-                    self.after(after);
+                    self.after(after, now_ms);
                     Ok(())
                 }
             },
             Event::Sent { conn: token, buffer, sent } => {
                 let after = self.connections.on_sent(token, buffer.len(), sent, &mut self.ring)?;
-                self.after(after);
+                self.after(after, now_ms);
                 Ok(())
             }
             Event::CloseFailed { error, .. } => {
@@ -255,13 +255,13 @@ impl<'a> Thread<'a> {
     }
 
     /// The machine hears of a connection that is lost.
-    fn after(&mut self, after: After) {
+    fn after(&mut self, after: After, now_ms: i64) {
         let After::Lost(conn) = after else { return };
         if let Some(id) = self.links.server_at(conn) {
             info!("the connection for votes with server {id} is lost");
         }
         self.logged.remove(&conn);
-        self.links.on_closed(conn);
+        self.links.on_closed(conn, now_ms);
     }
 
     /// Says once who is at the other end of a connection.
@@ -595,7 +595,7 @@ impl<'a> Thread<'a> {
             LinkEffect::Dial { to } => self.dialler.dial_votes(to),
             LinkEffect::Send { conn, bytes } => {
                 let after = self.connections.send(conn, &bytes, &mut self.ring)?;
-                self.after(after);
+                self.after(after, now_ms);
             }
             LinkEffect::Close { conn, why } => {
                 if let Some(peer) = self.connections.peer(conn) {
