@@ -66,14 +66,14 @@ fn the_start_says_what_where_and_how() {
 }
 
 #[test]
-fn several_voters_are_refused_with_the_reason() {
+fn a_member_that_cannot_be_one_is_refused_with_the_reason() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
     let (code, log) = refused(home.path(), THREE_VOTERS);
     assert_eq!(code, Some(2), "{log}");
     assert!(log.contains("myid is missing"), "{log}");
-    for (id, exit, said) in [("7", 1, "there are 1, 2, 3"), ("2", 2, "3 voting servers")] {
+    for (id, exit, said) in [("7", 1, "there are 1, 2, 3"), ("2", 2, "cannot resolve b")] {
         fs::write(data.join("myid"), id).unwrap();
         let (code, log) = refused(home.path(), THREE_VOTERS);
         assert_eq!(code, Some(exit), "{log}");

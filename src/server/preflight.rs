@@ -9,7 +9,7 @@ use log::{debug, info, warn};
 
 use crate::quorum::recovery::{Recovered, RecoveryReport, RecoverySettings, recover};
 use crate::runtime::SharedTree;
-use crate::runtime::datadir::DataDir;
+use crate::runtime::datadir::{DataDir, EpochFiles};
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
 use crate::runtime::ring;
@@ -52,6 +52,7 @@ pub(crate) fn prepare(
     told_to_stop: Arc<AtomicBool>,
 ) -> Result<Startup, StartError> {
     let started = Instant::now();
+    check_epochs(config)?;
     info!(
         "Ringkeeper {}, compatible with ZooKeeper {}",
         env!("CARGO_PKG_VERSION"),
@@ -129,6 +130,14 @@ fn is_lost_if_empty(config: &Config, is_new: bool, last: Zxid) -> bool {
         );
     }
     is_lost
+}
+
+/// A member whose promises cannot be read says so before it waits for a port.
+fn check_epochs(config: &Config) -> Result<(), StartError> {
+    if config.ensemble.is_some() {
+        EpochFiles::read(&config.data_dir).map_err(StartError::DataDir)?;
+    }
+    Ok(())
 }
 
 /// A seed for hashes of what clients choose.
