@@ -57,7 +57,7 @@ class _Witness:
         self.event_zxid, self.server = 0, ""
 
     def fault(self, text):
-        self.faults.append(f"{self.session.name} ({self.session.ident:#x}): {text}")
+        self.faults.append(f"{self.session.name} ({self.session.ident:#x}, on {self.server}): {text}")
 
     def hear(self):
         for kind, what in self.session.trail:

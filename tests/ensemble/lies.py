@@ -21,7 +21,7 @@ def plant(history, sessions, seed, show=print):
         rng.shuffle(told)
         wanted = lie(records, told, rng)
         faults = judge(replay(records), told)[0] if wanted else ["no place for it"]
-        if not wanted or not any(fault.startswith(wanted) or f": {wanted}" in fault for fault in faults):
+        if wanted and not any(fault.startswith(wanted) or f": {wanted}" in fault for fault in faults):
             missed.append(name)
         show(f"  lie {'missed' if name in missed else 'found '} {name}: {faults[0][:110] if faults else 'nothing'}")
     return missed

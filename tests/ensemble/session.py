@@ -186,7 +186,7 @@ class Session:
                 self.trail.append(("watches", reply))
             return
         if reply["xid"] != op.xid:
-            raise AssertionError(f"{self.name}: xid {reply['xid']} answers {op!r}")
+            raise AssertionError(f"{self.name}: xid {reply['xid']} answers {op!r} on {self.servers[self.at - 1]}")
         op.reply = reply
         self.trail.append(("op", op))
         self.last_zxid = max(self.last_zxid, reply["zxid"])
