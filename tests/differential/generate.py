@@ -86,7 +86,8 @@ class Generator:
         self.random = random.Random(seed)
         self.draw = self.random.random
         self.quota = quota
-        # An ensemble of Apache's never answers a write that cannot be read.
+        # An ensemble of Apache's never answers a write that cannot be read, and keeps its membership
+        # in /zookeeper/config.
         self.ensemble = ensemble
         self.sequential = []
         self.xid = 0
@@ -402,7 +403,8 @@ class Generator:
     def path(self):
         luck = self.draw()
         if luck < 0.03:
-            return self.one_of(ODD_PATHS)
+            odd = self.one_of(ODD_PATHS)
+            return "/" if self.ensemble and odd == "/zookeeper/config" else odd
         if luck < 0.032:
             return None
         if luck < 0.12 and self.sequential:
