@@ -588,7 +588,8 @@ impl Member {
         self.peers.close_all();
         self.trees_due.clear();
         self.life = Life::Resting;
-        self.more = false;
+        // The next turn begins the election, if the disk is still: it waits for no tick.
+        self.more = true;
     }
 }
 
