@@ -104,7 +104,8 @@ impl Sessions {
         self.queue.by_expiry(after, max)
     }
 
-    fn is_closing(&self, session: SessionId) -> bool {
+    /// Whether it is about to end.
+    pub(super) fn is_closing(&self, session: SessionId) -> bool {
         !self.closing.is_empty() && self.closing.contains(&session)
     }
 }
