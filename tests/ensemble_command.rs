@@ -210,6 +210,9 @@ fn three_servers_elect_a_leader_and_go_on_without_it() {
     let connect = text.lines().find_map(|line| line.strip_prefix("connect string: ")).unwrap();
     assert_eq!(connect.split(',').count(), 3);
     let mut client = client_of(&text, &followers[0]);
+    let membership = client.get("/zookeeper/config").map(String::from_utf8).unwrap().unwrap();
+    assert_eq!(membership.matches(":participant\n").count(), 3, "{membership}");
+    assert!(membership.ends_with("version=0"), "{membership}");
     assert_eq!(client.create("/a", b"x", 0).err, 0);
     ends(0, &["kill", &leaders[0], name]);
     let text = await_leader(name);

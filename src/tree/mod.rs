@@ -412,6 +412,18 @@ impl Tree {
         record.aversion = -1;
     }
 
+    /// /zookeeper/config shows the membership of an ensemble, which is in no transaction: every
+    /// server puts its own there when it begins to serve. No digest holds the node. Data from before
+    /// 3.5 does not have it.
+    pub fn set_config(&mut self, text: &[u8], version: Zxid, time_ms: i64) {
+        let Some(slot) = self.find(CONFIG_PATH) else { return };
+        self.touch(slot);
+        self.replace_data(slot, Some(text));
+        let record = self.slab.record_mut(slot);
+        (record.mtime, record.mzxid, record.version) = (time_ms, version.0, -1);
+        self.refresh_digest(slot, CONFIG_PATH);
+    }
+
     #[inline]
     fn find(&self, path: &str) -> Option<Slot> {
         self.find_bytes(path.as_bytes())

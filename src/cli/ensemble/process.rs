@@ -78,15 +78,29 @@ pub(super) fn await_ends(members: &[&Member], time: Duration) -> Vec<i64> {
     }
 }
 
-/// Whether process `pid` is a server with this configuration file. One that has ended has no
-/// arguments any more.
+/// Whether process `pid` is a server with this configuration file.
 fn is_server(pid: i32, config_file: &Path) -> bool {
-    let Ok(arguments) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let Some(arguments) = arguments(pid) else { return false };
     let mut arguments = arguments.split(|byte| *byte == 0).skip(1);
     arguments.next() == Some(b"server")
         && arguments.next() == Some(config_file.as_os_str().as_bytes())
 }
 
+/// The arguments of a process. One that has ended has none any more, and one that has just begun has
+/// none yet, for less than a millisecond.
+fn arguments(pid: i32) -> Option<Vec<u8>> {
+    for _ in 0..LOOKS {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !arguments.is_empty() {
+            return Some(arguments);
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    None
+}
+
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -12,29 +12,35 @@ pub(super) fn status(dir: &Path) -> Result<(), EnsembleError> {
     if members.is_empty() {
         return Err(EnsembleError::NoEnsemble { dir: dir.to_owned() });
     }
+    let mut is_led = false;
     for member in &members {
-        println!("{}", line(member));
+        let (line, said) = look(member);
+        println!("{line}");
+        is_led |= said.leads();
     }
-    let running = members.iter().filter(|member| process::find(member).is_some());
-    match running.map(|member| ask(&member.client())).any(|said| said.leads()) {
-        true => Ok(()),
-        false => Err(EnsembleError::NoQuorum),
-    }
+    if is_led { Ok(()) } else { Err(EnsembleError::NoQuorum) }
 }
 
 /// A server in one line: pid, state, zxid, clients.
 pub(super) fn line(member: &Member) -> String {
+    look(member).0
+}
+
+/// The line, and what it is made of.
+fn look(member: &Member) -> (String, Said) {
     let (id, (host, port)) = (member.id, member.client());
     let Some(process) = process::find(member) else {
-        return format!("server {id}: not running");
+        return (format!("server {id}: not running"), Said::Nothing);
     };
+    let said = ask(&(host.clone(), port));
     let head = |state: &str| format!("server {id}: {state}, pid {}", process.pid);
-    match ask(&(host.clone(), port)) {
+    let line = match &said {
         Said::Nothing => format!("{}; {host}:{port} does not answer", head("starting or busy")),
         Said::NotServing => format!("{}, {host}:{port}", head("not serving")),
         Said::Serving { mode, zxid, clients } => {
-            let plural = if clients == 1 { "" } else { "s" };
-            format!("{}, zxid {zxid}, {clients} client{plural}, {host}:{port}", head(&mode))
+            let plural = if *clients == 1 { "" } else { "s" };
+            format!("{}, zxid {zxid}, {clients} client{plural}, {host}:{port}", head(mode))
         }
-    }
+    };
+    (line, said)
 }

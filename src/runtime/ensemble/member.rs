@@ -16,6 +16,7 @@ use log::{error, info, warn};
 use crate::packet::{Packet, PacketStream, PeerState};
 use crate::quorum::{EnsembleServer, PeerEvent, Quorum};
 use crate::runtime::SharedTree;
+use crate::runtime::clock;
 use crate::runtime::datadir::DataDir;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::Log;
@@ -303,6 +304,13 @@ impl Member {
         core.quorum.learn(&self.server, self.wants_tree, &core.tree.read(), now);
     }
 
+    /// Before the shards take clients.
+    fn show_membership(&self, core: &Core<'_>) {
+        let members = &self.server.members;
+        let time_ms = clock::now().wall_ms;
+        core.tree.write().set_config(members.text(), members.version(), time_ms);
+    }
+
     fn learning_name(&self) -> &'static str {
         if self.server.members.is_voter(self.server.me) { "FOLLOWING" } else { "OBSERVING" }
     }
@@ -490,6 +498,7 @@ impl Member {
             }
             LeadEffect::Begin { epoch } => {
                 info!("LEADING: a quorum has the history, epoch {epoch} begins");
+                self.show_membership(core);
                 self.settings.data.histories().begin_serving(core.tree.read().last_zxid());
                 self.elections.tell(Order::Serves { epoch });
             }
@@ -565,6 +574,7 @@ impl Member {
             LearnEffect::LoadTree { zxid } => self.begin_receiving(zxid),
             LearnEffect::Serve { epoch } => {
                 info!("{}: in sync with epoch {epoch}", self.learning_name());
+                self.show_membership(core);
                 self.settings.data.histories().begin_serving(core.tree.read().last_zxid());
                 self.elections.tell(Order::Serves { epoch });
             }

@@ -112,6 +112,20 @@ fn a_fresh_tree_is_as_observed() {
     }
 }
 
+/// Seen at a 3.9.5: `get -s /zookeeper/config`.
+#[test]
+fn the_membership_is_shown_and_changes_no_digest() {
+    let mut tree = Tree::new();
+    let (digest, zxid) = (tree.digest(), tree.last_zxid());
+    tree.set_config(b"server.1=a:1:2:participant\nversion=0", Zxid(7), 99);
+    let config = tree.get(CONFIG_PATH).unwrap();
+    assert_eq!(config.data(), Some(&b"server.1=a:1:2:participant\nversion=0"[..]));
+    let stat = config.stat();
+    assert_eq!((stat.version, stat.aversion, stat.mzxid, stat.mtime), (-1, -1, 7, 99));
+    assert_eq!((stat.czxid, stat.ctime, stat.data_length), (0, 0, 36));
+    assert_eq!((tree.digest(), tree.last_zxid(), tree.data_size()), (digest, zxid, 44 + 36));
+}
+
 #[test]
 fn create_sets_parent_and_child_stats() {
     let mut driven = Driven::new();
