@@ -54,6 +54,7 @@ class _Witness:
         self.watches = {}
         # Events since the last reply: nothing that they tell may be later than the next reply.
         self.early = []
+        self.gone_again = set()
         self.event_zxid, self.server = 0, ""
 
     def fault(self, text):
@@ -134,6 +135,7 @@ class _Witness:
             if due > zxid:
                 self.fault(f"W2: {event} tells of {due:#x} before {what!r}")
         self.early = []
+        self.gone_again = set()
 
     def _write(self, op):
         zxid, err = op.reply["zxid"], op.reply["err"]
@@ -238,8 +240,14 @@ class _Witness:
         self.seen["events"] += 1
         kind, path, zxid = event["type"], event["path"], event["zxid"]
         found = [table for table in EVENTS.get(kind, ()) if (table, path) in self.watches]
-        if not found:
+        # Watches that are set again on a new connection are told one by one that their node is gone.
+        again = (event["conn"], path) if (kind, zxid) == (2, -1) else None
+        if again and len(found) > 1:
+            self.gone_again.add(again)
+        if not found and again not in self.gone_again:
             self.fault(f"W1: {event}, which nothing that is set asks for")
+        if not found:
+            self.gone_again.discard(again)
         for table in found:
             due, _ = self.watches.pop((table, path))
             if due is None:
