@@ -412,7 +412,6 @@ const MISSING: &[Missing] = &[
     ("leaderServes", |value| value == "no", "a leader takes clients, too"),
     ("localSessionsEnabled", is_on, "all sessions are global, and each costs two writes"),
     ("localSessionsUpgradingEnabled", is_on, "all sessions are global from their beginning"),
-    ("readonlymode.enabled", is_on, "a server that finds no quorum serves nobody"),
     ("enableEagerACLCheck", is_on, "the leader alone checks ACLs of writes"),
     ("syncEnabled", is_off, "an observer logs what it applies"),
     ("observer.syncEnabled", is_off, "an observer logs what it applies"),
