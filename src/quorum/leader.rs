@@ -736,8 +736,8 @@ impl Leader {
             first.zip(latest).is_none_or(|(first, latest)| first.after <= latest.after),
             "departures wait in order"
         );
-        let (waiting, sessions) = (self.waiting.len(), self.sessions.len());
-        assert!(waiting <= WAITING_MAX + sessions, "{waiting} wait, of {sessions} sessions");
+        let (waiting, closing) = (self.waiting.len(), self.sessions.closing());
+        assert!(waiting <= WAITING_MAX + closing, "{waiting} wait, {closing} of them to end");
     }
 }
 

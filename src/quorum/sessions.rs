@@ -95,6 +95,11 @@ impl Sessions {
         self.queue.len()
     }
 
+    /// The number of those about to end, also if they are in no table.
+    pub(super) fn closing(&self) -> usize {
+        self.closing.len()
+    }
+
     /// See [`super::Quorum::sessions_by_expiry`].
     pub(super) fn by_expiry(
         &self,

@@ -184,30 +184,45 @@ fn sessions_that_came_with_a_tree_are_known_to_the_next_leader() {
 /// Ephemerals of a session that nobody knows go by a transaction.
 #[test]
 fn a_leader_ends_sessions_that_are_in_no_table() {
-    let (mut ensemble, session) = (Ensemble::new(), SessionId(0x77));
-    let header = TxnHeader { session, cxid: 1, zxid: Zxid::new(1, 1), time_ms: 5 };
-    let create = Txn::Create(CreateTxn {
-        path: "/orphan".into(),
-        data: None,
-        acl: [Acl::open()].into(),
-        kind: CreateKind::Ephemeral,
-        with_stat: false,
-        parent_cversion: 1,
+    ends_unknown_sessions(1);
+}
+
+/// Nobody has asked for their ends: the bound of those who wait does not hold for them.
+#[test]
+fn a_leader_ends_any_number_of_them() {
+    ends_unknown_sessions(10_002);
+}
+
+fn ends_unknown_sessions(count: u32) {
+    let mut ensemble = Ensemble::new();
+    let records = (1..=count).map(|nth| {
+        let zxid = Zxid::new(1, nth);
+        let header = TxnHeader { session: SessionId(nth.into()), cxid: 1, zxid, time_ms: 5 };
+        let create = Txn::Create(CreateTxn {
+            path: format!("/orphan-{nth}"),
+            data: None,
+            acl: [Acl::open()].into(),
+            kind: CreateKind::Ephemeral,
+            with_stat: false,
+            parent_cversion: nth as i32,
+        });
+        let mut payload = Vec::new();
+        write_log_record(&mut payload, &header, &create, None);
+        Logged { zxid, record: payload.into() }
     });
-    let mut payload = Vec::new();
-    write_log_record(&mut payload, &header, &create, None);
-    let (now, record) = (ensemble.now, Bytes::from(payload));
+    let (now, records) = (ensemble.now, records.collect::<Vec<_>>());
     for server in &mut ensemble.servers {
-        server.log.push(Logged { zxid: header.zxid, record: record.clone() });
-        server.replay(header.zxid);
+        server.log.extend(records.iter().cloned());
+        server.replay(Zxid::new(1, count));
         (server.accepted, server.current) = (1, 1);
         server.quorum = Quorum::member(QuorumConfig::default(), &server.tree, 7, now);
-        assert!(server.tree.get("/orphan").is_some());
+        assert_eq!(server.tree.ephemeral_owners().len(), count as usize);
     }
     ensemble.elect(0, &[1, 2]);
     ensemble.check_equal();
     let server = &ensemble.servers[2];
     let last = read_log_record(&server.log.last().unwrap().record).unwrap();
-    assert_eq!((last.header.session, last.header.zxid), (session, Zxid::new(2, 1)));
-    assert!(matches!(last.txn, Txn::CloseSession { .. }) && server.tree.get("/orphan").is_none());
+    assert_eq!(last.header.zxid, Zxid::new(2, count));
+    assert!(matches!(last.txn, Txn::CloseSession { .. }));
+    assert_eq!(server.tree.ephemeral_owners().len(), 0);
 }
