@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-from servers import Failure, HEAP, ROOT, install_apache
+from servers import Failure, Frames, HEAP, ROOT, install_apache
 
 # Ports of members come from here up, below those that the kernel gives to outgoing connections: a
 # member that is started again must find its own free.
@@ -211,7 +211,7 @@ class Ensemble:
             member.process = None
 
 
-class Client:
+class Client(Frames):
     """One session that writes one znode. A write that its server does not answer is sent again at
     the next server, without a pause beyond a millisecond."""
 
@@ -222,7 +222,7 @@ class Client:
         self.members = list(members)
         self.timeout_ms = timeout_ms
         self.id, self.password = 0, bytes(16)
-        self.connection, self.at, self.xid = None, 0, 0
+        self.socket, self.at, self.xid = None, 0, 0
         self.connects = 0
         self.connect(30.0)
         self.create()
@@ -246,9 +246,9 @@ class Client:
                 time.sleep(self.AGAIN)
 
     def connect_once(self):
-        self.connection = socket.create_connection(("127.0.0.1", self.member.port), timeout=5)
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connection.settimeout(15)
+        self.socket = socket.create_connection(("127.0.0.1", self.member.port), timeout=5)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.settimeout(15)
         self.connects += 1
         self.send(struct.pack(">iqiq", 0, 0, self.timeout_ms, self.id)
                   + struct.pack(">i", 16) + self.password + b"\0")
@@ -297,28 +297,12 @@ class Client:
         self.drop()
 
     def drop(self):
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
 
     def path_bytes(self):
         return struct.pack(">i", len(self.PATH)) + self.PATH.encode()
-
-    def send(self, body):
-        self.connection.sendall(struct.pack(">i", len(body)) + body)
-
-    def receive(self):
-        (length,) = struct.unpack(">i", self.exactly(4))
-        return self.exactly(length)
-
-    def exactly(self, count):
-        got = b""
-        while len(got) < count:
-            more = self.connection.recv(count - len(got))
-            if not more:
-                raise ConnectionResetError("closed")
-            got += more
-        return got
 
 
 def is_stopped(pid):

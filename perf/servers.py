@@ -99,7 +99,27 @@ class Server:
             path.unlink(missing_ok=True)
 
 
-class Session:
+class Frames:
+    """Frames of the client protocol, over `self.socket`."""
+
+    def send(self, body):
+        self.socket.sendall(struct.pack(">i", len(body)) + body)
+
+    def receive(self):
+        (length,) = struct.unpack(">i", self.exactly(4))
+        return self.exactly(length)
+
+    def exactly(self, count):
+        got = b""
+        while len(got) < count:
+            more = self.socket.recv(count - len(got))
+            if not more:
+                raise ConnectionResetError("closed")
+            got += more
+        return got
+
+
+class Session(Frames):
     """A short client session: to see that a server serves, and that it has the data."""
 
     def __init__(self, port):
@@ -120,22 +140,6 @@ class Session:
         except OSError:
             pass
         self.socket.close()
-
-    def send(self, body):
-        self.socket.sendall(struct.pack(">i", len(body)) + body)
-
-    def receive(self):
-        (length,) = struct.unpack(">i", self.exactly(4))
-        return self.exactly(length)
-
-    def exactly(self, count):
-        got = b""
-        while len(got) < count:
-            more = self.socket.recv(count - len(got))
-            if not more:
-                raise ConnectionResetError("closed")
-            got += more
-        return got
 
 
 def server_of(name, work, options, settings=""):
