@@ -94,10 +94,6 @@ impl Role {
     /// passed over.
     pub(super) fn on_peer(&mut self, writes: &mut Writes, event: PeerEvent) {
         let now_ms = writes.now.mono_ms;
-        // Log and tree have changed, whatever has become of the role meanwhile.
-        if let PeerEvent::Truncated(last, true) | PeerEvent::Loaded(Some(last)) = event {
-            writes.restart_at(last);
-        }
         match self {
             Self::None => {}
             Self::Leading(leader) => match event {
