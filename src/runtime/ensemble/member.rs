@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Sender, bounded};
 use log::{error, info, warn};
 
-use crate::packet::{Packet, PacketStream, PeerState};
+use crate::packet::{Packet, PacketError, PacketStream, PeerState};
 use crate::quorum::{EnsembleServer, PeerEvent, Quorum};
 use crate::runtime::SharedTree;
 use crate::runtime::clock;
@@ -133,6 +133,12 @@ struct Receiving {
 impl Inbound {
     fn new(settings: &MemberSettings) -> Self {
         Self { packets: PacketStream::new(settings.packet_bytes_max), ended: None }
+    }
+
+    /// What came is no packet, or the connection is gone.
+    fn why_it_ends(&mut self, error: Option<PacketError>) -> String {
+        let malformed = error.map(|error| error.to_string());
+        malformed.or(self.ended.take()).unwrap_or_default()
     }
 }
 
@@ -379,9 +385,7 @@ impl Member {
                     return self.peers.pause(conn, false);
                 }
                 end => {
-                    let why = end.err().map(|error| error.to_string());
-                    let why = why.or(inbound.ended.take()).unwrap_or_default();
-                    info!("a learner is gone: {why}");
+                    info!("a learner is gone: {}", inbound.why_it_ends(end.err()));
                     learners.remove(&conn);
                     self.peers.close(conn);
                     return core.quorum.on_peer(PeerEvent::LearnerGone(learner), &tree, taking.now);
@@ -411,8 +415,7 @@ impl Member {
                 }
                 Ok(None) if inbound.ended.is_none() => return self.peers.pause(conn, false),
                 end => {
-                    let why = end.err().map(|error| error.to_string());
-                    let why = why.or(inbound.ended.take()).unwrap_or_default();
+                    let why = inbound.why_it_ends(end.err());
                     info!("the connection to server {leader} is gone: {why}");
                     return core.quorum.on_peer(PeerEvent::LeaderGone, &shown, taking.now);
                 }

@@ -118,14 +118,7 @@ fn a_renewal_under_way_when_a_role_ends_is_not_answered() {
 /// The shards take clients when the tree shows what the role began with, and not before.
 #[test]
 fn nobody_is_served_before_the_tree_shows_the_history() {
-    let mut ensemble = Ensemble::formed();
-    ensemble.open(0, 0x100);
-    let (conn, _) = ensemble.link_of(2).unwrap();
-    ensemble.close(conn);
-    for path in ["/a", "/b"] {
-        ensemble.submit(0, 0x100, OpCode::CREATE, create(Some(path), b"", 0));
-    }
-    ensemble.settle();
+    let mut ensemble = Ensemble::with_one_behind();
     ensemble.servers[2].is_slow = true;
     ensemble.follow(2, 0);
     ensemble.settle();

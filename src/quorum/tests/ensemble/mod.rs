@@ -202,6 +202,19 @@ impl Ensemble {
         ensemble
     }
 
+    /// Server 2 has left the leader, and lacks the last two transactions, of session 0x100.
+    fn with_one_behind() -> Self {
+        let mut ensemble = Self::formed();
+        ensemble.open(0, 0x100);
+        let (conn, _) = ensemble.link_of(2).unwrap();
+        ensemble.close(conn);
+        for path in ["/a", "/b"] {
+            ensemble.submit(0, 0x100, OpCode::CREATE, create(Some(path), b"", 0));
+        }
+        ensemble.settle();
+        ensemble
+    }
+
     fn elect(&mut self, leader: usize, learners: &[usize]) {
         self.lead(leader);
         learners.iter().for_each(|learner| self.follow(*learner, leader));

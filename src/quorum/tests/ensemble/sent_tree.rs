@@ -6,14 +6,7 @@ use super::*;
 /// is alarmed while what came after it is applied to it; later transactions are compared again.
 #[test]
 fn a_tree_that_changed_while_it_was_sent_is_compared_once_it_is_whole() {
-    let mut ensemble = Ensemble::formed();
-    ensemble.open(0, 0x100);
-    let (conn, _) = ensemble.link_of(2).unwrap();
-    ensemble.close(conn);
-    for path in ["/a", "/b"] {
-        ensemble.submit(0, 0x100, OpCode::CREATE, create(Some(path), b"", 0));
-    }
-    ensemble.settle();
+    let mut ensemble = Ensemble::with_one_behind();
     let LogRecord { header, txn, .. } = ensemble.last_txn(0);
     let tree = &mut ensemble.servers[2].tree;
     let said = tree.last_zxid();
