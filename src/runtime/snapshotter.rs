@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -68,7 +68,7 @@ pub struct Taken {
     pub longest_hold: Duration,
 }
 
-/// A snapshot could not be written. The server goes on; the next one is tried when it is due.
+/// A snapshot could not be written. The server goes on, and tries again after a while.
 #[derive(Debug)]
 pub struct SnapshotFailure {
     what: &'static str,
@@ -91,8 +91,19 @@ impl fmt::Display for SnapshotFailure {
             (_, io::ErrorKind::ReadOnlyFilesystem) => {
                 ". The file system has become read-only: see dmesg, the disk may be failing"
             }
+            (Some(libc::ENOMEM), _) => {
+                ". All processes of a user may lock so much memory together: raise the limit \
+                 (ulimit -l unlimited, LimitMEMLOCK=infinity)"
+            }
             _ => "",
         })
+    }
+}
+
+impl SnapshotFailure {
+    /// Whether the next try may come to another end: nothing has come in place of the tree.
+    fn may_pass(&self) -> bool {
+        self.what != GIVEN_UP
     }
 }
 
@@ -207,11 +218,26 @@ fn run(
     queue: &Receiver<()>,
     mut done: impl FnMut(Result<Taken, SnapshotFailure>),
 ) {
-    while queue.recv().is_ok() {
+    // The pause before a snapshot that failed is tried again, asked for or not.
+    let mut pause = None;
+    loop {
+        let asked = match pause {
+            None => queue.recv().map_err(RecvTimeoutError::from),
+            Some(pause) => queue.recv_timeout(pause),
+        };
+        if asked == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
         let taken = take(dir, config, tree, histories, false);
         // What was asked for meanwhile is younger than the tree that was just written only by a
         // little; what somebody asks for who has heard of this one is not.
         while !matches!(queue.try_recv(), Err(TryRecvError::Empty | TryRecvError::Disconnected)) {}
+        pause = match &taken {
+            Err(failure) if failure.may_pass() => {
+                Some(pause.map_or(AGAIN_FIRST, |pause| AGAIN_MAX.min(2 * pause)))
+            }
+            _ => None,
+        };
         done(taken);
     }
 }
@@ -323,7 +349,7 @@ impl<'a> Job<'a> {
     }
 
     fn lost(&self, lost: WalkLost) -> SnapshotFailure {
-        failure(self.dir, "the snapshot is given up", io::Error::other(lost))
+        failure(self.dir, GIVEN_UP, io::Error::other(lost))
     }
 }
 
@@ -399,7 +425,7 @@ impl AlignedFile {
 
 /// The tree that a snapshot was to be of is not that of the files any more.
 fn given_up(dir: &Path) -> SnapshotFailure {
-    failure(dir, "the snapshot is given up", io::Error::other("the log was cut or a tree has come"))
+    failure(dir, GIVEN_UP, io::Error::other("the log was cut or a tree has come"))
 }
 
 /// A failure of what is done with a snapshot in `dir`.
@@ -407,6 +433,11 @@ pub(super) fn failure(dir: &Path, what: &'static str, error: io::Error) -> Snaps
     SnapshotFailure { what, path: dir.to_owned(), error }
 }
 
+/// What was to be written is not there any more.
+const GIVEN_UP: &str = "the snapshot is given up";
+/// The pause after the first of several failures, and the longest one.
+const AGAIN_FIRST: Duration = Duration::from_secs(2);
+const AGAIN_MAX: Duration = Duration::from_secs(600);
 /// The pause between two looks whether another snapshot has ended.
 const WALKS_WAIT: Duration = Duration::from_millis(100);
 /// The pause between two looks whether departed nodes are all removed.
@@ -515,6 +546,7 @@ mod tests {
             (libc::EMFILE, "LimitNOFILE"),
             (libc::ENFILE, "fs.file-max"),
             (libc::EROFS, "read-only"),
+            (libc::ENOMEM, "LimitMEMLOCK"),
         ] {
             let dir = Path::new("/d");
             let failure =
@@ -598,6 +630,23 @@ mod tests {
         drop(change);
         snapshotter.requests().send(()).unwrap();
         results.recv().unwrap().unwrap();
+        snapshotter.stop();
+    }
+
+    /// Nobody need ask for it again: after the last transaction nobody would.
+    #[test]
+    fn a_snapshot_that_failed_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("comes later");
+        let (sender, results) = bounded(1);
+        let done = move |taken| drop(sender.send(taken));
+        let (config, histories) = (SnapshotterConfig::default(), Histories::default());
+        let tree = SharedTree::new(Tree::new());
+        let snapshotter = Snapshotter::start(at.clone(), config, tree, histories, done).unwrap();
+        snapshotter.requests().send(()).unwrap();
+        assert!(results.recv().unwrap().is_err());
+        std::fs::create_dir(at).unwrap();
+        assert_eq!(results.recv().unwrap().unwrap().name, "snapshot.0");
         snapshotter.stop();
     }
 
