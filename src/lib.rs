@@ -11,7 +11,7 @@
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
 //! | 4 | [`zab`] | who leads, and in which order everybody logs the same |
 //! | 5 | [`handoff`] | everything that crosses cores |
-//! | 6 | [`quorum`] [`frontend`] | the two machines: prepare-propose-commit, decode-serve-respond |
+//! | 6 | [`quorum`] [`frontend`] | writes and the life of a member: prepare-propose-commit · decode-serve-respond |
 //! | 7 | [`runtime`] [`sim`] | the two shells: glommio and io_uring, and the simulated world |
 //! | 8 | [`server`] | configuration, start, recovery, four-letter words, shutdown |
 //! | 9 | [`cli`] [`bench`] [`tools`] | the commands a person types |

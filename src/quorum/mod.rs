@@ -15,6 +15,7 @@
 //! | `leader` | the role of a leader |
 //! | `rounds` | syncs: questions to a quorum |
 //! | `learner` | the role of a follower or an observer |
+//! | `member` | the life of a server of an ensemble: from looking for a leader to a role, and back |
 //! | `prepare` | from request to transaction |
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
@@ -33,6 +34,7 @@ mod commit;
 mod gate;
 mod leader;
 mod learner;
+pub mod member;
 mod outstanding;
 mod pipeline;
 mod prepare;
@@ -371,6 +373,11 @@ impl Quorum {
             Role::Leading(leader) => leader.machine.wakes_at(),
             Role::Learning(learner) => learner.machine.wakes_at(),
         }
+    }
+
+    /// Whether it leads or learns.
+    pub fn has_role(&self) -> bool {
+        !matches!(self.role, Role::None)
     }
 
     /// Whether the role is that of a leader.

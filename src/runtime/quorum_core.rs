@@ -21,7 +21,7 @@ use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
 use super::core_work::CoreWork;
-use super::ensemble::member::{Core, Member};
+use super::ensemble::member::{Core, MemberShell};
 use super::intake::{Intake, UNITS_PER_LOOK};
 use super::lane::Lane;
 use super::log::{Log, LogError, LogEvent};
@@ -80,7 +80,7 @@ pub struct QuorumCore {
     /// Absent while the disk thread of a member cuts it: nothing is appended meanwhile.
     log: Option<Box<Log>>,
     /// There where the server is one of an ensemble.
-    member: Option<Box<Member>>,
+    member: Option<Box<MemberShell>>,
     tree: SharedTree,
     shards: Vec<ShardLink>,
     watching: Vec<bool>,
@@ -145,7 +145,7 @@ impl QuorumCore {
     }
 
     /// The same for a server that is one of an ensemble. The quorum machine is a member's.
-    pub fn with_member(self, member: Member) -> Self {
+    pub fn with_member(self, member: MemberShell) -> Self {
         Self { member: Some(Box::new(member)), ..self }
     }
 
@@ -478,7 +478,7 @@ impl QuorumCore {
     }
 
     /// Lets the member work on the core, if the server is one.
-    fn with_core(&mut self, work: impl FnOnce(&mut Member, &mut Core<'_>)) {
+    fn with_core(&mut self, work: impl FnOnce(&mut MemberShell, &mut Core<'_>)) {
         let Self { quorum, log, tree, member, .. } = self;
         if let Some(member) = member {
             work(member, &mut Core { quorum, tree, log });

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use log::{info, warn};
 
 use crate::quorum::EnsembleServer;
+use crate::quorum::member::{Member, MemberSettings};
 use crate::quorum::recovery::RecoverySettings;
 use crate::runtime::datadir::{DataDir, Epochs};
 use crate::runtime::ensemble::disk::{Disk, DiskSettings};
 use crate::runtime::ensemble::elections::{Elections, ElectionsConfig, Names, Standing};
-use crate::runtime::ensemble::member::{Member, MemberSettings};
+use crate::runtime::ensemble::member::MemberShell;
 use crate::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
 use crate::runtime::ensemble::receive_tree::ReceiveConfig;
 use crate::runtime::lane::WakeHandle;
@@ -83,7 +84,7 @@ pub(crate) fn member(
     start: MemberStart,
     data: &DataDir,
     waker: Arc<WakeHandle>,
-) -> Result<(Member, Arc<Mutex<Standing>>), StartError> {
+) -> Result<(MemberShell, Arc<Mutex<Standing>>), StartError> {
     let MemberStart { ensemble, listeners, epochs, tail, recovery, is_lost } = start;
     let ensemble = &ensemble;
     let elections = Elections::start(elections(ensemble), listeners, waker.clone())
@@ -105,8 +106,6 @@ pub(crate) fn member(
         ReceiveConfig { dir: data.snapshots().to_owned(), file: config.snapshots.clone(), seed };
     let settings = MemberSettings {
         server,
-        data: data.clone(),
-        receiving,
         history_count: ensemble.synchronization.in_memory as usize,
         history_bytes: HISTORY_BYTES_MAX,
         tail,
@@ -114,7 +113,9 @@ pub(crate) fn member(
         packet_bytes_max: config.quorum.record_bytes_max,
     };
     let standing = elections.standing();
-    Ok((Member::new(settings, elections, disk, waker), standing))
+    let member = Member::new(settings);
+    let shell = MemberShell::new(member, data.clone(), receiving, elections, disk, waker);
+    Ok((shell, standing))
 }
 
 fn elections(ensemble: &EnsembleConfig) -> ElectionsConfig {

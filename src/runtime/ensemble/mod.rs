@@ -2,7 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`member`] | from looking for a leader to a role, and back |
+//! | [`member`] | carries out what the life of a member asks for |
+//! | `incoming_tree` | a leader's tree, from its first byte to its place |
 //! | [`peers`] | the connections between a leader and its learners, on the core's own ring |
 //! | [`elections`] | the thread of elections: votes, dialling, accepting learners |
 //! | [`ports`] | the sockets that listen for the other servers |
@@ -13,6 +14,7 @@
 
 pub mod disk;
 pub mod elections;
+mod incoming_tree;
 pub mod member;
 pub mod peers;
 pub mod ports;

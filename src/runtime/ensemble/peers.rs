@@ -15,14 +15,11 @@ use bytes::Bytes;
 use crossbeam::queue::SegQueue;
 use rustix::net::{Shutdown, shutdown};
 
+use crate::quorum::member::PeerConn;
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::ring::{
     Event, HIGH_SLOTS, OpKind, ReceiveStop, Ring, RingError, Token, UserData,
 };
-
-/// A connection to another server. A number is never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PeerConn(pub u64);
 
 /// Writes something long to a socket, on a thread of its own.
 pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;

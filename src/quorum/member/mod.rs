@@ -1,0 +1,661 @@
+//! The life of a member of an ensemble: it looks for a leader, has a role, and looks again.
+//!
+//! It decides what comes when: whom to dial is the election's to say, what to promise is the role's.
+//! It takes [`MemberEvent`]s and the bytes of connections, split anywhere, drives the [`Quorum`] with
+//! them, and takes what the role wants done; its shell carries out [`MemberEffect`]s. It is sans-io.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `effect` | events and effects |
+//! | `inbound` | what has come on a connection |
+//! | `taking` | how much of it is taken in one turn |
+//! | `receiving` | a leader's tree that is on its way |
+//! | `news` | what is said of it all |
+
+mod effect;
+mod inbound;
+mod news;
+mod receiving;
+mod taking;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use super::{EnsembleServer, PeerEvent, Quorum};
+use crate::packet::PeerState;
+use crate::tree::Tree;
+use crate::zab::{History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
+use crate::zxid::{Now, Zxid};
+
+use inbound::{Inbound, Next};
+use receiving::Receiving;
+use taking::{Taking, entry_bytes_max};
+
+pub use effect::{MemberEffect, MemberEvent, PeerConn};
+pub use news::{MemberNews, Peer};
+
+/// What a member knows of its ensemble and itself.
+#[derive(Debug)]
+pub struct MemberSettings {
+    /// The server with its epochs as they are on the disk.
+    pub server: EnsembleServer,
+    /// Committed transactions that are kept in memory for learners: their number, and their bytes.
+    pub history_count: usize,
+    pub history_bytes: usize,
+    /// The latest records of the log.
+    pub tail: Vec<Logged>,
+    /// It had data once, or may have had: until it has a leader's tree its vote counts for nothing.
+    pub is_lost: bool,
+    /// The most bytes of data of one packet: `jute.maxbuffer` and `jute.maxbuffer.extrasize`.
+    pub packet_bytes_max: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Member {
+    settings: MemberSettings,
+    life: Life,
+    /// The number of the latest try to reach a leader.
+    attempt: u64,
+    /// The log could not be cut, or is lost: the next leader is asked for its whole tree.
+    wants_tree: bool,
+    /// It has taken part in an election.
+    has_looked: bool,
+    /// Packets may wait that were not taken yet.
+    more: bool,
+    /// They wait for room in the log.
+    waits_for_room: bool,
+    /// What the disk is at: jobs that were asked for and have not ended.
+    jobs: usize,
+    effects: VecDeque<MemberEffect>,
+}
+
+/// What the server is at. Invariant: but for the last two the quorum machine has no role.
+#[derive(Debug)]
+enum Life {
+    /// A role has ended: what it asked of the disk ends first.
+    Resting,
+    Looking,
+    /// It is elected: what it has logged is applied first.
+    Adopting,
+    /// It has a leader, and no connection to it yet.
+    Dialing {
+        leader: ServerId,
+    },
+    Leading(Learners),
+    Learning(Box<LeaderLink>),
+}
+
+/// The connections of a leader.
+#[derive(Debug, Default)]
+struct Learners {
+    inbound: BTreeMap<PeerConn, Inbound>,
+    /// Whose packets are taken first: each is first in turn.
+    first: u64,
+}
+
+/// The connection of a learner.
+#[derive(Debug)]
+struct LeaderLink {
+    leader: ServerId,
+    conn: PeerConn,
+    inbound: Inbound,
+    tree: Option<Receiving>,
+}
+
+impl Member {
+    /// A member that looks for a leader as soon as it takes its first [`Self::step`].
+    pub fn new(settings: MemberSettings) -> Self {
+        Self {
+            wants_tree: settings.is_lost,
+            settings,
+            life: Life::Resting,
+            attempt: 0,
+            has_looked: false,
+            more: true,
+            waits_for_room: false,
+            jobs: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The server, with what is durable of its epochs.
+    pub fn server(&self) -> &EnsembleServer {
+        &self.settings.server
+    }
+
+    /// The next thing that the shell must do.
+    pub fn poll(&mut self) -> Option<MemberEffect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether packets may wait that one step did not get through, or a step is wanted for another
+    /// reason that no time brings.
+    pub fn has_work(&self) -> bool {
+        self.more
+    }
+
+    /// Whether [`Self::step`] has something to do.
+    pub fn is_due(&self, quorum: &Quorum, room: u64, now: Now) -> bool {
+        quorum.wakes_at() <= now.mono_ms
+            || self.takes_packets(room)
+            || matches!(self.life, Life::Resting | Life::Adopting)
+    }
+
+    /// Everything that is due: what time brings, packets, the next step between two roles. Packets
+    /// are taken until `is_late`, and make log entries of at most `room` bytes. Not to be called
+    /// while a multi [`Quorum::is_applying`], like all that takes the machine.
+    pub fn step(
+        &mut self,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        room: u64,
+        is_late: impl Fn() -> bool,
+        now: Now,
+    ) {
+        self.check(quorum);
+        if quorum.wakes_at() <= now.mono_ms {
+            quorum.on_peer(PeerEvent::Time, tree, now);
+        }
+        if self.takes_packets(room) {
+            self.more = false;
+            let packet_bytes_max = self.settings.packet_bytes_max;
+            let taking = Taking::new(room, packet_bytes_max, is_late, now);
+            self.take_packets(quorum, tree, taking);
+        }
+        self.go_on(quorum, tree, now);
+        self.check(quorum);
+    }
+
+    /// The next step between two roles.
+    fn go_on(&mut self, quorum: &mut Quorum, tree: &Tree, now: Now) {
+        let is_still = quorum.is_settled() && self.jobs == 0;
+        match self.life {
+            Life::Resting if is_still => {
+                self.life = Life::Looking;
+                let last = quorum.last_logged();
+                let zxid = if self.settings.is_lost { Zxid::UNKNOWN } else { last };
+                let epoch = i64::from(self.settings.server.current_epoch);
+                if !std::mem::replace(&mut self.has_looked, true) {
+                    self.tell(MemberNews::Starts { last, epoch });
+                }
+                self.effects.push_back(MemberEffect::Look { zxid, epoch });
+                quorum.look(now);
+            }
+            Life::Adopting if is_still && !quorum.has_committable() => {
+                self.life = Life::Leading(Learners::default());
+                let history = self.history(quorum.last_logged());
+                quorum.lead(&self.settings.server, history, tree, now);
+                self.effects.push_back(MemberEffect::TakeLearners { is_wanted: true });
+            }
+            _ => {}
+        }
+    }
+
+    /// What is in memory of a history that ends with `last`: in the first role what the start has
+    /// read. All else is read back from the log.
+    fn history(&mut self, last: Zxid) -> History {
+        let (count, bytes) = (self.settings.history_count, self.settings.history_bytes);
+        let tail = std::mem::take(&mut self.settings.tail);
+        match &tail[..] {
+            [first, rest @ ..] if tail.last().is_some_and(|end| end.zxid == last) => {
+                let mut history = History::new(first.zxid, count, bytes);
+                rest.iter().for_each(|logged| history.push(logged.clone(), last));
+                history
+            }
+            _ => History::new(last, count, bytes),
+        }
+    }
+
+    fn tell(&mut self, news: MemberNews) {
+        self.effects.push_back(MemberEffect::Tell(news));
+    }
+
+    /// Asks the disk for something whose end is an event.
+    fn ask_disk(&mut self, job: MemberEffect) {
+        self.jobs += 1;
+        self.effects.push_back(job);
+    }
+
+    /// The state in which this server learns.
+    fn learning_state(&self) -> PeerState {
+        let server = &self.settings.server;
+        match server.members.is_voter(server.me) {
+            true => PeerState::Following,
+            false => PeerState::Observing,
+        }
+    }
+
+    /// The invariants of the fields.
+    fn check(&self, quorum: &Quorum) {
+        let may_have_role = matches!(self.life, Life::Leading(_) | Life::Learning(_));
+        assert!(may_have_role || !quorum.has_role(), "a role of a life that is over");
+        assert!(!quorum.is_leading() || matches!(self.life, Life::Leading(_)), "it leads");
+        assert!(!self.settings.is_lost || self.wants_tree, "without data it wants a tree");
+    }
+}
+
+/// What happens to it.
+impl Member {
+    /// Takes an event. Of a role that is over it counts as far as the disk is concerned.
+    pub fn on_event(&mut self, event: MemberEvent, quorum: &mut Quorum, tree: &Tree, now: Now) {
+        self.check(quorum);
+        match event {
+            MemberEvent::Elected { state, leader } => self.on_elected(state, leader, quorum),
+            MemberEvent::LeaderConnected { attempt, conn, address } => {
+                self.on_leader_connected(attempt, conn, address, quorum, tree, now);
+            }
+            MemberEvent::LeaderUnreachable { attempt, why } => {
+                if matches!(self.life, Life::Dialing { .. }) && attempt == self.attempt {
+                    self.tell(MemberNews::Unreachable { why });
+                    self.life = Life::Resting;
+                    self.more = true;
+                }
+            }
+            MemberEvent::LearnerConnected { conn, address } => {
+                self.on_learner_connected(conn, address, quorum, tree, now);
+            }
+            MemberEvent::TreeReceived { rest } => self.on_tree_received(&rest),
+            MemberEvent::TreeLost { why } => {
+                if self.end_receiving().is_some() {
+                    self.tell(MemberNews::TreeLost { why });
+                    quorum.on_peer(PeerEvent::Loaded(None), tree, now);
+                }
+            }
+            of_disk => {
+                self.jobs = self.jobs.checked_sub(1).expect("a job ends once");
+                self.more = true;
+                let told = self.end_of_job(of_disk);
+                quorum.on_peer(told, tree, now);
+            }
+        }
+        self.check(quorum);
+    }
+
+    fn on_elected(&mut self, state: PeerState, leader: ServerId, quorum: &mut Quorum) {
+        if !matches!(self.life, Life::Looking) {
+            return;
+        }
+        if state == PeerState::Leading {
+            self.tell(MemberNews::IsElected);
+            quorum.adopt();
+            self.life = Life::Adopting;
+            return;
+        }
+        self.attempt += 1;
+        self.tell(MemberNews::HasLeader { state: self.learning_state(), leader });
+        self.effects.push_back(MemberEffect::Dial { leader, attempt: self.attempt });
+        self.life = Life::Dialing { leader };
+    }
+
+    /// The leader is connected: the role of a learner begins.
+    fn on_leader_connected(
+        &mut self,
+        attempt: u64,
+        conn: PeerConn,
+        address: SocketAddr,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        now: Now,
+    ) {
+        let leader = match self.life {
+            Life::Dialing { leader } if attempt == self.attempt => leader,
+            // Of a life that is over.
+            _ => return self.effects.push_back(MemberEffect::Close { conn }),
+        };
+        let peer = Peer { id: Some(leader), address };
+        let inbound = Inbound::new(peer, self.settings.packet_bytes_max);
+        self.life = Life::Learning(Box::new(LeaderLink { leader, conn, inbound, tree: None }));
+        quorum.learn(&self.settings.server, self.wants_tree, tree, now);
+    }
+
+    fn on_learner_connected(
+        &mut self,
+        conn: PeerConn,
+        address: SocketAddr,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        now: Now,
+    ) {
+        let Life::Leading(learners) = &mut self.life else {
+            return self.effects.push_back(MemberEffect::Close { conn });
+        };
+        let peer = Peer { id: None, address };
+        let inbound = Inbound::new(peer, self.settings.packet_bytes_max);
+        learners.inbound.insert(conn, inbound);
+        quorum.on_peer(PeerEvent::Connected(LearnerConn(conn.0)), tree, now);
+    }
+
+    /// What the role hears of the end of a job.
+    fn end_of_job(&mut self, event: MemberEvent) -> PeerEvent {
+        match event {
+            MemberEvent::AcceptedEpoch(epoch) => {
+                self.settings.server.accepted_epoch = epoch;
+                PeerEvent::AcceptedEpoch(epoch)
+            }
+            MemberEvent::CurrentEpoch(epoch) => {
+                self.settings.server.current_epoch = epoch;
+                PeerEvent::CurrentEpoch(epoch)
+            }
+            MemberEvent::LogReach(of, reach) => PeerEvent::LogReach(of, reach),
+            MemberEvent::Truncated(to) => PeerEvent::Truncated(to, true),
+            MemberEvent::CannotTruncate { to, why } => {
+                self.wants_tree = true;
+                self.tell(MemberNews::CannotCut { to, why });
+                PeerEvent::Truncated(to, false)
+            }
+            MemberEvent::TreeTaken(zxid) => {
+                (self.wants_tree, self.settings.is_lost) = (false, false);
+                PeerEvent::Loaded(Some(zxid))
+            }
+            MemberEvent::TreeNotTaken { why } => {
+                self.tell(MemberNews::TreeLost { why });
+                PeerEvent::Loaded(None)
+            }
+            MemberEvent::Elected { .. }
+            | MemberEvent::LeaderConnected { .. }
+            | MemberEvent::LeaderUnreachable { .. }
+            | MemberEvent::LearnerConnected { .. }
+            | MemberEvent::TreeReceived { .. }
+            | MemberEvent::TreeLost { .. } => unreachable!("no job of the disk"),
+        }
+    }
+}
+
+/// What comes from other servers.
+impl Member {
+    /// Bytes have come.
+    pub fn on_bytes(&mut self, conn: PeerConn, bytes: &[u8]) {
+        let Some(inbound) = self.life.inbound(conn) else { return };
+        inbound.packets.push(bytes);
+        if inbound.is_full() && inbound.pause(true) {
+            self.effects.push_back(MemberEffect::Pause { conn, is_paused: true });
+        }
+        self.more = true;
+    }
+
+    /// A connection is gone, after all that has come on it.
+    pub fn on_gone(&mut self, conn: PeerConn, why: String) {
+        let Some(inbound) = self.life.inbound(conn) else { return };
+        inbound.ended = Some(why);
+        self.more = true;
+    }
+
+    fn takes_packets(&self, room: u64) -> bool {
+        let has_come = || room >= entry_bytes_max(self.settings.packet_bytes_max);
+        self.more || (self.waits_for_room && has_come())
+    }
+
+    /// Packets are taken until there are none, their time is over, or the log might have no room
+    /// for what they bring.
+    fn take_packets(
+        &mut self,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        mut taking: Taking<impl Fn() -> bool>,
+    ) {
+        let Self { life, effects, .. } = self;
+        match life {
+            Life::Leading(learners) => learners.take(quorum, tree, &mut taking, effects),
+            Life::Learning(link) => link.take(quorum, tree, &mut taking, effects),
+            Life::Resting | Life::Looking | Life::Adopting | Life::Dialing { .. } => {}
+        }
+        self.waits_for_room = taking.is_without_room();
+        self.more |= taking.is_over() && !self.waits_for_room;
+    }
+
+    /// Passes on what has come of a leader's tree. `offer` gives back what there is no room for.
+    pub fn pass_on_tree(&mut self, offer: impl FnMut(Vec<u8>) -> Result<(), Vec<u8>>) {
+        let Life::Learning(link) = &mut self.life else { return };
+        let Some(tree) = &mut link.tree else { return };
+        let is_paused = !tree.pass_on(&mut link.inbound.packets, offer);
+        if link.inbound.pause(is_paused) {
+            self.effects.push_back(MemberEffect::Pause { conn: link.conn, is_paused });
+        }
+    }
+
+    /// So many bytes of the leader's tree were taken, and perhaps all: the leader is heard of.
+    pub fn on_tree_bytes(
+        &mut self,
+        taken: u64,
+        is_whole: bool,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        now: Now,
+    ) {
+        let Life::Learning(link) = &mut self.life else { return };
+        if link.tree.as_mut().is_some_and(|receiving| receiving.has_grown(taken, is_whole)) {
+            quorum.on_peer(PeerEvent::TreeBytes { is_whole }, tree, now);
+        }
+    }
+
+    fn on_tree_received(&mut self, rest: &[u8]) {
+        let Some(receiving) = self.end_receiving() else { return };
+        let Life::Learning(link) = &mut self.life else { return };
+        receiving.end(rest, &mut link.inbound.packets);
+        self.ask_disk(MemberEffect::TakeTree);
+    }
+
+    fn end_receiving(&mut self) -> Option<Receiving> {
+        let Life::Learning(link) = &mut self.life else { return None };
+        self.more = true;
+        link.tree.take()
+    }
+}
+
+impl Learners {
+    fn take(
+        &mut self,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        taking: &mut Taking<impl Fn() -> bool>,
+        effects: &mut VecDeque<MemberEffect>,
+    ) {
+        for _ in 0..self.inbound.len() {
+            let from = self.inbound.range(PeerConn(self.first)..).next();
+            let Some((conn, _)) = from.or_else(|| self.inbound.iter().next()) else { return };
+            let conn = *conn;
+            if taking.is_over() {
+                return;
+            }
+            self.first = conn.0 + 1;
+            self.take_of(conn, quorum, tree, taking, effects);
+        }
+    }
+
+    fn take_of(
+        &mut self,
+        conn: PeerConn,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        taking: &mut Taking<impl Fn() -> bool>,
+        effects: &mut VecDeque<MemberEffect>,
+    ) {
+        let Some(inbound) = self.inbound.get_mut(&conn) else { return };
+        let learner = LearnerConn(conn.0);
+        while !taking.is_over() {
+            match inbound.next() {
+                Next::Packet(packet) => {
+                    taking.takes(&packet);
+                    quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
+                }
+                Next::Later => {
+                    if inbound.pause(false) {
+                        effects.push_back(MemberEffect::Pause { conn, is_paused: false });
+                    }
+                    return;
+                }
+                Next::End(why) => {
+                    let peer = inbound.peer;
+                    effects.push_back(MemberEffect::Tell(MemberNews::LearnerGone { peer, why }));
+                    effects.push_back(MemberEffect::Close { conn });
+                    self.inbound.remove(&conn);
+                    return quorum.on_peer(PeerEvent::LearnerGone(learner), tree, taking.now);
+                }
+            }
+        }
+    }
+}
+
+impl LeaderLink {
+    fn take(
+        &mut self,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        taking: &mut Taking<impl Fn() -> bool>,
+        effects: &mut VecDeque<MemberEffect>,
+    ) {
+        let Self { conn, ref mut inbound, .. } = *self;
+        while !taking.is_over() {
+            let next = match quorum.wants_packets() {
+                true => inbound.next(),
+                // What came before the end is of no use any more.
+                false if inbound.ended.is_some() => inbound.end(None),
+                false => return,
+            };
+            match next {
+                Next::Packet(packet) => {
+                    taking.takes(&packet);
+                    quorum.on_peer(PeerEvent::Leader(packet), tree, taking.now);
+                }
+                Next::Later => {
+                    if inbound.pause(false) {
+                        effects.push_back(MemberEffect::Pause { conn, is_paused: false });
+                    }
+                    return;
+                }
+                Next::End(why) => {
+                    let peer = inbound.peer;
+                    effects.push_back(MemberEffect::Tell(MemberNews::LeaderGone { peer, why }));
+                    return quorum.on_peer(PeerEvent::LeaderGone, tree, taking.now);
+                }
+            }
+        }
+    }
+}
+
+impl Life {
+    fn inbound(&mut self, of: PeerConn) -> Option<&mut Inbound> {
+        match self {
+            Self::Leading(learners) => learners.inbound.get_mut(&of),
+            Self::Learning(link) if link.conn == of => Some(&mut link.inbound),
+            _ => None,
+        }
+    }
+}
+
+/// What the roles want done.
+impl Member {
+    /// An effect of the role of a leader.
+    pub fn on_lead(&mut self, effect: LeadEffect, quorum: &Quorum) {
+        match effect {
+            LeadEffect::Send { to, bytes } => {
+                self.effects.push_back(MemberEffect::Send { conn: PeerConn(to.0), bytes });
+            }
+            LeadEffect::SendLog { to, after, upto } => {
+                if let Some((conn, peer)) = self.learner(to) {
+                    self.effects.push_back(MemberEffect::SendLog { conn, peer, after, upto });
+                }
+            }
+            LeadEffect::SendTree { to } => {
+                if let Some((conn, peer)) = self.learner(to) {
+                    self.effects.push_back(MemberEffect::SendTree { conn, peer });
+                }
+            }
+            LeadEffect::AskLog { of, peer } => {
+                let upto = quorum.durable();
+                self.ask_disk(MemberEffect::AskLog { of, peer, upto });
+            }
+            LeadEffect::Close { conn, why } => {
+                if let Some((conn, peer)) = self.learner(conn) {
+                    self.tell(MemberNews::LearnerClosed { peer, why });
+                    self.effects.push_back(MemberEffect::Close { conn });
+                    self.drop_learner(conn);
+                }
+            }
+            LeadEffect::StoreAcceptedEpoch { epoch } => {
+                self.ask_disk(MemberEffect::StoreAcceptedEpoch { epoch });
+            }
+            LeadEffect::StoreCurrentEpoch { epoch } => {
+                self.ask_disk(MemberEffect::StoreCurrentEpoch { epoch });
+            }
+            LeadEffect::Begin { epoch } => {
+                self.tell(MemberNews::Leads { epoch });
+                self.effects.push_back(MemberEffect::Serve { epoch });
+            }
+            LeadEffect::StepDown { why } => {
+                self.tell(MemberNews::StepsDown { why });
+                self.effects.push_back(MemberEffect::TakeLearners { is_wanted: false });
+                self.rest();
+            }
+            LeadEffect::Committed { .. }
+            | LeadEffect::Confirmed { .. }
+            | LeadEffect::Request { .. }
+            | LeadEffect::Touched { .. }
+            | LeadEffect::Revalidate { .. } => unreachable!("the quorum machine takes it"),
+        }
+    }
+
+    /// A learner that is connected.
+    fn learner(&self, conn: LearnerConn) -> Option<(PeerConn, Peer)> {
+        let Life::Leading(learners) = &self.life else { return None };
+        let conn = PeerConn(conn.0);
+        learners.inbound.get(&conn).map(|inbound| (conn, inbound.peer))
+    }
+
+    fn drop_learner(&mut self, conn: PeerConn) {
+        if let Life::Leading(learners) = &mut self.life {
+            learners.inbound.remove(&conn);
+        }
+    }
+
+    /// An effect of the role of a learner.
+    pub fn on_learn(&mut self, effect: LearnEffect) {
+        let Life::Learning(link) = &mut self.life else { return };
+        match effect {
+            LearnEffect::Send { bytes } => {
+                self.effects.push_back(MemberEffect::Send { conn: link.conn, bytes });
+            }
+            LearnEffect::StoreAcceptedEpoch { epoch } => {
+                self.ask_disk(MemberEffect::StoreAcceptedEpoch { epoch });
+            }
+            LearnEffect::StoreCurrentEpoch { epoch } => {
+                self.ask_disk(MemberEffect::StoreCurrentEpoch { epoch });
+            }
+            LearnEffect::Truncate { to } => {
+                self.tell(MemberNews::IsCut { to });
+                self.ask_disk(MemberEffect::Truncate { to });
+            }
+            LearnEffect::LoadTree { zxid } => {
+                link.tree = Some(Receiving::default());
+                self.more = true;
+                self.tell(MemberNews::TreeComes { zxid });
+                self.effects.push_back(MemberEffect::ReceiveTree { zxid });
+            }
+            LearnEffect::Serve { epoch } => {
+                self.tell(MemberNews::Learns { state: self.learning_state(), epoch });
+                self.effects.push_back(MemberEffect::Serve { epoch });
+            }
+            LearnEffect::Leave { why } => {
+                let leader = link.leader;
+                self.tell(MemberNews::Leaves { leader, why });
+                self.rest();
+            }
+            LearnEffect::Append { .. }
+            | LearnEffect::Apply { .. }
+            | LearnEffect::Ping { .. }
+            | LearnEffect::Synced { .. }
+            | LearnEffect::Revalidated { .. } => unreachable!("the quorum machine takes it"),
+        }
+    }
+
+    /// The role has ended: connections go, and what it asked of the disk ends first.
+    fn rest(&mut self) {
+        self.effects.push_back(MemberEffect::EndRole);
+        self.life = Life::Resting;
+        // The next turn begins the election, if the disk is still: it waits for no tick.
+        self.more = true;
+    }
+}

@@ -1,0 +1,101 @@
+//! What is said of a member's life, for its log.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::packet::PeerState;
+use crate::zab::{CloseLearner, Leave, ServerId, StepDown};
+use crate::zxid::Zxid;
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `None` until it has said who it is.
+    pub id: Option<ServerId>,
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            Some(id) => write!(f, "server {id} ({})", self.address),
+            None => write!(f, "a server at {} that has not said its id", self.address),
+        }
+    }
+}
+
+/// What has become of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberNews {
+    /// Its first election begins, with this end of its log, of this epoch.
+    Starts { last: Zxid, epoch: i64 },
+    /// It is elected.
+    IsElected,
+    /// Another server is. `state` is that in which this one learns from it.
+    HasLeader { state: PeerState, leader: ServerId },
+    /// Its leader cannot be reached: it looks again.
+    Unreachable { why: String },
+    /// A quorum has its history.
+    Leads { epoch: u32 },
+    /// It is in sync with its leader.
+    Learns { state: PeerState, epoch: u32 },
+    /// It leads no longer: it looks again.
+    StepsDown { why: StepDown },
+    /// It learns no longer: it looks again.
+    Leaves { leader: ServerId, why: Leave },
+    /// A learner's connection has ended.
+    LearnerGone { peer: Peer, why: String },
+    /// This leader closes a learner's connection.
+    LearnerClosed { peer: Peer, why: CloseLearner },
+    /// The connection to the leader has ended.
+    LeaderGone { peer: Peer, why: String },
+    /// The log is cut after `to`.
+    IsCut { to: Zxid },
+    /// The log cannot be cut.
+    CannotCut { to: Zxid, why: String },
+    /// The leader's tree is on its way.
+    TreeComes { zxid: Zxid },
+    /// It did not come whole, or was not stored.
+    TreeLost { why: String },
+}
+
+impl MemberNews {
+    /// Whether an operator should look at it.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::CannotCut { .. } | Self::TreeLost { .. })
+    }
+}
+
+impl fmt::Display for MemberNews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starts { last, epoch } => {
+                write!(f, "LOOKING: the server starts, with {last} of epoch {epoch}")
+            }
+            Self::IsElected => f.write_str("LEADING: this server is elected"),
+            Self::HasLeader { state, leader } => write!(f, "{state}: server {leader} is elected"),
+            Self::Unreachable { why } => write!(f, "LOOKING: {why}"),
+            Self::Leads { epoch } => {
+                write!(f, "LEADING: a quorum has the history, epoch {epoch} begins")
+            }
+            Self::Learns { state, epoch } => write!(f, "{state}: in sync with epoch {epoch}"),
+            Self::StepsDown { why } => write!(f, "LOOKING: {why}"),
+            Self::Leaves { leader, why } => write!(f, "LOOKING: server {leader} is left: {why}"),
+            Self::LearnerGone { peer, why } => write!(f, "{peer} learns no longer: {why}"),
+            Self::LearnerClosed { peer, why } => {
+                write!(f, "the connection of {peer} is closed: {why:?}")
+            }
+            Self::LeaderGone { peer, why } => write!(f, "the connection to {peer} is gone: {why}"),
+            Self::IsCut { to } => {
+                write!(f, "synchronization: the log is cut after {to} (TRUNC)")
+            }
+            Self::CannotCut { to, why } => {
+                write!(f, "the log cannot be cut after {to}: {why}; the leader's tree is asked for")
+            }
+            Self::TreeComes { zxid } => {
+                write!(f, "synchronization: the leader's tree at {zxid} is taken over (SNAP)")
+            }
+            Self::TreeLost { why } => write!(f, "the leader's tree is not taken over: {why}"),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! One turn of taking packets: how much is taken, and what is left for the next one.
+
+use crate::packet::Packet;
+use crate::zxid::Now;
+
+/// See the module.
+pub(super) struct Taking<F> {
+    /// Bytes of log entries that still find room, and those of the longest entry.
+    room: u64,
+    low: u64,
+    /// Whether the time for it is over.
+    is_late: F,
+    pub(super) now: Now,
+}
+
+impl<F: Fn() -> bool> Taking<F> {
+    pub(super) fn new(room: u64, packet_bytes_max: usize, is_late: F, now: Now) -> Self {
+        Self { room, low: entry_bytes_max(packet_bytes_max), is_late, now }
+    }
+
+    /// The longest entry might find no room.
+    pub(super) fn is_without_room(&self) -> bool {
+        self.room < self.low
+    }
+
+    /// No packet is taken any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_without_room() || (self.is_late)()
+    }
+
+    /// A packet is taken. What it brings to the log takes up room.
+    pub(super) fn takes(&mut self, packet: &Packet) {
+        let bytes = match packet {
+            Packet::Proposal { record, .. } | Packet::Inform { record, .. } => record.len(),
+            Packet::Request(request) => request.record.len(),
+            _ => return,
+        };
+        self.room = self.room.saturating_sub(bytes as u64 + ENTRY_BYTES_BESIDE);
+    }
+}
+
+/// The bytes of the longest entry of the log.
+pub(super) fn entry_bytes_max(packet_bytes_max: usize) -> u64 {
+    packet_bytes_max as u64 + ENTRY_BYTES_BESIDE
+}
+
+/// The bytes of an entry beside its record, counted generously.
+const ENTRY_BYTES_BESIDE: u64 = 1024;
