@@ -370,6 +370,25 @@ fn a_leader_that_looks_again_is_dialled_no_longer() {
     assert_eq!(leader_of(&servers), 3);
 }
 
+/// A leader may be gone with its machine, so that no connection breaks and nobody refuses: who has
+/// left it says so by looking again, and the dial ends.
+#[test]
+fn a_leader_that_others_have_left_is_dialled_no_longer() {
+    let ensemble = Ensemble::new(3);
+    let names = Names::by(|_| Err(io::Error::other("nobody answers")));
+    let one = ElectionsConfig { leader_ms: 3_600_000, names, ..ensemble.config(1) };
+    let servers = [ensemble.start_as(one), ensemble.start(2), ensemble.start(3)];
+    servers.iter().for_each(|server| server.look(0));
+    let leader = leader_of(&servers);
+    servers[0].elections.tell(Order::Dial { leader: ServerId(leader), attempt: 1 });
+    thread::sleep(Duration::from_millis(100));
+    assert!(servers[0].elections.poll().is_none());
+    // The third.
+    servers[4 - leader as usize].look(0);
+    let news = servers[0].next_news();
+    assert!(matches!(news, News::LeaderUnreachable { attempt: 1, .. }), "{news:?}");
+}
+
 /// A name of which nothing is known, and one whose server never answers: the others go on.
 #[test]
 fn names_that_do_not_resolve_stop_nobody() {

@@ -36,7 +36,7 @@ impl Claims {
         self.latest.insert(from, claim);
     }
 
-    /// A server that is LOOKING again claims nothing.
+    /// A server that is LOOKING again, or cannot be reached any more, claims nothing.
     pub(super) fn forget(&mut self, from: ServerId) {
         self.latest.remove(&from);
     }

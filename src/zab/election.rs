@@ -153,6 +153,11 @@ impl Election {
     /// What has been found out about a server's connection.
     pub fn on_peer(&mut self, id: ServerId, peer: Peer, now_ms: i64) {
         if self.members.is_member(id) && self.peers.insert(id, peer) != Some(peer) {
+            // What it said of itself may be of a process that is no more. If it is still there, it
+            // says so again.
+            if peer.is_unreachable {
+                self.claims.forget(id);
+            }
             self.count(now_ms);
         }
     }
@@ -394,3 +399,41 @@ const OBSERVER_INTERVAL_MS_MAX: i64 = 1_000;
 const STRANGER_MS_MIN: i64 = 100;
 /// Servers that do not vote and are answered; others get nothing.
 const STRANGERS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zab::QuorumSet;
+
+    /// A leader was heard, and is lost before a quorum of its followers is heard, who do not know it
+    /// yet: nobody is sent to it.
+    #[test]
+    fn a_leader_that_cannot_be_reached_any_more_is_not_followed() {
+        let voters = [1, 2, 3].map(ServerId).into();
+        let quorums = QuorumSet::Majority;
+        let members = Members::new(voters, [].into(), quorums, Zxid::ZERO, Bytes::new()).unwrap();
+        let mut election = Election::new(ServerId(1), members, ElectionSettings::default());
+        election.look(Zxid::ZERO, 0, 0);
+        let says = |state| Notification {
+            state,
+            leader: 3,
+            zxid: Zxid::new(1, 5),
+            round: 9,
+            peer_epoch: 1,
+            version: Notification::VERSION,
+            config: Bytes::new(),
+        };
+        let elected = |election: &mut Election| {
+            let mut effects = std::iter::from_fn(|| election.poll());
+            effects.any(|effect| matches!(effect, ElectionEffect::Elected { .. }))
+        };
+        election.on_notification(ServerId(3), &says(PeerState::Leading), 1);
+        election.on_peer(ServerId(3), Peer { is_unreachable: true, ..Peer::UNKNOWN }, 2);
+        election.on_notification(ServerId(2), &says(PeerState::Following), 3);
+        assert!(!elected(&mut election));
+        // It is there after all.
+        election.on_peer(ServerId(3), Peer::UNKNOWN, 4);
+        election.on_notification(ServerId(3), &says(PeerState::Leading), 5);
+        assert!(elected(&mut election));
+    }
+}

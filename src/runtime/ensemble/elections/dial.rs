@@ -139,9 +139,22 @@ impl Dialler {
         }
     }
 
+    /// Others look for a leader again: the one that is dialled, or is to be dialled next, may have
+    /// lost its quorum, or be lost itself. The dial ends likewise.
+    pub(super) fn leader_may_be_gone(&mut self) {
+        if let Some(next) = &mut self.next {
+            next.is_once = true;
+        }
+        self.end_leader_dials();
+    }
+
     /// No dial to a leader is wanted.
     pub(super) fn give_up_leader(&mut self) {
         self.next = None;
+        self.end_leader_dials();
+    }
+
+    fn end_leader_dials(&self) {
         let of_leader = self.running.iter().filter(|((task, _), _)| *task == Task::Leader);
         of_leader.for_each(|(_, given_up)| given_up.store(true, Ordering::Relaxed));
     }

@@ -630,9 +630,11 @@ impl<'a> Thread<'a> {
     }
 
     fn on_notification(&mut self, from: ServerId, said: &Notification, now_ms: i64) {
-        // A leader that looks again in a later round leads no longer.
-        if said.state == PeerState::Looking && said.round > self.election.round() {
-            self.dialler.leader_is_gone(from);
+        // A leader that looks again in a later round leads no longer; one that another voter has
+        // left may not. A new election finds it if it does.
+        let is_later = said.state == PeerState::Looking && said.round > self.election.round();
+        if is_later && self.config.members.is_voter(from) {
+            self.dialler.leader_may_be_gone();
         }
         if !self.is_between {
             self.election.on_notification(from, said, now_ms);
