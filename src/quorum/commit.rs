@@ -65,6 +65,10 @@ impl Quorum {
             // Whatever the leader's tree had of later transactions, they are applied.
             tree.set_whole_at(tree.last_zxid());
         }
+        // A start would take up the one that came from the leader, and count digests that differ.
+        if self.gate.is_open() && std::mem::take(&mut self.wants_snapshot) {
+            self.writes.effects.push_back(Effect::TakeSnapshot);
+        }
         self.hand_over_answers(hand_over);
         let wants_events = watching.contains(&true);
         let watched = wants_events.then_some(watching);

@@ -210,6 +210,9 @@ pub struct Quorum {
     announcing: Option<Announcing>,
     /// The tree has departed nodes to remove, or quotas to count.
     reaping: bool,
+    /// The tree is a leader's, and no snapshot of it was asked for yet: the one on the disk may be of
+    /// no single moment.
+    wants_snapshot: bool,
 }
 
 impl Quorum {
@@ -237,6 +240,7 @@ impl Quorum {
             is_obstructed: false,
             announcing: None,
             reaping: tree.is_reaping() || tree.is_counting_quotas(),
+            wants_snapshot: false,
         }
     }
 
@@ -340,6 +344,7 @@ impl Quorum {
         self.writes.now = now;
         if let PeerEvent::Truncated(last, true) | PeerEvent::Loaded(Some(last)) = event {
             self.restart_at(last, tree);
+            self.wants_snapshot = matches!(event, PeerEvent::Loaded(_));
         }
         self.role.on_peer(&mut self.writes, event);
         self.take_effects(tree, &mut Budget::new(PEER_UNITS));
@@ -603,8 +608,10 @@ impl Quorum {
     /// Whether [`Self::commit`] has something to do.
     pub fn has_committable(&self) -> bool {
         let is_new = self.writes.must_show_epoch(self.writes.shown);
-        let can_reap = (self.reaping || is_new) && !self.writes.pipeline.has_failed();
-        self.is_applying() || self.writes.pipeline.has_committable() || can_reap
+        let is_taken_over = self.wants_snapshot && self.gate.is_open();
+        let is_wanted = self.reaping || is_new || is_taken_over;
+        let can_commit = is_wanted && !self.writes.pipeline.has_failed();
+        self.is_applying() || self.writes.pipeline.has_committable() || can_commit
     }
 
     /// The work that it has to do.

@@ -83,7 +83,7 @@ impl fmt::Display for MemberNews {
             Self::Leaves { leader, why } => write!(f, "LOOKING: server {leader} is left: {why}"),
             Self::LearnerGone { peer, why } => write!(f, "{peer} learns no longer: {why}"),
             Self::LearnerClosed { peer, why } => {
-                write!(f, "the connection of {peer} is closed: {why:?}")
+                write!(f, "the connection of {peer} is closed: {}", closed(why))
             }
             Self::LeaderGone { peer, why } => write!(f, "the connection to {peer} is gone: {why}"),
             Self::IsCut { to } => {
@@ -97,5 +97,32 @@ impl fmt::Display for MemberNews {
             }
             Self::TreeLost { why } => write!(f, "the leader's tree is not taken over: {why}"),
         }
+    }
+}
+
+fn closed(why: &CloseLearner) -> String {
+    match why {
+        CloseLearner::Unexpected { kind } => {
+            format!("a packet of type {kind} has no place here")
+        }
+        CloseLearner::NoMember { id: Some(id) } => format!("no line names server {id}"),
+        CloseLearner::NoMember { id: None } => "it does not say its id".to_owned(),
+        CloseLearner::NewerConfig { version } => {
+            format!("it knows a newer membership, of {version}")
+        }
+        CloseLearner::OldProtocol { protocol } => {
+            format!("it speaks version {protocol:#x} of the protocol, from before 3.4")
+        }
+        CloseLearner::CameBack => "the same server has come back".to_owned(),
+        CloseLearner::NewerHistory { epoch, zxid } => {
+            format!("its history is newer: it ends with {zxid} of epoch {epoch}")
+        }
+        CloseLearner::AckedTooMuch { zxid } => {
+            format!("it acknowledged {zxid}, which was never proposed")
+        }
+        CloseLearner::Silent => {
+            "nothing was heard of it, or a proposal was not acknowledged, for too long".to_owned()
+        }
+        CloseLearner::NoRoom => "what it forwards finds no room in the log".to_owned(),
     }
 }

@@ -23,6 +23,8 @@ struct World {
     /// Packets that are taken in one step.
     packets_max: usize,
     effects: Vec<MemberEffect>,
+    /// Snapshots that were asked for.
+    snapshots: usize,
 }
 
 const INIT_MS: i64 = 20_000;
@@ -59,6 +61,7 @@ impl World {
             room: u64::MAX,
             packets_max: usize::MAX,
             effects: Vec::new(),
+            snapshots: 0,
         };
         world.run();
         world
@@ -117,6 +120,8 @@ impl World {
         while self.member.has_work() || self.quorum.has_committable() {
             self.step();
         }
+        // What the last commit asks for.
+        self.step();
     }
 
     fn step(&mut self) {
@@ -128,6 +133,7 @@ impl World {
                 Effect::Flush(flush) => self.quorum.on_flushed(flush.end_in_test()),
                 Effect::Lead(effect) => self.member.on_lead(effect, &self.quorum),
                 Effect::Learn(effect) => self.member.on_learn(effect),
+                Effect::TakeSnapshot => self.snapshots += 1,
                 _ => {}
             }
         }
@@ -469,10 +475,16 @@ fn a_tree_is_passed_on_in_order_and_packets_follow_it() {
     world.on(MemberEvent::TreeReceived { rest: new_leader[..3].to_vec() });
     assert_eq!(world.take(), [MemberEffect::TakeTree]);
     world.tree.set_last_zxid(zxid);
+    world.tree.set_whole_at(Zxid::MAX);
     world.on(MemberEvent::TreeTaken(zxid));
     assert_eq!(world.take().last(), Some(&MemberEffect::StoreCurrentEpoch { epoch: 1 }));
-    // Its vote counts again.
     world.on(MemberEvent::CurrentEpoch(1));
+    // The tree may be of no single moment, and so may the snapshot of it on the disk: as soon as
+    // that is over there is to be one of its own.
+    assert_eq!(world.snapshots, 0);
+    world.on_packets(LEADER, &[Packet::UpToDate]);
+    assert_eq!((world.snapshots, world.tree.is_whole()), (1, true));
+    // Its vote counts again.
     world.member.on_gone(LEADER, String::new());
     world.run();
     assert_eq!(world.take().last(), Some(&look(zxid, 1)));
