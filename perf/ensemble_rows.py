@@ -21,7 +21,7 @@ import tempfile
 import time
 
 from ensembles import Client, Ensemble, Ports, gaps_of
-from servers import (Failure, Lines, ROOT, absolute, conditions, cpu_seconds, end_on_signals, number, raise_file_limit,
+from servers import (DiskProbe, Failure, Lines, ROOT, absolute, conditions, cpu_seconds, end_on_signals, number, raise_file_limit,
                      say, start_floor, total)
 from slowdisk import SlowDisk
 
@@ -160,6 +160,8 @@ class Run:
         for names, measure in parts:
             if not names & set(self.options.rows):
                 continue
+            # What others have left in the page cache is not written while something is measured.
+            os.sync()
             try:
                 measure()
             except (Failure, subprocess.SubprocessError) as failure:
@@ -335,11 +337,22 @@ class Run:
                     if how == "killed":
                         do = lambda: os.kill(victim.pid, 9)
                     else:
-                        do = lambda: stack.enter_context(ensemble.paused(victim))
-                    before, after = gaps_of(client, GAP_SECONDS, GAP_EVERY, GAP_SECONDS / 2, do)
+                        do = lambda: stack.enter_context(ensemble.paused(victim, waits=False))
+                    with DiskProbe(self.work) as probe:
+                        disk = {}
+                        def fault():
+                            disk["before"] = probe.restart()
+                            do()
+                        before, after = gaps_of(client, GAP_SECONDS, GAP_EVERY, GAP_SECONDS / 2, fault)
+                        disk["after"] = probe.restart()
+                    if how == "paused":
+                        ensemble.await_stopped(victim)
                 facts.setdefault(f"gap_{how}_ms", []).append(after * 1000)
+                facts.setdefault(f"gap_{how}_disk_ms", []).append(disk["after"] * 1000)
                 facts.setdefault("gap_without_ms", []).append(before * 1000)
-                say(f"gap         {turn + 1:3}  {kind:18} follower {how}: {after * 1000:.1f} ms, before {before * 1000:.1f} ms")
+                facts.setdefault("gap_without_disk_ms", []).append(disk["before"] * 1000)
+                say(f"gap         {turn + 1:3}  {kind:18} follower {how}: {after * 1000:.1f} ms, before {before * 1000:.1f} ms; "
+                    f"a bare durable write {disk['after'] * 1000:.1f} and {disk['before'] * 1000:.1f} ms")
                 client.close()
                 if how == "killed":
                     ensemble.kill(victim)
@@ -385,6 +398,11 @@ class Run:
         started = time.monotonic()
         self.make_tree([first, second], ensemble, tree + ["--duration", 0, "--sessions", 16])
         say(f"{ensemble.name}: created in {time.monotonic() - started:.1f} s")
+        # From here on without periodic snapshots, which would fall into some slots and not into others.
+        ensemble.stop()
+        ensemble.settings += "snapCount=100000000\n"
+        ensemble.start(first, second)
+        ensemble.await_roles()
         writes = tree + ["--sessions", 16, "--outstanding", 1, "--mix", "set=1"]
         seconds = max(3.0, options.slot_seconds)
         warm = min(10.0, options.warm_seconds) if kind == "apache" else 1.0
@@ -448,13 +466,18 @@ class Run:
 
     def measure_slow_disk(self):
         for kind in self.kinds():
-            disk = SlowDisk(self.work / f"{kind}-disk", FLUSH_MS)
-            self.disks.append(disk)
             facts = self.facts.setdefault(kind, {})
-            facts["slow_flush_us"] = self.durable_write(disk.directory, 10)["floor"]["latency_us"]["p50"]
-            say(f"{kind}: a durable 4 KiB write on the slow disk takes {facts['slow_flush_us'] / 1000:.1f} ms")
-            fast = self.ensemble(kind, "fast")
-            slow = self.ensemble(kind, "slow", last=disk.directory / "3")
+            # The layers themselves take time of the processors: both have them.
+            directories = {}
+            for name, flush_ms in [("fast", 0), ("slow", FLUSH_MS)]:
+                disk = SlowDisk(self.work / f"{kind}-{name}-disk", flush_ms)
+                self.disks.append(disk)
+                directories[name] = disk.directory / "3"
+                flush_us = self.durable_write(disk.directory, 10)["floor"]["latency_us"]["p50"]
+                facts[f"{name}_flush_us"] = flush_us
+                say(f"{kind}: a durable 4 KiB write on the {name} disk takes {flush_us / 1000:.1f} ms")
+            fast = self.ensemble(kind, "fast", last=directories["fast"])
+            slow = self.ensemble(kind, "slow", last=directories["slow"])
             for ensemble in (fast, slow):
                 # The third comes last, so it follows.
                 ensemble.start(*ensemble.members[:2])
@@ -517,6 +540,11 @@ class Run:
                 both(f"gap_{how}_ms", "the same: ms, worst", 1.0, GAP_MS)
             both("gap_without_ms", "no fault, longest gap in the time before: ms p50", 0.5, GAP_MS)
             both("gap_without_ms", "the same: ms, worst", 1.0, GAP_MS)
+            for how in ("killed", "paused", "without"):
+                gaps, disk = (ours.get(f"gap_{how}{of}_ms", []) for of in ("", "_disk"))
+                worst = max(zip(gaps, disk), default=(None, None))
+                title = "no fault" if how == "without" else f"follower {how}"
+                self.lines.add(f"{title}: the worst gap, and a bare durable write beside it: ms", "disk", *worst, "<=", None)
         if "pause" in self.rows:
             both("pause_ms", "leader paused, next write: ms, worst", 1.0, TICK_MS * SYNC_LIMIT + PAUSE_MORE_MS)
 
@@ -541,10 +569,14 @@ class Run:
         for name, title in SLOW_DISK:
             for kind in reversed(KINDS):
                 with_slow, without = (self.median(name, kind + suffix, "p50") for suffix in (", slow", ""))
+                # Of slots that follow each other: what the machine does meanwhile is the same to both.
+                pairs = zip(*(self.slots.get(name, {}).get(kind + suffix, []) for suffix in (", slow", "")))
+                ratios = [median_of([one], "p50") / median_of([other], "p50") for one, other in pairs]
+                ratio = statistics.median(ratios) if ratios else None
                 bound = 1.2 if kind == "ringkeeper" and name != "slow16all" else None
                 who = "" if kind == "ringkeeper" else ", Apache's"
                 self.lines.add(f"a follower whose disk flushes in {FLUSH_MS} ms, setData {title}{who}: us p50",
-                               "its own without", with_slow, without, "<=", bound)
+                               "its own without", with_slow, without, "<=", bound, ratio)
 
     # Printing.
 

@@ -182,18 +182,23 @@ class Ensemble:
         member.process = None
 
     @contextlib.contextmanager
-    def paused(self, member):
-        """SIGSTOP, until no thread of it runs any more, and SIGCONT at the end."""
+    def paused(self, member, waits=True):
+        """SIGSTOP, until no thread of it runs any more, and SIGCONT at the end. A thread that waits
+        for the disk stops when that has answered; who measures meanwhile does not wait for it."""
         member.process.send_signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 5
-        while not is_stopped(member.pid):
-            if time.monotonic() > deadline:
-                raise Failure(f"{self.name}: server {member.number} does not stop")
+        if waits:
+            self.await_stopped(member)
         try:
             yield
         finally:
             if member.process is not None:
                 member.process.send_signal(signal.SIGCONT)
+
+    def await_stopped(self, member):
+        deadline = time.monotonic() + 5
+        while not is_stopped(member.pid):
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name}: server {member.number} does not stop")
 
     def stop(self):
         for member in self.members:
