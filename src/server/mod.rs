@@ -37,7 +37,7 @@ use start_error::StartError;
 pub fn run(config: config::Config) -> ExitCode {
     match serve(config) {
         Ok(()) => Exit::Finished.into(),
-        Err(StartError::Recovery(stopped @ RecoveryError::Stopped)) => {
+        Err(StartError::Recovery { error: stopped @ RecoveryError::Stopped, .. }) => {
             log::info!("{stopped}");
             Exit::Finished.into()
         }

@@ -81,7 +81,9 @@ pub(crate) fn prepare(
     log_place(&data);
     let began = Instant::now();
     let recovery = recovery_settings(config);
-    let recovered = recover(&mut data, &recovery).map_err(StartError::Recovery)?;
+    let recovered = recover(&mut data, &recovery);
+    let is_member = config.ensemble.is_some();
+    let recovered = recovered.map_err(|error| StartError::Recovery { error, is_member })?;
     let Recovered { tree, report, last_zxid, last_session, tail } = recovered;
     let figures = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);

@@ -33,7 +33,7 @@ pub(crate) enum StartError {
     /// The data directory cannot be used.
     DataDir(DataDirError),
     /// The data on the disk is not started from.
-    Recovery(RecoveryError),
+    Recovery { error: RecoveryError, is_member: bool },
     /// The transaction log cannot be opened.
     Log(LogError),
     /// A snapshot that is needed could not be written.
@@ -66,13 +66,15 @@ impl StartError {
                 Exit::UnexpectedError
             }
             Self::DataDir(_) | Self::Log(_) => Exit::UnableToAccessDatadir,
-            Self::Recovery(
-                RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. },
-            ) => Exit::UnableToAccessDatadir,
+            Self::Recovery {
+                error:
+                    RecoveryError::LogInSnapshotDir { .. } | RecoveryError::SnapshotInLogDir { .. },
+                ..
+            } => Exit::UnableToAccessDatadir,
             Self::Snapshot(_) | Self::Executor(Some(ExecutorError::Log(_))) => {
                 Exit::TxnlogErrorTakingSnapshot
             }
-            Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery(_) => {
+            Self::Resources(_) | Self::Ring(_) | Self::Listen(_) | Self::Recovery { .. } => {
                 Exit::UnexpectedError
             }
             Self::PeerPort(_) => Exit::UnableToBindQuorumPort,
@@ -93,7 +95,10 @@ impl fmt::Display for StartError {
             Self::PeerPort(error) => error.fmt(f),
             Self::Elections(error) => error.fmt(f),
             Self::DataDir(error) => error.fmt(f),
-            Self::Recovery(error) => error.fmt(f),
+            Self::Recovery { error, is_member } => match error.remedy(*is_member) {
+                Some(remedy) => write!(f, "{error}. {remedy}"),
+                None => error.fmt(f),
+            },
             Self::Log(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::System { what, error } => write!(f, "{what}: {error}"),
@@ -115,21 +120,40 @@ impl std::error::Error for StartError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::txnlog::Damage;
+    use crate::zxid::Zxid;
 
     #[test]
     fn exit_codes_are_apaches() {
         let file = || "log.1".to_owned();
         let io = || io::Error::from(io::ErrorKind::StorageFull);
+        let recovery = |error| StartError::Recovery { error, is_member: true };
         for (error, code) in [
             (StartError::Listen(ListenError::UnknownHost { host: "nowhere".into() }), 2),
-            (StartError::Recovery(RecoveryError::LogInSnapshotDir { file: file() }), 3),
-            (StartError::Recovery(RecoveryError::SnapshotInLogDir { file: file() }), 3),
-            (StartError::Recovery(RecoveryError::LogsOnly { file: file() }), 1),
+            (recovery(RecoveryError::LogInSnapshotDir { file: file() }), 3),
+            (recovery(RecoveryError::SnapshotInLogDir { file: file() }), 3),
+            (recovery(RecoveryError::LogsOnly { file: file() }), 1),
             (StartError::Executor(Some(ExecutorError::Log(io()))), 10),
             (StartError::Executor(Some(ExecutorError::Io(io()))), 1),
             (StartError::ThreadPanicked("words".into()), 1),
         ] {
             assert_eq!(error.exit() as u8, code, "{error}");
         }
+    }
+
+    /// Whoever has a log on its own may give up its end. What a member has acknowledged is counted
+    /// on by the others, and it gets everything from them.
+    #[test]
+    fn a_member_is_not_told_to_cut_its_log() {
+        let said = |is_member| {
+            let why = Damage::Checksum;
+            let (file, last) = ("log.1".to_owned(), Zxid(7));
+            let error = RecoveryError::Corrupt { file, offset: 99, last, why };
+            StartError::Recovery { error, is_member }.to_string()
+        };
+        let (of_one, of_member) = (said(false), said(true));
+        assert!(of_one.ends_with("ringkeeper tools cut log.1 99"), "{of_one}");
+        assert!(of_member.contains("everything from the leader"), "{of_member}");
+        assert!(!of_member.contains("tools") && !of_member.contains("backup"), "{of_member}");
     }
 }

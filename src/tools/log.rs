@@ -44,8 +44,9 @@ pub fn dump_log(
             writeln!(out, "CORRUPT at offset {offset}: {why}, and what follows was once whole")?;
             writeln!(
                 out,
-                "Bring the file back from a backup; to give up what follows: ringkeeper tools cut \
-                 {name} {offset}"
+                "A server on its own: bring the file back from a backup; to give up what follows: \
+                 ringkeeper tools cut {name} {offset}. A member of an ensemble: do not cut it, start \
+                 it without its data while a quorum of the others serves"
             )?;
             readable = false;
         }

@@ -1,5 +1,6 @@
 //! Why a server cannot start from its files. Every text names the file, where in it, the zxid and
-//! what to do.
+//! what to do; what is to be done about damage depends on whether others have the data, and stands
+//! apart.
 
 use std::error::Error;
 use std::fmt;
@@ -52,6 +53,23 @@ impl RecoveryError {
         Self::Storage(Box::new(error))
     }
 
+    /// What to do about damage, to follow the text of it. A member must not give up what it has
+    /// acknowledged: the others count on it.
+    pub fn remedy(&self, is_member: bool) -> Option<String> {
+        match self {
+            Self::Corrupt { .. } if is_member => Some(format!(
+                "Do not cut it either: the other servers count on what this one has acknowledged. \
+                 Move {VERSION_2} of dataDir and dataLogDir aside and start while a quorum of the \
+                 others serves: this server then takes everything from the leader"
+            )),
+            Self::Corrupt { file, offset, last, .. } => Some(format!(
+                "Bring the file back from a backup; to give up what is after zxid {last}: \
+                 ringkeeper tools cut {file} {offset}"
+            )),
+            _ => None,
+        }
+    }
+
     pub(super) fn read(file: &str, ReadError { offset, error }: ReadError) -> Self {
         Self::Read { file: file.to_owned(), offset, error }
     }
@@ -91,9 +109,7 @@ impl fmt::Display for RecoveryError {
             Self::Corrupt { file, offset, last, why } => write!(
                 f,
                 "{file} is corrupt at offset {offset}, after zxid {last}: {why}. Records after it \
-                 were acknowledged, so it is not cut. Bring the file back from a backup; in an \
-                 ensemble, move the data directory aside and start empty; to give up what is \
-                 after zxid {last}: ringkeeper tools cut {file} {offset}"
+                 were acknowledged, so it is not cut"
             ),
             Self::Unreadable { file, offset, zxid, why } => write!(
                 f,

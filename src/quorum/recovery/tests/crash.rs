@@ -137,9 +137,21 @@ impl Disk {
     }
 
     pub(super) fn image(&self, random: &mut Random) -> Files {
+        let reaching = random.below(1 << self.pending_names.len());
+        self.image_with(reaching, random)
+    }
+
+    /// One image for each subset of the names that were not durable yet.
+    pub(super) fn images(&self, random: &mut Random) -> Vec<Files> {
+        let subsets = 0..1 << self.pending_names.len();
+        subsets.map(|reaching| self.image_with(reaching, random)).collect()
+    }
+
+    /// Of the changes of names those reach the disk whose bit is set.
+    fn image_with(&self, reaching: usize, random: &mut Random) -> Files {
         let mut names = self.durable_names.clone();
-        for naming in &self.pending_names {
-            if random.below(2) == 0 {
+        for (nth, naming) in self.pending_names.iter().enumerate() {
+            if reaching >> nth & 1 == 1 {
                 Self::rename(&mut names, naming.clone());
             }
         }

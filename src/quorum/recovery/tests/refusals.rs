@@ -2,12 +2,13 @@
 
 use super::*;
 
-/// The message of the refusal; nothing may have been changed.
+/// The message of the refusal of a server on its own; nothing may have been changed.
 fn refusal(files: &Files, settings: &RecoverySettings) -> String {
     let mut after = files.clone();
     let error = recover(&mut after, settings).expect_err("this must not start");
     assert_eq!(format!("{after:?}"), format!("{files:?}"), "a refused start changes nothing");
-    error.to_string()
+    let remedy = error.remedy(false).unwrap_or_default();
+    format!("{error}. {remedy}")
 }
 
 fn assert_says(text: &str, parts: &[&str]) {
