@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use ringkeeper::jute::data::{Acl, Id, StatPersisted};
 use ringkeeper::quorum::recovery::{RecoverySettings, recover};
@@ -17,7 +18,7 @@ use ringkeeper::runtime::datadir::DataDir;
 use ringkeeper::runtime::ensemble::receive_tree::{
     ReceiveConfig, ReceiveFailure, Received, TreeReceiver,
 };
-use ringkeeper::runtime::ensemble::send_tree::{TreeToSend, send_tree};
+use ringkeeper::runtime::ensemble::send_tree::{Haste, TreeToSend, send_tree};
 use ringkeeper::runtime::snapshotter::{SnapshotterConfig, take_snapshot};
 use ringkeeper::snapshot::{Codec, FileName, Part, Pieces, Reader, WireReader};
 use ringkeeper::tree::Tree;
@@ -101,7 +102,7 @@ fn check(what: &str, zxid: Zxid, wire: &[u8], file: Option<&[u8]>) -> Received {
     let mut out = Vec::new();
     let Received { tree, file, name, digest, rest, nodes, bytes, took } = received;
     let shared = SharedTree::new(tree);
-    let sent = send_tree(TreeToSend::begin(&shared).unwrap(), &mut out).unwrap();
+    let sent = send_tree(TreeToSend::begin(&shared).unwrap(), &mut out, hurry()).unwrap();
     assert_eq!((sent.zxid, sent.nodes, sent.bytes), (zxid, nodes, out.len() as u64), "{what}");
     let again = receive(data.snapshots(), zxid, &out, 5000).unwrap();
     assert_same(what, &again.tree, &shared.read());
@@ -296,6 +297,11 @@ fn apply(tree: &mut Tree, session: i64, txn: &Txn) {
     tree.apply(&TxnHeader { session, cxid: 0, zxid, time_ms: 9 }, txn, None);
 }
 
+/// Without rests.
+fn hurry() -> Haste<fn() -> bool> {
+    Haste { within: Duration::MAX, hurries: || true }
+}
+
 /// A feeder writes the tree to a socket; what comes out of it is taken in.
 fn over_loopback(shared: &SharedTree, dir: &Path) -> Received {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -304,8 +310,8 @@ fn over_loopback(shared: &SharedTree, dir: &Path) -> Received {
     let to_send = TreeToSend::begin(shared).unwrap();
     let zxid = to_send.zxid();
     thread::scope(|scope| {
-        let feeder = scope.spawn(move || send_tree(to_send, &mut out).unwrap());
-        let receiving = Receiving::start(dir, zxid);
+        let feeder = scope.spawn(move || send_tree(to_send, &mut out, hurry()).unwrap());
+        let mut receiving = Receiving::start(dir, zxid);
         let mut buffer = vec![0; 60_000];
         let received = loop {
             match inward.read(&mut buffer).unwrap() {
@@ -336,7 +342,7 @@ impl Receiving {
     }
 
     /// Waits whenever the queue is full.
-    fn pass_on(&self, bytes: &[u8]) {
+    fn pass_on(&mut self, bytes: &[u8]) {
         let mut piece = bytes.to_vec();
         while let Err(again) = self.receiver.offer(piece) {
             self.woken.recv().unwrap();
@@ -364,7 +370,7 @@ fn receive(
     bytes: &[u8],
     piece_bytes: usize,
 ) -> Result<Received, ReceiveFailure> {
-    let receiving = Receiving::start(dir, zxid);
+    let mut receiving = Receiving::start(dir, zxid);
     bytes.chunks(piece_bytes).for_each(|piece| receiving.pass_on(piece));
     receiving.end()
 }

@@ -62,7 +62,8 @@ use crate::limits;
 use crate::tree::{Change, Tree};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zab::{
-    History, LeadEffect, Leading, LearnEffect, Learning, Members, OwnHistory, ServerId, ZabSettings,
+    History, LeadEffect, Leading, LearnEffect, Learning, Members, OwnHistory, ServerId, SyncLimits,
+    ZabSettings,
 };
 use crate::zxid::{Now, SessionId, Zxid};
 
@@ -152,6 +153,8 @@ pub struct EnsembleServer {
     pub me: ServerId,
     pub members: Members,
     pub zab: ZabSettings,
+    /// While it leads.
+    pub syncs: SyncLimits,
     /// What it has on its disk: see [`OwnHistory`].
     pub accepted_epoch: u32,
     pub current_epoch: u32,
@@ -262,7 +265,8 @@ impl Quorum {
         self.end_look();
         self.writes.now = now;
         let (own, members) = (self.own(server), server.members.clone());
-        let machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
+        let mut machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
+        machine.limit_syncs(server.syncs);
         let leader = Leader::elected(machine, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
         self.role_since_ms = now.mono_ms;

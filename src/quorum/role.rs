@@ -30,6 +30,8 @@ pub enum PeerEvent {
     Connected(LearnerConn),
     /// A learner's packet.
     Learner(LearnerConn, Packet),
+    /// A learner has taken more of what it is synchronized with.
+    Taken(LearnerConn),
     /// A learner's connection is gone.
     LearnerGone(LearnerConn),
     /// The leader's packet; to come only while [`super::Quorum::wants_packets`].
@@ -100,6 +102,7 @@ impl Role {
                 PeerEvent::Time => leader.machine.on_time(now_ms),
                 PeerEvent::Connected(conn) => leader.machine.on_connection(conn, now_ms),
                 PeerEvent::Learner(conn, packet) => leader.machine.on_packet(conn, packet, now_ms),
+                PeerEvent::Taken(conn) => leader.machine.on_taken(conn, now_ms),
                 PeerEvent::LearnerGone(conn) => leader.machine.on_closed(conn),
                 PeerEvent::AcceptedEpoch(epoch) => leader.machine.on_accepted_epoch(epoch, now_ms),
                 PeerEvent::CurrentEpoch(epoch) => leader.machine.on_current_epoch(epoch, now_ms),

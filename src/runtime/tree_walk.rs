@@ -16,6 +16,7 @@ pub struct TreeWalk {
     tree: SharedTree,
     walk: WalkId,
     head: SnapshotHead,
+    nodes: u64,
     /// Nodes in the next batch.
     batch_nodes: usize,
     longest_hold: Duration,
@@ -54,15 +55,21 @@ impl TreeWalk {
             return Err(NotNow::Reaping);
         }
         let (walk, head) = held.begin_snapshot().ok_or(NotNow::Walks)?;
+        let nodes = held.node_count() as u64;
         drop(held);
         let (batch_nodes, longest_hold) = (BATCH_NODES_FIRST, Duration::ZERO);
-        Ok(Self { tree: tree.clone(), walk, head, batch_nodes, longest_hold })
+        Ok(Self { tree: tree.clone(), walk, head, nodes, batch_nodes, longest_hold })
     }
 
     /// The last transaction of the tree that is walked, its digest, and as many of its sessions and
     /// lists as have been copied.
     pub fn head(&self) -> &SnapshotHead {
         &self.head
+    }
+
+    /// The nodes of the tree when the walk began.
+    pub fn nodes(&self) -> u64 {
+        self.nodes
     }
 
     /// The longest time for which the walk has kept the writer out.

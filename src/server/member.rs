@@ -98,6 +98,7 @@ pub(crate) fn member(
         me: ensemble.me,
         members: ensemble.members.clone(),
         zab: ensemble.zab,
+        syncs: ensemble.synchronization.limits,
         accepted_epoch: epochs.accepted,
         current_epoch: epochs.current,
     };

@@ -26,7 +26,7 @@ pub use election::{Election, ElectionEffect, ElectionSettings, Peer};
 pub use history::{History, LogReach, Logged, SyncPlan, follows};
 pub use leading::{
     CloseLearner, LeadEffect, Leading, LearnerConn, LearnerCounts, OwnHistory, Phase, StepDown,
-    ZabSettings,
+    SyncLimits, ZabSettings,
 };
 pub use learning::{LearnEffect, Learning, Leave, Stage};
 pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};

@@ -28,6 +28,9 @@ pub enum MemberEvent {
     AcceptedEpoch(u32),
     /// The end of [`MemberEffect::StoreCurrentEpoch`].
     CurrentEpoch(u32),
+    /// A learner has taken more of what [`MemberEffect::SendLog`] and [`MemberEffect::SendTree`]
+    /// send.
+    Taken(PeerConn),
     /// The end of [`MemberEffect::AskLog`].
     LogReach(LearnerConn, LogReach),
     /// The end of [`MemberEffect::Truncate`]: log and tree end there.

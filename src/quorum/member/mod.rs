@@ -257,6 +257,9 @@ impl Member {
             MemberEvent::LearnerConnected { conn, address } => {
                 self.on_learner_connected(conn, address, quorum, tree, now);
             }
+            MemberEvent::Taken(conn) => {
+                quorum.on_peer(PeerEvent::Taken(LearnerConn(conn.0)), tree, now);
+            }
             MemberEvent::TreeReceived { rest } => self.on_tree_received(&rest),
             MemberEvent::TreeLost { why } => {
                 if self.end_receiving().is_some() {
@@ -358,6 +361,7 @@ impl Member {
             | MemberEvent::LeaderConnected { .. }
             | MemberEvent::LeaderUnreachable { .. }
             | MemberEvent::LearnerConnected { .. }
+            | MemberEvent::Taken(_)
             | MemberEvent::TreeReceived { .. }
             | MemberEvent::TreeLost { .. } => unreachable!("no job of the disk"),
         }

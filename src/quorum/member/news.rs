@@ -124,5 +124,8 @@ fn closed(why: &CloseLearner) -> String {
             "nothing was heard of it, or a proposal was not acknowledged, for too long".to_owned()
         }
         CloseLearner::NoRoom => "what it forwards finds no room in the log".to_owned(),
+        CloseLearner::TooManySyncs => {
+            "as many learners as there may be are being synchronized: an observer waits".to_owned()
+        }
     }
 }

@@ -79,7 +79,14 @@ fn it_ends_with_the_search_for_a_leader() {
         Members::new(voters, Default::default(), majority, Zxid::ZERO, Bytes::new()).unwrap();
     let zab = ZabSettings { tick_ms: 2000, init_ticks: 10, sync_ticks: 5 };
     let me = ServerId(1);
-    let server = EnsembleServer { me, members, zab, accepted_epoch: 0, current_epoch: 0 };
+    let server = EnsembleServer {
+        me,
+        members,
+        zab,
+        syncs: SyncLimits::default(),
+        accepted_epoch: 0,
+        current_epoch: 0,
+    };
     quorum.learn(&server, false, &tree, now);
     assert!(matches!(quorum.poll(), Some(Effect::ToShard(_, ToShard::NotServing))));
     now.mono_ms += 100_000;

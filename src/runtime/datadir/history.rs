@@ -67,6 +67,11 @@ impl Histories {
         state.committed = state.served;
     }
 
+    /// Whether it serves.
+    pub fn is_serving(&self) -> bool {
+        self.committed() == Zxid::MAX
+    }
+
     /// All up to here is committed: a snapshot after it may have to go.
     pub fn committed(&self) -> Zxid {
         self.lock().committed
@@ -107,9 +112,9 @@ mod tests {
         let histories = Histories::default();
         assert_eq!(histories.committed(), Zxid::MAX);
         histories.end_serving();
-        assert_eq!(histories.committed(), Zxid::ZERO);
+        assert_eq!((histories.committed(), histories.is_serving()), (Zxid::ZERO, false));
         histories.begin_serving(Zxid(7));
-        assert_eq!(histories.committed(), Zxid::MAX);
+        assert_eq!((histories.committed(), histories.is_serving()), (Zxid::MAX, true));
         histories.end_serving();
         assert_eq!(histories.committed(), Zxid(7));
     }

@@ -2,7 +2,7 @@
 //! elections, the disk thread, the connections between leader and learners, and threads that send
 //! and take in trees. What comes of it goes back. Here nothing is decided.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,12 @@ use crate::zxid::{Now, Zxid};
 
 use super::disk::{Disk, DiskEvent, Job};
 use super::elections::{Elections, News, Order};
+use super::feed::FeedSocket;
 use super::incoming_tree::IncomingTree;
 use super::peers::{FromPeer, Peers};
 use super::receive_tree::ReceiveConfig;
 use super::send_log::send_log;
-use super::send_tree::{TreeToSend, send_tree};
+use super::send_tree::{Haste, TreeToSend, send_tree};
 
 /// The parts of the quorum core that a member works on.
 pub struct Core<'a> {
@@ -66,13 +67,14 @@ impl MemberShell {
         waker: Arc<WakeHandle>,
     ) -> Self {
         data.histories().end_serving();
+        let init_limit = init_limit(&member);
         Self {
             member,
             data,
             receiving,
             elections,
             disk,
-            peers: Peers::new(waker.clone()),
+            peers: Peers::new(waker.clone(), init_limit),
             waker,
             incoming: IncomingTree::None,
             trees_due: Vec::new(),
@@ -123,6 +125,11 @@ impl MemberShell {
             }
         }
         self.incoming.go_on(&mut self.member, core.quorum, core.tree, now);
+        if core.quorum.wakes_at() <= now.mono_ms {
+            for conn in self.peers.taking() {
+                self.tell(MemberEvent::Taken(conn), core, now);
+            }
+        }
         if self.member.is_due(core.quorum, room, now) {
             let began = Instant::now();
             let is_late = || began.elapsed() >= TAKE_MAX;
@@ -285,7 +292,7 @@ fn say(news: &MemberNews) {
 impl MemberShell {
     fn send_log(&mut self, to: PeerConn, peer: Peer, after: Zxid, upto: Zxid) {
         let data = self.data.clone();
-        let feed = move |out: &mut dyn Write| {
+        let feed = move |out: &mut FeedSocket| {
             let sent = send_log(&data, after, upto, out).map_err(io::Error::other)?;
             info!("{peer} got {} transactions from the log (DIFF)", sent.transactions);
             Ok(())
@@ -300,9 +307,14 @@ impl MemberShell {
             Ok(tree) => drop(begun.send(tree)),
             Err(_) => self.trees_due.push(begun),
         }
-        let feed = move |mut out: &mut dyn Write| {
+        let histories = self.data.histories();
+        let within = init_limit(&self.member) / 2;
+        let feed = move |out: &mut FeedSocket| {
             let tree = beginning.recv().map_err(io::Error::other)?;
-            let sent = send_tree(tree, &mut out)?;
+            let progress = out.progress().clone();
+            // Before that nobody is served whom it could keep waiting.
+            let hurries = || !histories.is_serving() || progress.is_urgent();
+            let sent = send_tree(tree, out, Haste { within, hurries })?;
             info!(
                 "{peer} got the tree at {}: {} znodes in {} ms (SNAP)",
                 sent.zxid,
@@ -313,6 +325,11 @@ impl MemberShell {
         };
         self.peers.feed(to, Box::new(feed));
     }
+}
+
+/// The time that a learner has to be in sync.
+fn init_limit(member: &Member) -> Duration {
+    Duration::from_millis(member.server().zab.init_ms().unsigned_abs())
 }
 
 /// Gigabytes are not given back on the thread that everybody waits for.

@@ -2,14 +2,16 @@
 //!
 //! What is to be sent waits in order; what has come together goes with one operation. Something
 //! long, as a tree or a part of the log, is a [`Feed`]: a thread of its own writes it straight to
-//! the socket, while what comes after it waits here.
+//! the socket, while what comes after it waits here. The more of that there is, the less time the
+//! feed may take.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufWriter, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::queue::SegQueue;
@@ -21,8 +23,7 @@ use crate::runtime::ring::{
     Event, HIGH_SLOTS, OpKind, ReceiveStop, Ring, RingError, Token, UserData,
 };
 
-/// Writes something long to a socket, on a thread of its own.
-pub type Feed = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+use super::feed::{Feed, FeedSocket, Progress};
 
 /// What has come from another server.
 pub enum FromPeer {
@@ -40,6 +41,8 @@ pub struct Peers {
     /// The ends of feeds.
     fed: Arc<SegQueue<(PeerConn, io::Result<()>)>>,
     waker: Arc<WakeHandle>,
+    /// How long a learner may take nothing of a feed.
+    patience: Duration,
     /// Connections for which the ring has something to do.
     due: Vec<u32>,
 }
@@ -60,6 +63,10 @@ struct Peer {
     /// A send is with the ring, or a feed with its thread.
     sending: bool,
     feeding: bool,
+    /// Of the feed under way, or the next one.
+    progress: Arc<Progress>,
+    /// Bytes of feeds that were told as taken.
+    taken: u64,
     receiving: bool,
     /// Nothing is received for now.
     paused: bool,
@@ -76,8 +83,9 @@ enum Out {
 }
 
 impl Peers {
-    /// No connection yet. `waker` wakes the quorum core when a feed has ended.
-    pub fn new(waker: Arc<WakeHandle>) -> Self {
+    /// No connection yet. `waker` wakes the quorum core when a feed has ended; a feed of which
+    /// nothing is taken for as long as `patience` fails.
+    pub fn new(waker: Arc<WakeHandle>, patience: Duration) -> Self {
         Self {
             slots: Vec::new(),
             slot_of: BTreeMap::new(),
@@ -85,6 +93,7 @@ impl Peers {
             came: VecDeque::new(),
             fed: Arc::default(),
             waker,
+            patience,
             due: Vec::new(),
         }
     }
@@ -106,6 +115,8 @@ impl Peers {
             unsent: 0,
             sending: false,
             feeding: false,
+            progress: Arc::default(),
+            taken: 0,
             receiving: false,
             paused: false,
             is_gone: false,
@@ -132,6 +143,9 @@ impl Peers {
             let why = format!("{} bytes wait for it, and it does not read", peer.unsent);
             return self.gone(conn, why);
         }
+        if peer.feeding {
+            peer.progress.set_urgent(peer.unsent > URGENT_BYTES);
+        }
         self.is_due(nth);
     }
 
@@ -142,6 +156,17 @@ impl Peers {
             peer.out.push_back(Out::Feed(feed));
         }
         self.is_due(nth);
+    }
+
+    /// The connections that have taken something of a feed since the last call.
+    pub fn taking(&mut self) -> Vec<PeerConn> {
+        let peers = self.slots.iter_mut().filter_map(|slot| slot.peer.as_mut());
+        let taking = peers.filter_map(|peer| {
+            let taken = peer.progress.taken();
+            let before = std::mem::replace(&mut peer.taken, taken);
+            (before != taken && !peer.is_gone).then_some(peer.conn)
+        });
+        taking.collect()
     }
 
     /// Nothing more is received from it, or again.
@@ -267,7 +292,7 @@ impl Peers {
             }
             Some(Out::Feed(_)) => {
                 let fed = self.fed.clone();
-                peer.begin_feed(fed, self.waker.clone());
+                peer.begin_feed(self.patience, fed, self.waker.clone());
                 Ok(())
             }
         }
@@ -354,18 +379,20 @@ impl Peer {
     /// Hands the socket to a thread that writes what comes next.
     fn begin_feed(
         &mut self,
+        patience: Duration,
         fed: Arc<SegQueue<(PeerConn, io::Result<()>)>>,
         waker: Arc<WakeHandle>,
     ) {
         let Some(Out::Feed(feed)) = self.out.pop_front() else { return };
         self.feeding = true;
+        self.progress.set_urgent(self.unsent > URGENT_BYTES);
         let (conn, socket) = (self.conn, self.descriptor.try_clone());
+        let progress = self.progress.clone();
         let (fed_there, waker_there) = (fed.clone(), waker.clone());
         let run = move || {
             let end = socket.and_then(|socket| {
-                let mut out = BufWriter::with_capacity(FEED_BUFFER_BYTES, TcpStream::from(socket));
-                feed(&mut out)?;
-                out.flush()
+                let mut out = FeedSocket::new(socket, patience, progress)?;
+                feed(&mut out)
             });
             fed_there.push((conn, end));
             waker_there.wake();
@@ -387,16 +414,15 @@ const UNSENT_BYTES_MAX: usize = 512 << 20;
 const SEND_BYTES_MAX: usize = 256 << 10;
 /// A send buffer above this size is given back after use.
 const SPARE_BYTES_MAX: usize = 1 << 20;
-/// Bytes that a feeder collects.
-const FEED_BUFFER_BYTES: usize = 256 << 10;
+/// Bytes that wait for the end of a feed from which on it should not take its time.
+const URGENT_BYTES: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::ring::{RingConfig, Wait};
-    use std::io::Read;
-    use std::net::{Ipv4Addr, TcpListener};
-    use std::time::Duration;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     struct World {
         ring: Ring,
@@ -405,10 +431,14 @@ mod tests {
 
     impl World {
         fn new() -> Self {
+            Self::with(Duration::from_secs(600))
+        }
+
+        fn with(patience: Duration) -> Self {
             let ring = Ring::new(RingConfig::default()).unwrap();
             let waker = Arc::new(WakeHandle::default());
             waker.wake_with(ring.waker());
-            Self { ring, peers: Peers::new(waker) }
+            Self { ring, peers: Peers::new(waker, patience) }
         }
 
         fn pair(&mut self) -> (PeerConn, TcpStream) {
@@ -493,6 +523,66 @@ mod tests {
             world.turn();
         }
         assert!(world.peers.poll().is_none());
+    }
+
+    /// Whoever takes nothing more holds what a feed holds for so long and no longer.
+    #[test]
+    fn a_feed_of_which_nothing_is_taken_fails() {
+        let mut world = World::with(Duration::from_millis(50));
+        let (conn, mut theirs) = world.pair();
+        let held = Arc::new(());
+        let of_feed = held.clone();
+        world.peers.feed(
+            conn,
+            Box::new(move |out| {
+                let _held = of_feed;
+                loop {
+                    out.write_all(&[0; 4096])?
+                }
+            }),
+        );
+        let mut some = vec![0; 1 << 20];
+        while world.peers.taking().is_empty() {
+            world.turn();
+        }
+        theirs.read_exact(&mut some).unwrap();
+        let why = loop {
+            world.turn();
+            match world.peers.poll() {
+                Some(FromPeer::Gone(gone, why)) => break (gone, why),
+                other => assert!(other.is_none()),
+            }
+        };
+        assert_eq!((why.0, Arc::strong_count(&held)), (conn, 1));
+        assert!(why.1.contains("nothing for 50 ms"), "{}", why.1);
+        while world.peers.slots[0].peer.is_some() {
+            world.turn();
+        }
+        assert!(world.peers.taking().is_empty());
+    }
+
+    /// The more waits for its end, the less time a feed may take.
+    #[test]
+    fn a_feed_is_urgent_when_much_waits_for_its_end() {
+        let mut world = World::new();
+        let (conn, _theirs) = world.pair();
+        let (told, tell) = std::sync::mpsc::channel();
+        world.peers.feed(
+            conn,
+            Box::new(move |out| {
+                told.send(out.progress().clone()).unwrap();
+                loop {
+                    out.write_all(&[0; 4096])?
+                }
+            }),
+        );
+        world.turn();
+        let progress = tell.recv().unwrap();
+        world.peers.send(conn, Bytes::from(vec![0; URGENT_BYTES]));
+        assert!(!progress.is_urgent());
+        world.peers.send(conn, Bytes::from_static(b"more"));
+        assert!(progress.is_urgent());
+        world.peers.close(conn);
     }
 
     /// A pause stops what comes, and nothing of it is lost.

@@ -2,7 +2,8 @@
 //! same time, a snapshot file.
 //!
 //! A thread of its own does it, of bytes that the quorum core passes on. At most
-//! [`PIECES_WAITING_MAX`] pieces wait for it; the core then reads no further, and is woken. What the
+//! [`PIECES_WAITING_MAX`] pieces wait for it, and about [`BYTES_WAITING_MAX`]; the core then reads
+//! no further, and is woken. What the
 //! tree takes up is what has come of it. When the end has been found and the file is durable, the
 //! core gets the new tree. Once the disk thread has put the file in the place of the history, the
 //! core swaps the tree in, and gives the old one to the thread to be dropped: that takes long.
@@ -10,8 +11,7 @@
 //! Whatever goes wrong, or if the core drops its end, nothing is left but the failure.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -19,17 +19,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use rustix::process::setpriority_process;
 
 use crate::quorum::recovery::load_part;
-use crate::snapshot::{
-    Codec, Encoder, FileName, Part, Pieces, Trailers, WireError, WireReader, Writer, ZxidDigest,
-};
+use crate::snapshot::{FileName, Part, Pieces, Trailers, WireError, WireReader, ZxidDigest};
 use crate::tree::{LoadError, Loader, Tree};
 use crate::zxid::Zxid;
 
 use crate::runtime::snapshotter::{
     DIGEST_VERSION, RECEIVED_PREFIX, SnapshotFailure, SnapshotterConfig, failure,
 };
+
+use super::tree_file::TreeFile;
 
 /// How a tree is received.
 #[derive(Clone, Debug)]
@@ -102,6 +103,8 @@ impl std::error::Error for ReceiveFailure {
 /// The core's end of a tree that is being received. Dropped, it gives the tree up.
 pub struct TreeReceiver {
     pieces: Sender<Vec<u8>>,
+    /// Bytes that the queue has taken.
+    offered: u64,
     /// The same queue, for what the thread has left in it.
     unread: Receiver<Vec<u8>>,
     /// Trees to drop, and files to remove.
@@ -168,17 +171,27 @@ impl TreeReceiver {
         std::thread::Builder::new()
             .name("receive tree".into())
             .spawn(move || run(&config, zxid, queue, &of_thread, &trees))?;
-        Ok(Self { pieces, unread, old, shared })
+        Ok(Self { pieces, offered: 0, unread, old, shared })
     }
 
     /// Passes on what has come, in order. Gives it back if the queue is full: the core is woken, and
     /// offers it again before anything else.
-    pub fn offer(&self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
-        let Err(full) = self.pieces.try_send(piece) else { return Ok(()) };
+    pub fn offer(&mut self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
+        let Err(piece) = self.try_send(piece) else { return Ok(()) };
         self.shared.is_awaited.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // The thread may have made room before it could see that somebody waits.
-        self.pieces.try_send(full.into_inner()).map_err(TrySendError::into_inner)
+        self.try_send(piece)
+    }
+
+    fn try_send(&mut self, piece: Vec<u8>) -> Result<(), Vec<u8>> {
+        let len = piece.len() as u64;
+        if self.offered - self.taken() >= BYTES_WAITING_MAX {
+            return Err(piece);
+        }
+        self.pieces.try_send(piece).map_err(TrySendError::into_inner)?;
+        self.offered += len;
+        Ok(())
     }
 
     /// Bytes that the thread has taken so far: while they grow, the leader is heard of.
@@ -238,6 +251,9 @@ fn run(
     shared: &Arc<Shared>,
     trees: &Receiver<Old>,
 ) {
+    if let Err(error) = setpriority_process(None, NICE) {
+        log::debug!("the leader's tree is taken in with the usual priority: {error}");
+    }
     let pieces = Queue { queue, shared: shared.clone() };
     // Another thread may still be at a tree that was given up.
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -272,11 +288,11 @@ struct Queue {
 impl Pieces for Queue {
     fn next_onto(&mut self, out: &mut Vec<u8>) -> bool {
         let Ok(piece) = self.queue.recv() else { return false };
+        self.shared.taken.fetch_add(piece.len() as u64, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.shared.is_awaited.swap(false, Ordering::SeqCst) {
             (self.shared.wake)();
         }
-        self.shared.taken.fetch_add(piece.len() as u64, Ordering::Relaxed);
         out.extend_from_slice(&piece);
         true
     }
@@ -295,8 +311,8 @@ fn receive(
 ) -> Result<Received, ReceiveFailure> {
     let started = Instant::now();
     let codec = config.file.codec;
-    let file = SnapshotFile::create(&config.dir, temporary, codec);
-    let mut file = file.map_err(ReceiveFailure::File)?;
+    let not_written = |error| ReceiveFailure::File(not_written(&config.dir, error));
+    let mut file = TreeFile::create(&config.dir.join(temporary), codec).map_err(not_written)?;
     let mut loader = Loader::with_seed(config.seed);
     let (mut nodes, mut newest) = (0, zxid);
     let mut reader = WireReader::new(pieces, |bytes: &[u8]| file.copy(bytes));
@@ -318,7 +334,10 @@ fn receive(
     let known = ZxidDigest { zxid, version: DIGEST_VERSION, digest };
     let known = Some(known).filter(|_| config.file.digest && newest == zxid);
     let trailers = Trailers { digest: known, last_zxid: config.file.last_zxid.then_some(zxid) };
-    file.finish(&trailers).map_err(ReceiveFailure::File)?;
+    file.finish(&trailers).map_err(not_written)?.flush().map_err(|error| {
+        let what = "the leader's tree cannot be flushed";
+        ReceiveFailure::File(failure(&config.dir, what, error))
+    })?;
     let (file, name) = (temporary.to_owned(), FileName { zxid, codec });
     Ok(Received { tree, file, name, digest, rest, nodes, bytes, took: started.elapsed() })
 }
@@ -327,62 +346,6 @@ fn wire_failure(error: WireError, config: &ReceiveConfig) -> ReceiveFailure {
     match error {
         WireError::NotKept(error) => ReceiveFailure::File(not_written(&config.dir, error)),
         other => ReceiveFailure::Wire(other),
-    }
-}
-
-/// The snapshot file that is being written.
-struct SnapshotFile<'a> {
-    dir: &'a Path,
-    file: File,
-    writer: Writer,
-    encoder: Encoder,
-    plain: Vec<u8>,
-    packed: Vec<u8>,
-    /// Bytes that were written and not flushed.
-    unflushed: usize,
-}
-
-impl<'a> SnapshotFile<'a> {
-    fn create(dir: &'a Path, temporary: &str, codec: Codec) -> Result<Self, SnapshotFailure> {
-        let file = File::create(dir.join(temporary));
-        let file = file.map_err(|error| not_written(dir, error))?;
-        let (mut writer, mut plain) = (Writer::new(), Vec::new());
-        writer.header(&mut plain);
-        let encoder = Encoder::new(codec);
-        Ok(Self { dir, file, writer, encoder, plain, packed: Vec::new(), unflushed: 0 })
-    }
-
-    /// Adds bytes of the tree.
-    fn copy(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.writer.copied(&mut self.plain, bytes);
-        if self.plain.len() < PIECE_BYTES {
-            return Ok(());
-        }
-        self.encoder.write(&self.plain, &mut self.packed);
-        self.plain.clear();
-        self.write()
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.packed)?;
-        self.unflushed += self.packed.len();
-        self.packed.clear();
-        if self.unflushed >= FLUSH_BYTES {
-            // So that the last flush is a short one.
-            self.unflushed = 0;
-            self.file.sync_data()?;
-        }
-        Ok(())
-    }
-
-    /// Ends the file and makes it durable, still under its temporary name.
-    fn finish(self, trailers: &Trailers) -> Result<(), SnapshotFailure> {
-        let Self { dir, mut file, writer, mut encoder, mut plain, mut packed, .. } = self;
-        writer.finish(&mut plain, trailers);
-        encoder.write(&plain, &mut packed);
-        encoder.finish(&mut packed);
-        file.write_all(&packed).map_err(|error| not_written(dir, error))?;
-        file.sync_data().map_err(|error| failure(dir, "the leader's tree cannot be flushed", error))
     }
 }
 
@@ -395,10 +358,10 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// Pieces that wait for the thread.
 const PIECES_WAITING_MAX: usize = 64;
-/// Bytes that are packed and written at once.
-const PIECE_BYTES: usize = 256 << 10;
-/// Bytes after which the file is flushed while more come.
-const FLUSH_BYTES: usize = 64 << 20;
+/// Bytes of them from which on no other piece finds room.
+const BYTES_WAITING_MAX: u64 = 4 << 20;
+/// The thread's nice value: it serves nobody, and what else runs on the machine may serve many.
+const NICE: i32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -406,7 +369,8 @@ mod tests {
 
     use super::*;
     use crate::runtime::SharedTree;
-    use crate::runtime::ensemble::send_tree::{TreeToSend, send_tree};
+    use crate::runtime::ensemble::send_tree::{Haste, TreeToSend, send_tree};
+    use crate::snapshot::Codec;
     use crate::txn::{SetDataTxn, Txn, TxnHeader};
     use crate::zxid::SessionId;
 
@@ -417,7 +381,8 @@ mod tests {
     fn wire(tree: Tree) -> Vec<u8> {
         let mut out = Vec::new();
         let to_send = TreeToSend::begin(&SharedTree::new(tree)).unwrap();
-        send_tree(to_send, &mut out).unwrap();
+        let haste = Haste { within: Duration::MAX, hurries: || true };
+        send_tree(to_send, &mut out, haste).unwrap();
         out
     }
 
@@ -452,7 +417,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = wire(Tree::new());
         *bytes.last_mut().unwrap() = 0;
-        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        let (mut receiver, woken) = start(config(dir.path()), Zxid(5));
         receiver.offer(bytes).unwrap();
         let failure = outcome_of(&receiver, &woken).unwrap_err();
         assert!(failure.to_string().contains("BenWasHere"), "{failure}");
@@ -467,7 +432,7 @@ mod tests {
         let mut bytes = wire(Tree::new());
         let at = bytes.windows(10).position(|name| name == b"/zookeeper").unwrap();
         bytes[at + 1] = b'y';
-        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        let (mut receiver, woken) = start(config(dir.path()), Zxid(5));
         receiver.offer(bytes).unwrap();
         let failure = outcome_of(&receiver, &woken).unwrap_err();
         assert!(matches!(failure, ReceiveFailure::Load(LoadError::NoParent(_))), "{failure}");
@@ -486,7 +451,7 @@ mod tests {
     #[test]
     fn a_whole_tree_that_nobody_takes_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
-        let (receiver, woken) = start(config(dir.path()), Zxid(5));
+        let (mut receiver, woken) = start(config(dir.path()), Zxid(5));
         receiver.offer(wire(Tree::new())).unwrap();
         while !matches!(*receiver.shared.lock(), Outcome::Done(_)) {
             woken.recv().unwrap();
@@ -503,7 +468,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes = wire(Tree::new());
         for len in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-            let (receiver, woken) = start(config(dir.path()), Zxid(5));
+            let (mut receiver, woken) = start(config(dir.path()), Zxid(5));
             receiver.offer(bytes[..len].to_vec()).unwrap();
             drop(receiver);
             // The thread ends by dropping what wakes the core.
@@ -517,9 +482,9 @@ mod tests {
     fn each_tree_has_a_file_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let bytes = wire(Tree::new());
-        let (first, first_woken) = start(config(dir.path()), Zxid(5));
+        let (mut first, first_woken) = start(config(dir.path()), Zxid(5));
         first.offer(bytes[..50].to_vec()).unwrap();
-        let (second, woken) = start(config(dir.path()), Zxid(6));
+        let (mut second, woken) = start(config(dir.path()), Zxid(6));
         second.offer(bytes[..50].to_vec()).unwrap();
         drop(first);
         while first_woken.recv().is_ok() {}
@@ -541,7 +506,7 @@ mod tests {
             let _ = at_end.send(());
             let _ = gone_on.lock().unwrap().recv();
         };
-        let receiver = TreeReceiver::start(config(dir.path()), Zxid(5), wake).unwrap();
+        let mut receiver = TreeReceiver::start(config(dir.path()), Zxid(5), wake).unwrap();
         receiver.offer([wire(Tree::new()), vec![100]].concat()).unwrap();
         end.recv().unwrap();
         assert!(receiver.is_whole() && receiver.outcome().is_none());
@@ -556,6 +521,30 @@ mod tests {
         assert_eq!(received.rest, rest);
     }
 
+    /// So many bytes wait as there may be, and one piece more.
+    #[test]
+    fn few_long_pieces_fill_the_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at_end, end) = mpsc::channel();
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let gone_on = Mutex::new(gone_on);
+        let wake = move || {
+            let _ = at_end.send(());
+            let _ = gone_on.lock().unwrap().recv();
+        };
+        let mut receiver = TreeReceiver::start(config(dir.path()), Zxid(5), wake).unwrap();
+        receiver.offer(wire(Tree::new())).unwrap();
+        end.recv().unwrap();
+        let piece = || vec![7; BYTES_WAITING_MAX as usize / 2 + 1];
+        receiver.offer(piece()).unwrap();
+        receiver.offer(piece()).unwrap();
+        assert_eq!(receiver.offer(vec![8]), Err(vec![8]));
+        drop(go_on);
+        end.recv().unwrap();
+        let received = receiver.outcome().unwrap().unwrap();
+        assert_eq!(received.rest.len(), 2 * piece().len());
+    }
+
     /// A tree of Apache's may name transactions after the SNAP's: no digest of it is known.
     #[test]
     fn a_fuzzy_tree_is_stored_without_a_digest() {
@@ -566,7 +555,7 @@ mod tests {
         let bytes = wire(tree);
         for (zxid, has_digest) in [(Zxid(9), true), (Zxid(8), false)] {
             let dir = tempfile::tempdir().unwrap();
-            let (receiver, woken) = start(config(dir.path()), zxid);
+            let (mut receiver, woken) = start(config(dir.path()), zxid);
             receiver.offer(bytes.clone()).unwrap();
             let received = outcome_of(&receiver, &woken).unwrap();
             assert_eq!((received.tree.last_zxid(), received.tree.is_whole()), (zxid, false));

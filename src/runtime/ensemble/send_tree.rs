@@ -1,9 +1,12 @@
 //! A tree to a learner that lacks too much: what follows a SNAP packet.
 //!
 //! The quorum core begins it, under the tree's lock, at the moment of the SNAP; a thread of its own
-//! then writes it to the learner's socket, which blocks. In memory is one piece of it. The thread
-//! rests for as long as it has worked, so that it takes at most half a core from those who serve
-//! clients.
+//! then writes it to the learner's socket, which blocks. In memory is one piece of it.
+//!
+//! The thread rests after each piece, so that it takes a quarter of a core from those who serve
+//! clients, and whoever takes the tree in on the same machine not much more. A tree so large that
+//! it would not be there in time is sent with shorter rests; without any where nobody is served, or
+//! where much waits for its end.
 
 use std::io::{self, Write};
 use std::thread;
@@ -20,6 +23,15 @@ use crate::runtime::tree_walk::{NotNow, TreeWalk};
 /// A tree as it was at one moment, to be sent. Until it is sent or dropped, what changes in the
 /// tree is put aside for it.
 pub struct TreeToSend(TreeWalk);
+
+/// The haste with which a tree is sent.
+pub struct Haste<H> {
+    /// The time for all of it. Beyond it, and where the nodes that are sent are a smaller part of
+    /// all than the time that has passed, the rests are shorter.
+    pub within: Duration,
+    /// Whether there is no time for rests at all; asked again and again.
+    pub hurries: H,
+}
 
 /// A tree that has been sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,30 +63,33 @@ impl TreeToSend {
 /// Sends a tree, from the first byte after the SNAP packet to the signature. It waits for `out`;
 /// an error of that, or a tree that another took the place of, leaves it unfinished, and the
 /// connection is of no use any more.
-pub fn send_tree(tree: TreeToSend, out: &mut impl Write) -> io::Result<SentTree> {
-    let started = Instant::now();
+pub fn send_tree<W: Write, H: Fn() -> bool>(
+    tree: TreeToSend,
+    out: &mut W,
+    haste: Haste<H>,
+) -> io::Result<SentTree> {
     let TreeToSend(walk) = tree;
-    let zxid = walk.head().zxid;
-    let rested = thread_figures().worked;
-    let mut sender = Sender { out, buffer: Vec::new(), bytes: 0, rested };
+    let (zxid, nodes_all) = (walk.head().zxid, walk.nodes());
+    let pace = Pace { haste, began: Instant::now(), nodes_all, rested: thread_figures().worked };
+    let mut sender = Sender { out, buffer: Vec::new(), bytes: 0, pace };
     let (nodes, longest_hold) = sender.send(walk)?;
-    Ok(SentTree { zxid, nodes, bytes: sender.bytes, took: started.elapsed(), longest_hold })
+    let took = sender.pace.began.elapsed();
+    Ok(SentTree { zxid, nodes, bytes: sender.bytes, took, longest_hold })
 }
 
-struct Sender<'a, W> {
+struct Sender<'a, W, H> {
     out: &'a mut W,
     buffer: Vec<u8>,
     /// Bytes written.
     bytes: u64,
-    /// This thread's work until the end of the last rest.
-    rested: Duration,
+    pace: Pace<H>,
 }
 
-impl<W: Write> Sender<'_, W> {
+impl<W: Write, H: Fn() -> bool> Sender<'_, W, H> {
     /// Returns the number of nodes and the longest hold.
     fn send(&mut self, mut walk: TreeWalk) -> io::Result<(u64, Duration)> {
         while walk.copy_head().map_err(lost)? {
-            self.rest();
+            self.pace.rest(0);
         }
         let head = walk.head();
         WireWriter::new(&mut self.buffer).count(head.sessions.len());
@@ -98,7 +113,7 @@ impl<W: Write> Sender<'_, W> {
                 break;
             }
             self.flush(PIECE_BYTES)?;
-            self.rest();
+            self.pace.rest(nodes);
         }
         WireWriter::new(&mut self.buffer).end();
         self.flush(1)?;
@@ -119,14 +134,42 @@ impl<W: Write> Sender<'_, W> {
         }
         Ok(())
     }
+}
 
-    /// Waits for as long as the thread has worked, once that is worth a rest.
-    fn rest(&mut self) {
+/// When the thread rests, and for how long.
+struct Pace<H> {
+    haste: Haste<H>,
+    began: Instant,
+    /// Nodes of the tree when it was begun, roughly.
+    nodes_all: u64,
+    /// This thread's work until the end of the last rest.
+    rested: Duration,
+}
+
+impl<H: Fn() -> bool> Pace<H> {
+    /// Waits until what the thread has done is paid for, once that is worth a rest.
+    fn rest(&mut self, nodes: u64) {
         let worked = thread_figures().worked.saturating_sub(self.rested);
-        if worked >= WORK_PER_REST {
-            thread::sleep(worked);
-            self.rested = thread_figures().worked;
+        if worked < WORK_PER_REST {
+            return;
         }
+        let rests = self.rests(nodes, self.began.elapsed());
+        if rests > 0 {
+            thread::sleep(worked * rests);
+        }
+        self.rested = thread_figures().worked;
+    }
+
+    /// The length of a rest when so many nodes were sent after this time, in times of the work
+    /// before it.
+    fn rests(&self, nodes: u64, after: Duration) -> u32 {
+        if (self.haste.hurries)() {
+            return 0;
+        }
+        let in_time = self.haste.within.as_nanos() * u128::from(nodes);
+        let is_late = after.as_nanos() * u128::from(self.nodes_all.max(1)) > in_time;
+        // At the beginning nobody can be late.
+        if is_late && after > LATE_AFTER { RESTS_MIN } else { RESTS }
     }
 }
 
@@ -134,17 +177,46 @@ fn lost(lost: WalkLost) -> io::Error {
     io::Error::other(lost)
 }
 
-/// Bytes that are written at once: a few batches.
-const PIECE_BYTES: usize = 128 << 10;
+/// Bytes that are written at once: about a batch. Whoever takes them in works no longer at a
+/// stretch either.
+const PIECE_BYTES: usize = 32 << 10;
 /// A batch may bring a node of many megabytes; the memory of that is given back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 /// About a batch. Whoever works longer at a stretch is noticed by those who write.
 const WORK_PER_REST: Duration = Duration::from_micros(60);
+/// Rests in times of the work before them: those of a tree that comes in time, and of one that is
+/// late.
+const RESTS: u32 = 3;
+const RESTS_MIN: u32 = 1;
+/// Before this nothing can be said about the time that the whole tree takes.
+const LATE_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tree::Tree;
+
+    const HURRY: Haste<fn() -> bool> = Haste { within: Duration::MAX, hurries: || true };
+
+    /// A tree that comes in time is sent with long rests, a late one with shorter ones, and none
+    /// where there is a hurry.
+    #[test]
+    fn rests_get_shorter_the_later_it_is() {
+        let pace = |hurries| Pace {
+            haste: Haste { within: Duration::from_secs(10), hurries: move || hurries },
+            began: Instant::now(),
+            nodes_all: 1000,
+            rested: Duration::ZERO,
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(pace(false).rests(0, Duration::from_millis(1)), RESTS);
+        assert_eq!(pace(false).rests(500, seconds(4)), RESTS);
+        assert_eq!(pace(false).rests(500, seconds(6)), RESTS_MIN);
+        assert_eq!(pace(false).rests(1000, seconds(11)), RESTS_MIN);
+        assert_eq!(pace(true).rests(1000, seconds(1)), 0);
+        let empty = Pace { nodes_all: 0, ..pace(false) };
+        assert_eq!(empty.rests(0, seconds(1)), RESTS_MIN);
+    }
 
     /// Takes some bytes, and then fails.
     struct Failing(usize);
@@ -170,7 +242,7 @@ mod tests {
         let tree = SharedTree::new(Tree::new());
         for taken in 0..100 {
             let to_send = TreeToSend::begin(&tree).unwrap();
-            let error = send_tree(to_send, &mut Failing(taken)).unwrap_err();
+            let error = send_tree(to_send, &mut Failing(taken), HURRY).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
             drop(TreeToSend::begin(&tree).unwrap());
         }
@@ -187,9 +259,9 @@ mod tests {
         drop(tree.replace(Tree::new()));
         let other = TreeToSend::begin(&tree).unwrap();
         let mut out = Vec::new();
-        assert!(send_tree(to_send, &mut out).is_err());
+        assert!(send_tree(to_send, &mut out, HURRY).is_err());
         assert!(!out.ends_with(b"BenWasHere"));
-        assert_eq!(send_tree(other, &mut out).unwrap().nodes, 4);
+        assert_eq!(send_tree(other, &mut out, HURRY).unwrap().nodes, 4);
         assert!(out.ends_with(b"BenWasHere"));
     }
 }

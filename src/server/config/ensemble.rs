@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::packet::{Membership, QuorumServer};
-use crate::zab::{ElectionSettings, Members, ServerId, ZabSettings};
+use crate::zab::{ElectionSettings, Members, ServerId, SyncLimits, ZabSettings};
 
 use super::error::ConfigError;
 use super::reader::Reader;
@@ -89,10 +89,9 @@ pub struct Synchronization {
     pub log_part_max: Option<f64>,
     /// `forceSnapshotSync`: always by SNAP. Default false.
     pub always_snap: bool,
-    /// `leader.maxConcurrentSnapSyncs`: observers that get a SNAP at a time. Default 10.
-    pub snaps_max: u32,
-    /// `leader.maxConcurrentDiffSyncs`: observers that get a DIFF at a time. Default 100.
-    pub diffs_max: u32,
+    /// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: how many learners are
+    /// synchronized at a time, before an observer has to wait. 10 and 100.
+    pub limits: SyncLimits,
 }
 
 impl EnsembleConfig {
@@ -400,8 +399,10 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
         in_memory: reader.at_least("commitLogCount", COMMIT_LOG_COUNT, COMMIT_LOG_COUNT),
         log_part_max: (factor >= 0.0).then_some(factor),
         always_snap: reader.bool("forceSnapshotSync", false),
-        snaps_max: reader.count("leader.maxConcurrentSnapSyncs", 10),
-        diffs_max: reader.count("leader.maxConcurrentDiffSyncs", 100),
+        limits: SyncLimits {
+            snaps: reader.at_least("leader.maxConcurrentSnapSyncs", SNAPS_MAX, 1) as usize,
+            diffs: reader.at_least("leader.maxConcurrentDiffSyncs", DIFFS_MAX, 1) as usize,
+        },
     }
 }
 
@@ -419,16 +420,6 @@ const MISSING: &[Missing] = &[
     ("observer.election.DelayMs", |value| value != "200", "an observer looks for a leader at once"),
     ("forceSnapshotSync", is_on, "a learner gets the transactions that it lacks where it can"),
     (
-        "leader.maxConcurrentSnapSyncs",
-        |value| value != "10",
-        "learners are not made to wait for each other",
-    ),
-    (
-        "leader.maxConcurrentDiffSyncs",
-        |value| value != "100",
-        "learners are not made to wait for each other",
-    ),
-    (
         "leader.maxTimeToWaitForEpoch",
         |value| value != "-1",
         "a leader waits for epochs as long as initLimit",
@@ -440,6 +431,8 @@ const CONNECT_MS: u32 = 5000;
 const PROBE_MS: u32 = 1000;
 const COMMIT_LOG_COUNT: u32 = 500;
 const SNAPSHOT_SIZE_FACTOR: f64 = 0.33;
+const SNAPS_MAX: u32 = 10;
+const DIFFS_MAX: u32 = 100;
 
 #[cfg(test)]
 mod tests;

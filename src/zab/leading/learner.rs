@@ -25,6 +25,15 @@ pub(super) enum Stage {
     UpToDate,
 }
 
+/// How a learner is synchronized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// With the tree.
+    Snap,
+    /// With transactions.
+    Diff,
+}
+
 /// A learner. See [`Stage`].
 #[derive(Debug)]
 pub(super) struct Learner {
@@ -33,6 +42,8 @@ pub(super) struct Learner {
     /// It came with FOLLOWERINFO: it gets proposals and commits, an observer informs.
     pub(super) is_follower: bool,
     pub(super) stage: Stage,
+    /// How its history is sent, once that is decided.
+    pub(super) sync: Option<Sync>,
     /// The end of its log, of ACKEPOCH.
     pub(super) last: Zxid,
     /// The last proposal that it has acknowledged over this connection; none from before.
@@ -56,6 +67,7 @@ impl Learner {
             id: None,
             is_follower: false,
             stage: Stage::Connected,
+            sync: None,
             last: Zxid::ZERO,
             acked: Zxid::ZERO,
             awaited: None,

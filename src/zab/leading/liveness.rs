@@ -31,6 +31,16 @@ impl Leading {
         self.next_ping_at.min(phase_ends)
     }
 
+    /// A learner has taken more of what it is synchronized with: a tree of gigabytes is on its way
+    /// for longer than one may be silent.
+    pub fn on_taken(&mut self, conn: LearnerConn, now_ms: i64) {
+        let silent_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
+        let learner = self.learners.get_mut(&conn);
+        if let Some(learner) = learner.filter(|learner| learner.stage == Stage::NewLeaderSent) {
+            learner.silent_at = silent_at;
+        }
+    }
+
     /// Asks all learners whether they still follow, and returns the number of the question:
     /// [`LeadEffect::Confirmed`] says when a quorum has answered it. What was committed before the
     /// question is all that can have been committed by any leader (S60).

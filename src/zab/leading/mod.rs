@@ -49,8 +49,26 @@ pub struct ZabSettings {
     pub sync_ticks: i64,
 }
 
+/// How many learners may be synchronized at a time. A follower is never made to wait, as a quorum
+/// may need it; an observer beyond the bound is sent away, and comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncLimits {
+    /// `leader.maxConcurrentSnapSyncs`: with the whole tree.
+    pub snaps: usize,
+    /// `leader.maxConcurrentDiffSyncs`: with transactions.
+    pub diffs: usize,
+}
+
+impl Default for SyncLimits {
+    /// Apache's.
+    fn default() -> Self {
+        Self { snaps: 10, diffs: 100 }
+    }
+}
+
 impl ZabSettings {
-    pub(super) fn init_ms(&self) -> i64 {
+    /// `initLimit`, in milliseconds.
+    pub fn init_ms(&self) -> i64 {
         self.init_ticks * self.tick_ms
     }
 
@@ -126,6 +144,8 @@ pub enum CloseLearner {
     Silent,
     /// What it forwards finds no room in the log.
     NoRoom,
+    /// As many learners as there may be are being synchronized: see [`SyncLimits`].
+    TooManySyncs,
 }
 
 /// Why a leader steps down.
@@ -190,6 +210,7 @@ pub struct Leading {
     me: ServerId,
     members: Members,
     settings: ZabSettings,
+    limits: SyncLimits,
     own: OwnHistory,
     phase: Phase,
     /// The phase must end by then, before [`Phase::Broadcast`].
@@ -284,6 +305,7 @@ impl Leading {
             me,
             members,
             settings,
+            limits: SyncLimits::default(),
             own,
             phase: Phase::Epochs,
             phase_ends_at: 0,
@@ -313,6 +335,11 @@ impl Leading {
     pub fn end_epoch_at(&mut self, counter: u32) {
         assert!(0 < counter && counter <= COUNTER_MAX);
         self.counter_max = counter;
+    }
+
+    /// Not the usual bounds.
+    pub fn limit_syncs(&mut self, limits: SyncLimits) {
+        self.limits = limits;
     }
 
     /// Somebody has connected to the quorum port.

@@ -1,8 +1,8 @@
 //! Synchronization: every learner gets the leader's history, and a quorum says that it has it on its
 //! disks (Zab paper, phase 2).
 
-use super::learner::Stage;
-use super::{LeadEffect, Leading, LearnerConn, Phase};
+use super::learner::{Stage, Sync};
+use super::{CloseLearner, LeadEffect, Leading, LearnerConn, Phase};
 use crate::packet::Packet;
 use crate::zab::history::{LogReach, SyncPlan};
 use crate::zab::members::ServerId;
@@ -41,6 +41,16 @@ impl Leading {
 
     fn carry_out(&mut self, conn: LearnerConn, peer: Zxid, plan: SyncPlan) {
         let last = self.history.last();
+        let sync = match plan {
+            SyncPlan::AskLog => None,
+            SyncPlan::Snap => Some(Sync::Snap),
+            SyncPlan::Diff { .. } | SyncPlan::Trunc { .. } => Some(Sync::Diff),
+        };
+        if let Some(sync) = sync
+            && !self.begin_sync(conn, sync)
+        {
+            return self.close(conn, CloseLearner::TooManySyncs);
+        }
         self.diffs += u64::from(matches!(plan, SyncPlan::Diff { .. } | SyncPlan::Trunc { .. }));
         match plan {
             SyncPlan::AskLog => {
@@ -72,6 +82,18 @@ impl Leading {
         }
         self.send_outstanding(conn);
         self.send_new_leader(conn);
+    }
+
+    /// Notes how a learner is synchronized. False if it has to wait (`LearnerSyncThrottler`).
+    fn begin_sync(&mut self, conn: LearnerConn, sync: Sync) -> bool {
+        let under_way = |learner: &&super::Learner| {
+            learner.stage == Stage::NewLeaderSent && learner.sync == Some(sync)
+        };
+        let count = self.learners.values().filter(under_way).count();
+        let max = if sync == Sync::Snap { self.limits.snaps } else { self.limits.diffs };
+        let Some(learner) = self.learners.get_mut(&conn) else { return true };
+        learner.sync = Some(sync);
+        learner.is_follower || count < max
     }
 
     fn send_new_leader(&mut self, conn: LearnerConn) {

@@ -210,3 +210,112 @@ fn the_acknowledgement_of_up_to_date_is_that_of_no_proposal() {
     leading.on_durable(Durable::recovered(upto));
     assert_eq!(told(&mut leading).1, None);
 }
+
+/// A serving leader whose memory reaches back to transaction 10, and servers that come with what
+/// ends with these zxids: followers below 9, observers from there on. What each gets is told.
+fn coming(leading: &mut Leading, ids: &[i64], last: Zxid) -> BTreeMap<i64, Option<Packet>> {
+    let mut first = BTreeMap::new();
+    for &id in ids {
+        let conn = LearnerConn(100 + id as u64);
+        leading.on_connection(conn, 0);
+        let info = LearnerInfo {
+            accepted_epoch: 0,
+            server_id: Some(id),
+            protocol: LearnerInfo::PROTOCOL,
+            config_version: Zxid::ZERO,
+        };
+        let info = if id >= 9 { Packet::ObserverInfo(info) } else { Packet::FollowerInfo(info) };
+        leading.on_packet(conn, info, 0);
+        effects(leading);
+        leading.on_packet(conn, Packet::AckEpoch { zxid: last, current_epoch: 0 }, 0);
+        let mut told = None;
+        for effect in effects(leading) {
+            match effect {
+                LeadEffect::Send { to, bytes } if to == conn => {
+                    let mut stream = PacketStream::new(1 << 20);
+                    stream.push(&bytes);
+                    told = told.or(stream.next_packet().unwrap());
+                }
+                LeadEffect::Close { conn: closed, why } => {
+                    assert_eq!((closed, why), (conn, CloseLearner::TooManySyncs));
+                }
+                _ => {}
+            }
+        }
+        first.insert(id, told);
+    }
+    first
+}
+
+/// A leader of five voters, three of them connected, that has logged something, and observers 9 to
+/// 14.
+fn with_observers() -> Leading {
+    let ids = (1..=5).map(ServerId).collect();
+    let observers = (9..=14).map(ServerId).collect();
+    let majority = QuorumSet::Majority;
+    let members = Members::new(ids, observers, majority, Zxid::ZERO, Bytes::new()).unwrap();
+    let mut leading = serving(3);
+    leading.members = members;
+    leading.propose(Zxid::new(1, 2), group(1, 1..=2), 0);
+    for follower in [2, 3] {
+        leading.on_packet(LearnerConn(follower), Packet::Ack { zxid: Zxid::new(1, 2) }, 0);
+    }
+    leading.on_durable(Durable::recovered(Zxid::new(1, 2)));
+    leading.on_applied(Zxid::new(1, 2));
+    effects(&mut leading);
+    leading.on_closed(LearnerConn(9));
+    leading
+}
+
+/// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: an observer too much is sent
+/// away until one of the others has the history; followers count, and are never sent away.
+#[test]
+fn an_observer_too_much_is_not_synchronized() {
+    let (snap, diff) = (Zxid::new(7, 0), Zxid::ZERO);
+    for (last, limits) in
+        [(snap, SyncLimits { snaps: 2, diffs: 0 }), (diff, SyncLimits { snaps: 0, diffs: 2 })]
+    {
+        let mut leading = with_observers();
+        leading.limit_syncs(limits);
+        let is_begun = |packet: &Option<Packet>| match packet {
+            Some(Packet::Snap { .. }) => last == snap,
+            Some(Packet::Diff { .. }) => last == diff,
+            Some(other) => panic!("{other:?}"),
+            None => false,
+        };
+        let begun: Vec<bool> =
+            coming(&mut leading, &[4, 9, 10, 5], last).values().map(is_begun).collect();
+        assert_eq!(begun, [true, true, true, false], "4, 5, 9, 10");
+        // One has its history now.
+        leading.on_packet(LearnerConn(104), Packet::Ack { zxid: Zxid::new(1, 0) }, 0);
+        effects(&mut leading);
+        assert!(coming(&mut leading, &[11], last)[&11].is_none(), "5 and 9 are under way");
+        leading.on_closed(LearnerConn(109));
+        assert!(coming(&mut leading, &[12], last)[&12].is_some());
+    }
+}
+
+/// A tree of gigabytes takes longer than a learner may be silent: while it takes more of it, it
+/// stays. One that takes nothing is gone when its time is over.
+#[test]
+fn a_learner_that_takes_what_it_is_sent_is_not_silent() {
+    let mut leading = with_observers();
+    coming(&mut leading, &[4, 9], Zxid::new(7, 0));
+    let (patience, mut now) = (SETTINGS.init_ms() + SETTINGS.sync_ms(), 0);
+    for _ in 0..5 {
+        now += patience - 1;
+        for follower in [2, 3] {
+            let ping = Packet::Pong { zxid: Zxid::ZERO, touched: Vec::new() };
+            leading.on_packet(LearnerConn(follower), ping, now);
+        }
+        leading.on_taken(LearnerConn(104), now);
+        leading.on_time(now);
+    }
+    assert!(leading.learners.contains_key(&LearnerConn(104)));
+    assert!(!leading.learners.contains_key(&LearnerConn(109)), "it has taken nothing");
+    // What was sent does not count once the learner has to answer.
+    leading.on_packet(LearnerConn(104), Packet::Ack { zxid: Zxid::new(1, 0) }, now);
+    let silent_at = leading.learners[&LearnerConn(104)].silent_at;
+    leading.on_taken(LearnerConn(104), now + 1);
+    assert_eq!(leading.learners[&LearnerConn(104)].silent_at, silent_at);
+}

@@ -10,7 +10,7 @@ use super::*;
 use crate::packet::{LearnerInfo, Packet, PacketStream};
 use crate::quorum::{Effect, QuorumConfig};
 use crate::txn::{Txn, TxnHeader, write_log_record};
-use crate::zab::{LogReach, Members, QuorumSet, StepDown, ZabSettings};
+use crate::zab::{LogReach, Members, QuorumSet, StepDown, SyncLimits, ZabSettings};
 use crate::zxid::SessionId;
 
 struct World {
@@ -39,7 +39,8 @@ fn settings() -> MemberSettings {
     let members =
         Members::new(ids(&[1, 2, 3]), ids(&[4]), majority, Zxid::ZERO, Bytes::new()).unwrap();
     let me = ServerId(1);
-    let server = EnsembleServer { me, members, zab: ZAB, accepted_epoch: 0, current_epoch: 0 };
+    let (zab, syncs) = (ZAB, SyncLimits::default());
+    let server = EnsembleServer { me, members, zab, syncs, accepted_epoch: 0, current_epoch: 0 };
     MemberSettings {
         server,
         history_count: 500,

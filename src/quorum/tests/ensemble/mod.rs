@@ -232,6 +232,7 @@ impl Ensemble {
             me: ServerId(at as i64 + 1),
             members: members.unwrap(),
             zab: SETTINGS,
+            syncs: SyncLimits::default(),
             accepted_epoch: self.servers[at].accepted,
             current_epoch: self.servers[at].current,
         }

@@ -68,8 +68,7 @@ fn an_ensemble_has_apaches_defaults() {
             in_memory: 500,
             log_part_max: Some(0.33),
             always_snap: false,
-            snaps_max: 10,
-            diffs_max: 100,
+            limits: SyncLimits { snaps: 10, diffs: 100 },
         },
         observer_logs: true,
         observer_waits_ms_max: (0, 200),
@@ -119,8 +118,7 @@ fn values_reach_their_fields() {
         in_memory: 900,
         log_part_max: None,
         always_snap: true,
-        snaps_max: 2,
-        diffs_max: 3,
+        limits: SyncLimits { snaps: 2, diffs: 3 },
     };
     assert_eq!(ensemble.synchronization, synchronization);
     assert_eq!(ensemble.epoch_wait_ms_max, Some(3000));
