@@ -14,6 +14,8 @@ impl Zxid {
     pub const ZERO: Self = Self(0);
     /// No transaction is after it: the end of every history.
     pub const MAX: Self = Self(i64::MAX);
+    /// The last epoch that there is: zxids of a later one are negative, and before all others.
+    pub const EPOCH_MAX: u32 = i32::MAX as u32;
     /// Said by a server of a quorum that has lost its data: nobody knows what it once had.
     pub const UNKNOWN: Self = Self(-1);
 

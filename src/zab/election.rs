@@ -124,7 +124,8 @@ impl Election {
     /// of its history: nothing else may be promised.
     pub fn look(&mut self, zxid: Zxid, epoch: i64, now_ms: i64) {
         self.state = PeerState::Looking;
-        self.round += 1;
+        // Others choose the number too: one who lies makes it the last one.
+        self.round = self.round.saturating_add(1);
         // A voter without weight cannot win: it takes any vote over.
         self.own = if self.members.may_lead(self.me) {
             Vote { leader: self.me, zxid, epoch }
@@ -325,7 +326,7 @@ impl Election {
     }
 
     fn elect(&mut self, vote: Vote, round: i64) {
-        (self.vote, self.round, self.decides_at) = (vote, round, None);
+        (self.vote, self.round, self.decides_at) = (vote, round.max(1), None);
         self.state = match () {
             _ if vote.leader == self.me => PeerState::Leading,
             _ if self.members.is_voter(self.me) => PeerState::Following,

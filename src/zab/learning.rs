@@ -5,6 +5,9 @@
 //! applied. The tree never shows what this server's own log does not hold (D3, D4). A value of one
 //! role: dropping it ends all that it has begun.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -57,6 +60,10 @@ pub enum Leave {
     Silent,
     /// The leader's epoch is below one that this server has accepted.
     OldEpoch { epoch: u32, accepted: u32 },
+    /// The leader's epoch is above the last one that there is.
+    NoEpoch { epoch: u32 },
+    /// What the leader has is of an epoch after its own.
+    LaterEpoch { epoch: u32, zxid: Zxid },
     /// A packet that has no place there.
     Unexpected { kind: i32 },
     /// A transaction that does not follow the one before.
@@ -82,6 +89,10 @@ impl fmt::Display for Leave {
             Self::Silent => f.write_str("nothing was heard of the leader for too long"),
             Self::OldEpoch { epoch, accepted } => {
                 write!(f, "the leader's epoch {epoch} is below the accepted epoch {accepted}")
+            }
+            Self::NoEpoch { epoch } => write!(f, "there is no epoch {epoch}"),
+            Self::LaterEpoch { epoch, zxid } => {
+                write!(f, "the leader of epoch {epoch} has {zxid}, which is of a later one")
             }
             Self::Unexpected { kind } => write!(f, "a packet of type {kind} has no place here"),
             Self::Gap { last, next } => write!(f, "{next} was proposed after {last}"),
@@ -220,6 +231,11 @@ impl Learning {
                 // The leader's history goes on where this one ends: all of it is the leader's.
                 self.committed = self.appended;
                 self.stage = Stage::Syncing;
+            }
+            (Stage::Accepted, Packet::Trunc { zxid } | Packet::Snap { zxid })
+                if self.is_later(zxid) =>
+            {
+                self.leave(Leave::LaterEpoch { epoch: self.epoch, zxid });
             }
             (Stage::Accepted, Packet::Trunc { zxid }) => {
                 self.stage = Stage::Truncating;
@@ -374,6 +390,9 @@ impl Learning {
         if epoch < accepted {
             return self.leave(Leave::OldEpoch { epoch, accepted });
         }
+        if epoch > Zxid::EPOCH_MAX {
+            return self.leave(Leave::NoEpoch { epoch });
+        }
         self.epoch = epoch;
         if epoch == accepted {
             // It was promised before, and does not count again.
@@ -456,6 +475,9 @@ impl Learning {
         if zxid <= self.appended {
             return;
         }
+        if self.is_later(zxid) {
+            return self.leave(Leave::LaterEpoch { epoch: self.epoch, zxid });
+        }
         if !follows(self.appended, zxid) {
             return self.leave(Leave::Gap { last: self.appended, next: zxid });
         }
@@ -463,6 +485,11 @@ impl Learning {
         self.pending.push_back(zxid);
         self.unacked.push_back(zxid);
         self.effects.push_back(LearnEffect::Append { logged });
+    }
+
+    /// Nobody but a later leader can have made it, or nobody at all.
+    fn is_later(&self, zxid: Zxid) -> bool {
+        zxid < Zxid::ZERO || zxid.epoch() > self.epoch
     }
 
     fn commit(&mut self, zxid: Zxid) {

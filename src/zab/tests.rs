@@ -193,6 +193,31 @@ fn an_observer_is_answered_and_told_the_end() {
 }
 
 /// A server that is not in the membership costs bounded memory, and gets no vote counted (B29).
+/// A voter that lies about the round makes it the last one, or one that no server has: the others
+/// go on looking all the same.
+#[test]
+fn rounds_of_a_liar_stop_nobody() {
+    let last = Zxid::new(1, 1);
+    for round in [i64::MAX, i64::MIN, -1, 0] {
+        let mut election = server(1);
+        election.look(last, 1, 0);
+        let lie = looking(2, last, round, 1);
+        election.on_notification(ServerId(2), &lie, 0);
+        let leads = |state| said(state, 3, last, round, 1);
+        election.on_notification(ServerId(2), &leads(PeerState::Following), 0);
+        election.on_notification(ServerId(3), &leads(PeerState::Leading), 0);
+        assert_eq!(election.state(), PeerState::Following, "round {round}");
+        election.look(last, 1, 0);
+        assert!(election.round() > 0, "round {round}");
+        effects(&mut election);
+        let vote = looking(3, last, election.round(), 1);
+        election.on_notification(ServerId(3), &vote, 0);
+        election.on_notification(ServerId(2), &vote, 0);
+        election.on_time(100_000);
+        assert_eq!(election.state(), PeerState::Following, "round {round}");
+    }
+}
+
 #[test]
 fn strangers_change_nothing() {
     let mut election = server(2);

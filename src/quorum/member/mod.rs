@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use super::{EnsembleServer, PeerEvent, Quorum};
 use crate::packet::PeerState;
 use crate::tree::Tree;
-use crate::zab::{History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
+use crate::zab::{CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
 use crate::zxid::{Now, Zxid};
 
 use inbound::{Inbound, Next};
@@ -574,7 +574,10 @@ impl Member {
             }
             LeadEffect::Close { conn, why } => {
                 if let Some((conn, peer)) = self.learner(conn) {
-                    self.tell(MemberNews::LearnerClosed { peer, why });
+                    // Whoever dials may bring about as many as he likes of these.
+                    if why != CloseLearner::TooMany {
+                        self.tell(MemberNews::LearnerClosed { peer, why });
+                    }
                     self.effects.push_back(MemberEffect::Close { conn });
                     self.drop_learner(conn);
                 }

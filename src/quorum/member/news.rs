@@ -113,6 +113,12 @@ fn closed(why: &CloseLearner) -> String {
         CloseLearner::OldProtocol { protocol } => {
             format!("it speaks version {protocol:#x} of the protocol, from before 3.4")
         }
+        CloseLearner::NoEpochLeft { accepted } => {
+            format!("it has accepted epoch {accepted}, and there is none after it")
+        }
+        CloseLearner::TooMany => {
+            "it has not said who it is, and too many like it have come since".to_owned()
+        }
         CloseLearner::CameBack => "the same server has come back".to_owned(),
         CloseLearner::NewerHistory { epoch, zxid } => {
             format!("its history is newer: it ends with {zxid} of epoch {epoch}")

@@ -52,6 +52,9 @@ impl Leading {
         if protocol < LearnerInfo::PROTOCOL {
             return Some(CloseLearner::OldProtocol { protocol });
         }
+        if info.accepted_epoch >= Zxid::EPOCH_MAX {
+            return Some(CloseLearner::NoEpochLeft { accepted: info.accepted_epoch });
+        }
         (version > self.members.version()).then_some(CloseLearner::NewerConfig { version })
     }
 
@@ -66,6 +69,9 @@ impl Leading {
     /// Chooses the epoch once a quorum's accepted ones are known.
     pub(super) fn choose_epoch(&mut self, now_ms: i64) {
         if self.phase == Phase::Epochs && self.is_quorum(&self.heard) {
+            if self.epoch >= Zxid::EPOCH_MAX {
+                return self.step_down(StepDown::NoEpochLeft { accepted: self.epoch });
+            }
             self.epoch += 1;
             self.enter(Phase::StoringAccepted, now_ms);
             if mutant!(EpochOfferedBeforeStored) {

@@ -134,8 +134,12 @@ pub enum CloseLearner {
     NewerConfig { version: Zxid },
     /// It speaks the protocol from before 3.4.
     OldProtocol { protocol: i32 },
+    /// After the epoch that it has accepted there is no other.
+    NoEpochLeft { accepted: u32 },
     /// The same server has come back.
     CameBack,
+    /// It has not said who it is, and too many like it have come after it.
+    TooMany,
     /// Its history is newer than the leader's.
     NewerHistory { epoch: i32, zxid: Zxid },
     /// It acknowledged what was never proposed.
@@ -159,6 +163,8 @@ pub enum StepDown {
     HigherEpoch { accepted: u32 },
     /// The counter of the zxid is used up (ZOOKEEPER-1277).
     Rollover,
+    /// After the epoch that this server has accepted there is no other.
+    NoEpochLeft { accepted: u32 },
 }
 
 impl fmt::Display for StepDown {
@@ -170,6 +176,9 @@ impl fmt::Display for StepDown {
                 write!(f, "a voter has accepted epoch {accepted}: a higher one is needed")
             }
             Self::Rollover => f.write_str("the counter of the zxid is used up"),
+            Self::NoEpochLeft { accepted } => {
+                write!(f, "this server has accepted epoch {accepted}, and there is none after it")
+            }
         }
     }
 }
@@ -342,8 +351,15 @@ impl Leading {
         self.limits = limits;
     }
 
-    /// Somebody has connected to the quorum port.
+    /// Somebody has connected to the quorum port. Of too many who do not say who they are the one
+    /// that came first goes.
     pub fn on_connection(&mut self, conn: LearnerConn, now_ms: i64) {
+        let unknown = self.conns_of(|learner| learner.stage == Stage::Connected);
+        if unknown.len() >= UNKNOWN_MAX
+            && let Some(first) = unknown.into_iter().min()
+        {
+            self.close(first, CloseLearner::TooMany);
+        }
         let ends_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
         let earlier = self.learners.insert(conn, Learner::new(ends_at));
         assert!(earlier.is_none(), "the number of a connection is used once");
@@ -518,3 +534,5 @@ impl Leading {
 
 /// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
 const COUNTER_MAX: u32 = u32::MAX - 1;
+/// Connections whose first packet is awaited.
+const UNKNOWN_MAX: usize = 64;

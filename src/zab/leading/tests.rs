@@ -319,3 +319,37 @@ fn a_learner_that_takes_what_it_is_sent_is_not_silent() {
     leading.on_taken(LearnerConn(104), now + 1);
     assert_eq!(leading.learners[&LearnerConn(104)].silent_at, silent_at);
 }
+
+/// Whoever dials and says nothing costs little: of too many the first ones go.
+#[test]
+fn connections_that_say_nothing_are_bounded() {
+    let mut leading = serving(3);
+    let known = leading.learners.len();
+    for conn in 100..100 + 3 * UNKNOWN_MAX as u64 {
+        leading.on_connection(LearnerConn(conn), 0);
+    }
+    assert_eq!(leading.learners.len(), known + UNKNOWN_MAX);
+    let closed: Vec<LeadEffect> = effects(&mut leading);
+    let first = LeadEffect::Close { conn: LearnerConn(100), why: CloseLearner::TooMany };
+    assert_eq!((closed.len(), closed.first()), (2 * UNKNOWN_MAX, Some(&first)));
+    assert!(leading.is_serving() && leading.learners().synced_followers == 2);
+}
+
+/// A leader that believed in such an epoch would have none left, or begin again at 0.
+#[test]
+fn a_learner_after_whose_epoch_there_is_none_is_turned_away() {
+    for accepted in [Zxid::EPOCH_MAX, u32::MAX - 1, u32::MAX] {
+        let mut leading = serving(3);
+        leading.on_connection(LearnerConn(20), 0);
+        let info = LearnerInfo {
+            accepted_epoch: accepted,
+            server_id: Some(3),
+            protocol: LearnerInfo::PROTOCOL,
+            config_version: Zxid::ZERO,
+        };
+        leading.on_packet(LearnerConn(20), Packet::FollowerInfo(info), 0);
+        let why = CloseLearner::NoEpochLeft { accepted };
+        assert_eq!(effects(&mut leading), [LeadEffect::Close { conn: LearnerConn(20), why }]);
+        assert!(leading.is_serving());
+    }
+}
