@@ -77,7 +77,7 @@ fn next_news(elections: &Elections, home: &Path) -> News {
 fn elected(elections: &Elections, home: &Path, wanted: i64) -> PeerState {
     let began = Instant::now();
     loop {
-        elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0 });
+        elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0, stands: true });
         let news = next_news(elections, home);
         let News::Elected { state, vote, round } = news else { panic!("{news:?}") };
         println!("{state} {vote:?} of round {round} after {} ms", began.elapsed().as_millis());
@@ -114,7 +114,7 @@ fn the_thread_elects_with_apaches_servers() {
     // Server 3 and one of Apache's have nothing logged: the larger id leads, and the learner comes.
     let first = apache(1);
     let elections = start(3);
-    elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0 });
+    elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0, stands: true });
     let news = next_news(&elections, home);
     let News::Elected { state: PeerState::Leading, vote, .. } = news else { panic!("{news:?}") };
     assert_eq!(vote.leader, ServerId(3));

@@ -113,7 +113,7 @@ struct Server {
 impl Server {
     /// With that many transactions logged.
     fn look(&self, logged: u32) {
-        self.elections.tell(Order::Look { zxid: Zxid::new(1, logged), epoch: 1 });
+        self.elections.tell(Order::Look { zxid: Zxid::new(1, logged), epoch: 1, stands: true });
     }
 
     fn next_news(&self) -> News {

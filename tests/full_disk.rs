@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringkeeper::codes::OpCode;
 use ringkeeper::jute::Writer;
-use support::{RawClient, Server, create_record, four_letters};
+use support::{RawClient, Server, create_record, four_letters, free_port};
 
 /// A file system of its own. It is unmounted when dropped.
 struct SmallDisk {
@@ -212,6 +212,83 @@ fn a_snapshot_without_space_does_no_harm() {
         assert_eq!(client.get(&format!("/s{nth}")).map(|data| data.len()), Ok(20 << 10));
     }
     assert_eq!(client.get("/resumed"), Ok(b"again".to_vec()));
+}
+
+/// Server `id` of three, of which nobody waits until it serves.
+fn member(home: &Path, id: i64, ports: &[(u16, u16); 3], more: &[String]) -> Server {
+    let home = home.join(id.to_string());
+    fs::create_dir_all(&home).unwrap();
+    let mut lines: Vec<String> = vec!["initLimit=5".into(), "syncLimit=2".into()];
+    lines.extend(["preAllocSize=4096".to_owned(), "snapCount=100000".to_owned()]);
+    lines.extend(ports.iter().enumerate().map(|(nth, (quorum, election))| {
+        format!("server.{}=127.0.0.1:{quorum}:{election}", nth + 1)
+    }));
+    lines.extend(more.iter().cloned());
+    Server::spawn(&home, free_port(), lines, &[])
+}
+
+fn mode(server: &Server) -> Option<String> {
+    let text = four_letters(server.address, "srvr")?;
+    text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+}
+
+fn await_modes(servers: &[Server], holds: impl Fn(&[Option<String>]) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let modes: Vec<Option<String>> = servers.iter().map(mode).collect();
+        if holds(&modes) {
+            return;
+        }
+        let logs: Vec<String> = servers.iter().map(Server::log).collect();
+        assert!(Instant::now() < deadline, "{modes:?}\n{}", logs.join("\n---\n"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A leader that can log nothing stops nobody: one of the others leads, writes go on, and it comes
+/// back as their follower when it has space.
+#[test]
+fn a_leader_with_a_full_disk_gives_way() {
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let ports = [(); 3].map(|()| (free_port(), free_port()));
+    let data_dir = |id: i64| match id {
+        3 => disk.path().join("data"),
+        _ => home.path().join(format!("{id}/data")),
+    };
+    let start = |id| {
+        fs::create_dir_all(data_dir(id)).unwrap();
+        fs::write(data_dir(id).join("myid"), format!("{id}\n")).unwrap();
+        let more = if id == 3 { vec![disk.data_dir()] } else { Vec::new() };
+        member(home.path(), id, &ports, &more)
+    };
+    // Server 3 leads the two that know nothing either.
+    let mut servers = vec![start(2), start(3)];
+    await_modes(&servers, |modes| modes[1].as_deref() == Some("leader"));
+    servers.push(start(1));
+    await_modes(&servers, |modes| modes.iter().all(Option::is_some));
+    // Of a follower that forwards what the leader can neither log nor refuse the connection ends.
+    let mut client = RawClient::connect(servers[1].address, 30_000);
+    assert_eq!(client.create("/before", &[b'x'; 20 << 10], 0).err, 0);
+    let ballast = disk.fill();
+    let refused = write_until_refused(&mut client, "amid");
+    await_modes(&servers, |modes| {
+        let leads = |nth: usize| modes[nth].as_deref() == Some("leader");
+        leads(0) || leads(2)
+    });
+    let other = servers.iter().position(|server| mode(server).as_deref() == Some("leader"));
+    let mut client = RawClient::connect(servers[other.unwrap()].address, 30_000);
+    write_until_accepted(&mut client, "/again");
+    for nth in 0..300 {
+        assert_eq!(client.create(&format!("/after{nth}"), &[b'x'; 20 << 10], 0).err, 0);
+    }
+    all_there(&mut client, &refused);
+    fs::remove_file(ballast).unwrap();
+    await_modes(&servers, |modes| modes[1].as_deref() == Some("follower"));
+    let mut back = RawClient::connect(servers[1].address, 30_000);
+    back.call(OpCode::SYNC, |writer| writer.string("/"));
+    all_there(&mut back, &refused);
+    assert_eq!(back.get("/after299").map(|data| data.len()), Ok(20 << 10));
 }
 
 fn set_record(writer: &mut Writer<'_>, path: &str) {

@@ -709,7 +709,7 @@ impl Leader {
 
     /// Whether a record of this many bytes, or the longest there is, still fits the log, and the
     /// epoch has a zxid for it.
-    fn has_room(&self, writes: &Writes, bytes: usize) -> bool {
+    pub(super) fn has_room(&self, writes: &Writes, bytes: usize) -> bool {
         self.machine.zxid_after(writes.last_zxid).is_some()
             && writes
                 .pipeline

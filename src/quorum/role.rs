@@ -26,6 +26,8 @@ pub(super) enum Role {
 pub enum PeerEvent {
     /// The time at which the role wants to be woken: see [`super::Quorum::wakes_at`].
     Time,
+    /// Whether the disk has no space for the log; to come before [`PeerEvent::Time`].
+    FullDisk(bool),
     /// Somebody has connected to the leader.
     Connected(LearnerConn),
     /// A learner's packet.
@@ -100,6 +102,11 @@ impl Role {
             Self::None => {}
             Self::Leading(leader) => match event {
                 PeerEvent::Time => leader.machine.on_time(now_ms),
+                PeerEvent::FullDisk(is_full) => {
+                    // What there is of the log may take some more.
+                    let is_full = is_full && !leader.has_room(writes, usize::MAX);
+                    leader.machine.on_full_disk(is_full, now_ms);
+                }
                 PeerEvent::Connected(conn) => leader.machine.on_connection(conn, now_ms),
                 PeerEvent::Learner(conn, packet) => leader.machine.on_packet(conn, packet, now_ms),
                 PeerEvent::Taken(conn) => leader.machine.on_taken(conn, now_ms),

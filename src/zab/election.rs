@@ -70,6 +70,8 @@ pub struct Election {
     state: PeerState,
     /// The logical clock: which election this is. It only rises.
     round: i64,
+    /// Whether this server may be elected, beside what its weight says.
+    stands: bool,
     /// What this server would vote for if it heard of nobody else.
     own: Vote,
     /// What it votes for; while it is not LOOKING, its leader and the epoch that this serves.
@@ -106,6 +108,7 @@ impl Election {
             settings,
             state: PeerState::Looking,
             round: 0,
+            stands: true,
             own: Vote::none(),
             vote: Vote::none(),
             votes: BTreeMap::new(),
@@ -120,6 +123,12 @@ impl Election {
         }
     }
 
+    /// Whether this server may be elected from the next round on: one that cannot log what it would
+    /// propose votes for others alone.
+    pub fn stand(&mut self, stands: bool) {
+        self.stands = stands;
+    }
+
     /// Begins a new round. `zxid` is the last one of the server's log that is durable, `epoch` that
     /// of its history: nothing else may be promised.
     pub fn look(&mut self, zxid: Zxid, epoch: i64, now_ms: i64) {
@@ -127,7 +136,7 @@ impl Election {
         // Others choose the number too: one who lies makes it the last one.
         self.round = self.round.saturating_add(1);
         // A voter without weight cannot win: it takes any vote over.
-        self.own = if self.members.may_lead(self.me) {
+        self.own = if self.stands && self.members.may_lead(self.me) {
             Vote { leader: self.me, zxid, epoch }
         } else {
             Vote::none()
@@ -290,7 +299,9 @@ impl Election {
 
     /// Takes over a vote that wins over the present one.
     fn adopt_better(&mut self, theirs: Vote) -> bool {
-        let wins = self.members.may_lead(theirs.leader) && theirs.rank() > self.vote.rank();
+        let may_lead =
+            self.members.may_lead(theirs.leader) && (self.stands || theirs.leader != self.me);
+        let wins = may_lead && theirs.rank() > self.vote.rank();
         if wins {
             self.vote = theirs;
         }
@@ -305,7 +316,8 @@ impl Election {
         }
         self.votes.insert(self.me, self.vote);
         let agrees = |id| self.votes.get(&id) == Some(&self.vote);
-        if !self.members.is_quorum(agrees) {
+        let is_for_nobody = self.vote == Vote::none();
+        if is_for_nobody || !self.members.is_quorum(agrees) {
             self.decides_at = None;
             return;
         }

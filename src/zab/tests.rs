@@ -218,6 +218,26 @@ fn rounds_of_a_liar_stop_nobody() {
     }
 }
 
+/// It takes over what others vote for, and is elected by nobody.
+#[test]
+fn a_server_that_does_not_stand_elects_another() {
+    let last = Zxid::new(1, 9);
+    let mut election = server(3);
+    election.stand(false);
+    election.look(last, 1, 0);
+    assert_eq!(election.vote(), Vote::none());
+    let round = election.round();
+    election.on_notification(ServerId(1), &looking(3, last, round, 1), 0);
+    election.on_notification(ServerId(2), &looking(2, Zxid::new(1, 8), round, 1), 0);
+    assert_eq!(election.vote().leader, ServerId(2));
+    election.on_notification(ServerId(1), &looking(2, Zxid::new(1, 8), round, 1), 0);
+    election.on_time(100_000);
+    assert_eq!((election.state(), election.vote().leader), (PeerState::Following, ServerId(2)));
+    election.stand(true);
+    election.look(last, 1, 0);
+    assert_eq!(election.vote().leader, ServerId(3));
+}
+
 #[test]
 fn strangers_change_nothing() {
     let mut election = server(2);

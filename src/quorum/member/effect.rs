@@ -51,7 +51,7 @@ pub enum MemberEvent {
 #[derive(Debug, PartialEq, Eq)]
 pub enum MemberEffect {
     /// A new election, with this history. Then [`MemberEvent::Elected`].
-    Look { zxid: Zxid, epoch: i64 },
+    Look { zxid: Zxid, epoch: i64, stands: bool },
     /// Connect to the quorum port of the leader; then [`MemberEvent::LeaderConnected`] or
     /// [`MemberEvent::LeaderUnreachable`]. It ends an earlier dial.
     Dial { leader: ServerId, attempt: u64 },

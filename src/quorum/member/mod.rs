@@ -67,6 +67,10 @@ pub struct Member {
     more: bool,
     /// They wait for room in the log.
     waits_for_room: bool,
+    /// See [`Self::on_disk_space`].
+    has_full_disk: bool,
+    /// It leaves it to others to lead, since then.
+    yields_since: Option<i64>,
     /// What the disk is at: jobs that were asked for and have not ended.
     jobs: usize,
     effects: VecDeque<MemberEffect>,
@@ -116,6 +120,8 @@ impl Member {
             has_looked: false,
             more: true,
             waits_for_room: false,
+            has_full_disk: false,
+            yields_since: None,
             jobs: 0,
             effects: VecDeque::new(),
         }
@@ -142,6 +148,14 @@ impl Member {
         quorum.wakes_at() <= now.mono_ms
             || self.takes_packets(room)
             || matches!(self.life, Life::Resting | Life::Adopting)
+            || self.yields_no_longer(now)
+    }
+
+    /// Whether the disk has space for the log, before each [`Self::step`]. A leader that cannot log
+    /// gives way to its followers, and does not stand for the next election unless nobody else is
+    /// elected.
+    pub fn on_disk_space(&mut self, is_full: bool) {
+        self.has_full_disk = is_full;
     }
 
     /// Everything that is due: what time brings, packets, the next step between two roles. Packets
@@ -157,6 +171,7 @@ impl Member {
     ) {
         self.check(quorum);
         if quorum.wakes_at() <= now.mono_ms {
+            quorum.on_peer(PeerEvent::FullDisk(self.has_full_disk), tree, now);
             quorum.on_peer(PeerEvent::Time, tree, now);
         }
         if self.takes_packets(room) {
@@ -181,8 +196,14 @@ impl Member {
                 if !std::mem::replace(&mut self.has_looked, true) {
                     self.tell(MemberNews::Starts { last, epoch });
                 }
-                self.effects.push_back(MemberEffect::Look { zxid, epoch });
+                let stands = !self.has_full_disk || self.yields_since.is_some();
+                self.yields_since = (!stands).then_some(now.mono_ms);
+                self.effects.push_back(MemberEffect::Look { zxid, epoch, stands });
                 quorum.look(now);
+            }
+            Life::Looking if is_still && self.yields_no_longer(now) => {
+                self.life = Life::Resting;
+                self.more = true;
             }
             Life::Adopting if is_still && !quorum.has_committable() => {
                 self.life = Life::Leading(Learners::default());
@@ -192,6 +213,12 @@ impl Member {
             }
             _ => {}
         }
+    }
+
+    /// Whether this server stands for election after all: it can log again, or nobody else leads.
+    fn yields_no_longer(&self, now: Now) -> bool {
+        let is_over = |since| !self.has_full_disk || now.mono_ms - since >= YIELD_MS;
+        matches!(self.life, Life::Looking) && self.yields_since.is_some_and(is_over)
     }
 
     /// What is in memory of a history that ends with `last`: in the first role what the start has
@@ -666,3 +693,6 @@ impl Member {
         self.more = true;
     }
 }
+
+/// A server whose disk is full leaves it to others to lead for so long, in milliseconds.
+const YIELD_MS: i64 = 5_000;

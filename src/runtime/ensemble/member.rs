@@ -130,6 +130,8 @@ impl MemberShell {
                 self.tell(MemberEvent::Taken(conn), core, now);
             }
         }
+        let is_full = core.log.as_ref().is_some_and(|log| log.is_full());
+        self.member.on_disk_space(is_full);
         if self.member.is_due(core.quorum, room, now) {
             let began = Instant::now();
             let is_late = || began.elapsed() >= TAKE_MAX;
@@ -216,8 +218,8 @@ impl MemberShell {
                     self.send_log(conn, peer, after, upto);
                 }
                 MemberEffect::SendTree { conn, peer } => self.send_tree(conn, peer, core.tree),
-                MemberEffect::Look { zxid, epoch } => {
-                    self.elections.tell(Order::Look { zxid, epoch });
+                MemberEffect::Look { zxid, epoch, stands } => {
+                    self.elections.tell(Order::Look { zxid, epoch, stands });
                 }
                 MemberEffect::Dial { leader, attempt } => {
                     self.elections.tell(Order::Dial { leader, attempt });

@@ -25,6 +25,23 @@ impl Leading {
         self.check();
     }
 
+    /// Whether the disk under this server's log is full, from time to time. A leader that can log
+    /// nothing gives way after a while if its followers are a quorum without it. One whose disk was
+    /// full when it was elected goes on: nobody else was to be had.
+    pub fn on_full_disk(&mut self, is_full: bool, now_ms: i64) {
+        self.had_room |= !is_full;
+        self.full_since = match is_full && self.had_room {
+            true => Some(self.full_since.unwrap_or(now_ms)),
+            false => None,
+        };
+        let is_long = self.full_since.is_some_and(|since| now_ms - since >= FULL_MS);
+        let can_go_on =
+            || self.members.is_quorum(|id| id != self.me && self.follower(id).is_some());
+        if is_long && self.phase == Phase::Broadcast && can_go_on() {
+            self.step_down(StepDown::FullDisk);
+        }
+    }
+
     /// When [`Self::on_time`] has something to do at the latest.
     pub fn wakes_at(&self) -> i64 {
         let phase_ends = if self.phase < Phase::Broadcast { self.phase_ends_at } else { i64::MAX };
@@ -121,3 +138,6 @@ impl Leading {
 
 /// Pings that a learner may leave unanswered.
 pub(super) const ASKED_MAX: usize = 4096;
+
+/// A disk that is full for so long is not about to get space, from a purge or by hand.
+pub(super) const FULL_MS: i64 = 3_000;

@@ -165,6 +165,8 @@ pub enum StepDown {
     Rollover,
     /// After the epoch that this server has accepted there is no other.
     NoEpochLeft { accepted: u32 },
+    /// The disk under its log is full, and the others are a quorum without it.
+    FullDisk,
 }
 
 impl fmt::Display for StepDown {
@@ -176,6 +178,9 @@ impl fmt::Display for StepDown {
                 write!(f, "a voter has accepted epoch {accepted}: a higher one is needed")
             }
             Self::Rollover => f.write_str("the counter of the zxid is used up"),
+            Self::FullDisk => f.write_str(
+                "this server has no space for its log, and the others are a quorum without it",
+            ),
             Self::NoEpochLeft { accepted } => {
                 write!(f, "this server has accepted epoch {accepted}, and there is none after it")
             }
@@ -254,6 +259,9 @@ pub struct Leading {
     diffs: u64,
     /// See [`Self::standalone`].
     is_standalone: bool,
+    /// See [`Self::on_full_disk`].
+    had_room: bool,
+    full_since: Option<i64>,
     has_ended: bool,
     effects: VecDeque<LeadEffect>,
 }
@@ -334,6 +342,8 @@ impl Leading {
             confirmed: 0,
             diffs: 0,
             is_standalone: false,
+            had_room: false,
+            full_since: None,
             has_ended: false,
             effects: VecDeque::new(),
         }

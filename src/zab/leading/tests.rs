@@ -2,6 +2,7 @@
 
 use std::iter;
 
+use super::liveness::FULL_MS;
 use super::*;
 use crate::packet::{LearnerInfo, PacketStream};
 use crate::zab::members::QuorumSet;
@@ -352,4 +353,34 @@ fn a_learner_after_whose_epoch_there_is_none_is_turned_away() {
         assert_eq!(effects(&mut leading), [LeadEffect::Close { conn: LearnerConn(20), why }]);
         assert!(leading.is_serving());
     }
+}
+
+/// A leader without space for its log gives way to followers that can go on without it, and to no
+/// others; not at once, and not if it had none when it began.
+#[test]
+fn a_leader_with_a_full_disk_gives_way() {
+    let stepped_down = |leading: &mut Leading| {
+        effects(leading).contains(&LeadEffect::StepDown { why: StepDown::FullDisk })
+    };
+    let full = |leading: &mut Leading| {
+        leading.on_full_disk(true, 1_000);
+        leading.on_full_disk(true, 1_000 + FULL_MS - 1);
+        assert!(leading.is_serving());
+        leading.on_full_disk(true, 1_000 + FULL_MS);
+        stepped_down(leading)
+    };
+    assert!(!full(&mut serving(3)), "it was full from the beginning");
+    let mut leading = serving(3);
+    leading.on_full_disk(false, 0);
+    assert!(full(&mut leading));
+    let mut leading = serving(3);
+    leading.on_full_disk(false, 0);
+    leading.on_closed(LearnerConn(2));
+    assert!(!full(&mut leading), "server 3 alone is no quorum");
+    let mut leading = serving(3);
+    leading.on_full_disk(false, 0);
+    leading.on_full_disk(true, 0);
+    leading.on_full_disk(false, FULL_MS);
+    leading.on_full_disk(true, FULL_MS + 1);
+    assert!(!stepped_down(&mut leading), "there was space meanwhile");
 }

@@ -189,7 +189,7 @@ fn peer(id: Option<i64>) -> Peer {
 }
 
 fn look(zxid: Zxid, epoch: i64) -> MemberEffect {
-    MemberEffect::Look { zxid, epoch }
+    MemberEffect::Look { zxid, epoch, stands: true }
 }
 
 fn told(news: MemberNews) -> MemberEffect {
@@ -560,5 +560,31 @@ fn an_answer_of_the_disk_is_waited_for() {
     assert_eq!(world.take().last(), Some(&MemberEffect::EndRole));
     let reach = LogReach { floor: None, next: None, is_too_long: false };
     world.on(MemberEvent::LogReach(LearnerConn(8), reach));
+    assert_eq!(world.take(), [look(Zxid::ZERO, 0)]);
+}
+
+/// Others lead if they can. It stands for election again when it can log, or where nobody else is
+/// elected.
+#[test]
+fn a_member_with_a_full_disk_leaves_it_to_others_to_lead() {
+    let full = || {
+        let mut world = World::learning();
+        world.member.on_disk_space(true);
+        world.member.on_gone(LEADER, "it has closed the connection".into());
+        world.run();
+        let yields = MemberEffect::Look { zxid: Zxid::ZERO, epoch: 0, stands: false };
+        assert_eq!(world.take().last(), Some(&yields));
+        world
+    };
+    let mut world = full();
+    world.pass(YIELD_MS - 1);
+    assert_eq!(world.take(), []);
+    world.pass(1);
+    assert_eq!(world.take(), [look(Zxid::ZERO, 0)]);
+    world.pass(10 * YIELD_MS);
+    assert_eq!(world.take(), [], "once");
+    let mut world = full();
+    world.member.on_disk_space(false);
+    world.run();
     assert_eq!(world.take(), [look(Zxid::ZERO, 0)]);
 }

@@ -266,7 +266,7 @@ impl Ensemble {
     fn carry_out_one(&mut self, at: usize, effect: MemberEffect) {
         let node = &mut self.nodes[at];
         match effect {
-            MemberEffect::Look { zxid, epoch } => node.looks = Some((epoch, zxid)),
+            MemberEffect::Look { zxid, epoch, .. } => node.looks = Some((epoch, zxid)),
             MemberEffect::Dial { leader, attempt } => node.dial = Some((leader, attempt)),
             MemberEffect::TakeLearners { is_wanted } => node.takes_learners = is_wanted,
             MemberEffect::Serve { .. } | MemberEffect::Tell(_) => {}

@@ -107,8 +107,8 @@ impl fmt::Debug for Names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Begin a new election with this history, which is durable here. It ends a dial to a leader,
-    /// and learners are taken no longer.
-    Look { zxid: Zxid, epoch: i64 },
+    /// and learners are taken no longer. One that does not stand for it is elected by nobody.
+    Look { zxid: Zxid, epoch: i64, stands: bool },
     /// This server serves the epoch, as its leader or under it.
     Serves { epoch: u32 },
     /// Connect to the quorum port of a leader. It ends an earlier dial.

@@ -277,10 +277,11 @@ impl<'a> Thread<'a> {
     fn on_order(&mut self, order: Order, now_ms: i64) -> Result<(), RingError> {
         debug!("{order:?}");
         match order {
-            Order::Look { zxid, epoch } => {
+            Order::Look { zxid, epoch, stands } => {
                 self.dialler.give_up_leader();
                 self.stop_listening();
                 self.is_between = false;
+                self.election.stand(stands);
                 self.election.look(zxid, epoch, now_ms);
                 Ok(())
             }
