@@ -18,9 +18,11 @@ use log::Record;
 
 use crate::server::words::text::{one_line, timestamp};
 
-/// Logs to standard error from now on: `info` and above, or what `RUST_LOG` says.
+/// Logs to standard error from now on: `info` and above of its own, or what `RUST_LOG` says.
 pub(crate) fn open() {
-    let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
+    // glommio warns where it does without registered buffers: locked memory is short, no more.
+    let filter = "info,glommio_ng=error";
+    let mut builder = Builder::from_env(Env::default().default_filter_or(filter));
     let server = || SERVER.get().map_or("", String::as_str);
     builder.format(move |out, record| write_line(out, server(), record, wall_ms())).init();
 }

@@ -114,12 +114,20 @@ pub fn spawn(
                     .make();
                 match made {
                     Ok(executor) => executor.run(async move { run(load) }),
-                    Err(err) => Err(ExecutorError::SetUp(name.clone(), err.into())),
+                    Err(err) => Err(cannot_set_up(name.clone(), err.into())),
                 }
             }));
             ended(over.unwrap_or(Err(ExecutorError::Panicked(name))));
         })
         .map_err(|err| ExecutorError::NoThread(no_thread, err))
+}
+
+/// glommio's own rings lack what a ring lacks.
+fn cannot_set_up(name: String, err: io::Error) -> ExecutorError {
+    match err.raw_os_error() {
+        Some(libc::ENOMEM) => ExecutorError::Ring(RingUnavailable::from_setup(err)),
+        _ => ExecutorError::SetUp(name, err),
+    }
 }
 
 fn run(load: impl FnOnce(Waker) -> Workload) -> Result<(), ExecutorError> {

@@ -19,6 +19,14 @@ impl Placement {
     pub(crate) fn executors(&self) -> usize {
         self.shards.len() + usize::from(self.quorum.is_some())
     }
+
+    /// The same with so few shards that there are at most that many executors, but one shard at
+    /// least.
+    pub(crate) fn limited(mut self, executors: usize) -> Self {
+        let shards = executors.saturating_sub(usize::from(self.quorum.is_some()));
+        self.shards.truncate(shards.max(1));
+        self
+    }
 }
 
 /// The placement that `config` asks for on the cores this process may run on.
@@ -69,6 +77,21 @@ const CORES_SHARED_MAX: usize = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_executors_are_fewer_shards() {
+        let cpus: Vec<usize> = (0..32).collect();
+        let placement = place(&cpus, 0, PlacementPolicy::Auto);
+        assert_eq!(placement.executors(), 31);
+        assert_eq!(placement.clone().limited(40), placement);
+        let fewer = placement.clone().limited(20);
+        assert_eq!((fewer.shards.len(), fewer.executors()), (19, 20));
+        assert_eq!(
+            (&fewer.shards[..], &fewer.quorum),
+            (&placement.shards[..19], &placement.quorum)
+        );
+        assert_eq!(placement.limited(0).shards.len(), 1);
+    }
 
     #[test]
     fn small_machines_share_one_executor() {

@@ -44,6 +44,23 @@ pub(crate) struct Startup {
     pub member: Option<MemberStart>,
 }
 
+/// The placement, with fewer shards where the limit of locked memory does not allow as many as there
+/// are cores for; a number of shards that was asked for is refused.
+fn within_locked_memory(placement: Placement, config: &Config) -> Result<Placement, StartError> {
+    let wanted = placement.executors();
+    let fit = resources::executors_within_locked_memory(wanted);
+    if fit >= wanted {
+        return Ok(placement);
+    }
+    let too_little = resources::too_little_locked_memory(wanted);
+    let fewer = placement.limited(fit);
+    if config.cores.shards != 0 || fewer.executors() > fit {
+        return Err(StartError::Resources(too_little));
+    }
+    warn!("{} shards serve clients, and not more: {too_little}", fewer.shards.len());
+    Ok(fewer)
+}
+
 /// Looks at the machine, takes the port and the data directory, recovers.
 ///
 /// Gives the recovery up once `told_to_stop` is set.
@@ -62,7 +79,7 @@ pub(crate) fn prepare(
         debug!("the limit of open files was {before}");
     }
     resources::raise_locked_memory().map_err(StartError::Resources)?;
-    let placement = placement::of(config);
+    let placement = within_locked_memory(placement::of(config), config)?;
     resources::check_open_files(placement.executors()).map_err(StartError::Resources)?;
     resources::probe_threads(placement.executors()).map_err(StartError::Resources)?;
     let log_config = within_limits(&config.log).map_err(StartError::Resources)?;

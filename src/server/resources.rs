@@ -9,6 +9,7 @@ use std::thread;
 use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::runtime::ring::can_lock;
 use crate::runtime::shard::ACCEPTS;
 
 use super::process;
@@ -37,9 +38,10 @@ impl fmt::Display for TooLittle {
             ),
             Self::LockedMemory { limit, needed } => write!(
                 f,
-                "the limit of locked memory is {limit} bytes, and the executors need {needed}; to \
-                 raise it: ulimit -l 512 (systemd: LimitMEMLOCK=512K, docker: --ulimit \
-                 memlock=524288)"
+                "the limit of locked memory is {limit} bytes for all processes of this user \
+                 together, and the executors of this server need {needed}; to raise it: ulimit -l \
+                 unlimited (systemd: LimitMEMLOCK=infinity, docker: --ulimit memlock=-1), or ask \
+                 for fewer by ringkeeper.shards"
             ),
             Self::Threads { started, needed, limit } => {
                 write!(f, "the system lets only {started} of {needed} threads be started")?;
@@ -75,23 +77,46 @@ pub(crate) fn raise_open_files() -> Option<u64> {
     before.current
 }
 
-/// Raises the limit of locked memory to what glommio wants to find, if it is lower and that may be
-/// done.
+/// Raises the limit of locked memory to the most that this process may have, and to what glommio
+/// wants to find if that may be done.
 pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
     let granted = |limit: Option<u64>| limit.is_none_or(|limit| limit >= LOCKED_BYTES);
     let limit = getrlimit(Resource::Memlock);
-    if granted(limit.current) {
+    if limit.current == limit.maximum && granted(limit.current) {
         return Ok(());
     }
     // Raising the hard limit takes root's rights; whether it was done is read back.
     let maximum = if granted(limit.maximum) { limit.maximum } else { Some(LOCKED_BYTES) };
-    let _ = setrlimit(Resource::Memlock, Rlimit { current: Some(LOCKED_BYTES), maximum });
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
     match getrlimit(Resource::Memlock).current {
         Some(limit) if limit < LOCKED_BYTES => {
             Err(TooLittle::LockedMemory { limit, needed: LOCKED_BYTES })
         }
         _ => Ok(()),
     }
+}
+
+/// As many of the wanted executors as the kernel locks memory for. It counts the rings of all
+/// processes of the user against the limit, unless they have CAP_IPC_LOCK: only trying tells.
+/// One executor is not looked at: its rings say themselves what they lack.
+pub(crate) fn executors_within_locked_memory(wanted: usize) -> usize {
+    let fits = |executors: &usize| can_lock(*executors as u64 * EXECUTOR_LOCKED + SPARE_LOCKED);
+    if wanted <= 1 || fits(&wanted) {
+        return wanted;
+    }
+    // The largest that fits, by halves.
+    let (mut fit, mut too_many) = (1, wanted);
+    while too_many - fit > 1 {
+        let middle = fit + (too_many - fit) / 2;
+        if fits(&middle) { fit = middle } else { too_many = middle }
+    }
+    fit
+}
+
+/// The refusal of a server whose executors were asked for by number.
+pub(crate) fn too_little_locked_memory(executors: usize) -> TooLittle {
+    let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    TooLittle::LockedMemory { limit, needed: executors as u64 * EXECUTOR_LOCKED + SPARE_LOCKED }
 }
 
 /// Whether the limit of open files leaves room for a server with this many executors and a few
@@ -196,6 +221,10 @@ pub(crate) fn log_file_bytes(wanted: u64, needed: u64) -> Result<u64, TooLittle>
 const EXECUTOR_FILES: u64 = 16 + ACCEPTS as u64;
 /// Locked memory below which glommio makes no executor.
 const LOCKED_BYTES: u64 = 512 << 10;
+/// Bytes that the kernel locks for an executor: its raw ring, and glommio's rings and buffers.
+const EXECUTOR_LOCKED: u64 = 360 << 10;
+/// Bytes for the ring of elections, and those of a snapshot that is taken now and then.
+const SPARE_LOCKED: u64 = 256 << 10;
 /// Descriptors kept for the files of the log (current, spare, retired), a snapshot with its
 /// executor, purges, words, and the peers of an ensemble.
 const KEPT_FILES: u64 = 96;

@@ -58,7 +58,7 @@ use send::SendTable;
 
 pub use buffers::Chunk;
 pub use event::{Event, ReceiveStop};
-pub use probe::{RingUnavailable, probe};
+pub use probe::{RingUnavailable, can_lock, probe};
 pub use token::{HIGH_SLOTS, OpKind, Token, UserData};
 pub use wake::Waker;
 

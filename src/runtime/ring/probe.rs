@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
+use memmap2::MmapMut;
 
 use super::buffers::BufferGroup;
 
@@ -17,6 +18,21 @@ pub fn probe() -> Result<(), RingUnavailable> {
     match OPERATIONS.iter().find(|(code, _)| !known.is_supported(*code)) {
         Some((_, name)) => Err(RingUnavailable::OldKernel { lacks: name, release: release() }),
         None => Ok(()),
+    }
+}
+
+/// Whether the kernel lets this process lock so many bytes, beside what its user has locked.
+pub fn can_lock(bytes: u64) -> bool {
+    let Ok(bytes) = usize::try_from(bytes) else { return false };
+    let Ok(mut memory) = MmapMut::map_anon(bytes) else { return false };
+    let Ok(uring) = set_up(8) else { return false };
+    let whole = libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: bytes };
+    // SAFETY: the memory is mapped for longer than the ring is there, which is dropped first.
+    let locked = unsafe { uring.submitter().register_buffers(&[whole]) };
+    match locked {
+        // A ring that is closed gives it back at a time of the kernel's own.
+        Ok(()) => uring.submitter().unregister_buffers().is_ok(),
+        Err(error) => error.raw_os_error() != Some(libc::ENOMEM),
     }
 }
 
@@ -85,7 +101,8 @@ pub enum RingUnavailable {
 }
 
 impl RingUnavailable {
-    pub(super) fn from_setup(error: io::Error) -> Self {
+    /// What an error of making rings means.
+    pub fn from_setup(error: io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => match disabled_sysctl() {
                 Some(sysctl @ 1..) => RingUnavailable::Disabled { sysctl },
@@ -145,10 +162,10 @@ impl fmt::Display for RingUnavailable {
             ),
             RingUnavailable::LockedMemory { limit } => write!(
                 f,
-                "the kernel gives no memory for a ring: the locked-memory limit is {}; to raise \
-                 it: ulimit -l unlimited (systemd: LimitMEMLOCK=infinity, docker: --ulimit \
-                 memlock=-1); if it is already unlimited the machine or its control group is out \
-                 of memory",
+                "the kernel gives no memory for a ring: the locked-memory limit is {} for all \
+                 processes of this user together; to raise it: ulimit -l unlimited (systemd: \
+                 LimitMEMLOCK=infinity, docker: --ulimit memlock=-1), or run fewer of them; if it \
+                 is already unlimited the machine or its control group is out of memory",
                 Limit(*limit)
             ),
             RingUnavailable::Descriptors { limit } => {
