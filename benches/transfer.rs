@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ringkeeper::jute::data::Acl;
 use ringkeeper::runtime::SharedTree;
 use ringkeeper::runtime::ensemble::receive_tree::{ReceiveConfig, Received, TreeReceiver};
-use ringkeeper::runtime::ensemble::send_tree::{SentTree, TreeToSend, send_tree};
+use ringkeeper::runtime::ensemble::send_tree::{Haste, SentTree, TreeToSend, send_tree};
 use ringkeeper::runtime::snapshotter::SnapshotterConfig;
 use ringkeeper::tree::Tree;
 use ringkeeper::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
@@ -76,6 +76,11 @@ fn write_until(shared: &SharedTree, is_over: &AtomicBool) -> Vec<u64> {
     micros
 }
 
+/// With the rests that a learner's initLimit leaves time for.
+fn calmly() -> Haste<fn() -> bool> {
+    Haste { within: Duration::from_secs(20), hurries: || false }
+}
+
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -90,20 +95,21 @@ fn send_to_reader(shared: &SharedTree) -> JoinHandle<SentTree> {
         let mut buffer = vec![0; 1 << 20];
         while inward.read(&mut buffer).is_ok_and(|len| len > 0) {}
     });
-    thread::spawn(move || send_tree(to_send, &mut out).expect("the peer reads"))
+    thread::spawn(move || send_tree(to_send, &mut out, calmly()).expect("the peer reads"))
 }
 
 fn over_loopback(shared: &SharedTree, dir: &Path) -> (SentTree, Received) {
     let (mut out, mut inward) = pair();
     let to_send = TreeToSend::begin(shared).expect("the tree is whole");
     let zxid = to_send.zxid();
-    let feeder = thread::spawn(move || send_tree(to_send, &mut out).expect("the peer reads"));
+    let feeder =
+        thread::spawn(move || send_tree(to_send, &mut out, calmly()).expect("the peer reads"));
     let (wake, woken) = mpsc::channel();
     let config = ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 1 };
     let wake = move || {
         let _ = wake.send(());
     };
-    let receiver = TreeReceiver::start(config, zxid, wake).expect("a thread starts");
+    let mut receiver = TreeReceiver::start(config, zxid, wake).expect("a thread starts");
     let mut buffer = vec![0; 64 << 10];
     while let Ok(len) = inward.read(&mut buffer)
         && len > 0
