@@ -146,6 +146,11 @@ impl Disk {
         }
     }
 
+    /// Whether a job is done by now.
+    pub(super) fn has_due(&self, now: i64) -> bool {
+        self.jobs.iter().any(|(done_at, _)| *done_at <= now)
+    }
+
     /// The next job that is done by now, and whether it had its effect.
     pub(super) fn next_done(&mut self, now: i64) -> Option<(Job, bool)> {
         let at = self.jobs.iter().position(|(done_at, _)| *done_at <= now)?;
@@ -252,6 +257,13 @@ impl Disk {
         self.current_epoch = self.current_epoch.max(epoch);
         self.accepted_epoch = self.accepted_epoch.max(self.current_epoch);
         true
+    }
+
+    /// The worst that a crash can leave: nothing that is under way gets done.
+    #[cfg(test)]
+    pub(super) fn lose_unflushed(&mut self) {
+        self.jobs.clear();
+        self.drop_unflushed();
     }
 
     /// Drops what is not durable, and returns it.

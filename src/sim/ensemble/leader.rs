@@ -62,6 +62,7 @@ impl Server {
 
     /// A client's sync.
     pub(super) fn sync(&mut self, committed: Zxid, shared: &Shared) -> Result<(), Violation> {
+        self.is_due = true;
         match &mut self.role {
             Role::Leading(role) if mutant!(SyncByLease) => {
                 let is_leased = shared.now_ms() - role.confirmed_ms < 500;

@@ -34,6 +34,8 @@
 
 mod check;
 mod coverage;
+#[cfg(test)]
+mod directed;
 mod disk;
 mod leader;
 mod learner;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::packet::{Packet, PacketStream};
 use crate::sim::rng::Rng;
 use crate::zab::ServerId;
 
@@ -21,6 +22,9 @@ pub(super) enum Port {
     Election,
     Quorum,
 }
+
+/// From one server to another, over connections to one kind of port.
+pub(super) type Way = (Port, ServerId, ServerId);
 
 /// A connection of one server to another.
 #[derive(Debug)]
@@ -43,12 +47,22 @@ pub(super) enum Arrival {
 pub(super) struct Net {
     pub(super) conns: BTreeMap<u64, Conn>,
     /// Ways on which nothing arrives. What is sent meanwhile arrives later, as over TCP.
-    pub(super) cut: BTreeSet<(Port, ServerId, ServerId)>,
+    pub(super) cut: BTreeSet<Way>,
+    /// The pieces that still get through a way that is cut.
+    pub(super) passes: BTreeMap<Way, usize>,
+    /// For scripts: each packet is a piece of its own, all take as long as each other, a closed
+    /// connection loses nothing, and what was sent to quorum ports is kept.
+    pub(super) is_even: bool,
+    pub(super) sent: Vec<(ServerId, ServerId, Packet)>,
     /// How often the other end is not told of the end of a connection, in a thousand.
     pub(super) half_open: u64,
     /// The longest delay, in microseconds.
     delay: u64,
     last_conn: u64,
+    /// The connections of each server to or from each kind of port, in order.
+    ends: BTreeMap<(ServerId, Port), Vec<u64>>,
+    /// Servers that have been dialled and do not know it yet.
+    dialled: BTreeSet<ServerId>,
 }
 
 impl Net {
@@ -61,6 +75,10 @@ impl Net {
         self.last_conn += 1;
         let (up, down) = (Pipe::default(), Pipe::default());
         self.conns.insert(self.last_conn, Conn { dialler, acceptor, port, up, down });
+        self.dialled.insert(acceptor);
+        for end in [dialler, acceptor] {
+            self.ends.entry((end, port)).or_default().push(self.last_conn);
+        }
         self.last_conn
     }
 
@@ -86,6 +104,19 @@ impl Net {
             }
             return;
         }
+        if self.is_even {
+            let (is_up, at) = (from == conn.dialler, now + EVEN_US);
+            let pieces = if conn.port == Port::Quorum { packets(bytes) } else { Vec::new() };
+            if pieces.is_empty() {
+                return pipe.pieces.push_back((at, bytes.clone()));
+            }
+            let to = if is_up { conn.acceptor } else { conn.dialler };
+            for (packet, piece) in pieces {
+                self.sent.push((from, to, packet));
+                pipe.pieces.push_back((at, piece));
+            }
+            return;
+        }
         let mut rest = bytes.clone();
         while !rest.is_empty() {
             let whole = rng.chance(700);
@@ -107,7 +138,7 @@ impl Net {
         };
         own.pieces.clear();
         own.closes_at = Some(i64::MIN);
-        if rng.chance(300) {
+        if !self.is_even && rng.chance(300) {
             let left = rng.index(other.pieces.len() + 1);
             other.pieces.truncate(left);
         }
@@ -119,6 +150,10 @@ impl Net {
         }
         other.closes_at.get_or_insert(after.max(now + rng.below(delay) as i64));
         if entry.up.closes_at == Some(i64::MIN) && entry.down.closes_at == Some(i64::MIN) {
+            let ends = [entry.dialler, entry.acceptor].map(|end| (end, entry.port));
+            for end in ends {
+                self.ends.entry(end).or_default().retain(|one| *one != conn);
+            }
             self.conns.remove(&conn);
         }
         is_half_open
@@ -136,37 +171,118 @@ impl Net {
         }
     }
 
+    /// The connection between a learner and its leader is lost, with all that is on it.
+    #[cfg(test)]
+    pub(super) fn break_off(&mut self, learner: ServerId, leader: ServerId, now: i64) {
+        let its = |conn: &&mut Conn| {
+            conn.port == Port::Quorum && (conn.dialler, conn.acceptor) == (learner, leader)
+        };
+        for conn in self.conns.values_mut().filter(its) {
+            for pipe in [&mut conn.up, &mut conn.down] {
+                pipe.pieces.clear();
+                pipe.closes_at.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Something more is on its way from a leader to its learner.
+    #[cfg(test)]
+    pub(super) fn inject(&mut self, leader: ServerId, learner: ServerId, bytes: &Bytes, now: i64) {
+        let is_open = |conn: &&mut Conn| {
+            conn.port == Port::Quorum
+                && (conn.dialler, conn.acceptor) == (learner, leader)
+                && conn.down.closes_at.is_none()
+        };
+        let conn = self.conns.values_mut().find(is_open).expect("they are connected");
+        conn.down.pieces.push_back((now, bytes.clone()));
+    }
+
     /// What comes next for one end of a connection.
     pub(super) fn next(&mut self, conn: u64, to: ServerId, now: i64) -> Option<Arrival> {
         let entry = self.conns.get_mut(&conn)?;
-        let (way, pipe) = match to == entry.dialler {
-            true => ((entry.port, entry.acceptor, entry.dialler), &mut entry.down),
-            false => ((entry.port, entry.dialler, entry.acceptor), &mut entry.up),
-        };
-        if self.cut.contains(&way) {
+        let (way, pipe) = entry.way_to(to);
+        if !pipe.has_due(now) {
             return None;
         }
-        if pipe.pieces.front().is_some_and(|(at, _)| *at <= now) {
-            return pipe.pieces.pop_front().map(|(_, bytes)| Arrival::Bytes(bytes));
+        if self.cut.contains(&way) {
+            let left = self.passes.get_mut(&way).filter(|left| **left > 0)?;
+            *left -= 1;
         }
-        let is_closed = pipe.closes_at.is_some_and(|at| at <= now && at != i64::MIN);
-        (is_closed && pipe.pieces.is_empty()).then(|| {
-            pipe.closes_at = Some(i64::MIN);
-            Arrival::Closed
+        if let Some((_, bytes)) = pipe.pieces.pop_front() {
+            return Some(Arrival::Bytes(bytes));
+        }
+        pipe.closes_at = Some(i64::MIN);
+        Some(Arrival::Closed)
+    }
+
+    /// Whether something has arrived at a server, or it has been dialled.
+    pub(super) fn has_due(&mut self, to: ServerId, now: i64) -> bool {
+        if self.dialled.remove(&to) {
+            return true;
+        }
+        [Port::Election, Port::Quorum].iter().any(|port| {
+            let conns = self.ends.get(&(to, *port)).map_or(&[][..], Vec::as_slice);
+            conns.iter().any(|conn| {
+                self.conns.get_mut(conn).is_some_and(|entry| {
+                    let (way, pipe) = entry.way_to(to);
+                    pipe.has_due(now)
+                        && (!self.cut.contains(&way) || self.passes.contains_key(&way))
+                })
+            })
         })
     }
 
     /// The connections of a server to or from one kind of port.
     pub(super) fn at(&self, server: ServerId, port: Port) -> Vec<u64> {
-        self.of(server).into_iter().filter(|conn| self.conns[conn].port == port).collect()
+        self.ends.get(&(server, port)).cloned().unwrap_or_default()
     }
 
     /// All connections of a server.
     pub(super) fn of(&self, server: ServerId) -> Vec<u64> {
-        let its = |conn: &&Conn| conn.dialler == server || conn.acceptor == server;
-        self.conns.iter().filter(|(_, conn)| its(conn)).map(|(id, _)| *id).collect()
+        let mut all = self.at(server, Port::Election);
+        all.extend(self.at(server, Port::Quorum));
+        all.sort_unstable();
+        all
     }
 }
 
+impl Conn {
+    /// The way to one of its ends, and what is on it.
+    fn way_to(&mut self, to: ServerId) -> (Way, &mut Pipe) {
+        match to == self.dialler {
+            true => ((self.port, self.acceptor, self.dialler), &mut self.down),
+            false => ((self.port, self.dialler, self.acceptor), &mut self.up),
+        }
+    }
+}
+
+impl Pipe {
+    /// Whether a piece has arrived, or the end of the connection after all of them.
+    fn has_due(&self, now: i64) -> bool {
+        match self.pieces.front() {
+            Some((at, _)) => *at <= now,
+            None => self.closes_at.is_some_and(|at| at <= now && at != i64::MIN),
+        }
+    }
+}
+
+/// The packets that bytes are, each with its own; none if that is not all they are.
+fn packets(bytes: &Bytes) -> Vec<(Packet, Bytes)> {
+    let (mut stream, mut rest, mut pieces) =
+        (PacketStream::new(bytes.len()), bytes.clone(), Vec::new());
+    stream.push(bytes);
+    while let Ok(Some(packet)) = stream.next_packet() {
+        let mut written = Vec::new();
+        packet.write(&mut written);
+        if !rest.starts_with(&written) {
+            return Vec::new();
+        }
+        pieces.push((packet, rest.split_to(written.len())));
+    }
+    if rest.is_empty() { pieces } else { Vec::new() }
+}
+
+/// How long a piece takes where all take as long, in microseconds.
+const EVEN_US: i64 = 50;
 /// Within this time a sender learns that nobody is at the other end, in microseconds.
 const RESET_US_MAX: u64 = 3_000_000;

@@ -36,6 +36,10 @@ pub(super) struct Server {
     pub(super) brought: (Zxid, Zxid),
     /// What a role that has ended had still to write.
     late: Vec<Logged>,
+    /// It has something to do, whatever arrives.
+    pub(super) is_due: bool,
+    /// Its machines have something to do then, in milliseconds.
+    wakes_at: i64,
 }
 
 impl Server {
@@ -54,6 +58,8 @@ impl Server {
             wants_tree: false,
             brought: (Zxid::ZERO, Zxid::ZERO),
             late: Vec::new(),
+            is_due: true,
+            wakes_at: 0,
         }
     }
 
@@ -67,7 +73,7 @@ impl Server {
         self.election = shared.election(self.id);
         shared.up.insert(self.id);
         self.role = Role::Resting;
-        (self.is_up, self.fuse, self.wants_tree) = (true, None, false);
+        (self.is_up, self.fuse, self.wants_tree, self.is_due) = (true, None, false, true);
         (self.brought, self.late) = ((Zxid::ZERO, Zxid::ZERO), Vec::new());
         let (end, epoch) = (self.shown.zxid, self.disk.current_epoch);
         let of = if self.disk.is_unknown { ", of lost data" } else { "" };
@@ -102,8 +108,49 @@ impl Server {
         }
     }
 
+    /// The same, to be compared.
+    pub(super) fn at_step(&self) -> (u8, u8) {
+        match &self.role {
+            Role::Resting => (0, 0),
+            Role::Looking => (1, 0),
+            Role::Dialing { .. } => (2, 0),
+            Role::Leading(role) => (3, role.machine.phase() as u8),
+            Role::Learning(role) => (4, role.machine.stage() as u8),
+        }
+    }
+
+    /// Whether anything is due now: the machines are asked when they want to be called, as a real
+    /// server asks them.
+    pub(super) fn has_due(&self, shared: &mut Shared) -> bool {
+        self.is_due
+            || self.fuse.is_some()
+            || self.wakes_at <= shared.now_ms()
+            || self.disk.has_due(shared.now)
+            || shared.net.has_due(self.id, shared.now)
+    }
+
+    /// When its machines have something to do, in milliseconds.
+    fn next_wake(&self) -> i64 {
+        let of_role = match &self.role {
+            Role::Resting | Role::Dialing { .. } => 0,
+            Role::Looking => i64::MAX,
+            Role::Leading(role) => role.machine.wakes_at(),
+            Role::Learning(role) => role.machine.wakes_at(),
+        };
+        let of_election = self.election.wakes_at().unwrap_or(i64::MAX);
+        let of_late = if self.late.is_empty() { i64::MAX } else { 0 };
+        of_role.min(of_election).min(self.votes.wakes_at()).min(of_late)
+    }
+
     /// Everything that is due now.
     pub(super) fn step(&mut self, shared: &mut Shared) -> Result<(), Violation> {
+        self.is_due = false;
+        let outcome = self.take_turn(shared);
+        self.wakes_at = self.next_wake();
+        outcome
+    }
+
+    fn take_turn(&mut self, shared: &mut Shared) -> Result<(), Violation> {
         let now_ms = shared.now_ms();
         self.finish_jobs(shared);
         self.votes.take_in(&mut self.election, shared);
@@ -151,6 +198,7 @@ impl Server {
 
     /// A client's transaction: proposed by the leader, forwarded by everybody else.
     pub(super) fn request(&mut self, record: Bytes, shared: &mut Shared) {
+        self.is_due = true;
         match &mut self.role {
             Role::Leading(_) => self.propose(record, shared),
             Role::Learning(role) => role.machine.forward(RequestPacket {
@@ -299,6 +347,7 @@ impl Server {
                 shared.now_ms(),
             );
             self.role = Role::Learning(Box::new(LearningRole::new(machine, conn)));
+            self.is_due = true;
         } else {
             self.role = Role::Dialing { leader, next_at: shared.now + 20_000, until };
         }

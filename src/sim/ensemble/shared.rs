@@ -28,6 +28,8 @@ pub(super) struct Shared {
     /// The longest flush, in microseconds, and the server whose flushes take longer.
     pub(super) flush_max: u64,
     pub(super) slow: Option<ServerId>,
+    /// Servers whose disks do nothing before a script says so.
+    pub(super) held: BTreeSet<ServerId>,
     /// How much longer each piece of a tree takes, at most, in microseconds.
     pub(super) tree_delay: u64,
     /// The last counter of an epoch, and the bytes of history that a leader has in memory.
@@ -58,6 +60,9 @@ impl Shared {
 
     /// When a flush or another job of a server that begins now is done.
     pub(super) fn flush_done(&mut self, of: ServerId) -> i64 {
+        if self.held.contains(&of) {
+            return i64::MAX;
+        }
         let is_slow = self.rng.chance(20) || self.slow == Some(of);
         if is_slow {
             self.coverage.note(coverage::SLOW_FLUSH);

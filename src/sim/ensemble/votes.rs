@@ -22,6 +22,12 @@ impl Votes {
         Self { id, links, known: BTreeSet::new(), unanswered: Vec::new() }
     }
 
+    /// When something is to be done, in milliseconds.
+    pub(super) fn wakes_at(&self) -> i64 {
+        let dial = self.unanswered.iter().map(|(at, _)| (at + 999) / 1000);
+        dial.chain(self.links.wakes_at()).min().unwrap_or(i64::MAX)
+    }
+
     /// Everything that has arrived.
     pub(super) fn take_in(&mut self, election: &mut Election, shared: &mut Shared) {
         let (now, now_ms) = (shared.now, shared.now_ms());

@@ -18,22 +18,22 @@ use crate::zxid::Zxid;
 
 /// A world of several servers. See the module.
 pub(in crate::sim) struct Ensemble {
-    shared: Shared,
-    servers: BTreeMap<ServerId, Server>,
-    judge: Judge,
-    voters: Voters,
-    weather: Weather,
-    records: u64,
+    pub(super) shared: Shared,
+    pub(super) servers: BTreeMap<ServerId, Server>,
+    pub(super) judge: Judge,
+    pub(super) voters: Voters,
+    pub(super) weather: Weather,
+    pub(super) records: u64,
     /// How long a step is, in milliseconds.
-    step_ms: u64,
+    pub(super) step_ms: u64,
     /// The chance of a write, in a hundred thousand, each millisecond of each server; and how many
     /// come at once when a leader begins.
-    write_chance: u64,
-    writes_at_begin: u64,
-    begins: Vec<ServerId>,
-    is_calm: bool,
+    pub(super) write_chance: u64,
+    pub(super) writes_at_begin: u64,
+    pub(super) begins: Vec<ServerId>,
+    pub(super) is_calm: bool,
     /// Clients write.
-    writes: bool,
+    pub(super) writes: bool,
 }
 
 impl Ensemble {
@@ -53,6 +53,7 @@ impl Ensemble {
             listening: BTreeSet::new(),
             flush_max: *rng.pick(&[500, 5_000, 30_000]),
             slow: rng.chance(200).then(|| ids[rng.index(ids.len())]),
+            held: BTreeSet::new(),
             up: BTreeSet::new(),
             crashes: 0,
             tree_delay: *rng.pick(&[1_000, 20_000, 200_000]),
@@ -117,7 +118,7 @@ impl Ensemble {
 
     /// Without faults all come to one leader, and a transaction more to all of them; nothing that
     /// was proposed stays undecided.
-    fn come_together(&mut self) -> Result<(), Violation> {
+    pub(super) fn come_together(&mut self) -> Result<(), Violation> {
         self.is_calm = true;
         self.shared.net.cut.clear();
         self.shared.net.half_open = 0;
@@ -179,14 +180,21 @@ impl Ensemble {
     }
 
     fn step_server(&mut self, id: ServerId) -> Result<(), Violation> {
+        // What clients have asked meanwhile waits for a server that stood still.
+        if self.wakes(id) && self.shared.rng.chance(500) {
+            self.ask_sync(id)?;
+        }
         // Some clients' requests come before what other servers have sent, some after it.
         if self.shared.rng.chance(300) {
             self.use_server(id)?;
         }
         let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
-        let was_at = server.at();
+        if !server.has_due(&mut self.shared) {
+            return self.use_server(id);
+        }
+        let was_at = server.at_step();
         let outcome = server.step(&mut self.shared);
-        let has_turned = server.is_up && server.at() != was_at && !self.is_calm;
+        let has_turned = server.is_up && server.at_step() != was_at && !self.is_calm;
         let is_out = server.is_up && server.fuse == Some(0);
         outcome?;
         self.judge_step()?;
@@ -203,7 +211,7 @@ impl Ensemble {
 
     /// A server that serves clients shows what is committed: where a leader died right after it had
     /// told others, nobody has said so before.
-    fn judge_shown(&mut self, id: ServerId) -> Result<(), Violation> {
+    pub(super) fn judge_shown(&mut self, id: ServerId) -> Result<(), Violation> {
         let server = &self.servers[&id];
         if !server.is_serving() {
             return Ok(());
@@ -217,7 +225,7 @@ impl Ensemble {
     }
 
     /// Others can dial the quorum port of a server that leads.
-    fn notice(&mut self, id: ServerId) {
+    pub(super) fn notice(&mut self, id: ServerId) {
         let Some(server) = self.servers.get(&id) else { return };
         match server.is_up && matches!(server.role, Role::Leading(_)) {
             true => self.shared.listening.insert(id),
@@ -225,7 +233,7 @@ impl Ensemble {
         };
     }
 
-    fn judge_step(&mut self) -> Result<(), Violation> {
+    pub(super) fn judge_step(&mut self) -> Result<(), Violation> {
         let disk = |id: ServerId| self.servers.get(&id).map(|server| &server.disk);
         let has = |state| self.voters.have(disk, state);
         for (leader, epoch) in self.shared.begun.drain(..) {
@@ -241,9 +249,25 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Whether a server goes on that stood still.
+    fn wakes(&mut self, id: ServerId) -> bool {
+        let server = self.servers.get_mut(&id);
+        server.is_some_and(|server| std::mem::take(&mut server.stalled_until) > 0)
+    }
+
+    /// A client asks a server that serves for a sync.
+    fn ask_sync(&mut self, id: ServerId) -> Result<(), Violation> {
+        let last = self.judge.last().zxid;
+        match self.servers.get_mut(&id) {
+            Some(server) if server.is_serving() && server.fuse != Some(0) => {
+                server.sync(last, &self.shared)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Clients write and sync at any server.
     fn use_server(&mut self, id: ServerId) -> Result<(), Violation> {
-        let last = self.judge.last().zxid;
         let Some(server) = self.servers.get_mut(&id) else { return Ok(()) };
         if !server.is_serving() || server.fuse == Some(0) {
             return Ok(());
@@ -260,10 +284,10 @@ impl Ensemble {
                 server.request(record, &mut self.shared);
             }
         }
-        if self.shared.rng.chance(10 * self.step_ms) {
-            server.sync(last, &self.shared)?;
+        match self.shared.rng.chance(10 * self.step_ms) {
+            true => self.ask_sync(id),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Faults, while there are any.
@@ -271,7 +295,8 @@ impl Ensemble {
         if self.is_calm {
             return;
         }
-        let may_lose = self.may_lose(id);
+        let is_down = self.servers.get(&id).is_some_and(|server| !server.is_up);
+        let may_lose = is_down && self.may_lose(id);
         let Some(server) = self.servers.get_mut(&id) else { return };
         if self.weather.strike(server, self.step_ms, may_lose, &mut self.shared) {
             self.shared.coverage.note(coverage::STORM);
