@@ -1,6 +1,9 @@
 //! The committed transactions that a leader has in memory, and what a learner must get to have the
 //! same history.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;

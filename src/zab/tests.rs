@@ -1,5 +1,7 @@
 //! The election by single situations, and in worlds of servers whose messages are late or lost.
 
+mod any_packets;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
