@@ -364,6 +364,6 @@ impl Learner {
 
 /// Sessions that one answer to a ping tells of: fewer bytes than Apache's leader takes
 /// (`jute.maxbuffer`).
-const TOUCHED_PER_PING_MAX: usize = 1 << 16;
+pub(super) const TOUCHED_PER_PING_MAX: usize = 1 << 16;
 /// The version of digests since 3.6.
 const TREE_DIGEST: i32 = 2;

@@ -174,7 +174,7 @@ fn an_answer_to_a_ping_has_a_bound() {
         server.tree.apply(&header, &Txn::CreateSession { timeout_ms: 5_000 }, None);
         server.quorum.on_touches(&[(SessionId(session), 0)]);
     }
-    let mut told = Vec::new();
+    let (mut told, mut counts) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         ensemble.peer(2, PeerEvent::Leader(Packet::Ping { zxid: Zxid::ZERO }));
         let Some(Effect::Learn(LearnEffect::Send { bytes })) = ensemble.servers[2].quorum.poll()
@@ -187,7 +187,52 @@ fn an_answer_to_a_ping_has_a_bound() {
         let Some(Packet::Pong { touched, .. }) = stream.next_packet().unwrap() else {
             panic!("a pong")
         };
+        counts.push(touched.len());
         told.extend(touched.into_iter().map(|(session, _)| session.0));
     }
+    let bound = crate::quorum::learner::TOUCHED_PER_PING_MAX;
+    assert_eq!(counts, [bound, sessions as usize - bound], "the rest comes with the next one");
     assert_eq!(told, (1..=sessions).collect::<Vec<_>>());
+}
+
+/// A multi that takes long is applied in slices at a learner too: nobody sees a part of it, what its
+/// leader sends meanwhile waits, and the requests after it are answered after it.
+#[test]
+fn a_long_multi_is_applied_in_slices_and_what_comes_after_it_waits() {
+    let config = QuorumConfig { multi_units_at_once: 8, ..QuorumConfig::default() };
+    let mut ensemble = Ensemble::with(config);
+    ensemble.elect(0, &[1, 2]);
+    ensemble.open(2, 0x300);
+    let nodes = 200;
+    let each = (1, create(Some("/m"), b"", 2));
+    let long = ensemble.submit(2, 0x300, OpCode::MULTI, multi(&vec![each; nodes]));
+    let after = ensemble.submit(2, 0x300, OpCode::CREATE, create(Some("/after"), b"", 0));
+    let now = ensemble.now;
+    let (mut slices, before) = (0, ensemble.servers[2].tree.last_zxid());
+    while slices < nodes / 8 {
+        for at in 0..3 {
+            while ensemble.carry_out_next(at) {}
+            ensemble.servers[at].flush();
+            if at == 2 {
+                ensemble.servers[2].commit_some(8, now);
+            } else {
+                ensemble.servers[at].commit(now);
+            }
+        }
+        ensemble.deliver();
+        let server = &ensemble.servers[2];
+        if server.quorum.is_applying() {
+            slices += 1;
+            assert_eq!(server.tree.last_zxid(), before, "nobody sees a part");
+            assert!(server.told.iter().all(is_nobodys), "nobody is answered");
+        }
+        assert!(slices > 0 || server.tree.last_zxid() == before);
+        if slices > 0 && !server.quorum.is_applying() {
+            break;
+        }
+    }
+    assert!(slices >= nodes / 8 - 1, "{slices} slices");
+    assert_eq!(ensemble.replies(2), [(long, 0, false), (after, 0, false)]);
+    assert_eq!(ensemble.servers[2].tree.get("/").unwrap().stat().num_children, nodes as i32 + 2);
+    ensemble.check_equal();
 }

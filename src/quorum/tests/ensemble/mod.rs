@@ -1,6 +1,7 @@
 //! Servers of an ensemble over pipes in memory: machines and trees, without election.
 
 mod ends;
+mod known_bugs;
 mod leader;
 mod learner;
 mod random;

@@ -135,3 +135,29 @@ fn a_sync_waits_for_a_quorum() {
         assert_eq!(ensemble.replies(at), wanted);
     }
 }
+
+/// A sync is answered before the write after it, and after the write before it, wherever the
+/// session is.
+#[test]
+fn a_sync_is_answered_between_the_writes_around_it() {
+    let path = record(|writer| text(writer, Some("/")));
+    for at in [0, 1, 2] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(at, 0x100);
+        let mut asked = Vec::new();
+        for nth in 0..10 {
+            let name = format!("/n{nth}");
+            let made = ensemble.submit(at, 0x100, OpCode::CREATE, create(Some(&name), b"", 0));
+            let synced = ensemble.submit(at, 0x100, OpCode::SYNC, path.clone());
+            asked.extend([(made, 0, false), (synced, 0, false)]);
+            // Some are on their way together, some are not.
+            for _ in 0..nth % 3 {
+                ensemble.step();
+            }
+        }
+        asked.push((ensemble.submit(at, 0x100, OpCode::DELETE, delete(Some("/n0"), -1)), 0, false));
+        assert_eq!(ensemble.replies(at), asked);
+        assert_eq!(ensemble.servers[0].quorum.report().pending_syncs, 0);
+        ensemble.check_equal();
+    }
+}
