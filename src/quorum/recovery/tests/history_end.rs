@@ -435,3 +435,70 @@ fn a_tree_takes_the_place_of_a_damaged_log() {
     assert_eq!(files.names(), ["snapshot.9"]);
     assert_eq!(recover(&mut files, &settings()).unwrap().last_zxid, Zxid(9));
 }
+
+/// S71, ClickHouse Keeper 111339: a tree that has been taken over is there after any power cut, and
+/// so is its name; before that, the old files are.
+#[test]
+fn s71_a_tree_that_was_taken_over_keeps_its_name_in_a_power_cut() {
+    let mut random = Random(71);
+    for _ in 0..40 {
+        let mut history = History::new(&mut random);
+        let mut leader = Writing::new();
+        leader.tree.set_last_zxid(Zxid::new(2, 5));
+        let (name, bytes) = leader.snapshot();
+        history.put("ringkeeper.tree.tmp", &bytes);
+        history.disk.sync_dir();
+        let mut steps = 0;
+        let mut check = |image: Files| {
+            steps += 1;
+            let names = image.names();
+            let has_tree = names.contains(&name);
+            let old = names.iter().any(|name| name.starts_with("snapshot.") || name == "log.1");
+            assert!(has_tree || old, "neither the tree nor what it replaces: {names:?}");
+        };
+        let mut files = Crashing { disk: history.disk, random: Random(7), check: &mut check };
+        let file = FileName { zxid: Zxid::new(2, 5), codec: Codec::Plain };
+        let taking = TakingOver::prepare(&mut files, "ringkeeper.tree.tmp", file).unwrap();
+        taking.carry_out(&mut files).unwrap();
+        for seed in 0..20 {
+            let image = files.disk.image(&mut Random(seed));
+            assert_eq!(image.names(), std::slice::from_ref(&name));
+            assert_eq!(image.get(&name), &bytes, "and its content");
+        }
+        assert!(steps > 0);
+    }
+}
+
+/// S72, ClickHouse Keeper 112101; S19, ZOOKEEPER-1489: a log of three files is cut in the first one.
+/// When that is done the others are gone for good: what is appended then follows the cut without a
+/// gap, after any power cut.
+#[test]
+fn s72_s19_the_files_after_a_cut_are_gone_before_anything_is_appended() {
+    let mut writing = Writing::new();
+    let mut disk = Disk::default();
+    let put = |disk: &mut Disk, name: &str, bytes: &[u8]| {
+        let file = disk.create(name);
+        disk.write(file, 0, bytes);
+        disk.sync(file);
+    };
+    let (name, bytes) = writing.snapshot();
+    put(&mut disk, &name, &bytes);
+    for first in [1, 6, 11] {
+        let entries: Vec<_> = (0..5).map(|_| writing.next()).collect();
+        put(&mut disk, &file_name(Zxid(first)), &log_of(&entries));
+    }
+    disk.sync_dir();
+    let mut files = Crashing { disk, random: Random(1), check: &mut |_| () };
+    let cut = Truncation::prepare(&mut files, &settings(), Zxid(3)).unwrap();
+    let recovered = cut.carry_out(&mut files).unwrap();
+    assert_eq!(recovered.last_zxid, Zxid(3));
+    let mut next = Writing { tree: recovered.tree };
+    let zxid = Zxid::new(1, 1);
+    let entry = next.create(zxid, "/next", CreateKind::Persistent, SessionId(9));
+    for seed in 0..50 {
+        let mut image = files.disk.image(&mut Random(seed));
+        assert_eq!(image.names(), ["log.1", "snapshot.0"], "nothing comes back");
+        image.put(&file_name(zxid), log_of(std::slice::from_ref(&entry)));
+        assert_eq!(started(image), (zxid, next.tree.digest()));
+    }
+}
