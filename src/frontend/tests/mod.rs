@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod connect;
+mod known_bugs;
 mod limits;
 mod reads;
 mod serve;
