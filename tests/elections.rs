@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,10 +17,13 @@ use ringkeeper::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
 use ringkeeper::runtime::lane::WakeHandle;
 use ringkeeper::zab::{ElectionSettings, Members, ServerId, Vote};
 use ringkeeper::zxid::Zxid;
+use rustix::net::{self, AddressFamily, SocketType};
 
 /// Where the servers of a test are.
 struct Ensemble {
-    host: Ipv4Addr,
+    host: IpAddr,
+    /// An address of each server before its own, at which nobody is reached.
+    dead: Option<SocketAddr>,
     /// As the lines of the servers have it.
     hosts: BTreeMap<i64, String>,
     names: Names,
@@ -33,9 +37,10 @@ impl Ensemble {
         Self::at(host, servers)
     }
 
-    fn at(host: Ipv4Addr, servers: i64) -> Self {
+    fn at(host: impl Into<IpAddr>, servers: i64) -> Self {
+        let host = host.into();
         let hosts = (1..=servers).map(|id| (id, host.to_string())).collect();
-        Self { host, hosts, names: Names::default() }
+        Self { host, dead: None, hosts, names: Names::default() }
     }
 
     fn address(&self, id: i64) -> ServerAddress {
@@ -44,17 +49,18 @@ impl Ensemble {
     }
 
     fn election_port(&self, id: i64) -> SocketAddr {
-        (self.host, self.address(id).election_port).into()
+        SocketAddr::new(self.host, self.address(id).election_port)
     }
 
     fn quorum_port(&self, id: i64) -> SocketAddr {
-        (self.host, self.address(id).quorum_port).into()
+        SocketAddr::new(self.host, self.address(id).quorum_port)
     }
 
     fn members(&self) -> Members {
         let lines = self.hosts.keys().map(|id| {
-            let ServerAddress { quorum_port, election_port, .. } = self.address(*id);
-            (format!("server.{id}"), format!("{}:{quorum_port}:{election_port}", self.host))
+            let (quorum, election) = (self.quorum_port(*id), self.address(*id).election_port);
+            let first = self.dead.map(|dead| format!("{dead}:{}|", dead.port()));
+            (format!("server.{id}"), format!("{}{quorum}:{election}", first.unwrap_or_default()))
         });
         let lines: Vec<(String, String)> = lines.collect();
         let lines = lines.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -62,7 +68,13 @@ impl Ensemble {
     }
 
     fn config(&self, me: i64) -> ElectionsConfig {
-        let line = |id: &i64| (ServerId(*id), vec![self.address(*id)]);
+        let dead = self.dead.map(|dead| {
+            let (host, port) = (dead.ip().to_string(), dead.port());
+            ServerAddress { host, quorum_port: port, election_port: port }
+        });
+        let line = |id: &i64| {
+            (ServerId(*id), dead.clone().into_iter().chain([self.address(*id)]).collect())
+        };
         ElectionsConfig {
             me: ServerId(me),
             members: self.members(),
@@ -72,9 +84,9 @@ impl Ensemble {
             greeting_ms: 5_000,
             leader_ms: 30_000,
             retry_delay_ms: 100,
-            probe_ms: None,
+            probe_ms: self.dead.map(|_| 200),
             keep_alive: false,
-            names_all_addresses: false,
+            names_all_addresses: self.dead.is_some(),
             names: self.names.clone(),
         }
     }
@@ -263,6 +275,69 @@ fn learners_reach_their_leader() {
     }
 }
 
+/// Servers elect a leader, lose it and elect the next one, and each time a learner reaches it.
+fn elect_and_learn(ensemble: &Ensemble) {
+    let mut servers = ensemble.start_all();
+    for leader in [3, 2] {
+        assert_eq!(leader_of(&servers), leader);
+        let (last, others) = servers.split_last().unwrap();
+        last.elections.tell(Order::TakeLearners { is_wanted: true });
+        others[0].elections.tell(Order::Dial { leader: ServerId(leader), attempt: leader as u64 });
+        let News::LeaderConnected { socket, peer, .. } = others[0].next_news() else {
+            panic!("no connection")
+        };
+        assert_eq!(peer, ensemble.quorum_port(leader));
+        let News::Learner { socket: at_leader, .. } = last.next_news() else {
+            panic!("no learner")
+        };
+        TcpStream::from(socket).write_all(b"x").unwrap();
+        let mut read = [0];
+        TcpStream::from(at_leader).read_exact(&mut read).unwrap();
+        quiet();
+        drop(servers.pop());
+        servers.iter().for_each(|server| server.look(0));
+    }
+}
+
+/// Of the two addresses of each server nobody listens at the first one.
+#[test]
+fn servers_are_reached_at_their_second_address_where_the_first_refuses() {
+    let mut ensemble = Ensemble::new(3);
+    ensemble.dead = Some(SocketAddr::new(ensemble.host, 22_599));
+    elect_and_learn(&ensemble);
+}
+
+/// At the first one nobody answers: as many have called there as the kernel keeps.
+#[test]
+fn servers_are_reached_at_their_second_address_where_the_first_is_silent() {
+    let mut ensemble = Ensemble::new(3);
+    let dead = SocketAddr::new(ensemble.host, 22_599);
+    let _silent = silent_at(dead);
+    ensemble.dead = Some(dead);
+    elect_and_learn(&ensemble);
+}
+
+/// A port that takes calls until they are no longer answered, and those who have called.
+fn silent_at(at: SocketAddr) -> (OwnedFd, Vec<TcpStream>) {
+    let family = AddressFamily::INET;
+    let socket = net::socket(family, SocketType::STREAM, None).unwrap();
+    net::bind(&socket, &at).unwrap();
+    net::listen(&socket, 1).unwrap();
+    let call = || TcpStream::connect_timeout(&at, Duration::from_millis(300));
+    let callers: Vec<TcpStream> = std::iter::from_fn(|| call().ok()).take(100).collect();
+    assert!(callers.len() < 100, "it answers everybody");
+    (socket, callers)
+}
+
+/// Addresses of servers may be those of IPv6, alone and after one of IPv4.
+#[test]
+fn servers_are_reached_at_addresses_of_ipv6() {
+    let mut ensemble = Ensemble::at(Ipv6Addr::LOCALHOST, 3);
+    elect_and_learn(&ensemble);
+    ensemble.dead = Some(SocketAddr::new(Ensemble::new(1).host, 22_599));
+    elect_and_learn(&ensemble);
+}
+
 /// A leader that has just been elected does not listen yet.
 #[test]
 fn a_port_that_opens_late_is_dialled_until_it_is_open() {
@@ -421,7 +496,7 @@ fn a_server_that_moves_is_found_by_its_name() {
     for id in 1..=3 {
         ensemble.hosts.insert(id, format!("zk{id}"));
     }
-    let host = IpAddr::from(ensemble.host);
+    let host = ensemble.host;
     let places: Arc<Mutex<BTreeMap<String, IpAddr>>> = Arc::default();
     let elsewhere = "203.0.113.9".parse().unwrap();
     for (name, at) in [("zk1", host), ("zk2", elsewhere), ("zk3", elsewhere)] {
@@ -592,7 +667,7 @@ struct Paused {
 }
 
 impl Paused {
-    fn start(host: Ipv4Addr) -> Self {
+    fn start(host: IpAddr) -> Self {
         let mut child = process::Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", "server_3_of_a_paused_process"])
             .env("PAUSED_HOST", host.to_string())
