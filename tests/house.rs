@@ -15,6 +15,8 @@ mod asserts;
 mod circles;
 #[path = "house/cites.rs"]
 mod cites;
+#[path = "house/known_bugs.rs"]
+mod known_bugs;
 #[path = "house/pages.rs"]
 mod pages;
 #[path = "house/unused.rs"]

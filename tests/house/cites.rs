@@ -7,7 +7,8 @@ use std::fs;
 use super::{Source, lines, root, rust_files, sources};
 
 /// The catalogues, each with the letters of its numbers.
-const CATALOGUES: &[(&str, &str)] = &[("docs/properties.md", "PCSWLR"), ("docs/bad-input.md", "B")];
+const CATALOGUES: &[(&str, &str)] =
+    &[("docs/properties.md", "PCSWLR"), ("docs/known-bugs.md", "S"), ("docs/bad-input.md", "B")];
 
 /// The page whose sections `§` names.
 const OBSERVED: &str = "docs/observed.md";

@@ -11,6 +11,7 @@ const PAGES: &[&str] = &[
     "README.md",
     "docs/architecture.md",
     "docs/bad-input.md",
+    "docs/known-bugs.md",
     "docs/migration.md",
     "docs/observed.md",
     "docs/properties.md",
