@@ -717,7 +717,7 @@ impl Drop for Paused {
 #[ignore = "a part of a_paused_leader_is_replaced_and_joins_when_it_goes_on"]
 fn server_3_of_a_paused_process() {
     let Ok(host) = std::env::var("PAUSED_HOST") else { return };
-    let ensemble = Ensemble::at(host.parse().unwrap(), 3);
+    let ensemble = Ensemble::at(host.parse::<IpAddr>().unwrap(), 3);
     let server = ensemble.start(3);
     loop {
         server.look(0);
