@@ -61,7 +61,7 @@ impl Quorum {
         );
         assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
-        if self.gate.is_open() && !tree.is_whole() {
+        if self.serves && !tree.is_whole() {
             // Whatever the leader's tree had of later transactions, they are applied.
             tree.set_whole_at(tree.last_zxid());
         }
@@ -236,6 +236,11 @@ impl Quorum {
                 let reply = reply::applied(origin, op, header.zxid, &txn, applied);
                 self.push(origin.shard, header.zxid, BatchItem::Reply(reply));
             }
+            Answer::Refused { origin, op, err } => {
+                let reply = reply::refused(origin, op, header.zxid, err);
+                let reply = Reply { close: false, ..reply };
+                self.push(origin.shard, header.zxid, BatchItem::Reply(reply));
+            }
             Answer::Session { origin, timeout_ms } => {
                 let opened =
                     BatchItem::SessionOpened { origin, session: header.session, timeout_ms };
@@ -248,8 +253,11 @@ impl Quorum {
             Some(leader) => leader.outstanding.forget(tree, at_once),
             None => 0,
         };
-        if matches!(txn, Txn::CloseSession { .. }) {
-            self.session_closed(&header);
+        match &txn {
+            Txn::CloseSession { .. } => self.session_closed(&header),
+            // Servers whose ids end in the same 8 bits may give out the same one.
+            Txn::CreateSession { .. } => drop(self.writes.local.remove(header.session)),
+            _ => {}
         }
         self.spent.push(txn, at_once);
         forgotten as u64 / RECORDS_PER_UNIT

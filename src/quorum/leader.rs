@@ -1,5 +1,8 @@
 //! The role of a leader: what is asked for is judged, gets a zxid and is proposed.
 
+mod sessions;
+mod waits;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,18 +11,19 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::held::Held;
 use super::outstanding::Outstanding;
 use super::pipeline::{Answer, KnownNodes, Proposal};
-use super::prepare::{Closing, MultiSlices, Prepare, Prepared, Refusal};
+use super::prepare::{MultiSlices, Prepare, Prepared, Refusal};
 use super::proposal_sizes::ProposalSizes;
 use super::rounds::Rounds;
 use super::sessions::Sessions;
 use super::sweep::Sweep;
 use super::writes::Writes;
-use super::{Budget, Effect, QuorumConfig, reply};
+use super::{Budget, Effect, QuorumConfig, prepare, reply};
 use crate::acl::Verdicts;
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{Origin, Reply, Request, ToQuorum, ToShard};
+use crate::handoff::{Origin, Request, ToQuorum, ToShard};
 use crate::jute::Reader;
 use crate::jute::data::{Acl, Id};
 use crate::packet::{Packet, RequestPacket};
@@ -27,7 +31,7 @@ use crate::proto::PathRequest;
 use crate::tree::Tree;
 use crate::txn::{Txn, TxnHeader};
 use crate::txnlog::{Durable, ENTRY_HEADER_BYTES, first_entry};
-use crate::zab::{LeadEffect, Leading, LearnerConn, Logged};
+use crate::zab::{LeadEffect, Leading, LearnerConn, Logged, ServerId};
 use crate::zxid::{SessionId, Zxid};
 
 /// All that a server has because it leads. A value of one role: it is dropped as a whole.
@@ -53,11 +57,20 @@ pub(super) struct Leader {
     /// Requests of learners that wait for the multi that is being prepared, in order. The learners
     /// bound them: each is one that a client of theirs waits for.
     forwarded: VecDeque<(LearnerConn, RequestPacket)>,
+    held: Held,
     pub(super) rounds: Rounds,
     pub(super) proposal_sizes: ProposalSizes,
-    /// Where the requests of each session come from, `None` this server; who sends first is entered.
     /// Absent in a standalone server.
-    owners: Option<HashMap<SessionId, Option<LearnerConn>, FixedState>>,
+    ensemble: Option<InEnsemble>,
+}
+
+/// What a leader has that others follow.
+#[derive(Debug)]
+struct InEnsemble {
+    me: ServerId,
+    /// Where the requests of each session of the ensemble come from, `None` this server; who sends
+    /// first is entered.
+    owners: HashMap<SessionId, Option<LearnerConn>, FixedState>,
 }
 
 /// Whom the outcome of a request is for.
@@ -77,6 +90,8 @@ struct Asked {
     op: OpCode,
     record: Bytes,
     auth: Arc<[Id]>,
+    /// Whether it may create ephemerals, which belong to a session of the whole ensemble.
+    ephemerals: Result<(), ErrorCode>,
 }
 
 impl Asker {
@@ -134,14 +149,20 @@ impl Leader {
     }
 
     /// A leader that was elected.
-    pub(super) fn elected(machine: Leading, writes: &Writes, tree: &Tree, seed: u64) -> Self {
+    pub(super) fn elected(
+        machine: Leading,
+        me: ServerId,
+        writes: &Writes,
+        tree: &Tree,
+        seed: u64,
+    ) -> Self {
         let owners = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self::with(machine, Some(owners), writes, tree, seed)
+        Self::with(machine, Some(InEnsemble { me, owners }), writes, tree, seed)
     }
 
     fn with(
         machine: Leading,
-        owners: Option<HashMap<SessionId, Option<LearnerConn>, FixedState>>,
+        ensemble: Option<InEnsemble>,
         writes: &Writes,
         tree: &Tree,
         seed: u64,
@@ -158,9 +179,10 @@ impl Leader {
             verdicts: RefCell::default(),
             nobody: Arc::from([]),
             forwarded: VecDeque::new(),
+            held: Held::default(),
             rounds: Rounds::default(),
             proposal_sizes: ProposalSizes::default(),
-            owners,
+            ensemble,
         }
     }
 
@@ -175,13 +197,22 @@ impl Leader {
         self.go_on_preparing(writes, tree, &mut Budget::new(u64::MAX));
         match message {
             ToQuorum::Request(Request { origin, session, op, record, auth }) => {
-                let asked = Asked { asker: Asker::Client(origin), session, op, record, auth };
+                let (asker, ephemerals) = (Asker::Client(origin), Ok(()));
+                let asked = Asked { asker, session, op, record, auth, ephemerals };
                 self.on_request(writes, asked, tree, budget);
+            }
+            ToQuorum::CreateSession { origin, session, timeout_ms }
+                if self.is_local_first(writes) =>
+            {
+                writes.open_local_session(origin, session, timeout_ms);
             }
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
                 self.open_or_wait(writes, Asker::Client(origin), session, timeout_ms);
             }
             ToQuorum::Renew { origin, session, timeout_ms } => {
+                if writes.renew_local_session(origin, session, timeout_ms) {
+                    return;
+                }
                 let valid = self.sessions.is_live(session);
                 if valid && !mutant!(RenewalKeepsTimer) {
                     self.sessions.track(session, timeout_ms, writes.now);
@@ -201,7 +232,7 @@ impl Leader {
 
     /// It leads an ensemble of one.
     pub(super) fn is_standalone(&self) -> bool {
-        self.owners.is_none()
+        self.ensemble.is_none()
     }
 
     /// Whether a learner's request waits.
@@ -217,8 +248,8 @@ impl Leader {
     /// The closeSession of a session is applied.
     pub(super) fn session_closed(&mut self, session: SessionId) {
         self.sessions.remove(session);
-        if let Some(owners) = &mut self.owners {
-            owners.remove(&session);
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.owners.remove(&session);
         }
     }
 
@@ -234,14 +265,17 @@ impl Leader {
         {
             match waiting {
                 Waiting::Open { asker, session, timeout_ms } => {
+                    self.end_wait(Some(asker));
                     self.open(writes, asker, session, timeout_ms)
                 }
                 Waiting::Close { session, request } => {
+                    self.end_wait(request);
                     self.close(writes, session, request, tree, budget)
                 }
             }
         } else if self.can_depart(writes) {
             if let Some(Departure { session, request, .. }) = self.departures.pop_front() {
+                self.end_wait(request);
                 self.close(writes, session, request, tree, budget);
             }
         } else if self.sessions.has_due() {
@@ -262,22 +296,51 @@ impl Leader {
         tree: &Tree,
         budget: &mut Budget,
     ) {
-        let Asked { asker, session, op, ref record, ref auth } = request;
+        let Asked { asker, session, op, .. } = request;
         // A learner counts the answers to its syncs: it gets one for each, whatever became of the
         // session (`LearnerSyncRequest`).
         if let (Asker::Learner { conn, .. }, OpCode::SYNC) = (asker, op) {
             self.sessions.touch(session, writes.now.mono_ms);
             return self.rounds.sync(conn, writes.last_zxid, &mut self.machine);
         }
+        if let Some(err) = self.is_forbidden(writes, tree, &request) {
+            return self.refuse(writes, (asker, session), op, err);
+        }
+        let is_own = asker.learner().is_none();
+        if is_own && writes.local.touch(session, writes.now.mono_ms) {
+            return self.on_local_request(writes, request, tree, budget);
+        }
         if !self.sessions.touch(session, writes.now.mono_ms) {
+            if self.may_be_of_learner(writes, &request) {
+                let ephemerals = Err(ErrorCode::SESSION_EXPIRED);
+                return self.judge(writes, Asked { ephemerals, ..request }, tree, budget);
+            }
             // The session ended before this came: the connection is on its way out.
             return self.refuse_and_close(writes, (asker, session), op);
         }
-        if self.is_moved(session, asker.learner()) && self.has_room(writes, CLOSE_BYTES_MIN) {
+        // Whoever has had a session may end it (`PrepRequestProcessor`).
+        let may_be_moved = op != OpCode::CLOSE_SESSION && self.has_room(writes, CLOSE_BYTES_MIN);
+        if may_be_moved && self.is_moved(session, asker.learner()) {
             let header = self.header(writes, session, asker.cxid());
             let moved = Err(Refusal::Failed(ErrorCode::SESSION_MOVED));
             return self.decide(writes, header, asker, op, moved, KnownNodes::NOTHING);
         }
+        self.judge(writes, request, tree, budget);
+    }
+
+    /// Whether this server's own tree forbids it to a client of its own, where that is looked at.
+    fn is_forbidden(&self, writes: &Writes, tree: &Tree, request: &Asked) -> Option<ErrorCode> {
+        let Asked { asker, op, record, auth, .. } = request;
+        let is_looked_at = writes.config.eager_acl_check && asker.learner().is_none();
+        if !is_looked_at || self.is_standalone() {
+            return None;
+        }
+        prepare::check_access(&writes.config, tree, auth, *op, record).err()
+    }
+
+    /// A request of somebody who may ask for it.
+    fn judge(&mut self, writes: &mut Writes, request: Asked, tree: &Tree, budget: &mut Budget) {
+        let Asked { asker, session, op, ref record, ref auth, ephemerals } = request;
         match op {
             OpCode::SYNC => return self.sync(writes, (asker, session), record),
             OpCode::CLOSE_SESSION => {
@@ -299,6 +362,7 @@ impl Leader {
         }
         let mut prepare =
             Prepare::new(&writes.config, tree, &mut self.outstanding, header, auth, &self.verdicts);
+        prepare.ephemerals = ephemerals;
         let prepared = prepare.request(op, record);
         let known = KnownNodes::One(prepare.known);
         budget.spend(record.len() as u64 / RECORD_BYTES_PER_UNIT);
@@ -326,6 +390,7 @@ impl Leader {
             auth,
             &self.verdicts,
         );
+        prepare.ephemerals = request.ephemerals;
         match prepare.multi(slices, record, budget) {
             None => self.preparing = Some(preparing),
             Some(prepared) => {
@@ -363,7 +428,7 @@ impl Leader {
             Ok(request) => {
                 let reply = reply::synced(origin, writes.last_zxid, request.path.as_deref());
                 // Nobody else can lead in place of a standalone server.
-                let round = match self.owners {
+                let round = match self.ensemble {
                     Some(_) => self.rounds.join(&mut self.machine),
                     None => 0,
                 };
@@ -392,7 +457,7 @@ impl Leader {
                 self.propose(writes, header, Txn::Error(err), Answer::Nobody);
             }
             // It comes again when there is room.
-            Asker::Learner { conn, .. } => self.machine.hang_up(conn),
+            Asker::Learner { conn, .. } => self.hang_up(conn),
         }
     }
 
@@ -408,20 +473,8 @@ impl Leader {
             Asker::Learner { .. } => self.refuse(writes, (asker, session), op, err),
             Asker::Client(origin) => {
                 let reply = reply::refused(origin, op, writes.last_zxid, err);
-                writes.pipeline.answer(origin.shard, Reply { close: true, ..reply });
+                writes.pipeline.answer(origin.shard, reply);
             }
-        }
-    }
-
-    /// Whether the session's requests come from elsewhere by now.
-    fn is_moved(&mut self, session: SessionId, from: Option<LearnerConn>) -> bool {
-        let Some(owners) = &mut self.owners else { return false };
-        *owners.entry(session).or_insert(from) != from
-    }
-
-    fn move_to(&mut self, session: SessionId, to: Option<LearnerConn>) {
-        if let Some(owners) = &mut self.owners {
-            owners.insert(session, to);
         }
     }
 
@@ -438,7 +491,7 @@ impl Leader {
         let asker = Asker::Learner { conn, cxid };
         if op != OpCode::CREATE_SESSION {
             let auth = auth.unwrap_or_default().into();
-            let asked = Asked { asker, session, op, record, auth };
+            let asked = Asked { asker, session, op, record, auth, ephemerals: Ok(()) };
             return self.on_request(writes, asked, tree, budget);
         }
         match Reader::new(&record).i32() {
@@ -467,7 +520,9 @@ impl Leader {
                 return false;
             };
             budget.spend(1);
-            self.on_forwarded(writes, from, request, tree, budget);
+            if let Some(request) = self.held.hold(from, request) {
+                self.on_forwarded(writes, from, request, tree, budget);
+            }
         }
     }
 
@@ -555,89 +610,6 @@ impl Leader {
             writes.effects.insert(at, Effect::Lead(effect));
             at += 1;
         }
-    }
-
-    fn open_or_wait(
-        &mut self,
-        writes: &mut Writes,
-        asker: Asker,
-        session: SessionId,
-        timeout_ms: i32,
-    ) {
-        if self.has_room(writes, CLOSE_BYTES_MIN) {
-            return self.open(writes, asker, session, timeout_ms);
-        }
-        if self.waiting.len() < WAITING_MAX {
-            return self.waiting.push_back(Waiting::Open { asker, session, timeout_ms });
-        }
-        match asker {
-            Asker::Learner { conn, .. } => self.machine.hang_up(conn),
-            // An answer all the same: its shard counts what it has asked for.
-            Asker::Client(origin) => {
-                let answer = ToShard::NotOpened { origin };
-                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
-            }
-        }
-    }
-
-    fn open(&mut self, writes: &mut Writes, asker: Asker, session: SessionId, timeout_ms: i32) {
-        self.sessions.track(session, timeout_ms, writes.now);
-        let (cxid, answer) = match asker {
-            Asker::Client(origin) => (0, Answer::Session { origin, timeout_ms }),
-            Asker::Learner { cxid, .. } => (cxid, Answer::Nobody),
-        };
-        let header = self.header(writes, session, cxid);
-        self.propose(writes, header, Txn::CreateSession { timeout_ms }, answer);
-    }
-
-    /// Ephemerals whose session is in no table go by a transaction, so that they go on every server.
-    fn end_unknown_sessions(&mut self, tree: &Tree) {
-        for session in tree.ephemeral_owners() {
-            if tree.session_timeout(session).is_none() {
-                self.sessions.set_closing(session);
-                self.waiting.push_back(Waiting::Close { session, request: None });
-            }
-        }
-    }
-
-    /// Nobody may act for the session from here on, even while the closeSession waits: for room, or
-    /// for what is outstanding of very many ephemerals, which would have to go one by one.
-    fn close_or_wait(
-        &mut self,
-        writes: &mut Writes,
-        session: SessionId,
-        request: Option<Asker>,
-        tree: &Tree,
-        budget: &mut Budget,
-    ) {
-        self.sessions.set_closing(session);
-        if self.outstanding.must_wait_to_depart(tree, session) {
-            let departure = Departure { session, request, after: writes.last_zxid };
-            self.departures.push_back(departure);
-        } else if self.has_room(writes, CLOSE_BYTES_MIN) {
-            self.close(writes, session, request, tree, budget);
-        } else {
-            self.waiting.push_back(Waiting::Close { session, request });
-        }
-    }
-
-    fn close(
-        &mut self,
-        writes: &mut Writes,
-        session: SessionId,
-        request: Option<Asker>,
-        tree: &Tree,
-        budget: &mut Budget,
-    ) {
-        let header = self.header(writes, session, request.map_or(0, Asker::cxid));
-        let room = writes.pipeline.room().saturating_sub(ENTRY_BYTES_BESIDE as u64);
-        let mut prepare = self.prepare_own(&writes.config, tree, header);
-        let closing = prepare.close_session(session, usize::try_from(room).unwrap_or(usize::MAX));
-        budget.spend(closing.nodes);
-        let answer = request.map_or(Answer::Nobody, |asker| asker.answer(OpCode::CLOSE_SESSION));
-        let Closing { txn, departs, .. } = closing;
-        let proposal = self.proposal(writes, header, txn, answer);
-        self.propose_as(writes, Proposal { departs, ..proposal });
     }
 
     fn delete_container(&mut self, writes: &mut Writes, path: &str, tree: &Tree) {
@@ -736,6 +708,7 @@ impl Leader {
             first.zip(latest).is_none_or(|(first, latest)| first.after <= latest.after),
             "departures wait in order"
         );
+        self.held.check();
         let (waiting, closing) = (self.waiting.len(), self.sessions.closing());
         assert!(waiting <= WAITING_MAX + closing, "{waiting} wait, {closing} of them to end");
     }

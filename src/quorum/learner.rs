@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::pipeline::{Answer, KnownNodes, Proposal};
 use super::writes::Writes;
-use super::{Effect, prepare, reply};
+use super::{Effect, local, prepare, reply};
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{Origin, Request, ToQuorum, ToShard};
 use crate::jute::Reader;
@@ -50,7 +50,12 @@ enum Pending {
         origin: Origin,
         op: OpCode,
         cxid: i32,
+        /// Of a session that only this server knows: what its client is told if the leader finds
+        /// that no such session may do it. Its connection goes on.
+        unknown: Option<ErrorCode>,
     },
+    /// A session becomes one of the ensemble.
+    Upgrade,
     Open {
         origin: Origin,
         timeout_ms: i32,
@@ -62,7 +67,7 @@ enum Pending {
         number: u64,
     },
     /// Decided here, and waits for those before it.
-    Refused {
+    Decided {
         origin: Origin,
         op: OpCode,
         err: ErrorCode,
@@ -84,22 +89,19 @@ impl Learner {
     }
 
     /// See [`super::Quorum::on_message`].
-    pub(super) fn on_message(&mut self, writes: &mut Writes, message: ToQuorum) {
+    pub(super) fn on_message(&mut self, writes: &mut Writes, message: ToQuorum, tree: &Tree) {
         match message {
-            ToQuorum::Request(request) => self.on_request(writes, request),
+            ToQuorum::Request(request) => self.on_request(writes, request, tree),
             ToQuorum::CreateSession { origin, session, timeout_ms } => {
-                self.touched.insert(session);
-                self.arrived.insert(session, timeout_ms);
-                self.push(session, Pending::Open { origin, timeout_ms });
-                self.machine.forward(RequestPacket {
-                    session,
-                    cxid: 0,
-                    op: OpCode::CREATE_SESSION,
-                    record: timeout_ms.to_be_bytes().to_vec().into(),
-                    auth: None,
-                });
+                if writes.config.local_sessions {
+                    return writes.open_local_session(origin, session, timeout_ms);
+                }
+                self.begin(session, timeout_ms, Pending::Open { origin, timeout_ms });
             }
             ToQuorum::Renew { origin, session, timeout_ms } => {
+                if writes.renew_local_session(origin, session, timeout_ms) {
+                    return;
+                }
                 self.renewals.entry(session).or_default().push_back((origin, timeout_ms));
                 self.machine.revalidate(session, timeout_ms);
             }
@@ -111,18 +113,47 @@ impl Learner {
         self.touched.insert(session);
     }
 
-    fn on_request(&mut self, writes: &mut Writes, request: Request) {
-        let Request { origin, session, op, record, auth } = request;
+    /// The leader is asked to make a session one of the ensemble.
+    fn begin(&mut self, session: SessionId, timeout_ms: i32, pending: Pending) {
         self.touched.insert(session);
+        self.arrived.insert(session, timeout_ms);
+        self.push(session, pending);
+        self.machine.forward(RequestPacket {
+            session,
+            cxid: 0,
+            op: OpCode::CREATE_SESSION,
+            record: timeout_ms.to_be_bytes().to_vec().into(),
+            auth: None,
+        });
+    }
+
+    fn on_request(&mut self, writes: &mut Writes, request: Request, tree: &Tree) {
+        let Request { origin, session, op, record, auth } = request;
+        let is_local = writes.local.touch(session, writes.now.mono_ms);
+        if is_local && op == OpCode::CLOSE_SESSION {
+            writes.local.remove(session);
+            return self.decide(writes, session, origin, op, ErrorCode::OK);
+        }
+        if !is_local && writes.config.local_sessions && !self.knows(session, tree) {
+            // The leader would take it for a local one (`MissingSessionException`).
+            return self.decide(writes, session, origin, op, ErrorCode::SESSION_EXPIRED);
+        }
+        if !is_local {
+            self.touched.insert(session);
+        }
+        let config = &writes.config;
         let verdict = match op {
             OpCode::CLOSE_SESSION => Ok(()),
             OpCode::SYNC => PathRequest::read(&mut Reader::new(&record))
                 .map(|_| ())
                 .map_err(|_| ErrorCode::MARSHALLING_ERROR),
-            op => prepare::check_form(op, &record),
+            op => prepare::check_form(op, &record).and_then(|()| match config.eager_acl_check {
+                true => prepare::check_access(config, tree, &auth, op, &record),
+                false => Ok(()),
+            }),
         };
         let pending = match (verdict, op) {
-            (Err(err), _) => return self.refuse(writes, session, origin, op, err),
+            (Err(err), _) => return self.decide(writes, session, origin, op, err),
             (Ok(()), OpCode::SYNC) => {
                 let request = PathRequest::read(&mut Reader::new(&record));
                 let path = request.ok().and_then(|request| request.path.as_deref().map(Into::into));
@@ -130,11 +161,41 @@ impl Learner {
                 let number = self.synced + self.syncs.len() as u64;
                 Pending::Sync { origin, path, number }
             }
-            (Ok(()), op) => Pending::Write { origin, op, cxid: origin.xid },
+            (Ok(()), op) => {
+                let unknown =
+                    is_local.then(|| self.upgrade(writes, session, op, &record)).flatten();
+                Pending::Write { origin, op, cxid: origin.xid, unknown }
+            }
         };
         self.push(session, pending);
         let auth = Some(auth.to_vec());
         self.machine.forward(RequestPacket { session, cxid: origin.xid, op, record, auth });
+    }
+
+    /// Whether the session is one of the ensemble, or is becoming it.
+    fn knows(&self, session: SessionId, tree: &Tree) -> bool {
+        tree.session_timeout(session).is_some() || self.arrived.contains_key(&session)
+    }
+
+    /// A session that only this server knows becomes one of the ensemble if the request needs that
+    /// and it may. Else it returns what the client is told if the leader does not know the session.
+    fn upgrade(
+        &mut self,
+        writes: &mut Writes,
+        session: SessionId,
+        op: OpCode,
+        record: &[u8],
+    ) -> Option<ErrorCode> {
+        if !local::creates_ephemeral(op, record) {
+            return Some(ErrorCode::SESSION_EXPIRED);
+        }
+        if !writes.config.local_sessions_upgrading {
+            return Some(local::NO_EPHEMERALS);
+        }
+        if let Some(timeout_ms) = writes.local.remove(session) {
+            self.begin(session, timeout_ms, Pending::Upgrade);
+        }
+        None
     }
 
     fn push(&mut self, session: SessionId, pending: Pending) {
@@ -143,7 +204,7 @@ impl Learner {
     }
 
     /// An answer of this server, after those that the session waits for.
-    fn refuse(
+    fn decide(
         &mut self,
         writes: &mut Writes,
         session: SessionId,
@@ -152,7 +213,7 @@ impl Learner {
         err: ErrorCode,
     ) {
         if self.pending.contains_key(&session) {
-            return self.push(session, Pending::Refused { origin, op, err });
+            return self.push(session, Pending::Decided { origin, op, err });
         }
         let reply = reply::refused(origin, op, writes.last_zxid, err);
         writes.pipeline.answer(origin.shard, reply);
@@ -267,18 +328,24 @@ impl Learner {
         txn: &Txn,
     ) -> Answer {
         let Some(pending) = self.pending.get_mut(&session) else { return Answer::Nobody };
-        let is_write =
-            |pending: &Pending| matches!(pending, Pending::Write { .. } | Pending::Open { .. });
+        let is_write = |pending: &Pending| {
+            matches!(pending, Pending::Write { .. } | Pending::Open { .. } | Pending::Upgrade)
+        };
         let Some(at) = pending.iter().position(is_write) else { return Answer::Nobody };
+        let is_opened = matches!(txn, Txn::CreateSession { .. });
         let answer = match pending.get(at) {
-            Some(Pending::Write { origin, op, cxid: own }) if *own == cxid => {
-                Answer::Request { origin: *origin, op: *op }
+            Some(Pending::Write { origin, op, cxid: own, unknown }) if *own == cxid => {
+                match (unknown, txn) {
+                    (Some(err), Txn::Error(ErrorCode::SESSION_EXPIRED)) => {
+                        Answer::Refused { origin: *origin, op: *op, err: *err }
+                    }
+                    _ => Answer::Request { origin: *origin, op: *op },
+                }
             }
-            Some(Pending::Open { origin, timeout_ms })
-                if matches!(txn, Txn::CreateSession { .. }) =>
-            {
+            Some(Pending::Open { origin, timeout_ms }) if is_opened => {
                 Answer::Session { origin: *origin, timeout_ms: *timeout_ms }
             }
+            Some(Pending::Upgrade) if is_opened => Answer::Nobody,
             _ => return Answer::Nobody,
         };
         for before in pending.drain(..=at) {
@@ -287,21 +354,21 @@ impl Learner {
                     let reply = reply::synced(origin, writes.last_zxid, path.as_deref());
                     writes.pipeline.answer_in_round(number, origin.shard, reply);
                 }
-                Pending::Refused { origin, op, err } => {
+                Pending::Decided { origin, op, err } => {
                     let reply = reply::refused(origin, op, writes.last_zxid, err);
                     writes.pipeline.answer(origin.shard, reply);
                 }
-                Pending::Write { .. } | Pending::Open { .. } => {}
+                Pending::Write { .. } | Pending::Open { .. } | Pending::Upgrade => {}
             }
         }
         self.pending_count -= at + 1;
         answer
     }
 
-    /// What was refused here is answered once nothing is before it.
+    /// What was decided here is answered once nothing is before it.
     fn release(&mut self, writes: &mut Writes, session: SessionId) {
         let Some(pending) = self.pending.get_mut(&session) else { return };
-        while let Some(Pending::Refused { origin, op, err }) = pending.front() {
+        while let Some(Pending::Decided { origin, op, err }) = pending.front() {
             let reply = reply::refused(*origin, *op, writes.last_zxid, *err);
             writes.pipeline.answer(origin.shard, reply);
             pending.pop_front();

@@ -12,7 +12,9 @@
 //! | `writes` | what every role has: the order of writes |
 //! | `role` | leading, learning, or neither |
 //! | `gate` | which shards the role serves |
+//! | `local` | sessions that only this server knows |
 //! | `leader` | the role of a leader |
+//! | `held` | the order of each learner's requests |
 //! | `rounds` | syncs: questions to a quorum |
 //! | `learner` | the role of a follower or an observer |
 //! | `member` | the life of a server of an ensemble: from looking for a leader to a role, and back |
@@ -32,8 +34,10 @@
 mod budget;
 mod commit;
 mod gate;
+mod held;
 mod leader;
 mod learner;
+mod local;
 pub mod member;
 mod outstanding;
 mod pipeline;
@@ -111,6 +115,16 @@ pub struct QuorumConfig {
     pub reconfig: bool,
     /// `readonlymode.enabled`: reads are answered while there is no leader.
     pub read_only_mode: bool,
+    /// `leaderServes`: a leader takes clients. Counts in an ensemble only, as the next three do.
+    pub leader_serves: bool,
+    /// `localSessionsEnabled`: a new session is known to the server alone that its client is
+    /// connected to.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: such a session becomes one of the ensemble when it creates
+    /// an ephemeral; else it may create none.
+    pub local_sessions_upgrading: bool,
+    /// `enableEagerACLCheck`: a member of an ensemble refuses what its own tree forbids.
+    pub eager_acl_check: bool,
     /// `znode.container.checkIntervalMs`.
     pub container_check_interval_ms: i64,
     /// `znode.container.maxPerMinute`.
@@ -137,6 +151,10 @@ impl Default for QuorumConfig {
             close_session_txn: true,
             reconfig: false,
             read_only_mode: false,
+            leader_serves: true,
+            local_sessions: false,
+            local_sessions_upgrading: false,
+            eager_acl_check: false,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             container_max_never_used_ms: 0,
@@ -188,6 +206,9 @@ pub struct Quorum {
     writes: Writes,
     /// The role. Everything that depends on it is in there.
     role: Role,
+    /// The tree shows all that the role began with. Invariant: the gate is open then, but for a
+    /// leader that takes no clients.
+    serves: bool,
     gate: Gate,
     /// When it began, in monotonic milliseconds.
     role_since_ms: i64,
@@ -229,6 +250,7 @@ impl Quorum {
         let writes = Writes::new(config, tree, seed, now);
         Self {
             role: Role::Leading(Box::new(Leader::standalone(&writes, tree, seed))),
+            serves: true,
             gate,
             role_since_ms: now.mono_ms,
             looking_since_ms: None,
@@ -250,7 +272,7 @@ impl Quorum {
     /// A member of an ensemble, over a recovered tree, before it has any role: it serves nobody,
     /// and its shards hear so first.
     pub fn member(config: QuorumConfig, tree: &Tree, seed: u64, now: Now) -> Self {
-        let quorum = Self { role: Role::None, ..Self::new(config, tree, seed, now) };
+        let quorum = Self { role: Role::None, serves: false, ..Self::new(config, tree, seed, now) };
         let mut writes = quorum.writes;
         let gate = Gate::closed(writes.config.shards, &mut writes.effects);
         writes.figures.on_looking(now.mono_ms);
@@ -267,7 +289,7 @@ impl Quorum {
         let (own, members) = (self.own(server), server.members.clone());
         let mut machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
         machine.limit_syncs(server.syncs);
-        let leader = Leader::elected(machine, &self.writes, tree, self.seed);
+        let leader = Leader::elected(machine, server.me, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
         self.role_since_ms = now.mono_ms;
         self.writes.figures.on_role(true, now.mono_ms);
@@ -327,6 +349,7 @@ impl Quorum {
     /// It has a leader, or is one: reads are no longer answered without it.
     fn end_look(&mut self) {
         self.looking_since_ms = None;
+        self.writes.end_local_sessions();
         self.gate.close(&mut self.writes.effects);
     }
 
@@ -406,11 +429,15 @@ impl Quorum {
         self.begin_to_serve();
     }
 
-    /// The shards take clients once the tree shows all that the role began with.
+    /// The shards take clients once the tree shows all that the role began with. They take none
+    /// where leaders are to do nothing but lead.
     fn begin_to_serve(&mut self) {
         if self.writes.serves_from.is_some_and(|from| from <= self.writes.shown) {
             self.writes.serves_from = None;
-            self.gate.open(false, &mut self.writes.effects);
+            self.serves = true;
+            if self.writes.config.leader_serves || !self.is_leading() {
+                self.gate.open(false, &mut self.writes.effects);
+            }
         }
     }
 
@@ -419,6 +446,7 @@ impl Quorum {
     fn end_role(&mut self) {
         self.writes.figures.diffs += self.role.leader().map_or(0, |leader| leader.machine.diffs());
         self.role = Role::None;
+        self.serves = false;
         self.role_since_ms = self.writes.now.mono_ms;
         self.writes.end_role();
         self.gate.close(&mut self.writes.effects);
@@ -473,6 +501,9 @@ impl Quorum {
     /// every report that waits; else sessions end whose clients are alive.
     pub fn on_touches(&mut self, report: &[(SessionId, i64)]) {
         for (session, at_ms) in report {
+            if self.writes.local.touch(*session, *at_ms) {
+                continue;
+            }
             match &mut self.role {
                 Role::Leading(leader) => drop(leader.sessions.touch(*session, *at_ms)),
                 Role::Learning(learner) => learner.touch(*session),
@@ -487,6 +518,7 @@ impl Quorum {
         if self.writes.pipeline.has_failed() {
             return;
         }
+        self.writes.local.on_tick(now);
         match &mut self.role {
             Role::Leading(leader) => {
                 leader.sessions.on_tick(now);
@@ -513,7 +545,11 @@ impl Quorum {
 
     fn has_work_to_prepare(&self) -> bool {
         let has_forwarded = self.role.leader().is_some_and(Leader::has_forwarded);
-        self.is_preparing() || has_forwarded || self.must_clear_up() || self.has_due_work()
+        self.is_preparing()
+            || has_forwarded
+            || self.must_clear_up()
+            || self.has_due_work()
+            || self.writes.local.has_due()
     }
 
     /// Whether something that is applied is still in the overlay or takes up memory.
@@ -547,6 +583,7 @@ impl Quorum {
         }
         self.take_effects(tree, budget);
         self.clear_up(tree, budget);
+        self.writes.expire_local_sessions(budget);
         while !budget.is_spent() && !self.is_preparing() && self.has_due_work() {
             budget.spend(1);
             if let Some(leader) = self.role.leader_mut() {
@@ -658,6 +695,8 @@ impl Quorum {
         self.writes.check();
         self.role.check(&self.writes);
         self.gate.check();
+        let takes_none = self.is_leading() && !self.writes.config.leader_serves;
+        assert!(!self.serves || self.gate.is_open() || takes_none, "who serves takes clients");
         assert!(
             self.announcing.is_none()
                 || self.writes.pipeline.committable_proposal().is_some_and(|next| next.departs),

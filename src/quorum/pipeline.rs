@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{Effect, QuorumConfig};
-use crate::codes::OpCode;
+use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{Origin, Reply, ShardId};
 use crate::splitmix;
 use crate::tree::Known;
@@ -61,6 +61,13 @@ pub(super) enum Answer {
     Request {
         origin: Origin,
         op: OpCode,
+    },
+    /// The same where the transaction is an error, and the client is told this one; its connection
+    /// goes on.
+    Refused {
+        origin: Origin,
+        op: OpCode,
+        err: ErrorCode,
     },
     Session {
         origin: Origin,

@@ -1,50 +1,49 @@
 //! A member of an ensemble without a leader, where read-only mode is on: it answers reads from a
 //! tree that may be old, to clients that have asked for that, and nothing is written
-//! (`ReadOnlyZooKeeperServer`).
+//! (`ReadOnlyZooKeeperServer`). A new session is a local one, whether or not those are enabled.
 
 use super::writes::Writes;
 use super::{Effect, reply};
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{BatchItem, CommitBatch, Origin, Reply, Request, ShardId, ToQuorum, ToShard};
+use crate::handoff::{BatchItem, Origin, Request, ToQuorum, ToShard};
 use crate::tree::Tree;
+use crate::zxid::SessionId;
 
 /// The time for which a server looks for a leader before it serves without one, in milliseconds;
 /// one tick, where that is longer.
 pub(super) const LOOKING_MS: i64 = 2000;
 
-/// A message of a shard. A session that is made here lives as long as its connection; nobody else
-/// knows it.
+/// A message of a shard.
 pub(super) fn on_message(writes: &mut Writes, message: ToQuorum, tree: &Tree) {
     match message {
         ToQuorum::Joined { .. } => {}
         ToQuorum::CreateSession { origin, session, timeout_ms } => {
-            let opened = BatchItem::SessionOpened { origin, session, timeout_ms };
-            answer(writes, origin.shard, opened);
+            writes.open_local_session(origin, session, timeout_ms);
         }
         ToQuorum::Renew { origin, session, timeout_ms } => {
+            if writes.renew_local_session(origin, session, timeout_ms) {
+                return;
+            }
             let valid = tree.session_timeout(session).is_some();
             let renewed = ToShard::Renewed { origin, session, timeout_ms, valid };
             writes.effects.push_back(Effect::ToShard(origin.shard, renewed));
         }
-        ToQuorum::Request(Request { origin, op, .. }) => {
-            let reply = refusal(writes, origin, op);
-            answer(writes, origin.shard, BatchItem::Reply(reply));
+        ToQuorum::Request(Request { origin, session, op, .. }) => {
+            refuse(writes, origin, session, op);
         }
     }
 }
 
-/// Whatever a client wants written. Its session ends with its connection.
-fn refusal(writes: &Writes, origin: Origin, op: OpCode) -> Reply {
-    match op {
+/// Whatever a client wants written is refused. A session of the ensemble does not end here, but the
+/// connection does.
+fn refuse(writes: &mut Writes, origin: Origin, session: SessionId, op: OpCode) {
+    let err = match op {
         OpCode::CLOSE_SESSION => {
-            let reply = reply::refused(origin, op, writes.shown, ErrorCode::OK);
-            Reply { close: true, ..reply }
+            writes.local.remove(session);
+            ErrorCode::OK
         }
-        op => reply::refused(origin, op, writes.shown, ErrorCode::NOT_READ_ONLY),
-    }
-}
-
-fn answer(writes: &mut Writes, shard: ShardId, item: BatchItem) {
-    let commit = CommitBatch { zxid: writes.shown, items: vec![item] };
-    writes.effects.push_back(Effect::ToShard(shard, ToShard::Commit(commit)));
+        _ => ErrorCode::NOT_READ_ONLY,
+    };
+    let reply = reply::refused(origin, op, writes.shown, err);
+    writes.tell(origin.shard, BatchItem::Reply(reply));
 }

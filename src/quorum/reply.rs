@@ -25,9 +25,11 @@ pub(super) fn applied(
     Reply { close, ..reply(origin, op, zxid, err, body) }
 }
 
-/// The answer to a request that was refused before it got a zxid.
+/// The answer to a request that got no zxid: what was refused, and the end of a session for which
+/// no transaction stands. The end of a session closes its connection.
 pub(super) fn refused(origin: Origin, op: OpCode, zxid: Zxid, err: ErrorCode) -> Reply {
-    reply(origin, op, zxid, err, ReplyBody::Empty)
+    let close = op == OpCode::CLOSE_SESSION && err.is_ok() || err == ErrorCode::SESSION_EXPIRED;
+    Reply { close, ..reply(origin, op, zxid, err, ReplyBody::Empty) }
 }
 
 /// The answer to a sync: the path that it named, even if that was null.

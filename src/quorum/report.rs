@@ -62,6 +62,8 @@ pub struct QuorumStats {
     pub outstanding_nodes: usize,
     /// Sessions that live or are about to end.
     pub sessions: usize,
+    /// Sessions that only this server knows.
+    pub local_sessions: usize,
     /// createSessions and closeSessions that wait for room in the log.
     pub waiting_for_room: usize,
     /// Transactions after which the tree did not have the digest that was logged with them.
@@ -129,6 +131,7 @@ impl Quorum {
             outstanding: self.writes.pipeline.len() + usize::from(self.is_preparing()) + pending,
             outstanding_nodes: leader.map_or(0, |leader| leader.outstanding.len()),
             sessions: leader.map_or(0, |leader| leader.sessions.len()),
+            local_sessions: self.writes.local.len(),
             waiting_for_room: leader.map_or(0, Leader::waiting),
             digest_mismatches: self.digest_mismatches,
             failed: self.writes.pipeline.has_failed(),
@@ -154,5 +157,14 @@ impl Quorum {
         max: usize,
     ) -> Vec<(i64, SessionId)> {
         self.role.leader().map_or_else(Vec::new, |leader| leader.sessions.by_expiry(after, max))
+    }
+
+    /// The same of the sessions that only this server knows.
+    pub fn local_sessions_by_expiry(
+        &self,
+        after: Option<(i64, SessionId)>,
+        max: usize,
+    ) -> Vec<(i64, SessionId)> {
+        self.writes.local.by_expiry(after, max)
     }
 }

@@ -86,7 +86,7 @@ impl Role {
                 if let ToQuorum::Request(request) = &message {
                     budget.spend(request.record.len() as u64 / FORM_BYTES_PER_UNIT);
                 }
-                learner.on_message(writes, message);
+                learner.on_message(writes, message, tree);
             }
             Self::None => read_only::on_message(writes, message, tree),
             // The gate lets nothing in.
@@ -110,7 +110,7 @@ impl Role {
                 PeerEvent::Connected(conn) => leader.machine.on_connection(conn, now_ms),
                 PeerEvent::Learner(conn, packet) => leader.machine.on_packet(conn, packet, now_ms),
                 PeerEvent::Taken(conn) => leader.machine.on_taken(conn, now_ms),
-                PeerEvent::LearnerGone(conn) => leader.machine.on_closed(conn),
+                PeerEvent::LearnerGone(conn) => leader.on_learner_gone(conn),
                 PeerEvent::AcceptedEpoch(epoch) => leader.machine.on_accepted_epoch(epoch, now_ms),
                 PeerEvent::CurrentEpoch(epoch) => leader.machine.on_current_epoch(epoch, now_ms),
                 PeerEvent::LogReach(conn, reach) => leader.machine.on_log_reach(conn, reach),

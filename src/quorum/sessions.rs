@@ -9,7 +9,8 @@ use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
 /// The sessions of the whole ensemble, as the leader keeps them: from the moment that their
-/// createSession is prepared to the commit of their closeSession.
+/// createSession is prepared to the commit of their closeSession. Or those that one server alone
+/// knows: see `local`.
 #[derive(Debug)]
 pub(super) struct Sessions {
     queue: ExpiryQueue,
@@ -25,10 +26,16 @@ pub(super) struct Sessions {
 impl Sessions {
     /// The sessions of a recovered tree: all timers start now.
     pub(super) fn new(tree: &Tree, tick_ms: i64, now: Now) -> Self {
-        let mut queue = ExpiryQueue::new(tick_ms);
+        let mut sessions = Self::none(tick_ms, now);
         for (session, timeout_ms) in tree.sessions() {
-            queue.track(session, timeout_ms, now.mono_ms);
+            sessions.track(session, timeout_ms, now);
         }
+        sessions
+    }
+
+    /// No session yet.
+    pub(super) fn none(tick_ms: i64, now: Now) -> Self {
+        let queue = ExpiryQueue::new(tick_ms);
         let closing = HashSet::with_hasher(FixedState::with_seed(0));
         Self { queue, closing, tick_ms, last_tick_ms: now.mono_ms, horizon_ms: None }
     }
@@ -47,6 +54,11 @@ impl Sessions {
     /// Whether the session lives and is not about to end.
     pub(super) fn is_live(&self, session: SessionId) -> bool {
         self.queue.contains(session) && !self.is_closing(session)
+    }
+
+    /// The timeout that the session runs with, in milliseconds.
+    pub(super) fn timeout_ms(&self, session: SessionId) -> Option<i32> {
+        self.queue.timeout_ms(session)
     }
 
     /// From here on nobody may act for it.

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
+use super::local::LocalSessions;
 use super::pipeline::Pipeline;
 use super::role_figures::RoleFigures;
-use super::{Effect, QuorumConfig};
+use super::{Budget, Effect, QuorumConfig};
+use crate::handoff::{BatchItem, CommitBatch, Origin, ShardId, ToShard};
 use crate::tree::Tree;
 use crate::txnlog::Durable;
-use crate::zxid::{Now, Zxid};
+use crate::zxid::{Now, SessionId, Zxid};
 
 /// See the module. It outlives the roles: what is logged stays logged.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Writes {
     pub(super) epoch_start: Zxid,
     /// The shards are to take clients as soon as the tree shows all up to here.
     pub(super) serves_from: Option<Zxid>,
+    /// The sessions that this server alone knows. They end with the role in which they began.
+    pub(super) local: LocalSessions,
     /// The time of the latest message or work.
     pub(super) now: Now,
     /// Of all roles.
@@ -42,6 +46,7 @@ impl Writes {
             last_zxid,
             epoch_start: Zxid::ZERO,
             serves_from: None,
+            local: LocalSessions::new(config.tick_ms, now),
             now,
             config,
             figures: RoleFigures::default(),
@@ -64,7 +69,60 @@ impl Writes {
         self.pipeline.forget_askers();
         self.epoch_start = self.epoch_start.min(self.shown);
         self.serves_from = None;
+        self.end_local_sessions();
         self.figures.on_looking(self.now.mono_ms);
+    }
+
+    /// A client wants a session: it gets one that only this server knows, unless there are too many.
+    pub(super) fn open_local_session(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        if self.local.open(session, timeout_ms, self.now) {
+            self.tell(origin.shard, BatchItem::SessionOpened { origin, session, timeout_ms });
+        } else {
+            let answer = ToShard::NotOpened { origin };
+            self.effects.push_back(Effect::ToShard(origin.shard, answer));
+        }
+    }
+
+    /// A client comes back. True if its session is a local one: then it is answered.
+    pub(super) fn renew_local_session(
+        &mut self,
+        origin: Origin,
+        session: SessionId,
+        timeout_ms: i32,
+    ) -> bool {
+        let is_local = self.local.renew(session, timeout_ms, self.now);
+        if is_local {
+            let answer = ToShard::Renewed { origin, session, timeout_ms, valid: true };
+            self.effects.push_back(Effect::ToShard(origin.shard, answer));
+        }
+        is_local
+    }
+
+    /// Ends the local sessions whose time is over, and their connections.
+    pub(super) fn expire_local_sessions(&mut self, budget: &mut Budget) {
+        while !budget.is_spent() && self.local.has_due() {
+            budget.spend(1);
+            if let Some(session) = self.local.expire_one() {
+                let owner = ShardId::of(session, self.config.shards);
+                self.tell(owner, BatchItem::SessionClosed { session });
+            }
+        }
+    }
+
+    /// The role ends in which they began; the shards close their connections.
+    pub(super) fn end_local_sessions(&mut self) {
+        self.local.clear(self.now);
+    }
+
+    /// Tells a shard of something for which no transaction stands.
+    pub(super) fn tell(&mut self, shard: ShardId, item: BatchItem) {
+        let commit = CommitBatch { zxid: self.shown, items: vec![item] };
+        self.effects.push_back(Effect::ToShard(shard, ToShard::Commit(commit)));
     }
 
     /// The log and the tree end with `last`, and nothing is on its way.
@@ -79,5 +137,6 @@ impl Writes {
         assert_eq!(last, proposed, "the last zxid given out is that of the last proposal");
         let upto = self.pipeline.frontier().max(self.epoch_start);
         assert!(self.shown <= upto, "{} is shown too early", self.shown);
+        self.local.check();
     }
 }

@@ -59,6 +59,9 @@ pub(crate) struct RecoveryFigures {
     pub took: Duration,
 }
 
+/// Some sessions that follow one, of a list by expiry: see [`Quorum::sessions_by_expiry`].
+type SessionPiece = fn(&Quorum, Option<(i64, SessionId)>, usize) -> Vec<(i64, SessionId)>;
+
 impl StatsCollector {
     /// Sets the server's counts back (`srst`).
     pub(crate) fn reset_server(&self) {
@@ -151,6 +154,10 @@ impl StatsCollector {
             let is_learner = matches!(quorum.role, RoleName::Following | RoleName::Observing);
             reports.sessions =
                 if is_learner { self.sessions_of_learner() } else { self.sessions() };
+            if self.config.quorum.local_sessions {
+                let of_server = Quorum::local_sessions_by_expiry;
+                reports.sessions.local = Some(self.sessions_by_expiry(of_server));
+            }
             reports.ephemerals = self.ephemerals();
             reports.connection_expiry = self.connection_expiry();
         }
@@ -214,7 +221,7 @@ impl StatsCollector {
             watches: (shards.watches.data + shards.watches.child) as u64,
             approximate_data_size: tree.data_size(),
             global_sessions: tree.session_count() as u64,
-            local_sessions: 0,
+            local_sessions: quorum.local_sessions as u64,
             open_files: process::open_files(),
             max_files: process::max_files(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
@@ -239,12 +246,17 @@ impl StatsCollector {
     }
 
     fn sessions(&self) -> SessionReport {
+        let buckets = self.sessions_by_expiry(Quorum::sessions_by_expiry);
+        SessionReport { buckets, ..SessionReport::default() }
+    }
+
+    /// All sessions of a list that the quorum machine gives piece by piece, by their expiry.
+    fn sessions_by_expiry(&self, piece: SessionPiece) -> Vec<SessionExpiry> {
         let now = clock::now();
         let mut all: Vec<(i64, SessionId)> = Vec::new();
         loop {
             let last = all.last().copied();
-            let piece = self
-                .ask_core(move |quorum, _, _| quorum.sessions_by_expiry(last, SESSIONS_PER_ANSWER));
+            let piece = self.ask_core(move |quorum, _, _| piece(quorum, last, SESSIONS_PER_ANSWER));
             let piece = piece.unwrap_or_default();
             if piece.is_empty() {
                 break;
@@ -256,7 +268,7 @@ impl StatsCollector {
                 at_ms: now.wall_ms + bucket[0].0 - now.mono_ms,
                 sessions: bucket.iter().map(|(_, session)| session.0).collect(),
             });
-        SessionReport { buckets: buckets.collect(), of_learner: None }
+        buckets.collect()
     }
 
     /// The tree is held for some hundred sessions at a time.

@@ -101,8 +101,7 @@ impl ExpiryQueue {
     }
 
     /// The timeout that the session runs with, in milliseconds.
-    #[cfg(test)]
-    fn timeout_ms(&self, session: SessionId) -> Option<i32> {
+    pub(crate) fn timeout_ms(&self, session: SessionId) -> Option<i32> {
         self.sessions.get(&session).map(|due| due.timeout_ms)
     }
 

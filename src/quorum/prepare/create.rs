@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::local::is_ephemeral;
 use super::super::outstanding::{ChangeRecord, Overlaid, View};
 use super::{Prepare, Prepared, RECORD_BYTES_BESIDE, acl_bytes, parent_of, take_bytes};
 use crate::codes::{ErrorCode, OpCode, perms};
@@ -21,8 +22,8 @@ struct Mode {
 }
 
 impl Prepare<'_> {
-    /// Flags, TTL, form of the path, ACL, parent, CREATE on it, whole path with its number,
-    /// existence, ephemeral parent, quota: in this order.
+    /// Flags, TTL, whether ephemerals are allowed, form of the path, ACL, parent, CREATE on it, whole
+    /// path with its number, existence, ephemeral parent, quota: in this order.
     pub(super) fn create(
         &mut self,
         op: OpCode,
@@ -30,6 +31,9 @@ impl Prepare<'_> {
         record: &Bytes,
     ) -> Prepared {
         let mode = self.mode(op, request)?;
+        if is_ephemeral(request.flags) {
+            self.ephemerals?;
+        }
         let asked = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let parent_path = parent_of(asked)?;
         let list = self.list(request.acl.as_deref())?;

@@ -67,6 +67,6 @@ impl Prepare<'_> {
 }
 
 /// The nodes that every server has.
-fn is_special(path: &str) -> bool {
+pub(super) fn is_special(path: &str) -> bool {
     matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
 }

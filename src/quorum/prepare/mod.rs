@@ -6,10 +6,12 @@
 
 mod create;
 mod delete;
+mod eager;
 mod multi;
 mod session;
 mod set;
 
+pub(super) use eager::check_access;
 pub(super) use multi::MultiSlices;
 pub(super) use session::Closing;
 
@@ -45,6 +47,8 @@ pub(super) struct Prepare<'a> {
     bytes_left: usize,
     /// What was found out about the nodes of the transaction prepared last.
     pub(super) known: Known,
+    /// Whether the session may own ephemerals.
+    pub(super) ephemerals: Result<(), ErrorCode>,
 }
 
 /// The reason why a request does not become what it asked for.
@@ -89,6 +93,7 @@ impl<'a> Prepare<'a> {
             verdicts,
             bytes_left,
             known: Known::default(),
+            ephemerals: Ok(()),
         }
     }
 
@@ -121,14 +126,7 @@ impl<'a> Prepare<'a> {
     /// The list to be stored for the one that was sent. Each `auth` in it becomes all ids that the
     /// connection has proven: what no record can hold is refused before it takes up memory.
     fn list(&self, request: Option<&[RequestAcl<'_>]>) -> Result<Arc<[Acl]>, Refusal> {
-        let proven: usize =
-            self.auth.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
-        let auths = request
-            .unwrap_or_default()
-            .iter()
-            .filter(|acl| acl.scheme.as_deref() == Some("auth"))
-            .count();
-        if auths.saturating_mul(proven) > self.config.record_bytes_max {
+        if expands_too_much(self.config, self.auth, request) {
             return Err(Refusal::Unlogged(ErrorCode::MARSHALLING_ERROR));
         }
         Ok(self.outstanding.shared(acl::fixup(request, self.auth, &self.config.acl)?))
@@ -144,6 +142,14 @@ impl<'a> Prepare<'a> {
             }
         }
     }
+}
+
+/// Whether no record can hold the list, as each `auth` in it becomes all these ids.
+fn expands_too_much(config: &QuorumConfig, ids: &[Id], request: Option<&[RequestAcl<'_>]>) -> bool {
+    let proven: usize = ids.iter().map(|id| Acl::BYTES_MIN + id.scheme.len() + id.id.len()).sum();
+    let request = request.unwrap_or_default().iter();
+    let auths = request.filter(|acl| acl.scheme.as_deref() == Some("auth")).count();
+    auths.saturating_mul(proven) > config.record_bytes_max
 }
 
 /// Whether a client's write can be read at all. What cannot is not forwarded to a leader: Apache's

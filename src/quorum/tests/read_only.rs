@@ -46,7 +46,7 @@ fn reads_are_answered_once_no_leader_is_found() {
         quorum.on_message(ToQuorum::Request(request), &tree, now);
     }
     let all = told(&mut quorum);
-    assert!(matches!(all[1], ToShard::Renewed { valid: false, .. }), "nobody else knows it");
+    assert!(matches!(all[1], ToShard::Renewed { valid: true, .. }), "this server knows it");
     let items = all.iter().filter_map(|message| match message {
         ToShard::Commit(commit) => Some(&commit.items[0]),
         _ => None,
@@ -59,6 +59,44 @@ fn reads_are_answered_once_no_leader_is_found() {
     });
     assert_eq!(replies.collect::<Vec<_>>(), [(-119, false), (-119, false), (0, true)]);
     assert_eq!(quorum.last_logged(), Zxid::ZERO, "nothing is written");
+    quorum.on_message(ToQuorum::Renew { origin, session, timeout_ms }, &tree, now);
+    assert!(matches!(told(&mut quorum)[..], [ToShard::Renewed { valid: false, .. }]));
+}
+
+/// A session that is made then ends as every other when nobody hears of its client.
+#[test]
+fn sessions_expire_without_a_leader() {
+    let (tree, mut now) = (Tree::new(), Now { mono_ms: 50_000, wall_ms: 0 });
+    let mut quorum = looking(true, &tree, now);
+    let mut advance = |quorum: &mut Quorum, heard_of: &[SessionId]| {
+        now.mono_ms += 1000;
+        let heard_of: Vec<_> = heard_of.iter().map(|session| (*session, now.mono_ms)).collect();
+        quorum.on_touches(&heard_of);
+        quorum.on_tick(now);
+        if quorum.has_work() {
+            quorum.work(&tree, now, &mut Budget::new(u64::MAX));
+        }
+        (told(quorum), now)
+    };
+    advance(&mut quorum, &[]);
+    let (begun, now) = advance(&mut quorum, &[]);
+    let [ToShard::Serving { generation, .. }] = begun[..] else { panic!("it does not serve") };
+    let conn = ConnId { slot: 0, generation: 0 };
+    let (origin, timeout_ms) = (Origin { shard: ShardId(0), conn, xid: 0 }, 10_000);
+    quorum.on_message(ToQuorum::Joined { shard: ShardId(0), generation }, &tree, now);
+    let [kept, lost] = [0x100, 0x101].map(SessionId);
+    for session in [kept, lost] {
+        quorum.on_message(ToQuorum::CreateSession { origin, session, timeout_ms }, &tree, now);
+    }
+    told(&mut quorum);
+    let all = (0..20).flat_map(|_| advance(&mut quorum, &[kept]).0);
+    let ended = all.flat_map(|message| match message {
+        ToShard::Commit(commit) => commit.items,
+        other => panic!("{other:?}"),
+    });
+    let ended: Vec<_> = ended.collect();
+    let [BatchItem::SessionClosed { session }] = ended[..] else { panic!("{ended:?}") };
+    assert_eq!(session, lost);
 }
 
 /// It ends when there is a leader, and without the setting it does not begin.

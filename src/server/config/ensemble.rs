@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::packet::{Membership, QuorumServer};
+use crate::quorum::QuorumConfig;
 use crate::zab::{ElectionSettings, Members, ServerId, SyncLimits, ZabSettings};
 
 use super::error::ConfigError;
@@ -146,6 +147,14 @@ impl EnsembleConfig {
             empty_votes: reader.bool("db.autocreate", true),
             eager_acl_check: reader.bool("enableEagerACLCheck", false),
         })
+    }
+
+    /// Sets what the quorum machine must know of these.
+    pub(crate) fn set(&self, quorum: &mut QuorumConfig) {
+        quorum.leader_serves = self.leader_serves;
+        quorum.local_sessions = self.local_sessions;
+        quorum.local_sessions_upgrading = self.local_sessions_upgrading;
+        quorum.eager_acl_check = self.eager_acl_check;
     }
 
     /// The servers that vote.
@@ -410,10 +419,6 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
 type Missing = (&'static str, fn(&str) -> bool, &'static str);
 
 const MISSING: &[Missing] = &[
-    ("leaderServes", |value| value == "no", "a leader takes clients, too"),
-    ("localSessionsEnabled", is_on, "all sessions are global, and each costs two writes"),
-    ("localSessionsUpgradingEnabled", is_on, "all sessions are global from their beginning"),
-    ("enableEagerACLCheck", is_on, "the leader alone checks ACLs of writes"),
     ("syncEnabled", is_off, "an observer logs what it applies"),
     ("observer.syncEnabled", is_off, "an observer logs what it applies"),
     ("observer.reconnectDelayMs", |value| value != "0", "an observer looks for a leader at once"),

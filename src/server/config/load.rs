@@ -120,6 +120,7 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
             refuse_pending_reconfig(path, membership.version, reader.notices(), read)?;
         }
         let ensemble = EnsembleConfig::read(membership, my_id, myid, tick_ms, &mut reader)?;
+        ensemble.set(&mut config.quorum);
         config.ensemble = Some(ensemble);
     }
     Ok(Loaded { config, notices })

@@ -201,6 +201,8 @@ pub struct SessionReport {
     pub buckets: Vec<SessionExpiry>,
     /// Of a learner, which does not know when sessions expire: ids and timeouts, by their ids.
     pub of_learner: Option<Vec<(i64, i32)>>,
+    /// Where local sessions are enabled, their buckets.
+    pub local: Option<Vec<SessionExpiry>>,
 }
 
 /// Sessions that expire together.

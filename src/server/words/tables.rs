@@ -13,9 +13,14 @@ use super::text::{address, date, one_line};
 /// `dump`.
 pub(crate) fn dump(reports: &Reports, out: &mut String) {
     line!(out, "SessionTracker dump:");
-    match &reports.sessions.of_learner {
+    let all = &reports.sessions;
+    if let Some(local) = &all.local {
+        sessions_by_expiry("Local Session Sets", local, out);
+    }
+    match &all.of_learner {
         Some(sessions) => sessions_of_learner(sessions, out),
-        None => sessions_by_expiry(&reports.sessions.buckets, out),
+        None if all.local.is_some() => sessions_by_expiry("Global Session Sets", &all.buckets, out),
+        None => sessions_by_expiry("Session Sets", &all.buckets, out),
     }
     line!(out, "ephemeral nodes dump:");
     line!(out, "Sessions with Ephemerals ({}):", reports.ephemerals.len());
@@ -37,9 +42,9 @@ pub(crate) fn dump(reports: &Reports, out: &mut String) {
     }
 }
 
-fn sessions_by_expiry(buckets: &[SessionExpiry], out: &mut String) {
+fn sessions_by_expiry(title: &str, buckets: &[SessionExpiry], out: &mut String) {
     let sessions: usize = buckets.iter().map(|bucket| bucket.sessions.len()).sum();
-    line!(out, "Session Sets ({})/({sessions}):", buckets.len());
+    line!(out, "{title} ({})/({sessions}):", buckets.len());
     for bucket in buckets {
         line!(out, "{} expire at {}:", bucket.sessions.len(), date(bucket.at_ms));
         for id in &bucket.sessions {

@@ -92,6 +92,7 @@ fn busy() -> Reports {
                 SessionExpiry { at_ms: 1_797_474_922_000, sessions: vec![0x100_0049_4531_0001] },
             ],
             of_learner: None,
+            local: None,
         },
         ephemerals: vec![(B7, vec!["/e1b".into(), "/e1".into()])],
         connection_expiry: vec![

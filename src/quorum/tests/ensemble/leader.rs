@@ -7,7 +7,12 @@ use crate::txn::{CreateKind, CreateTxn, write_log_record};
 impl Ensemble {
     /// A request of server 2, as an Apache's forwards it, whatever its tree says.
     fn forward(&mut self, session: i64, cxid: i32, op: OpCode, record: Vec<u8>) {
-        let (conn, _) = self.link_of(2).unwrap();
+        self.forward_of(2, session, cxid, op, record);
+    }
+
+    /// The same of another learner.
+    fn forward_of(&mut self, learner: usize, session: i64, cxid: i32, op: OpCode, record: Vec<u8>) {
+        let (conn, _) = self.link_of(learner).unwrap();
         let auth = (op != OpCode::CREATE_SESSION).then(|| vec![Id::new("ip", "127.0.0.1")]);
         let (session, record) = (SessionId(session), record.into());
         let request = RequestPacket { session, cxid, op, record, auth };
@@ -93,6 +98,60 @@ fn each_sync_of_a_learner_is_answered_after_a_round_and_logs_nothing() {
         ensemble.links.get_mut(&other).unwrap().is_cut = false;
         ensemble.settle();
         assert_eq!(ensemble.servers[0].log.len(), before);
+    }
+}
+
+/// The end of a session with very many ephemerals, some of them just made, waits for them. Whatever
+/// its learner has asked for after it waits as well: outcomes come in the order of its requests.
+#[test]
+fn what_a_learner_asks_for_is_decided_in_its_order() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(1, 0x100);
+    ensemble.open(1, 0x101);
+    ensemble.open(2, 0x200);
+    let ephemeral = |number: i32| create(Some(&format!("/e{number}")), b"", 1);
+    for cxid in 1..=5 {
+        ensemble.forward_of(1, 0x100, cxid, OpCode::CREATE, ephemeral(cxid));
+    }
+    ensemble.forward_of(1, 0x100, 6, OpCode::CLOSE_SESSION, Vec::new());
+    ensemble.forward_of(1, 0x101, 7, OpCode::CREATE, create(Some("/a"), b"", 0));
+    ensemble.forward_of(1, 0x101, 8, OpCode::CREATE, create(Some("/b"), b"", 0));
+    ensemble.forward_of(2, 0x200, 9, OpCode::CREATE, create(Some("/c"), b"", 0));
+    ensemble.settle();
+    let log = ensemble.servers[0].log.iter().map(|logged| read_log_record(&logged.record).unwrap());
+    let cxids: Vec<i32> = log.map(|record| record.header.cxid).collect();
+    let of_one: Vec<i32> = cxids.iter().copied().filter(|cxid| (1..=8).contains(cxid)).collect();
+    assert_eq!(of_one, [1, 2, 3, 4, 5, 6, 7, 8], "{cxids:?}");
+    let place = |of| cxids.iter().position(|cxid| *cxid == of);
+    assert!(place(9) < place(6), "another learner need not wait: {cxids:?}");
+    ensemble.check_equal();
+}
+
+/// The same where the log is full; when the learner is gone nothing is held any more.
+#[test]
+fn what_comes_after_a_request_without_room_waits_for_it() {
+    for is_gone in [false, true] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(1, 0x100);
+        ensemble.open(1, 0x101);
+        ensemble.servers[0].quorum.on_log_room(1000);
+        ensemble.forward_of(1, 0x100, 1, OpCode::CLOSE_SESSION, Vec::new());
+        ensemble.forward_of(1, 0x101, 2, OpCode::DELETE, delete(Some("/none"), -1));
+        ensemble.forward_of(1, 0x101, 3, OpCode::DELETE, delete(Some("/none"), -1));
+        ensemble.settle();
+        assert_eq!(ensemble.servers[0].log.len(), 2, "nothing is decided");
+        if is_gone {
+            let (conn, _) = ensemble.link_of(1).unwrap();
+            ensemble.close(conn);
+        }
+        ensemble.servers[0].quorum.on_log_room(u64::MAX);
+        ensemble.settle();
+        let log = ensemble.servers[0].log[2..].iter();
+        let cxids = log.map(|logged| read_log_record(&logged.record).unwrap().header.cxid);
+        let cxids: Vec<i32> = cxids.collect();
+        // For a learner that is gone nothing is carried out without room.
+        let wanted = if is_gone { vec![1] } else { vec![1, 2, 3] };
+        assert_eq!(cxids, wanted);
     }
 }
 

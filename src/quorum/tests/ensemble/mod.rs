@@ -1,9 +1,11 @@
 //! Servers of an ensemble over pipes in memory: machines and trees, without election.
 
+mod eager;
 mod ends;
 mod known_bugs;
 mod leader;
 mod learner;
+mod local;
 mod random;
 mod sent_tree;
 mod serve;

@@ -9,6 +9,7 @@ use crate::splitmix;
 
 struct World {
     ensemble: Ensemble,
+    config: QuorumConfig,
     state: u64,
     clients: Vec<Client>,
     /// What some server has shown to its clients, in order.
@@ -21,6 +22,8 @@ struct World {
     acknowledged: Vec<(Zxid, SessionId, i32)>,
     /// The largest zxid that anybody was told.
     told: Zxid,
+    /// Sessions of the ensemble: their beginning is committed.
+    created: BTreeSet<SessionId>,
     /// Sessions whose end was ever logged anywhere, or that a leader was about to end.
     ended: BTreeSet<SessionId>,
     last_session: i64,
@@ -37,6 +40,8 @@ struct Counts {
     crashes: usize,
     trees: usize,
     departures: usize,
+    /// Local sessions that became the ensemble's.
+    upgrades: usize,
 }
 
 #[derive(Debug, Default)]
@@ -64,25 +69,33 @@ struct Asked {
     told: Zxid,
 }
 
-/// Multis of a few operations are long.
-fn config() -> QuorumConfig {
-    QuorumConfig { multi_units_at_once: 8, ..QuorumConfig::default() }
+/// Multis of a few operations are long. In some worlds sessions are local at first.
+fn config(state: &mut u64) -> QuorumConfig {
+    let kind = splitmix::next(state) % 6;
+    QuorumConfig {
+        multi_units_at_once: 8,
+        local_sessions: kind < 3,
+        local_sessions_upgrading: kind < 2,
+        ..QuorumConfig::default()
+    }
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut ensemble = Ensemble::with(config());
         let mut state = seed;
+        let config = config(&mut state);
+        let mut ensemble = Ensemble::with(config.clone());
         ensemble.reads_log = splitmix::next(&mut state).is_multiple_of(2);
         ensemble.remembers = [0, 3, 500][(splitmix::next(&mut state) % 3) as usize];
         for _ in 0..splitmix::next(&mut state) % 3 {
-            let server = Server::new(config(), ensemble.now);
+            let server = Server::new(config.clone(), ensemble.now);
             let votes = splitmix::next(&mut state).is_multiple_of(2);
             ensemble.servers.push(Server { votes, ..server });
         }
         let compared = vec![0; ensemble.servers.len()];
         Self {
             ensemble,
+            config,
             state,
             clients: (0..5).map(|_| Client::default()).collect(),
             committed: Vec::new(),
@@ -90,6 +103,7 @@ impl World {
             compared,
             acknowledged: Vec::new(),
             told: Zxid::ZERO,
+            created: BTreeSet::new(),
             ended: BTreeSet::new(),
             last_session: 0x100,
             counts: Counts::default(),
@@ -178,6 +192,7 @@ impl World {
         self.counts.crashes += 1;
         self.ensemble.close_where(|link| link.learner == at || link.leader == at);
         let now = self.ensemble.now;
+        let config = self.config.clone();
         let server = self.server(at);
         let durable = server.durable;
         server.log.truncate(durable);
@@ -185,7 +200,7 @@ impl World {
         server.loading = None;
         let last = server.log.last().map_or(Zxid::ZERO, |logged| logged.zxid);
         server.replay(last);
-        server.quorum = Quorum::member(config(), &server.tree, 7, now);
+        server.quorum = Quorum::member(config, &server.tree, 7, now);
         (server.serves, server.joins) = (true, None);
         server.told.clear();
         (self.compared[at], self.scanned[at]) = (0, 0);
@@ -294,7 +309,7 @@ impl World {
             Some(session) => ToQuorum::Renew { origin, session, timeout_ms },
             None => {
                 self.last_session += 1;
-                let session = SessionId(self.last_session);
+                let session = SessionId((at as i64 + 1) << 56 | self.last_session);
                 ToQuorum::CreateSession { origin, session, timeout_ms }
             }
         };
@@ -340,7 +355,10 @@ impl World {
                 ToShard::Renewed { origin, session, valid, .. } => {
                     self.counts.renewals += 1;
                     self.opened(at, origin, valid.then_some(session));
-                    assert!(valid || self.ended.contains(&session), "{session:?} lives");
+                    // Nobody else knows a local one.
+                    let is_local = self.config.local_sessions && !self.created.contains(&session);
+                    let is_known = !is_local && !self.ended.contains(&session);
+                    assert!(valid || !is_known, "{session:?} lives");
                 }
                 ToShard::NotOpened { origin } => self.opened(at, origin, None),
                 ToShard::Serving { .. } | ToShard::NotServing => unreachable!(),
@@ -374,7 +392,14 @@ impl World {
         for nth in from..end {
             match self.committed.get(nth) {
                 Some(before) => assert!(*before == server.log[nth], "at {}", before.zxid),
-                None => self.committed.push(server.log[nth].clone()),
+                None => {
+                    let logged = server.log[nth].clone();
+                    let LogRecord { header, txn, .. } = read_log_record(&logged.record).unwrap();
+                    if matches!(txn, Txn::CreateSession { .. }) {
+                        self.created.insert(header.session);
+                    }
+                    self.committed.push(logged);
+                }
             }
         }
         self.compared[at] = end;
@@ -440,6 +465,8 @@ impl World {
                 self.counts.syncs += 1;
                 assert!(shown >= asked.told, "{shown} is shown, {} was told", asked.told);
             }
+        } else if reply.op == OpCode::CLOSE_SESSION && !self.created.contains(&session) {
+            assert!(self.config.local_sessions, "a session of the ensemble ends by a transaction");
         } else if reply.err.is_ok() {
             self.acknowledged.push((reply.zxid, session, reply.xid));
         }
@@ -493,8 +520,26 @@ fn run(seed: u64) -> Counts {
         matches!(txn, Txn::CloseSession { paths: None })
     };
     world.counts.trees = world.ensemble.loaded;
+    if world.config.local_sessions {
+        world.counts.upgrades = world.created.len();
+        let may_upgrade = world.config.local_sessions_upgrading;
+        assert!(may_upgrade || world.created.is_empty(), "nothing else makes one the ensemble's");
+    }
     world.counts.departures = world.committed.iter().filter(is_departure).count();
     world.counts
+}
+
+/// Adds what has happened in one world to what has happened in all.
+fn all_of(one: Counts, all: &mut Counts) -> Counts {
+    all.replies += one.replies;
+    all.syncs += one.syncs;
+    all.renewals += one.renewals;
+    all.elections += one.elections;
+    all.crashes += one.crashes;
+    all.trees += one.trees;
+    all.departures += one.departures;
+    all.upgrades += one.upgrades;
+    one
 }
 
 #[test]
@@ -504,19 +549,12 @@ fn random_worlds_keep_what_is_promised() {
     let first = std::env::var("FIRST").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + seeds {
         println!("seed {seed}");
-        let Counts { replies, syncs, renewals, elections, crashes, trees, departures } = run(seed);
+        let Counts { replies, elections, .. } = all_of(run(seed), &mut all);
         println!("{replies} replies, {elections} elections");
-        all.replies += replies;
-        all.syncs += syncs;
-        all.renewals += renewals;
-        all.elections += elections;
-        all.crashes += crashes;
-        all.trees += trees;
-        all.departures += departures;
     }
     println!("{all:?}");
     assert!(all.replies > 100 * seeds as usize && all.syncs > 10 * seeds as usize, "{all:?}");
     assert!(all.elections > seeds as usize && all.crashes > 0, "{all:?}");
     assert!(all.renewals > 0 && all.departures > 0, "{all:?}");
-    assert!(all.trees > 0, "{all:?}");
+    assert!(all.trees > 0 && all.upgrades > 0, "{all:?}");
 }

@@ -95,6 +95,20 @@ fn a_moved_session_is_refused_where_it_was() {
     ensemble.check_equal();
 }
 
+/// Whoever had it may end it, wherever it is by now.
+#[test]
+fn a_moved_session_may_be_ended_from_where_it_was() {
+    for (from, to) in [(1, 2), (2, 0), (0, 1)] {
+        let mut ensemble = Ensemble::formed();
+        ensemble.open(from, 0x100);
+        assert!(ensemble.renew(to, 0x100));
+        assert_eq!(ensemble.ask(from, 0x100, OpCode::CLOSE_SESSION, Vec::new()), (0, true));
+        assert!(matches!(ensemble.last_txn(2).txn, Txn::CloseSession { .. }));
+        assert!(!ensemble.renew(to, 0x100), "it is closed");
+        ensemble.check_equal();
+    }
+}
+
 /// A follower's clients live as long as it hears of them.
 #[test]
 fn sessions_of_followers_expire_at_the_leader() {
@@ -114,6 +128,27 @@ fn sessions_of_followers_expire_at_the_leader() {
         assert!(server.ended.is_empty(), "{:?}", server.ended);
     }
     ensemble.check_equal();
+}
+
+/// With `leaderServes=no` a leader does nothing but lead, and takes clients when another one leads.
+#[test]
+fn a_leader_takes_no_clients_where_it_is_to_lead_only() {
+    let config = QuorumConfig { leader_serves: false, ..QuorumConfig::default() };
+    let mut ensemble = Ensemble::with(config);
+    for leader in [0, 1] {
+        let others = [0, 1, 2].map(|at| at != leader);
+        ensemble.elect(leader, if leader == 0 { &[1, 2] } else { &[0, 2] });
+        let serving = |server: &Server| (server.serves, server.quorum.report().serving);
+        let serve: Vec<_> = ensemble.servers.iter().map(serving).collect();
+        assert_eq!(serve, others.map(|serves| (serves, serves)));
+        let session = 0x100 + leader as i64;
+        ensemble.open(2, session);
+        let path = format!("/{leader}");
+        let wanted = create(Some(&path), b"", 0);
+        assert_eq!(ensemble.ask(2, session, OpCode::CREATE, wanted), (0, false));
+        ensemble.check_equal();
+        ensemble.close_all();
+    }
 }
 
 /// No sync is answered by a leader that no quorum follows (S60).

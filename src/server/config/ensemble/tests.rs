@@ -126,6 +126,11 @@ fn values_reach_their_fields() {
     assert!(ensemble.local_sessions && ensemble.local_sessions_upgrading);
     assert!(ensemble.eager_acl_check);
     assert_eq!(ensemble.observer_waits_ms_max, (0, 30));
+    let files = [("zoo.cfg", text.as_str()), ("/d/myid", "2\n")];
+    let (Config { quorum, .. }, _) = load_files(&files, &[]).expect("a good configuration");
+    let set = (quorum.local_sessions, quorum.local_sessions_upgrading, quorum.leader_serves);
+    assert_eq!(set, (true, true, false), "the machine hears of them");
+    assert!(quorum.eager_acl_check);
 }
 
 #[test]
@@ -312,8 +317,7 @@ fn the_end_of_a_dynamic_files_name_is_its_version() {
 /// A server that does otherwise than it was asked to says so, and no other.
 #[test]
 fn what_is_not_there_yet_is_named() {
-    let asked = "leaderServes=no\nlocalSessionsEnabled=true\nforceSnapshotSync=TRUE\n\
-                 syncEnabled=false\nobserver.reconnectDelayMs=50\n";
+    let asked = "forceSnapshotSync=TRUE\nsyncEnabled=false\nobserver.reconnectDelayMs=50\n";
     let (_, notices) = by_two(&format!("{THREE}{asked}"), &[]).expect("a good configuration");
     for key in asked.lines().filter_map(|line| line.split('=').next()) {
         let said = format!("{key}: not in this version: ");

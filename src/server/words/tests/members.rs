@@ -165,4 +165,21 @@ fn dump_of_a_learner() {
                   0x30002df72890000\t20000ms\n0xffffffffffffffff\t20000ms\n\
                   ephemeral nodes dump:\n";
     assert!(text(Word::Dump, &reports).starts_with(wanted));
+    let local = SessionExpiry { at_ms: 1_795_327_864_000, sessions: vec![0x17] };
+    reports.sessions.local = Some(vec![local.clone()]);
+    let wanted = "SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at ";
+    let dump = text(Word::Dump, &reports);
+    assert!(dump.starts_with(wanted) && dump.contains("\n\t0x17\nGlobal Sessions(3):\n"), "{dump}");
+}
+
+/// Where local sessions are enabled a leader tells the two kinds apart.
+#[test]
+fn dump_of_a_leader_with_local_sessions() {
+    let mut reports = fresh();
+    let global = SessionExpiry { at_ms: 1_795_327_864_000, sessions: vec![0x18] };
+    (reports.sessions.buckets, reports.sessions.local) = (vec![global], Some(Vec::new()));
+    let wanted =
+        "SessionTracker dump:\nLocal Session Sets (0)/(0):\nGlobal Session Sets (1)/(1):\n";
+    let dump = text(Word::Dump, &reports);
+    assert!(dump.starts_with(wanted) && dump.contains("\n\t0x18\nephemeral nodes"), "{dump}");
 }
