@@ -51,6 +51,11 @@ impl Member {
         self.line().is_none_or(|line| line.votes)
     }
 
+    /// Whether it takes no clients while it leads.
+    pub(super) fn may_only_lead(&self) -> bool {
+        self.config.ensemble.as_ref().is_some_and(|ensemble| !ensemble.leader_serves)
+    }
+
     /// Whether it listens to other servers.
     pub(super) fn has_peers(&self) -> bool {
         self.line().is_some()

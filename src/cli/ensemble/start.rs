@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::ask::ask;
+use super::ask::{Said, ask};
 use super::error::EnsembleError;
 use super::layout::{self, Member, Plan};
 use super::{Target, ports, process, status};
@@ -113,7 +113,7 @@ struct Started<'a> {
     child: Child,
 }
 
-/// Waits until each of `started` serves and some member leads.
+/// Waits until each of `started` serves and some member leads, which may be all that it does.
 fn await_service(
     started: &mut [Started<'_>],
     members: &[Member],
@@ -133,7 +133,7 @@ fn await_service(
             .map(|started| started.member)
             .filter(|member| !ask(&member.client()).serves())
             .collect();
-        if silent.is_empty() && members.iter().any(|member| ask(&member.client()).leads()) {
+        if is_in_service(&silent, members) {
             return Ok(());
         }
         if Instant::now() >= deadline {
@@ -141,6 +141,18 @@ fn await_service(
         }
         thread::sleep(POLL);
     }
+}
+
+/// Whether all that were started serve, and one leads. Where leaders take no clients the only member
+/// that serves nobody is the leader.
+fn is_in_service(silent: &[&Member], members: &[Member]) -> bool {
+    let Some(one) = silent.first() else {
+        return members.iter().any(|member| status::is_led(member, &ask(&member.client())));
+    };
+    one.may_only_lead()
+        && ask(&one.client()) == Said::NotServing
+        && members.len() > 1
+        && members.iter().all(|other| other.id == one.id || ask(&other.client()).serves())
 }
 
 fn overdue(silent: &[&Member], time: Duration) -> EnsembleError {

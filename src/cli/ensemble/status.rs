@@ -12,13 +12,19 @@ pub(super) fn status(dir: &Path) -> Result<(), EnsembleError> {
     if members.is_empty() {
         return Err(EnsembleError::NoEnsemble { dir: dir.to_owned() });
     }
-    let mut is_led = false;
+    let mut has_leader = false;
     for member in &members {
         let (line, said) = look(member);
         println!("{line}");
-        is_led |= said.leads();
+        has_leader |= is_led(member, &said);
     }
-    if is_led { Ok(()) } else { Err(EnsembleError::NoQuorum) }
+    if has_leader { Ok(()) } else { Err(EnsembleError::NoQuorum) }
+}
+
+/// Whether what a member says shows that there is a leader. One that only leads does not say so
+/// itself: whoever serves follows it.
+pub(super) fn is_led(member: &Member, said: &Said) -> bool {
+    said.leads() || member.may_only_lead() && said.serves()
 }
 
 /// A server in one line: pid, state, zxid, clients.
