@@ -65,6 +65,8 @@ def parse():
     parser.add_argument("--servers", type=int, default=1, help="with --start: ensembles of so many servers")
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
     parser.add_argument("--flag", action="append", default=[], help="with --start: key=value for Ringkeeper alone")
+    setting = "with --servers: key=value of both configurations, as localSessionsEnabled=true"
+    parser.add_argument("--setting", action="append", default=[], help=setting)
     parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
     parser.add_argument("--no-expiry", action="store_true", help="leave out the session that expires (about 6 s)")
     parser.add_argument("--coverage", action="store_true", help="print how often each operation met each error code")
@@ -125,6 +127,7 @@ def ensembles(arguments, home):
     }
     own = dict(flag.split("=", 1) for flag in arguments.flag)
     settings = {"tickTime": 2000, "initLimit": 10, "syncLimit": 5}
+    settings.update(setting.split("=", 1) for setting in arguments.setting)
     for number, kind in enumerate(("apache-3.9.5", "apache-3.9.5" if arguments.control else RINGKEEPER)):
         base = BASE_PORT + 50 * number
         kinds = [kind] * arguments.servers
