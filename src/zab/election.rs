@@ -449,4 +449,31 @@ mod tests {
         election.on_notification(ServerId(3), &says(PeerState::Leading), 5);
         assert!(elected(&mut election));
     }
+
+    /// S58, ZOOKEEPER-764: what an observer says counts for nothing, and it votes for nobody.
+    #[test]
+    fn s58_an_observer_elects_nobody() {
+        let voters = [1, 2, 3].map(ServerId).into();
+        let observers = [ServerId(4), ServerId(5)].into();
+        let quorums = QuorumSet::Majority;
+        let members = Members::new(voters, observers, quorums, Zxid::ZERO, Bytes::new()).unwrap();
+        let settings = ElectionSettings::default();
+        let mut election = Election::new(ServerId(1), members.clone(), settings);
+        election.look(Zxid::ZERO, 0, 0);
+        for (from, state) in [
+            (4, PeerState::Looking),
+            (5, PeerState::Looking),
+            (4, PeerState::Observing),
+            (5, PeerState::Following),
+            (4, PeerState::Leading),
+        ] {
+            let vote = Notification { state, ..election.notification() };
+            election.on_notification(ServerId(from), &vote, 1);
+        }
+        election.on_time(10_000);
+        assert_eq!(election.state(), PeerState::Looking);
+        let mut observer = Election::new(ServerId(4), members, settings);
+        observer.look(Zxid::new(9, 9), 9, 0);
+        assert_eq!(observer.vote(), Vote::none());
+    }
 }

@@ -9,6 +9,9 @@
 //! so nobody but a voter's or a member's own host changes a connection, and only configured
 //! addresses are dialled (B29).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 

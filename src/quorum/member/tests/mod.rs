@@ -1,5 +1,7 @@
 //! One member whose shell is the test: what it wants done is looked at and answered by hand.
 
+mod ensemble;
+mod known_bugs;
 mod random;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,12 +34,16 @@ const ZAB: ZabSettings = ZabSettings { tick_ms: 2_000, init_ticks: 10, sync_tick
 const DATA_BYTES_MAX: usize = 1 << 20;
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2888);
 
+/// So many that vote; the next one observes.
+fn voting(voters: usize) -> Members {
+    let (voters, observer) = ((1..=voters as i64).map(ServerId), ServerId(voters as i64 + 1));
+    let majority = QuorumSet::Majority;
+    Members::new(voters.collect(), [observer].into(), majority, Zxid::ZERO, Bytes::new()).unwrap()
+}
+
 /// Server 1 of three that vote; 4 observes.
 fn settings() -> MemberSettings {
-    let ids = |ids: &[i64]| ids.iter().map(|id| ServerId(*id)).collect();
-    let majority = QuorumSet::Majority;
-    let members =
-        Members::new(ids(&[1, 2, 3]), ids(&[4]), majority, Zxid::ZERO, Bytes::new()).unwrap();
+    let members = voting(3);
     let me = ServerId(1);
     let (zab, syncs) = (ZAB, SyncLimits::default());
     let server = EnsembleServer { me, members, zab, syncs, accepted_epoch: 0, current_epoch: 0 };
@@ -79,6 +85,19 @@ impl World {
         let mut world = Self::looking();
         world.on(MemberEvent::Elected { state: PeerState::Leading, leader: ServerId(1) });
         world.take();
+        world
+    }
+
+    /// A leader of epoch 1 that server 2 follows.
+    fn serving() -> Self {
+        let mut world = Self::leading();
+        world.on(MemberEvent::LearnerConnected { conn: LEARNER, address: ADDRESS });
+        world.on_packets(LEARNER, &[Packet::FollowerInfo(info(2))]);
+        world.on(MemberEvent::AcceptedEpoch(1));
+        world.on_packets(LEARNER, &[Packet::AckEpoch { zxid: Zxid::ZERO, current_epoch: 0 }]);
+        world.on(MemberEvent::CurrentEpoch(1));
+        world.on_packets(LEARNER, &[Packet::Ack { zxid: Zxid::new(1, 0) }]);
+        assert!(world.take().contains(&MemberEffect::Serve { epoch: 1 }));
         world
     }
 
