@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use support::Server;
+use support::{Server, free_port};
 use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, Error, EventType};
 
 #[tokio::test]
@@ -89,4 +90,102 @@ async fn a_session_is_renewed_after_the_server_was_killed() {
     });
     assert_eq!(data.await.unwrap(), b"mine");
     assert_eq!(client.session_id(), session);
+}
+
+/// What a command of `ringkeeper ensemble` says, and whether it has succeeded.
+fn ensemble(arguments: &[&str]) -> (String, bool) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
+    let output = command.arg("ensemble").args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+}
+
+/// Three servers in a directory, which are stopped when this is dropped.
+struct Three {
+    home: tempfile::TempDir,
+    connect: String,
+}
+
+impl Three {
+    fn start() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let name = home.path().to_str().unwrap();
+        for _ in 0..10 {
+            let base = free_port().min(50_000).to_string();
+            let (said, is_done) =
+                ensemble(&["start", "--servers", "3", "--base-port", &base, name]);
+            if is_done {
+                let connect = said.lines().find_map(|line| line.strip_prefix("connect string: "));
+                let connect = connect.expect("it says where clients connect").to_owned();
+                return Self { home, connect };
+            }
+            assert!(said.contains("these ports cannot be had"), "{said}");
+        }
+        panic!("no ports for three servers");
+    }
+
+    fn name(&self) -> &str {
+        self.home.path().to_str().unwrap()
+    }
+
+    /// The number of the server that leads.
+    fn leader(&self) -> String {
+        let began = Instant::now();
+        loop {
+            let (said, _) = ensemble(&["status", self.name()]);
+            let leader = said.lines().find(|line| line.contains(": leader"));
+            let number = leader.and_then(|line| line.strip_prefix("server ")?.split(':').next());
+            if let Some(number) = number {
+                return number.to_owned();
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "no leader: {said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGKILL for the leader; its number.
+    fn kill_leader(&self) -> String {
+        let leader = self.leader();
+        let (said, is_done) = ensemble(&["kill", &leader, self.name()]);
+        assert!(is_done, "{said}");
+        leader
+    }
+}
+
+impl Drop for Three {
+    fn drop(&mut self) {
+        ensemble(&["stop", self.name()]);
+    }
+}
+
+#[tokio::test]
+async fn a_session_lives_on_whichever_leader_is_killed() {
+    let three = Three::start();
+    // Commands hold the client's own thread up.
+    let patient = || Client::connector().with_session_timeout(Duration::from_secs(30));
+    let client = patient().connect(&three.connect).await.unwrap();
+    let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+    client.create("/e", b"mine", &ephemeral).await.unwrap();
+    let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create("/a", b"0", &persistent).await.unwrap();
+    let session = client.session_id();
+    for round in 1..=3 {
+        let killed = three.kill_leader();
+        let written = tokio::time::timeout(Duration::from_secs(60), async {
+            while client.set_data("/a", b"next", None).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        written.await.unwrap();
+        let (said, is_done) = ensemble(&["start", &killed, three.name()]);
+        assert!(is_done, "{said}");
+        // One that was lost may have been done as well.
+        let (_, stat) = client.get_data("/a").await.unwrap();
+        assert!(stat.version >= round, "{stat:?}");
+    }
+    assert_eq!(client.session_id(), session);
+    assert_eq!(client.get_data("/e").await.unwrap().0, b"mine");
+    let other = patient().connect(&three.connect).await.unwrap();
+    other.sync("/e").await.unwrap();
+    assert_eq!(other.get_data("/e").await.unwrap().0, b"mine");
 }
