@@ -427,7 +427,7 @@ fn expect(
     packets: &mut PacketStream,
     is_it: impl Fn(&Packet) -> bool,
 ) -> Option<Packet> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
         match packets.next_packet() {
             Ok(Some(packet)) if is_it(&packet) => return Some(packet),
