@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::check::{Judge, Violation, Voters};
 use super::coverage::{self, Coverage};
+use super::disk::Shown;
 use super::net::Net;
 use super::role::Role;
 use super::server::{Server, settings};
@@ -246,7 +247,11 @@ impl Ensemble {
             self.shared.trace.say(format_args!("{leader} commits {}", state.zxid));
             self.judge.on_commit(leader, state, has)?;
         }
-        Ok(())
+        // What was committed stays on the disks of a quorum.
+        match self.judge.last() {
+            last if last == Shown::default() || has(last) => Ok(()),
+            last => Err(Violation::NotDurable { zxid: last.zxid }),
+        }
     }
 
     /// Whether a server goes on that stood still.

@@ -46,6 +46,8 @@ pub(super) struct Learner {
     pub(super) sync: Option<Sync>,
     /// The end of its log, of ACKEPOCH.
     pub(super) last: Zxid,
+    /// It is to get a tree that shows at least this.
+    pub(super) tree_shows: Option<Zxid>,
     /// The last proposal that it has acknowledged over this connection; none from before.
     pub(super) acked: Zxid,
     /// The proposal whose acknowledgement is awaited, and since when (`SyncLimitCheck`).
@@ -69,6 +71,7 @@ impl Learner {
             stage: Stage::Connected,
             sync: None,
             last: Zxid::ZERO,
+            tree_shows: None,
             acked: Zxid::ZERO,
             awaited: None,
             silent_at,

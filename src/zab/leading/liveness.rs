@@ -17,6 +17,7 @@ impl Leading {
             return self.step_down(StepDown::NoQuorum);
         }
         self.close_silent(now_ms);
+        self.send_due_trees();
         self.look_for_quorum();
         if self.next_ping_at <= now_ms {
             self.next_ping_at = now_ms + (self.settings.tick_ms / 2).max(1);

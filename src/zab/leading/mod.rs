@@ -408,6 +408,7 @@ impl Leading {
                 self.close(conn, CloseLearner::Unexpected { kind: packet.kind() });
             }
         }
+        self.send_due_trees();
         self.check();
     }
 

@@ -40,6 +40,9 @@ impl Leading {
     }
 
     fn carry_out(&mut self, conn: LearnerConn, peer: Zxid, plan: SyncPlan) {
+        if plan == SyncPlan::Snap && !self.may_send_tree(conn) {
+            return;
+        }
         let last = self.history.last();
         let sync = match plan {
             SyncPlan::AskLog => None,
@@ -82,6 +85,28 @@ impl Leading {
         }
         self.send_outstanding(conn);
         self.send_new_leader(conn);
+    }
+
+    /// Whether the tree shows all that was committed when the learner came. What it has acknowledged
+    /// before may have made that so, and the tree takes the place of all on its disk: an older one
+    /// would take away what a quorum is believed to have. Else it waits.
+    fn may_send_tree(&mut self, conn: LearnerConn) -> bool {
+        let (applied, committed) = (self.applied, self.history.last());
+        let Some(learner) = self.learners.get_mut(&conn) else { return false };
+        applied >= *learner.tree_shows.get_or_insert(committed)
+    }
+
+    /// Sends the trees that have waited for this server's own disk.
+    pub(super) fn send_due_trees(&mut self) {
+        let applied = self.applied;
+        let is_due = |learner: &super::Learner| {
+            learner.stage == Stage::EpochAcked
+                && learner.tree_shows.is_some_and(|upto| upto <= applied)
+        };
+        if self.learners.values().any(is_due) {
+            let due = self.conns_of(is_due);
+            due.into_iter().for_each(|conn| self.carry_out(conn, Zxid::UNKNOWN, SyncPlan::Snap));
+        }
     }
 
     /// Notes how a learner is synchronized. False if it has to wait (`LearnerSyncThrottler`).
