@@ -205,19 +205,25 @@ impl Ensemble {
         }
     }
 
-    /// Those that are not paused serve clients.
+    /// Those that are not paused serve clients, and one of them leads.
     pub(super) fn until_serving(&mut self) {
         let serves = |all: &Self, at: usize| all.paused.contains(&at) || all.nodes[at].serves;
-        self.until("they serve", |all| (0..all.nodes.len()).all(|at| serves(all, at)));
+        self.until("they serve", |all| {
+            (0..all.nodes.len()).all(|at| serves(all, at)) && all.who_leads().is_some()
+        });
     }
 
     /// Who leads and serves.
     pub(super) fn leader(&self) -> usize {
+        self.who_leads().expect("somebody leads")
+    }
+
+    fn who_leads(&self) -> Option<usize> {
         let leads = |at: &usize| {
             let node = &self.nodes[*at];
             node.serves && node.quorum.is_leading() && !self.paused.contains(at)
         };
-        (0..self.nodes.len()).find(leads).expect("somebody leads")
+        (0..self.nodes.len()).find(leads)
     }
 
     pub(super) fn round(&mut self) {
