@@ -34,6 +34,27 @@ macro_rules! mutant {
     };
 }
 
+/// Prints a line of a command to standard output. A reader that has gone (`... | head -1`) ends the
+/// words and not the work: what the command does is done, and its exit code says so.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        match writeln!(std::io::stdout(), $($text)*) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                say_error!("ringkeeper: standard output: {error}");
+            }
+            _ => {}
+        }
+    }};
+}
+/// The same to standard error, where nothing can be said of what is not printed.
+macro_rules! say_error {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stderr(), $($text)*));
+    }};
+}
+
 mod acl;
 pub mod bench;
 pub mod cli;

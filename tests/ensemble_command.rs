@@ -77,6 +77,34 @@ fn a_server_is_started_watched_killed_started_again_and_stopped() {
     assert!(ends(0, &["stop", name]).contains("server 1 does not run"));
 }
 
+/// `ringkeeper ensemble start DIR | head -1`: what nobody reads is not printed, and all is done.
+#[test]
+fn what_nobody_reads_is_done_all_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let port = free_port().to_string();
+    let _ended = Ended(name);
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
+        command.args(arguments).stdout(writer.try_clone().unwrap()).stderr(writer);
+        command.status().expect("the program runs").code()
+    };
+    let options = ["--servers", "1", "--base-port", &port, "--set", "standaloneEnabled=true"];
+    assert_eq!(unread(&[&["ensemble", "start"], &options[..], &[name]].concat()), Some(0));
+    assert_eq!(unread(&["ensemble", "status", name]), Some(0));
+    assert_eq!(unread(&["ensemble", "kill", "7", name]), Some(2));
+    assert_eq!(unread(&["sim", "--seed", "1"]), Some(0));
+    assert_eq!(unread(&["server", "--", "no.cfg"]), Some(2));
+    let data = home.path().join("1/data/version-2");
+    let mut files = fs::read_dir(&data).unwrap().map(|file| file.unwrap().path());
+    let snapshot = files.find(|path| path.to_str().unwrap().contains("snapshot.")).unwrap();
+    assert_eq!(unread(&["tools", "snapshot", snapshot.to_str().unwrap()]), Some(0));
+    assert_eq!(unread(&["ensemble", "stop", name]), Some(0));
+    assert!(ends(1, &["status", name]).contains("server 1: not running"));
+}
+
 /// The number of a process in a pid file means nothing by itself.
 #[test]
 fn a_process_of_others_is_left_alone() {

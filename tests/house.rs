@@ -180,6 +180,22 @@ fn nothing_is_left_to_do_and_nothing_unwraps() {
     });
 }
 
+/// `println!` and its like panic where nobody reads on.
+#[test]
+fn commands_print_with_say() {
+    report("commands print with say! and say_error!", |file, out| {
+        for (number, line) in lines(&file.code) {
+            let prints = ["print!", "println!"].iter().any(|call| line.contains(call));
+            // What a test of the simulator says on its way.
+            let prints = prints && !file.path.contains("/directed/");
+            if prints && PRINTING_ROWS.contains(&file.module.as_str()) && !file.is_test_line(number)
+            {
+                out.push((number, "prints with a macro that panics".into()));
+            }
+        }
+    });
+}
+
 /// The checks must see what they look for: each is shown one offender.
 #[test]
 fn the_checks_can_fail() {
@@ -578,6 +594,8 @@ const GLOMMIO_FILES: &[&str] = &["runtime/executor.rs", "runtime/snapshotter.rs"
 const GLOMMIO_PIN: &str = "package = \"glommio-ng\", version = \"=";
 
 const FILE_LINES_MAX: usize = 800;
+/// Modules of which a person reads what they print.
+const PRINTING_ROWS: &[&str] = &["bench", "cli", "sim", "tools"];
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 /// The longest line of a comment or a text.

@@ -41,7 +41,7 @@ pub(super) fn measure(args: &DurableArgs) -> Result<(), BenchError> {
     if args.json {
         let direct = direct.as_ref().map(percentiles_json);
         let floor = json!({ "way": name, "latency_us": percentiles_json(floor) });
-        println!(
+        say!(
             "{}",
             json!({
                 "pwrite_fdatasync_us": percentiles_json(&flushed),
@@ -50,13 +50,13 @@ pub(super) fn measure(args: &DurableArgs) -> Result<(), BenchError> {
             })
         );
     } else {
-        println!("durable 4 KiB writes in {}, us", args.dir.display());
-        println!("{FLUSHED:<20} {}", percentiles_text(&flushed));
+        say!("durable 4 KiB writes in {}, us", args.dir.display());
+        say!("{FLUSHED:<20} {}", percentiles_text(&flushed));
         match &direct {
-            Some(direct) => println!("{DIRECT:<20} {}", percentiles_text(direct)),
-            None => println!("{DIRECT:<20} not possible on this file system"),
+            Some(direct) => say!("{DIRECT:<20} {}", percentiles_text(direct)),
+            None => say!("{DIRECT:<20} not possible on this file system"),
         }
-        println!("floor: {name}");
+        say!("floor: {name}");
     }
     Ok(())
 }

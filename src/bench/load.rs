@@ -56,7 +56,7 @@ pub(super) fn pin(core: Option<usize>) {
     if let Some(id) = core
         && !core_affinity::set_for_current(core_affinity::CoreId { id })
     {
-        eprintln!("ringkeeper bench: cannot run on core {id}; running on any");
+        say_error!("ringkeeper bench: cannot run on core {id}; running on any");
     }
 }
 
@@ -259,7 +259,7 @@ impl<'a> Load<'a> {
             };
             let rate = progress.replies as f64 * 1e9 / elapsed as f64;
             let slowest = progress.slowest_ns as f64 / 1e6;
-            eprintln!(
+            say_error!(
                 "{:4} s  {stage}  {rate:9.0} op/s  slowest {slowest:8.3} ms",
                 progress.second
             );

@@ -52,7 +52,7 @@ pub fn run(args: BenchArgs) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringkeeper bench: {error}");
+            say_error!("ringkeeper bench: {error}");
             ExitCode::FAILURE
         }
     }

@@ -39,7 +39,7 @@ impl Preload<'_> {
         engine.run(&mut leaves, (256 / self.batch).clamp(4, 64) as u32, None)?;
         if !self.quiet {
             let seconds = started.elapsed().as_secs_f64();
-            eprintln!(
+            say_error!(
                 "preloaded {} znodes in {seconds:.1} s, {:.0}/s",
                 self.nodes,
                 self.nodes as f64 / seconds
@@ -166,7 +166,7 @@ impl<F: Fn(u64) -> String> Work for Creates<'_, F> {
     fn turn(&mut self, now_ns: u64) -> Phase {
         if let Some(told) = self.progress.filter(|told| now_ns - told >= 1_000_000_000) {
             if told > 0 {
-                eprintln!("preloading: {} of {} znodes", self.done, self.total);
+                say_error!("preloading: {} of {} znodes", self.done, self.total);
             }
             self.progress = Some(now_ns);
         }

@@ -38,18 +38,18 @@ impl Report {
 /// Prints a load's report.
 pub(super) fn print(report: &Report, as_json: bool) {
     if as_json {
-        println!("{}", to_json(report));
+        say!("{}", to_json(report));
     } else {
-        print!("{}", to_text(report));
+        say!("{}", to_text(report).trim_end());
     }
 }
 
 /// Prints what the server's process has used, where nothing else was measured.
 pub(super) fn print_usage(usage: Usage, as_json: bool) {
     if as_json {
-        println!("{}", json!({ "server": usage_json(usage) }));
+        say!("{}", json!({ "server": usage_json(usage) }));
     } else {
-        println!("{}", usage_text(usage));
+        say!("{}", usage_text(usage));
     }
 }
 

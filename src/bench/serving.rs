@@ -60,7 +60,7 @@ pub(super) fn serve<S: Service>(
     let mut ring = Ring::new(super::ring_config(spin))?;
     let service = open(&ring)?;
     ring.accept(LISTENER, listener.as_fd())?;
-    eprintln!("{name} on {address}");
+    say_error!("{name} on {address}");
     let conns = Conns { ring, conns: Vec::new(), free: Vec::new(), dirty: Vec::new() };
     let mut served = Served { conns, service, replies, answers: Vec::new() };
     let deadline = Instant::now() + Duration::from_secs_f64(duration.clamp(0.0, 1e6));

@@ -70,7 +70,7 @@ fn start(loaded: Loaded) -> ExitCode {
 }
 
 fn refuse(error: &dyn Display, exit: Exit) -> ExitCode {
-    eprintln!("ringkeeper: {error}");
+    say_error!("ringkeeper: {error}");
     exit.into()
 }
 

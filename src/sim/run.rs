@@ -82,14 +82,14 @@ struct Failure {
 /// the same twice, 9 for a panic, and from 10 on the property that does not hold.
 pub fn run(args: SimArgs) -> ExitCode {
     if let Some(defect) = args.defect.filter(|defect| !is_built_in(*defect)) {
-        println!(
+        say!(
             "{} lives inside a machine: cargo run --release --features mutants -- sim ...",
             name(defect)
         );
         return ExitCode::from(EXIT_MISSED);
     }
     // One seed is run to see where it panics; of many, only the first failure is reported.
-    panic::set_hook(Box::new(|info| eprintln!("{info}\n{}", Backtrace::force_capture())));
+    panic::set_hook(Box::new(|info| say_error!("{info}\n{}", Backtrace::force_capture())));
     if let Some(seed) = args.seed {
         return run_one(&args, seed);
     }
@@ -105,7 +105,7 @@ pub fn run(args: SimArgs) -> ExitCode {
             outcomes.iter().map(|one| one.crashes).sum(),
         );
         let seconds = began.elapsed().as_secs_f64();
-        println!(
+        say!(
             "{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well",
             outcomes.len()
         );
@@ -120,11 +120,11 @@ pub fn run(args: SimArgs) -> ExitCode {
 /// Prints what has happened in all worlds together; false if something has not and should have.
 fn print_coverage(args: &SimArgs, coverage: &Coverage) -> bool {
     for (what, times) in coverage.lines() {
-        println!("{times:>10} {what}");
+        say!("{times:>10} {what}");
     }
     let missing = coverage.missing();
     for what in &missing {
-        println!("{:>10} {what}", "never:");
+        say!("{:>10} {what}", "never:");
     }
     missing.is_empty() || !args.covered
 }
@@ -134,9 +134,11 @@ fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
     if outcome.failure.is_none() && args.tail.is_some() {
         print_lines(&outcome.tail);
     }
-    println!(
+    say!(
         "seed {seed}: trace {:016x}, {} transactions, {} crashes",
-        outcome.hash, outcome.txns, outcome.crashes
+        outcome.hash,
+        outcome.txns,
+        outcome.crashes
     );
     if outcome.failure.is_some() { print_failure(args, &outcome) } else { ExitCode::SUCCESS }
 }
@@ -144,17 +146,17 @@ fn run_one(args: &SimArgs, seed: u64) -> ExitCode {
 fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
     let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
     print_lines(&outcome.tail);
-    println!("seed {}: {}: {}", outcome.seed, failure.property, failure.what);
+    say!("seed {}: {}: {}", outcome.seed, failure.property, failure.what);
     let defect =
         args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
     let ensemble = if args.ensemble { " --ensemble" } else { "" };
-    println!("again: ringkeeper sim{ensemble} --seed {}{defect} --tail 1000000", outcome.seed);
+    say!("again: ringkeeper sim{ensemble} --seed {}{defect} --tail 1000000", outcome.seed);
     ExitCode::from(failure.exit_code)
 }
 
 fn print_lines(lines: &[String]) {
     for line in lines {
-        println!("{line}");
+        say!("{line}");
     }
 }
 
@@ -168,14 +170,11 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
     for outcome in &again {
         let second = run_seed(args, outcome.seed, args.defect, 0);
         if second.hash != outcome.hash {
-            println!(
-                "seed {}: trace {:016x}, then {:016x}",
-                outcome.seed, outcome.hash, second.hash
-            );
+            say!("seed {}: trace {:016x}, then {:016x}", outcome.seed, outcome.hash, second.hash);
             return ExitCode::from(EXIT_TRACE);
         }
     }
-    println!("{} of them ran twice with the same trace", again.len());
+    say!("{} of them ran twice with the same trace", again.len());
     ExitCode::SUCCESS
 }
 
@@ -190,7 +189,7 @@ fn run_defects(args: &SimArgs) -> ExitCode {
             Some((seed, failure)) => {
                 let took = seed - args.from + 1;
                 found.push(took);
-                println!(
+                say!(
                     "{:<32} found by seed {took:>5}: {}: {}",
                     name(*defect),
                     failure.property,
@@ -198,17 +197,17 @@ fn run_defects(args: &SimArgs) -> ExitCode {
                 );
             }
             None => {
-                println!("{:<32} NOT FOUND in {} seeds", name(*defect), args.seeds);
+                say!("{:<32} NOT FOUND in {} seeds", name(*defect), args.seeds);
                 missed += 1;
             }
         }
     }
     if !cfg!(feature = "mutants") {
-        println!("those inside the machines need a build with them: tests/mutants/run defects");
+        say!("those inside the machines need a build with them: tests/mutants/run defects");
     }
     found.sort_unstable();
     if let Some(median) = found.get(found.len() / 2) {
-        println!("{} found, the median by seed {median}", found.len());
+        say!("{} found, the median by seed {median}", found.len());
     }
     if missed > 0 { ExitCode::from(EXIT_MISSED) } else { ExitCode::SUCCESS }
 }

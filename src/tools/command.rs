@@ -69,8 +69,10 @@ pub fn run(args: ToolsArgs) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // Whoever reads no further has seen enough.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("ringkeeper: {err}");
+            say_error!("ringkeeper: {err}");
             ExitCode::FAILURE
         }
     }

@@ -72,12 +72,12 @@ fn print(args: &FanOutArgs, replies: &[f64], lasts: &[f64]) {
             "reply_ms": { "median": median(replies), "max": worst(replies), "all": replies },
             "last_event_ms": { "median": median(lasts), "max": worst(lasts), "all": lasts },
         });
-        println!("{report}");
+        say!("{report}");
         return;
     }
-    println!("{} watchers, {} rounds, ms", args.watchers, args.rounds);
-    println!("writer's reply  median {:.2}  max {:.2}", median(replies), worst(replies));
-    println!("last event      median {:.2}  max {:.2}", median(lasts), worst(lasts));
+    say!("{} watchers, {} rounds, ms", args.watchers, args.rounds);
+    say!("writer's reply  median {:.2}  max {:.2}", median(replies), worst(replies));
+    say!("last event      median {:.2}  max {:.2}", median(lasts), worst(lasts));
 }
 
 const PATH: &str = "/ringkeeper-fan-out";

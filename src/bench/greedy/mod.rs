@@ -203,22 +203,22 @@ fn print(
             "greedy_errors": errors,
             "server_turns": turns.json(),
         });
-        println!("{report}");
+        say!("{report}");
         return;
     }
-    println!("reads        {} in all, us", probe.reads.len());
-    println!("read         {}", percentiles_text(&probe.reads));
-    println!("write        {}", percentiles_text(&probe.writes));
+    say!("reads        {} in all, us", probe.reads.len());
+    say!("read         {}", percentiles_text(&probe.reads));
+    say!("write        {}", percentiles_text(&probe.writes));
     if let Some(flushed) = flushed {
-        println!("bare flush   {}", percentiles_text(flushed));
+        say!("bare flush   {}", percentiles_text(flushed));
     }
-    println!(
+    say!(
         "greedy       {alone:.0}/s alone, {beside:.0}/s beside, loss {:.1} %",
         rates.loss() * 100.0
     );
-    println!("turns        {turns}");
+    say!("turns        {turns}");
     if errors > 0 {
-        println!("greedy       {errors} replies held an error");
+        say!("greedy       {errors} replies held an error");
     }
 }
 

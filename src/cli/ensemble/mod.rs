@@ -84,7 +84,7 @@ pub fn ensemble(args: EnsembleArgs) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringkeeper: {error}");
+            say_error!("ringkeeper: {error}");
             error.exit()
         }
     }

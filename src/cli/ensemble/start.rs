@@ -60,13 +60,13 @@ pub(super) fn start(args: &StartArgs) -> Result<(), EnsembleError> {
     let mut started = Vec::new();
     for member in stopped {
         let child = process::spawn(member)?;
-        println!("server {}: pid {}, log {}", member.id, child.id(), member.log_file().display());
+        say!("server {}: pid {}, log {}", member.id, child.id(), member.log_file().display());
         started.push(Started { member, child });
     }
     let running = members.iter().filter(|member| member.votes() && process::find(member).is_some());
     let (running, voters) = (running.count(), members.iter().filter(|it| it.votes()).count());
     if running <= voters / 2 {
-        println!(
+        say!(
             "{running} of {voters} voters run: nothing is served until more than half of them do"
         );
         return Ok(());
@@ -176,23 +176,23 @@ fn last_lines(log: &PathBuf) -> Vec<String> {
 
 fn say_where(members: &[Member], dir: &Path) {
     for member in members {
-        println!("{}; {}", status::line(member), member.peer_ports());
+        say!("{}; {}", status::line(member), member.peer_ports());
     }
     let clients = members.iter().map(|member| {
         let (host, port) = member.client();
         format!("{host}:{port}")
     });
-    println!("connect string: {}", clients.collect::<Vec<_>>().join(","));
+    say!("connect string: {}", clients.collect::<Vec<_>>().join(","));
     if members.iter().any(Member::has_peers) {
-        println!(
+        say!(
             "The quorum and election ports are not authenticated: whoever reaches them can take part."
         );
     }
     let dir = dir.display();
-    println!("one crashes:    ringkeeper ensemble kill 1 {dir}");
-    println!("it comes back:  ringkeeper ensemble start 1 {dir}");
-    println!("what they do:   ringkeeper ensemble status {dir}");
-    println!("the end:        ringkeeper ensemble stop {dir}");
+    say!("one crashes:    ringkeeper ensemble kill 1 {dir}");
+    say!("it comes back:  ringkeeper ensemble start 1 {dir}");
+    say!("what they do:   ringkeeper ensemble status {dir}");
+    say!("the end:        ringkeeper ensemble stop {dir}");
 }
 
 const SERVERS_DEFAULT: u16 = 3;

@@ -15,7 +15,7 @@ pub(super) fn status(dir: &Path) -> Result<(), EnsembleError> {
     let mut has_leader = false;
     for member in &members {
         let (line, said) = look(member);
-        println!("{line}");
+        say!("{line}");
         has_leader |= is_led(member, &said);
     }
     if has_leader { Ok(()) } else { Err(EnsembleError::NoQuorum) }

@@ -17,12 +17,12 @@ pub(super) fn stop(server: Option<i64>, dir: &Path) -> Result<(), EnsembleError>
     for member in chosen {
         match signal(member, Signal::TERM)? {
             Some(_) => told.push(member),
-            None => println!("server {} does not run", member.id),
+            None => say!("server {} does not run", member.id),
         }
     }
     let ids = process::await_ends(&told, STOP_TIME);
     for member in told.iter().filter(|member| !ids.contains(&member.id)) {
-        println!("server {} is stopped", member.id);
+        say!("server {} is stopped", member.id);
     }
     if ids.is_empty() {
         return Ok(());
@@ -40,7 +40,7 @@ pub(super) fn kill(server: i64, dir: &Path) -> Result<(), EnsembleError> {
         let (seconds, dir) = (STOP_TIME.as_secs(), dir.to_owned());
         return Err(EnsembleError::StillRunning { ids, seconds, dir });
     }
-    println!(
+    say!(
         "server {server} (pid {pid}) is killed; it comes back: ringkeeper ensemble start {server} {}",
         dir.display()
     );
