@@ -128,9 +128,7 @@ impl Quorum {
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
         let upto = self.writes.pipeline.frontier();
         assert!(last <= upto.max(start), "the tree shows what is committed and durable");
-        if let Some(leader) = self.role.leader_mut() {
-            leader.machine.on_applied(last.min(upto));
-        }
+        self.role.on_applied(last.min(upto));
         debug_assert!(
             self.batches.iter().all(|batch| batch.items.is_empty()),
             "hand over, then show"

@@ -16,7 +16,8 @@ use crate::packet::RequestPacket;
 use crate::proto::PathRequest;
 use crate::tree::Tree;
 use crate::txn::{LogRecord, Txn, read_log_record};
-use crate::zab::{LearnEffect, Learning, Leave, Logged};
+use crate::txnlog::Durable;
+use crate::zab::{LearnEffect, LearnerConn, Learning, Leave, Logged, ObserverMaster};
 use crate::zxid::{SessionId, Zxid};
 
 /// All that a server has because it follows or observes. A value of one role.
@@ -28,19 +29,38 @@ pub(super) struct Learner {
     pending: HashMap<SessionId, VecDeque<Pending>, FixedState>,
     /// Their number. The shards bound it: each is one that a client waits for.
     pending_count: usize,
-    /// The sessions of the syncs under way, in order. The shards bound them likewise.
-    syncs: VecDeque<SessionId>,
+    /// Whose the syncs under way are, in order. The shards bound them likewise, and those of the
+    /// observers their servers.
+    pub(super) syncs: VecDeque<Syncer>,
     /// The number of syncs that the leader has answered.
     synced: u64,
-    /// Clients that came back, whose sessions the leader is asked about, in order.
-    renewals: HashMap<SessionId, VecDeque<(Origin, i32)>, FixedState>,
+    /// Clients that came back, here or to an observer, whose sessions the leader is asked about, in
+    /// order.
+    pub(super) renewals: HashMap<SessionId, VecDeque<(Renewer, i32)>, FixedState>,
     /// Heard of since the last ping that told of them. Bounded by the sessions of this server's
-    /// shards.
-    touched: BTreeSet<SessionId>,
+    /// shards, and by those of the tree.
+    pub(super) touched: BTreeSet<SessionId>,
     /// The timeouts, in milliseconds, of sessions that have come here, where the tree does not show
     /// the same: the session is new, or its client has negotiated another one. Bounded by the
-    /// sessions of this server's shards.
-    arrived: HashMap<SessionId, i32, FixedState>,
+    /// sessions of this server's shards, and by those of the tree.
+    pub(super) arrived: HashMap<SessionId, i32, FixedState>,
+    /// The observers of this server, where it takes any.
+    pub(super) observers: Option<Box<ObserverMaster>>,
+}
+
+/// Who waits for a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syncer {
+    /// A client of this server, by its session.
+    Client(SessionId),
+    Observer(LearnerConn),
+}
+
+/// Who asks whether a session lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Renewer {
+    Client(Origin),
+    Observer(LearnerConn),
 }
 
 /// A request under way.
@@ -75,7 +95,7 @@ enum Pending {
 }
 
 impl Learner {
-    pub(super) fn new(machine: Learning) -> Self {
+    pub(super) fn new(machine: Learning, observers: Option<ObserverMaster>) -> Self {
         Self {
             machine,
             pending: HashMap::with_hasher(FixedState::with_seed(0)),
@@ -85,6 +105,7 @@ impl Learner {
             renewals: HashMap::with_hasher(FixedState::with_seed(0)),
             touched: BTreeSet::new(),
             arrived: HashMap::with_hasher(FixedState::with_seed(0)),
+            observers: observers.map(Box::new),
         }
     }
 
@@ -102,7 +123,8 @@ impl Learner {
                 if writes.renew_local_session(origin, session, timeout_ms) {
                     return;
                 }
-                self.renewals.entry(session).or_default().push_back((origin, timeout_ms));
+                let renewal = (Renewer::Client(origin), timeout_ms);
+                self.renewals.entry(session).or_default().push_back(renewal);
                 self.machine.revalidate(session, timeout_ms);
             }
             ToQuorum::Joined { .. } => {}
@@ -157,7 +179,7 @@ impl Learner {
             (Ok(()), OpCode::SYNC) => {
                 let request = PathRequest::read(&mut Reader::new(&record));
                 let path = request.ok().and_then(|request| request.path.as_deref().map(Into::into));
-                self.syncs.push_back(session);
+                self.syncs.push_back(Syncer::Client(session));
                 let number = self.synced + self.syncs.len() as u64;
                 Pending::Sync { origin, path, number }
             }
@@ -219,12 +241,28 @@ impl Learner {
         writes.pipeline.answer(origin.shard, reply);
     }
 
-    /// Takes what the machine asks for. True if the role has ended.
+    /// Takes what the machines ask for. True if the role has ended.
     pub(super) fn take_effects(&mut self, writes: &mut Writes, tree: &Tree) -> bool {
+        loop {
+            if self.take_all(writes, tree) {
+                return true;
+            }
+            self.inform_observers(self.machine.committed());
+            if !self.take_of_observers(writes, tree) {
+                return false;
+            }
+        }
+    }
+
+    /// What the leader's packets have brought. True if the role has ended.
+    fn take_all(&mut self, writes: &mut Writes, tree: &Tree) -> bool {
         while let Some(effect) = self.machine.poll() {
             match effect {
                 LearnEffect::Append { logged } => {
                     let zxid = logged.zxid;
+                    if let Some(observers) = &mut self.observers {
+                        observers.on_proposed(logged.clone());
+                    }
                     if !self.append(writes, logged) {
                         self.machine.leave(Leave::Undecodable { zxid });
                     }
@@ -251,6 +289,9 @@ impl Learner {
                 LearnEffect::Serve { epoch } => {
                     writes.begin_epoch(epoch);
                     writes.figures.on_learner_serves(self.machine.votes(), writes.now.mono_ms);
+                    if let Some(observers) = &mut self.observers {
+                        observers.begin(epoch, writes.now.mono_ms);
+                    }
                     writes.effects.push_back(Effect::Learn(LearnEffect::Serve { epoch }));
                 }
                 effect => writes.effects.push_back(Effect::Learn(effect)),
@@ -312,7 +353,12 @@ impl Learner {
         // An observer is told of what is committed, and of nothing before.
         writes.figures.learner_proposals += u64::from(self.machine.votes());
         let proposal = Proposal { header, txn, known, digest, answer, departs: false };
-        writes.pipeline.log(proposal, &record, &mut writes.effects);
+        if self.machine.votes() || writes.config.observer_logs {
+            writes.pipeline.log(proposal, &record, &mut writes.effects);
+        } else {
+            writes.pipeline.pass(proposal);
+            self.machine.on_durable(Durable::waived(zxid), writes.now.mono_ms);
+        }
         self.release(writes, header.session);
         true
     }
@@ -381,10 +427,17 @@ impl Learner {
 
     /// The oldest sync is answered once all up to `after` is applied. False if there is none.
     fn synced(&mut self, writes: &mut Writes, after: Zxid) -> bool {
-        let Some(session) = self.syncs.pop_front() else { return false };
+        let Some(syncer) = self.syncs.pop_front() else { return false };
         self.synced += 1;
         writes.pipeline.on_confirmed(self.synced);
         let synced = self.synced;
+        let session = match syncer {
+            Syncer::Client(session) => session,
+            Syncer::Observer(conn) => {
+                self.tell_synced(conn, after);
+                return true;
+            }
+        };
         let Some(pending) = self.pending.get_mut(&session) else { return true };
         let is_it =
             |first: &Pending| matches!(first, Pending::Sync { number, .. } if *number == synced);
@@ -402,15 +455,20 @@ impl Learner {
 
     fn revalidated(&mut self, writes: &mut Writes, session: SessionId, valid: bool) -> bool {
         let Some(renewals) = self.renewals.get_mut(&session) else { return false };
-        if let Some((origin, timeout_ms)) = renewals.pop_front() {
-            if valid {
-                self.arrived.insert(session, timeout_ms);
-            }
-            let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
-            writes.effects.push_back(Effect::ToShard(origin.shard, answer));
-        }
+        let renewal = renewals.pop_front();
         if renewals.is_empty() {
             self.renewals.remove(&session);
+        }
+        let Some((renewer, timeout_ms)) = renewal else { return false };
+        if valid {
+            self.arrived.insert(session, timeout_ms);
+        }
+        match renewer {
+            Renewer::Client(origin) => {
+                let answer = ToShard::Renewed { origin, session, timeout_ms, valid };
+                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+            }
+            Renewer::Observer(conn) => self.tell_revalidated(conn, session, valid),
         }
         true
     }

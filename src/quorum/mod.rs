@@ -18,6 +18,7 @@
 //! | `rounds` | syncs: questions to a quorum |
 //! | `learner` | the role of a follower or an observer |
 //! | `member` | the life of a server of an ensemble: from looking for a leader to a role, and back |
+//! | `observers` | the observers of a follower |
 //! | `prepare` | from request to transaction |
 //! | `outstanding` | the overlay of what is prepared and not yet applied |
 //! | `pipeline` | log bytes, flushes, the order of commits, when to roll and to snapshot |
@@ -39,6 +40,7 @@ mod leader;
 mod learner;
 mod local;
 pub mod member;
+mod observers;
 mod outstanding;
 mod pipeline;
 mod prepare;
@@ -66,8 +68,8 @@ use crate::limits;
 use crate::tree::{Change, Tree};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zab::{
-    History, LeadEffect, Leading, LearnEffect, Learning, Members, OwnHistory, ServerId, SyncLimits,
-    ZabSettings,
+    History, LeadEffect, Leading, LearnEffect, Learning, Members, ObserverMaster,
+    ObserverMasterSettings, OwnHistory, ServerId, SyncLimits, ZabSettings,
 };
 use crate::zxid::{Now, SessionId, Zxid};
 
@@ -125,6 +127,12 @@ pub struct QuorumConfig {
     pub local_sessions_upgrading: bool,
     /// `enableEagerACLCheck`: a member of an ensemble refuses what its own tree forbids.
     pub eager_acl_check: bool,
+    /// `syncEnabled`: whether an observer logs what it applies.
+    pub observer_logs: bool,
+    /// How a follower serves observers, where that is wanted (`observerMasterPort`).
+    pub observer_master: Option<ObserverMasterSettings>,
+    /// `forceSnapshotSync`: a leader sends every learner its whole tree.
+    pub always_snap: bool,
     /// `znode.container.checkIntervalMs`.
     pub container_check_interval_ms: i64,
     /// `znode.container.maxPerMinute`.
@@ -155,6 +163,9 @@ impl Default for QuorumConfig {
             local_sessions: false,
             local_sessions_upgrading: false,
             eager_acl_check: false,
+            observer_logs: true,
+            observer_master: None,
+            always_snap: false,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             container_max_never_used_ms: 0,
@@ -287,6 +298,7 @@ impl Quorum {
         self.end_look();
         self.writes.now = now;
         let (own, members) = (self.own(server), server.members.clone());
+        let history = history.snapping(self.writes.config.always_snap);
         let mut machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
         machine.limit_syncs(server.syncs);
         let leader = Leader::elected(machine, server.me, &self.writes, tree, self.seed);
@@ -310,7 +322,11 @@ impl Quorum {
         let EnsembleServer { me, ref members, zab, .. } = *server;
         let (votes, version) = (members.is_voter(me), members.version());
         let machine = Learning::new(me, votes, zab, own, applied, version, now.mono_ms);
-        self.role = Role::Learning(Box::new(Learner::new(machine)));
+        let settings = self.writes.config.observer_master.filter(|_| votes);
+        let observers = settings.map(|settings| {
+            ObserverMaster::new(me, members.clone(), zab, settings, own.last.get(), applied)
+        });
+        self.role = Role::Learning(Box::new(Learner::new(machine, observers)));
         self.role_since_ms = now.mono_ms;
         self.writes.figures.on_role(votes, now.mono_ms);
         self.take_effects(tree, &mut Budget::new(u64::MAX));
@@ -403,7 +419,7 @@ impl Quorum {
         match &self.role {
             Role::None => i64::MAX,
             Role::Leading(leader) => leader.machine.wakes_at(),
-            Role::Learning(learner) => learner.machine.wakes_at(),
+            Role::Learning(learner) => learner.wakes_at(),
         }
     }
 

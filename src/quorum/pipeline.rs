@@ -164,6 +164,18 @@ impl Pipeline {
         self.put(proposal, effects, |bytes, _| bytes.extend_from_slice(record));
     }
 
+    /// A transaction of the leader that is applied here and not logged: nothing of it is on the
+    /// disk, and a start lacks it.
+    pub(super) fn pass(&mut self, proposal: Proposal) {
+        let zxid = proposal.header.zxid;
+        assert!(self.is_settled(), "nothing is logged where something is not");
+        assert!(zxid > self.proposed, "zxids only rise");
+        (self.first, self.proposed, self.appended) = (zxid, zxid, zxid);
+        self.durable = Durable::waived(zxid);
+        self.entries.push_back(PipelineEntry::Proposal(proposal));
+        self.assert_order();
+    }
+
     /// Returns the length of the entry.
     fn put(
         &mut self,

@@ -122,7 +122,7 @@ impl Quorum {
             serving: self.is_serving(),
             epoch,
             role_since_ms: self.role_since_ms,
-            learners: leader.map(|leader| leader.machine.learners()).unwrap_or_default(),
+            learners: self.role.learners(),
             pending_syncs: leader.map_or(0, |leader| leader.rounds.len()),
             proposal_sizes: leader.map(|leader| leader.proposal_sizes).unwrap_or_default(),
             proposed: self.writes.last_zxid,

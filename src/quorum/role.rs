@@ -8,7 +8,7 @@ use crate::handoff::ToQuorum;
 use crate::packet::Packet;
 use crate::tree::Tree;
 use crate::txnlog::Durable;
-use crate::zab::{LearnerConn, LogReach, Stage};
+use crate::zab::{LearnerConn, LearnerCounts, LogReach, Stage};
 use crate::zxid::{SessionId, Zxid};
 
 /// A value that is dropped as a whole when the server does something else.
@@ -117,19 +117,30 @@ impl Role {
                 _ => {}
             },
             Self::Learning(learner) => match event {
-                PeerEvent::Time => learner.machine.on_time(now_ms),
+                PeerEvent::Time => {
+                    learner.machine.on_time(now_ms);
+                    learner.on_observer(PeerEvent::Time, now_ms);
+                }
+                PeerEvent::Connected(..)
+                | PeerEvent::Learner(..)
+                | PeerEvent::LearnerGone(..)
+                | PeerEvent::LogReach(..) => learner.on_observer(event, now_ms),
                 PeerEvent::Leader(packet) => learner.machine.on_packet(packet, now_ms),
                 PeerEvent::LeaderGone => learner.machine.on_closed(),
                 PeerEvent::AcceptedEpoch(epoch) => learner.machine.on_accepted_epoch(epoch, now_ms),
                 PeerEvent::CurrentEpoch(epoch) => learner.machine.on_current_epoch(epoch, now_ms),
                 PeerEvent::Truncated(to, is_done) => {
+                    learner.restart_observers(Some(to).filter(|_| is_done));
                     learner.machine.on_truncated(to, is_done, now_ms);
                 }
                 PeerEvent::TreeBytes { is_whole } if learner.machine.stage() == Stage::Loading => {
                     learner.machine.on_tree_bytes(is_whole, now_ms);
                 }
-                PeerEvent::Loaded(zxid) => learner.machine.on_tree(zxid, now_ms),
-                _ => {}
+                PeerEvent::Loaded(zxid) => {
+                    learner.restart_observers(zxid);
+                    learner.machine.on_tree(zxid, now_ms);
+                }
+                PeerEvent::TreeBytes { .. } => {}
             },
         }
     }
@@ -154,9 +165,18 @@ impl Role {
             Self::None => false,
             Self::Leading(leader) => leader.on_durable(writes, upto),
             Self::Learning(learner) => {
-                learner.machine.on_durable(upto, writes.now.mono_ms);
+                learner.on_durable(upto, writes.now.mono_ms);
                 learner.take_progress(writes)
             }
+        }
+    }
+
+    /// The tree shows all up to here.
+    pub(super) fn on_applied(&mut self, upto: Zxid) {
+        match self {
+            Self::None => {}
+            Self::Leading(leader) => leader.machine.on_applied(upto),
+            Self::Learning(learner) => learner.on_applied(upto),
         }
     }
 
@@ -166,6 +186,15 @@ impl Role {
             Self::None => {}
             Self::Leading(leader) => leader.session_closed(session),
             Self::Learning(learner) => learner.session_closed(session),
+        }
+    }
+
+    /// The learners of a leader, and the observers of a follower.
+    pub(super) fn learners(&self) -> LearnerCounts {
+        match self {
+            Self::None => LearnerCounts::default(),
+            Self::Leading(leader) => leader.machine.learners(),
+            Self::Learning(learner) => learner.observer_counts(),
         }
     }
 

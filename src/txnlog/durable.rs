@@ -18,6 +18,11 @@ impl Durable<Zxid> {
     pub fn recovered(last: Zxid) -> Self {
         Self(last)
     }
+
+    /// What an observer applies and does not log (`syncEnabled=false`): nobody counts on its disk.
+    pub fn waived(last: Zxid) -> Self {
+        Self(last)
+    }
 }
 
 /// A flush that was asked for and has not ended. It cannot be copied: one flush ends once.

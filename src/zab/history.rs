@@ -34,6 +34,8 @@ pub struct History {
     /// The epochs that began on this very history: that of the leader when it was elected, and its
     /// own.
     begun: [u32; 2],
+    /// `forceSnapshotSync`: every learner gets the whole tree.
+    always_snap: bool,
 }
 
 /// What a learner gets between ACKEPOCH and NEWLEADER.
@@ -81,7 +83,13 @@ impl History {
             count_max,
             bytes_max,
             begun: [0; 2],
+            always_snap: false,
         }
+    }
+
+    /// The same, from which every learner gets the whole tree if `always_snap` says so.
+    pub fn snapping(self, always_snap: bool) -> Self {
+        Self { always_snap, ..self }
     }
 
     /// The server leads `epoch`; its history was that of epoch `current` until then.
@@ -127,6 +135,9 @@ impl History {
     /// What a learner whose log ends with `peer` must get (`LearnerHandler.syncFollower`).
     pub fn plan(&self, peer: Zxid) -> SyncPlan {
         let last = self.last();
+        if self.always_snap {
+            return SyncPlan::Snap;
+        }
         if peer == last {
             return SyncPlan::Diff { after: peer };
         }

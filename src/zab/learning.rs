@@ -370,6 +370,11 @@ impl Learning {
         self.stage == Stage::Serving && !self.has_ended
     }
 
+    /// The last zxid that is known to be committed.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     /// Whether it is a follower that votes.
     pub fn votes(&self) -> bool {
         self.votes

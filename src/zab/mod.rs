@@ -10,6 +10,7 @@
 //! | `history` | the committed transactions in memory, and what a learner lacks of them |
 //! | `leading` | the role of a leader |
 //! | `learning` | the role of a follower or an observer |
+//! | `observer_master` | the observers of a follower |
 
 mod claims;
 mod election;
@@ -18,6 +19,7 @@ mod leading;
 mod learning;
 mod links;
 mod members;
+mod observer_master;
 #[cfg(test)]
 mod tests;
 mod vote;
@@ -31,4 +33,5 @@ pub use leading::{
 pub use learning::{LearnEffect, Learning, Leave, Stage};
 pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};
 pub use members::{Members, MembersError, QuorumSet, ServerId};
+pub use observer_master::{ObserverMaster, ObserverMasterSettings};
 pub use vote::Vote;

@@ -6,6 +6,7 @@ mod known_bugs;
 mod leader;
 mod learner;
 mod local;
+mod observers;
 mod random;
 mod sent_tree;
 mod serve;
@@ -447,7 +448,7 @@ impl Ensemble {
             }
             LearnEffect::Leave { why } => {
                 server.ended.push(why.to_string());
-                self.close_where(|link| link.learner == at);
+                self.close_where(|link| link.learner == at || link.leader == at);
             }
             LearnEffect::Serve { .. } => {}
             other => panic!("{other:?} is not for the shell"),
