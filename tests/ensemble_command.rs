@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use ringkeeper::codes::OpCode;
 use support::{RawClient, free_port};
 
 fn ensemble(arguments: &[&str]) -> Output {
@@ -63,8 +64,11 @@ fn a_server_is_started_watched_killed_started_again_and_stopped() {
     serves(&text, &first);
     serves(&ends(0, &["status", name]), &first);
     assert!(ends(2, &["kill", "2", name]).contains("there is no server 2; there are 1"));
-    // What runs is left alone.
+    // What runs is left alone, also if the command is given as at first.
     serves(&ends(0, &["start", name]), &first);
+    let again = ["start", "--servers", "1", "--base-port", &port, name];
+    serves(&ends(0, &again), &first);
+    assert!(ends(2, &["start", "--servers", "3", name]).contains("another ensemble, of 1 server:"));
     assert_eq!(pid(&dir, 1), first);
     assert!(ends(0, &["kill", "1", name]).contains(&format!("(pid {first}) is killed")));
     assert!(ends(1, &["status", name]).contains("server 1: not running"));
@@ -187,15 +191,21 @@ fn a_server_that_does_not_start_says_why() {
 
 /// Makes an ensemble of three on ports that are free, and returns what was said.
 fn start_three(name: &str) -> String {
+    start_many("3", &[], name)
+}
+
+/// The same for any number, with further options.
+fn start_many(servers: &str, options: &[&str], name: &str) -> String {
     for _ in 0..10 {
         let base = free_port().min(50_000).to_string();
-        let output = ensemble(&["start", "--servers", "3", "--base-port", &base, name]);
+        let all = ["start", "--servers", servers, "--base-port", &base];
+        let output = ensemble(&[&all[..], options, &[name]].concat());
         if !said(&output).contains("these ports cannot be had") {
             assert_eq!(output.status.code(), Some(0), "{}", said(&output));
             return said(&output);
         }
     }
-    panic!("no ports for three servers");
+    panic!("no ports for {servers} servers");
 }
 
 /// The numbers of the servers that are in this state, by the lines of `status`.
@@ -306,6 +316,82 @@ fn a_server_without_its_data_does_not_help_to_elect() {
     let text = await_leader(name);
     let mut client = client_of(&text, "3");
     assert_eq!(client.get("/a"), Ok(b"x".to_vec()));
+}
+
+/// Of groups most must be there, each with most of its weight: two servers of five are enough, and
+/// three are not.
+#[test]
+fn groups_and_weights_decide_what_a_quorum_is() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    let lines =
+        ["group.1=1:2:3", "group.2=4", "group.3=5", "weight.1=1", "weight.2=1", "weight.3=1"];
+    let options: Vec<&str> = lines.iter().flat_map(|line| ["--set", line]).collect();
+    start_many("5", &options, name);
+    ["1", "2", "3"].iter().for_each(|server| drop(ends(0, &["kill", server, name])));
+    let text = await_leader(name);
+    let mut client = client_of(&text, &servers_that(&text, "leader")[0]);
+    assert_eq!(client.create("/a", b"x", 0).err, 0);
+    ends(0, &["kill", "5", name]);
+    ends(0, &["start", "1", name]);
+    ends(0, &["start", "2", name]);
+    let text = await_leader(name);
+    let mut client = client_of(&text, &servers_that(&text, "leader")[0]);
+    assert_eq!(client.get("/a"), Ok(b"x".to_vec()));
+    // Groups 2 and 3 are gone: three servers of one group are one group.
+    ends(0, &["kill", "4", name]);
+    ends(0, &["start", "--wait", "5", "5", name]);
+    await_leader(name);
+    ends(0, &["kill", "5", name]);
+    let text = ends(1, &["start", "--wait", "5", "3", name]);
+    assert!(text.contains("does not serve after 5 s"), "{text}");
+    ends(1, &["status", name]);
+}
+
+/// Adds lines to the configurations of servers that do not run.
+fn configure(home: &Path, servers: &[i64], lines: &str) {
+    for server in servers {
+        let cfg = home.join(format!("{server}/zoo.cfg"));
+        fs::write(&cfg, fs::read_to_string(&cfg).unwrap() + lines).unwrap();
+    }
+}
+
+/// Who may create TTL nodes is not told by the data: a server without the setting takes those of its
+/// leader, by SNAP and by proposal, and starts with them. `forceSnapshotSync` is what makes it a SNAP.
+#[test]
+fn ttl_nodes_of_a_leader_are_kept_without_the_setting() {
+    let home = tempfile::tempdir().unwrap();
+    let name = home.path().to_str().unwrap();
+    let _ended = Ended(name);
+    start_three(name);
+    ends(0, &["stop", name]);
+    configure(home.path(), &[1, 2], "extendedTypesEnabled=true\nforceSnapshotSync=true\n");
+    ends(0, &["start", "1", name]);
+    ends(0, &["start", "2", name]);
+    let serving = await_leader(name);
+    let mut client = client_of(&serving, "1");
+    let mut create = |path: &str| {
+        client.call(OpCode::CREATE_TTL, |writer| {
+            support::create_record(writer, path, b"x", 5);
+            writer.i64(1_000_000);
+        })
+    };
+    assert_eq!(create("/a").err, 0);
+    ends(0, &["start", "3", name]);
+    assert_eq!(create("/b").err, 0);
+    let text = await_leader(name);
+    let mut other = client_of(&text, "3");
+    assert_eq!(other.call(OpCode::SYNC, |writer| writer.string("/")).err, 0);
+    assert_eq!((other.get("/a"), other.get("/b")), (Ok(b"x".to_vec()), Ok(b"x".to_vec())));
+    let log = || fs::read_to_string(home.path().join("3/server.log")).unwrap();
+    assert!(log().contains("(SNAP)"), "{}", log());
+    assert!(!log().contains("there are TTL nodes"), "{}", log());
+    ends(0, &["kill", "3", name]);
+    let text = ends(0, &["start", "3", name]);
+    assert!(log().contains("there are TTL nodes, and extendedTypesEnabled is off"), "{}", log());
+    let mut other = client_of(&text, "3");
+    assert_eq!((other.get("/a"), other.get("/b")), (Ok(b"x".to_vec()), Ok(b"x".to_vec())));
 }
 
 /// The log says which port, and the exit code is Apache's.

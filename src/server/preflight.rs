@@ -105,6 +105,7 @@ pub(crate) fn prepare(
     let figures = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
     log_recovered(&report, &tree, started);
+    warn_of_ttls(config, &tree);
     let is_new = data.take_initialize().map_err(StartError::DataDir)?;
     let is_lost = report.snapshot.is_none() && is_lost_if_empty(config, is_new, last_zxid);
     if report.snapshot.is_none() && !is_lost {
@@ -168,7 +169,8 @@ fn recovery_settings(config: &Config) -> RecoverySettings {
     let ensemble = config.ensemble.as_ref();
     RecoverySettings {
         trust_empty: config.snapshot_trust_empty,
-        extended_types: config.quorum.extended_types,
+        // A member takes the TTL nodes of its leader: it must start with them, too.
+        extended_types: config.quorum.extended_types || ensemble.is_some(),
         check_digests: config.quorum.digest,
         seed: unguessable(),
         server_id: server_byte(config),
@@ -212,6 +214,18 @@ fn open_log(
         Log::open(data.logs().to_owned(), config, last, Arc::new(wake)).map_err(StartError::Log)?;
     info!("transaction log: {}", log.way());
     Ok(log)
+}
+
+/// The setting decides who may create TTL nodes, and those that there are live on. That is not so
+/// on an Apache server.
+fn warn_of_ttls(config: &Config, tree: &SharedTree) {
+    if !config.quorum.extended_types && tree.read().has_ttls() {
+        warn!(
+            "there are TTL nodes, and extendedTypesEnabled is off here: set it to true on every \
+             server of the ensemble, as an Apache server without it deletes them when it starts, \
+             and then has other data than the rest"
+        );
+    }
 }
 
 fn log_place(data: &DataDir) {

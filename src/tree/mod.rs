@@ -330,6 +330,11 @@ impl Tree {
         self.ephemerals.keys().copied().collect()
     }
 
+    /// Whether there are TTL nodes.
+    pub fn has_ttls(&self) -> bool {
+        !self.ttls.is_empty()
+    }
+
     /// Looks at up to `max` containers and TTL nodes from `cursor` on and adds those to `doomed`
     /// that are due for deletion at wall-clock time `now_wall_ms`: empty containers that have had a
     /// child, or have had none for longer than `never_used_ms` (0: those are kept); and childless

@@ -95,9 +95,11 @@ impl fmt::Display for EnsembleError {
             ),
             Self::Settled { dir, servers } => write!(
                 f,
-                "{} holds an ensemble of {servers} servers: its zoo.cfg files say what it is, and \
-                 options of a new one do not count; leave them out, or name another directory",
-                dir.display()
+                "{} holds another ensemble, of {servers} server{}: its zoo.cfg files say what it \
+                 is, and options of a new one do not count; leave them out, or name another \
+                 directory",
+                dir.display(),
+                if *servers == 1 { "" } else { "s" }
             ),
             Self::BasePort { base, servers } => write!(
                 f,

@@ -36,17 +36,18 @@ pub(super) struct StartArgs {
     /// A line for each server's zoo.cfg, as tickTime=500. May be given again and again
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// How long it is waited for
+    /// How long to wait until they serve
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     wait: u64,
 }
 
 pub(super) fn start(args: &StartArgs) -> Result<(), EnsembleError> {
     let (server, dir) = args.target.resolve()?;
-    if layout::read(&dir)?.is_empty() {
+    let there = layout::read(&dir)?;
+    if there.is_empty() {
         make(args, server, &dir)?;
-    } else if args.asks_for_a_new_one() {
-        return Err(EnsembleError::Settled { servers: layout::read(&dir)?.len(), dir });
+    } else if args.asks_for_another_than(&there) {
+        return Err(EnsembleError::Settled { servers: there.len(), dir });
     }
     let members = layout::read(&dir)?;
     let chosen = layout::chosen(&members, server)?;
@@ -66,9 +67,7 @@ pub(super) fn start(args: &StartArgs) -> Result<(), EnsembleError> {
     let running = members.iter().filter(|member| member.votes() && process::find(member).is_some());
     let (running, voters) = (running.count(), members.iter().filter(|it| it.votes()).count());
     if running <= voters / 2 {
-        say!(
-            "{running} of {voters} voters run: nothing is served until more than half of them do"
-        );
+        say!("{running} of {voters} voters run: nothing is served until more than half of them do");
         return Ok(());
     }
     await_service(&mut started, &members, Duration::from_secs(args.wait))?;
@@ -77,10 +76,15 @@ pub(super) fn start(args: &StartArgs) -> Result<(), EnsembleError> {
 }
 
 impl StartArgs {
-    fn asks_for_a_new_one(&self) -> bool {
-        self.servers.is_some()
-            || self.observers.is_some()
-            || self.base_port.is_some()
+    /// The same command may be given again and again.
+    fn asks_for_another_than(&self, members: &[Member]) -> bool {
+        let voters = members.iter().filter(|member| member.votes()).count();
+        let is_other =
+            |asked: Option<u16>, there| asked.is_some_and(|asked| asked as usize != there);
+        let port = members.first().map_or(0, |first| first.client().1);
+        is_other(self.servers, voters)
+            || is_other(self.observers, members.len() - voters)
+            || self.base_port.is_some_and(|asked| asked != port)
             || !self.set.is_empty()
     }
 }
