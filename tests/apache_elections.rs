@@ -46,6 +46,7 @@ fn start(me: i64) -> Elections {
         retry_delay_ms: 100,
         probe_ms: None,
         keep_alive: false,
+        networks: Vec::new(),
         names_all_addresses: false,
         names: Names::default(),
     };
@@ -55,6 +56,7 @@ fn start(me: i64) -> Elections {
         listen_on_all: false,
         bind_tries: 3,
         keep_alive: false,
+        observer_master_port: None,
     };
     let listeners = PeerListeners::bind(&own).unwrap();
     Elections::start(config, listeners, Arc::new(WakeHandle::default())).unwrap()

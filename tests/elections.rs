@@ -12,12 +12,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringkeeper::packet::{Greeting, Membership, PeerState, ServerAddress};
-use ringkeeper::runtime::ensemble::elections::{Elections, ElectionsConfig, Names, News, Order};
+use ringkeeper::runtime::ensemble::elections::{
+    Elections, ElectionsConfig, Names, Network, News, Order,
+};
 use ringkeeper::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
 use ringkeeper::runtime::lane::WakeHandle;
 use ringkeeper::zab::{ElectionSettings, Members, ServerId, Vote};
 use ringkeeper::zxid::Zxid;
 use rustix::net::{self, AddressFamily, SocketType};
+
+const OBSERVER_MASTER_PORT: u16 = 22_600;
 
 /// Where the servers of a test are.
 struct Ensemble {
@@ -27,6 +31,7 @@ struct Ensemble {
     /// As the lines of the servers have it.
     hosts: BTreeMap<i64, String>,
     names: Names,
+    networks: Vec<Network>,
 }
 
 impl Ensemble {
@@ -40,7 +45,7 @@ impl Ensemble {
     fn at(host: impl Into<IpAddr>, servers: i64) -> Self {
         let host = host.into();
         let hosts = (1..=servers).map(|id| (id, host.to_string())).collect();
-        Self { host, dead: None, hosts, names: Names::default() }
+        Self { host, dead: None, hosts, names: Names::default(), networks: Vec::new() }
     }
 
     fn address(&self, id: i64) -> ServerAddress {
@@ -88,6 +93,7 @@ impl Ensemble {
             probe_ms: self.dead.map(|_| 200),
             keep_alive: false,
             names_all_addresses: self.dead.is_some(),
+            networks: self.networks.clone(),
             names: self.names.clone(),
         }
     }
@@ -105,6 +111,7 @@ impl Ensemble {
             listen_on_all: false,
             bind_tries: 10,
             keep_alive: false,
+            observer_master_port: Some(OBSERVER_MASTER_PORT),
         });
         let elections =
             Elections::start(config, listeners.unwrap(), Arc::new(WakeHandle::default()));
@@ -516,7 +523,83 @@ fn a_server_that_moves_is_found_by_its_name() {
     }
     let two = ensemble.start(2);
     two.look(0);
-    assert_eq!(leader_of(&[one, two]), 2);
+    let servers = [one, two];
+    assert_eq!(leader_of(&servers), 2);
+    // The same holds for the leader's quorum port: it moves while it is dialled.
+    let [one, two] = servers;
+    places.lock().unwrap().insert("zk2".to_owned(), "127.255.255.254".parse().unwrap());
+    two.elections.tell(Order::TakeLearners { is_wanted: true });
+    one.elections.tell(Order::Dial { leader: ServerId(2), attempt: 1 });
+    thread::sleep(Duration::from_millis(50));
+    places.lock().unwrap().insert("zk2".to_owned(), host);
+    assert!(matches!(one.next_news(), News::LeaderConnected { attempt: 1, .. }));
+    assert!(matches!(two.next_news(), News::Learner { .. }));
+}
+
+/// From a network that is configured any member calls; what it says it is must still be a member.
+#[test]
+fn members_behind_another_address_are_let_in_from_a_configured_network() {
+    let mut ensemble = Ensemble::new(3);
+    for id in 2..=3 {
+        ensemble.hosts.insert(id, format!("203.0.113.{id}"));
+    }
+    ensemble.networks = vec![format!("{}/32", ensemble.host).parse().unwrap()];
+    let one = ensemble.start(1);
+    one.look(0);
+    one.elections.tell(Order::TakeLearners { is_wanted: true });
+    let call = |id: i64, address| {
+        let mut greeting = Vec::new();
+        Greeting { server_id: id, addresses: vec![format!("203.0.113.{id}:3888")] }
+            .write(&mut greeting);
+        let socket = socket_at(ensemble.host, address);
+        (&socket).write_all(&greeting).unwrap();
+        socket
+    };
+    let mut three = call(3, ensemble.election_port(1));
+    three.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(three.read(&mut [0; 4]).unwrap(), 4, "it gets the vote of server 1");
+    assert_eq!(read_all(&mut call(7, ensemble.election_port(1))), b"", "no member is server 7");
+    drop(socket_at(ensemble.host, ensemble.quorum_port(1)));
+    assert!(matches!(one.next_news(), News::Learner { .. }));
+}
+
+/// A connection from an address of this machine.
+fn socket_at(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let began = Instant::now();
+    loop {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+        match net::connect(&socket, &to) {
+            Ok(()) => return socket.into(),
+            Err(err) => assert!(began.elapsed() < Duration::from_secs(60), "{err}"),
+        }
+    }
+}
+
+/// A follower takes observers at a port of their own, until it looks again; its quorum port stays
+/// closed.
+#[test]
+fn a_follower_takes_observers_until_it_looks_again() {
+    let ensemble = Ensemble::new(3);
+    let servers = ensemble.start_all();
+    assert_eq!(leader_of(&servers), 3);
+    let [one, two, _] = &servers[..] else { panic!("three of them") };
+    let port = OBSERVER_MASTER_PORT;
+    let dial = |attempt| Order::DialObserverMaster { follower: ServerId(1), port, attempt };
+    one.elections.tell(Order::TakeObservers);
+    two.elections.tell(dial(1));
+    assert!(matches!(two.next_news(), News::LeaderConnected { attempt: 1, .. }));
+    assert!(matches!(one.next_news(), News::Learner { .. }));
+    assert!(TcpStream::connect(ensemble.quorum_port(1)).is_err());
+    let standing = one.elections.standing();
+    let round = standing.lock().unwrap().round;
+    one.look(0);
+    while standing.lock().unwrap().round == round {
+        thread::sleep(Duration::from_micros(100));
+    }
+    two.elections.tell(dial(2));
+    let news = two.next_news();
+    assert!(matches!(&news, News::LeaderUnreachable { attempt: 2, .. }), "{news:?}");
 }
 
 /// All that comes until the connection ends.

@@ -63,6 +63,7 @@ pub(crate) fn bind(
         listen_on_all: ensemble.ports.listen_on_all,
         bind_tries: ensemble.ports.bind_tries,
         keep_alive: ensemble.ports.keep_alive,
+        observer_master_port: ensemble.observer_master_port(),
     };
     let listeners = PeerListeners::bind(&addresses).map_err(StartError::PeerPort)?;
     let list = |addresses: Vec<String>| addresses.join(", ");
@@ -136,6 +137,7 @@ fn elections(ensemble: &EnsembleConfig) -> ElectionsConfig {
         probe_ms: ports.probe_ms.map(u64::from),
         keep_alive: ports.keep_alive,
         names_all_addresses: ports.names_all_addresses,
+        networks: ports.networks.clone(),
         names: Names::default(),
     }
 }

@@ -39,10 +39,13 @@ pub(crate) fn report(
     now_ms: i64,
 ) -> EnsembleReport {
     let is_observer = stats.role == RoleName::Observing;
+    let takes_observers =
+        stats.role == RoleName::Following && ensemble.observer_master_port().is_some();
     EnsembleReport {
         peer_state: peer_state(stats),
         quorum_size: ensemble.voters() as u64,
-        observer_master: standing.filter(|_| is_observer).map(|all| all.vote.leader.0),
+        observer_master: standing.filter(|_| is_observer).and_then(|all| all.master).map(|id| id.0),
+        own_observers: takes_observers.then_some(stats.learners.synced_observers as u64),
         leader: (stats.role == RoleName::Leading).then(|| leader(stats, now_ms)),
         roles: stats.roles,
     }

@@ -215,10 +215,13 @@ class Orphan:
 
 
 class Ensemble:
-    """Servers 1, 2, … of the given kinds, in a directory. Leaving the `with` kills them all."""
+    """Servers 1, 2, … of the given kinds, in a directory, at `host`, in which {} is a server's number.
+    Leaving the `with` kills them all."""
 
-    def __init__(self, directory, kinds, observers=(), settings=None, flags=None, own_flags=None, base=BASE_PORT):
-        self.directory = pathlib.Path(directory)
+    def __init__(
+        self, directory, kinds, observers=(), settings=None, flags=None, own_flags=None, base=BASE_PORT, host="127.0.0.1"
+    ):
+        self.directory, self.host = pathlib.Path(directory), host
         self.base, self.settings, self.flags, self.own_flags = base, settings or {}, flags or {}, own_flags or {}
         self.mismatches_are_faults = True
         self.members, self.is_over = {}, threading.Event()
@@ -230,7 +233,7 @@ class Ensemble:
 
     def _add(self, kind, role):
         ident = len(self.members) + 1
-        self.members[ident] = Member(self, ident, kind, role=role)
+        self.members[ident] = Member(self, ident, kind, host=self.host.format(ident), role=role)
 
     def __getitem__(self, ident):
         return self.members[ident]

@@ -1,9 +1,9 @@
-//! The ports between servers: the election port, and the quorum port, on which a leader takes its
-//! learners.
+//! The ports between servers: the election port, the quorum port, on which a leader takes its
+//! learners, and the observer master port, on which a follower takes observers, if that is wanted.
 //!
-//! Both are bound before a server starts, so that one that could not listen does not start. The
+//! They are bound before a server starts, so that one that could not listen does not start. The
 //! election port listens from then on. The quorum port is bound and does not listen until the server
-//! leads: whoever dials it is refused, as by Apache's.
+//! leads, nor the observer master port until it follows: whoever dials it is refused, as by Apache's.
 
 use std::fmt;
 use std::io;
@@ -22,11 +22,12 @@ use rustix::net::{
 use crate::packet::ServerAddress;
 use crate::zab::ServerId;
 
-/// Which of the two.
+/// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerPort {
     Election,
     Quorum,
+    ObserverMaster,
 }
 
 impl fmt::Display for PeerPort {
@@ -34,7 +35,18 @@ impl fmt::Display for PeerPort {
         f.write_str(match self {
             Self::Election => "election port",
             Self::Quorum => "quorum port",
+            Self::ObserverMaster => "observer master port",
         })
+    }
+}
+
+impl PeerPort {
+    /// Where its number is configured.
+    fn place(self, me: ServerId) -> String {
+        match self {
+            Self::Election | Self::Quorum => format!("the line server.{me}"),
+            Self::ObserverMaster => "observerMasterPort".to_owned(),
+        }
     }
 }
 
@@ -63,8 +75,9 @@ impl fmt::Display for PeerPortError {
             Errno::ADDRINUSE => write!(
                 f,
                 "{port}: {address} is in use; see who has it with `ss -ltnp 'sport = :{}'`, or \
-                 write another port into the line server.{me} on every server",
-                address.port()
+                 write another port into {} on every server",
+                address.port(),
+                port.place(*me)
             ),
             Errno::ADDRNOTAVAIL => write!(
                 f,
@@ -80,8 +93,9 @@ impl fmt::Display for PeerPortError {
             ),
             Errno::ACCESS => write!(
                 f,
-                "{port}: no permission to listen on {address}; write a port above 1023 into the \
-                 line server.{me} on every server"
+                "{port}: no permission to listen on {address}; write a port above 1023 into {} on \
+                 every server",
+                port.place(*me)
             ),
             cause => write!(f, "{port}: cannot listen on {address}: {cause}"),
         }
@@ -104,19 +118,23 @@ pub struct PeerAddresses {
     pub bind_tries: u32,
     /// `tcpKeepAlive`, for learners.
     pub keep_alive: bool,
+    /// `observerMasterPort`, if this server is to take observers when it follows.
+    pub observer_master_port: Option<u16>,
 }
 
-/// The bound sockets of both ports.
+/// The bound sockets of the ports.
 #[derive(Debug)]
 pub struct PeerListeners {
     /// They listen. Invariant: not empty.
     pub(super) votes: Vec<PeerListener>,
     /// They do not. Invariant: not empty.
     pub(super) learners: Vec<PeerListener>,
+    /// Nor do they. Empty where observers are not wanted.
+    pub(super) observers: Vec<PeerListener>,
 }
 
 impl PeerListeners {
-    /// Binds both ports. A server that was killed holds its ports a moment longer than it lives, and
+    /// Binds the ports. A server that was killed holds its ports a moment longer than it lives, and
     /// an address may come up late: what cannot be had is asked for again for a while.
     pub fn bind(addresses: &PeerAddresses) -> Result<Self, PeerPortError> {
         let began = Instant::now();
@@ -150,7 +168,11 @@ impl PeerListeners {
             })?;
         }
         let learners = bind_all(addresses, PeerPort::Quorum)?;
-        Ok(Self { votes, learners })
+        let observers = match addresses.observer_master_port {
+            Some(_) => bind_all(addresses, PeerPort::ObserverMaster)?,
+            None => Vec::new(),
+        };
+        Ok(Self { votes, learners, observers })
     }
 
     /// Where votes are taken.
@@ -161,6 +183,19 @@ impl PeerListeners {
     /// Where learners are taken once the server leads.
     pub fn quorum_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.learners.iter().map(|listener| listener.address)
+    }
+
+    /// Where observers are taken while the server follows.
+    pub fn observer_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.observers.iter().map(|listener| listener.address)
+    }
+
+    pub(super) fn of(&self, port: PeerPort) -> &[PeerListener] {
+        match port {
+            PeerPort::Election => &self.votes,
+            PeerPort::Quorum => &self.learners,
+            PeerPort::ObserverMaster => &self.observers,
+        }
     }
 }
 
@@ -195,6 +230,7 @@ fn bind_all(addresses: &PeerAddresses, port: PeerPort) -> Result<Vec<PeerListene
         let number = match port {
             PeerPort::Election => own.election_port,
             PeerPort::Quorum => own.quorum_port,
+            PeerPort::ObserverMaster => addresses.observer_master_port.unwrap_or_default(),
         };
         let hosts = match addresses.listen_on_all {
             true => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
@@ -240,7 +276,7 @@ fn bind_one(address: SocketAddr, port: PeerPort, keep_alive: bool) -> Result<Pee
     }
     // Accepted sockets take these over.
     sockopt::set_tcp_nodelay(&socket, true)?;
-    sockopt::set_socket_keepalive(&socket, keep_alive && port == PeerPort::Quorum)?;
+    sockopt::set_socket_keepalive(&socket, keep_alive && port != PeerPort::Election)?;
     bind(&socket, &address)?;
     let bound = getsockname(&socket)?;
     Ok(PeerListener { socket, address: SocketAddr::try_from(bound).unwrap_or(address) })
@@ -284,6 +320,7 @@ mod tests {
             listen_on_all: false,
             bind_tries: 1,
             keep_alive: true,
+            observer_master_port: None,
         }
     }
 

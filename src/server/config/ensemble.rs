@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::packet::{Membership, QuorumServer};
 use crate::quorum::QuorumConfig;
-use crate::zab::{ElectionSettings, Members, ServerId, SyncLimits, ZabSettings};
+use crate::runtime::ensemble::elections::Network;
+use crate::zab::{
+    ElectionSettings, Members, ObserverMasterSettings, ServerId, SyncLimits, ZabSettings,
+};
 
 use super::error::ConfigError;
 use super::reader::Reader;
@@ -43,7 +46,9 @@ pub struct EnsembleConfig {
     pub epoch_wait_ms_max: Option<u32>,
     /// How learners are synchronized.
     pub synchronization: Synchronization,
-    /// `observer.syncEnabled`, `syncEnabled`: whether an observer logs what it applies. Default true.
+    /// `observer.syncEnabled`, `syncEnabled`: whether an observer logs what it applies. One that does
+    /// not has on its disk the last tree that it took from a leader, and begins with that when it
+    /// starts again. Default true.
     pub observer_logs: bool,
     /// `observer.reconnectDelayMs` and `observer.election.DelayMs`: upper ends of an observer's
     /// random waits. 0 and 200.
@@ -78,6 +83,12 @@ pub struct PeerPorts {
     pub probe_ms: Option<u32>,
     /// `leaderConnectDelayDuringRetryMs`: between two tries to connect to a leader. Default 100.
     pub retry_delay_ms: u32,
+    /// `observerMasterPort`: where a follower takes observers, and where an observer looks for one.
+    /// Default none: observers go to the leader.
+    pub observer_master: Option<u16>,
+    /// `ringkeeper.peerNetworks`: any member may call from an address of one of these, and not only
+    /// from one that its line names. Default none.
+    pub networks: Vec<Network>,
 }
 
 /// The settings of synchronization.
@@ -90,6 +101,9 @@ pub struct Synchronization {
     pub log_part_max: Option<f64>,
     /// `forceSnapshotSync`: always by SNAP. Default false.
     pub always_snap: bool,
+    /// `observerMaster.sizeLimit`: bytes of transactions that a follower keeps in memory for its
+    /// observers. Default 32 MiB.
+    pub observer_history_bytes: u32,
     /// `leader.maxConcurrentSnapSyncs` and `leader.maxConcurrentDiffSyncs`: how many learners are
     /// synchronized at a time, before an observer has to wait. 10 and 100.
     pub limits: SyncLimits,
@@ -155,6 +169,21 @@ impl EnsembleConfig {
         quorum.local_sessions = self.local_sessions;
         quorum.local_sessions_upgrading = self.local_sessions_upgrading;
         quorum.eager_acl_check = self.eager_acl_check;
+        quorum.always_snap = self.synchronization.always_snap;
+        quorum.observer_master = self.observer_master();
+        quorum.observer_logs = self.observer_logs;
+    }
+
+    /// Where this server takes observers while it follows, if it does.
+    pub fn observer_master_port(&self) -> Option<u16> {
+        self.ports.observer_master.filter(|_| self.members.is_voter(self.me))
+    }
+
+    /// How this server serves observers while it follows, if it does.
+    fn observer_master(&self) -> Option<ObserverMasterSettings> {
+        let Synchronization { observer_history_bytes, always_snap, .. } = self.synchronization;
+        self.observer_master_port()?;
+        Some(ObserverMasterSettings { history_bytes: observer_history_bytes as usize, always_snap })
     }
 
     /// The servers that vote.
@@ -321,10 +350,6 @@ fn is_on(value: &str) -> bool {
     value.eq_ignore_ascii_case("true")
 }
 
-fn is_off(value: &str) -> bool {
-    value.eq_ignore_ascii_case("false")
-}
-
 /// Two servers cannot be reached at one address.
 fn note_addresses(membership: &Membership, reader: &mut Reader<'_>) {
     let mut taken: BTreeMap<(String, u16), i64> = BTreeMap::new();
@@ -392,7 +417,37 @@ fn read_ports(zab: &ZabSettings, reader: &mut Reader<'_>) -> Result<PeerPorts, C
             is_on.then_some(ms)
         },
         retry_delay_ms: reader.count("leaderConnectDelayDuringRetryMs", 100),
+        observer_master: read_observer_master_port(reader)?,
+        networks: read_networks(reader)?,
     })
+}
+
+fn read_observer_master_port(reader: &mut Reader<'_>) -> Result<Option<u16>, ConfigError> {
+    let key = "observerMasterPort";
+    match reader.int(key, 0) {
+        port if port <= 0 => Ok(None),
+        port => match u16::try_from(port) {
+            Ok(port) => Ok(Some(port)),
+            Err(_) => Err(ConfigError::OutOfRange { key, value: port.into(), range: "1 to 65535" }),
+        },
+    }
+}
+
+/// What is no network is refused: passed over, members might be kept out for ever.
+fn read_networks(reader: &mut Reader<'_>) -> Result<Vec<Network>, ConfigError> {
+    let key = "ringkeeper.peerNetworks";
+    let text = reader.text(key).unwrap_or_default();
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let networks: Result<Vec<Network>, ConfigError> = words
+        .map(|word| word.parse().map_err(|_| ConfigError::NotANetwork { word: word.to_owned() }))
+        .collect();
+    let networks = networks?;
+    if let Some(given) = reader.given(key).filter(|_| !networks.is_empty()) {
+        let text = "whoever calls from these networks may take part as any member: keep them to \
+                    machines that you trust";
+        reader.warn(given, text);
+    }
+    Ok(networks)
 }
 
 fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
@@ -408,6 +463,7 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
         in_memory: reader.at_least("commitLogCount", COMMIT_LOG_COUNT, COMMIT_LOG_COUNT),
         log_part_max: (factor >= 0.0).then_some(factor),
         always_snap: reader.bool("forceSnapshotSync", false),
+        observer_history_bytes: reader.count("observerMaster.sizeLimit", 32 << 20),
         limits: SyncLimits {
             snaps: reader.at_least("leader.maxConcurrentSnapSyncs", SNAPS_MAX, 1) as usize,
             diffs: reader.at_least("leader.maxConcurrentDiffSyncs", DIFFS_MAX, 1) as usize,
@@ -419,11 +475,8 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
 type Missing = (&'static str, fn(&str) -> bool, &'static str);
 
 const MISSING: &[Missing] = &[
-    ("syncEnabled", is_off, "an observer logs what it applies"),
-    ("observer.syncEnabled", is_off, "an observer logs what it applies"),
     ("observer.reconnectDelayMs", |value| value != "0", "an observer looks for a leader at once"),
     ("observer.election.DelayMs", |value| value != "200", "an observer looks for a leader at once"),
-    ("forceSnapshotSync", is_on, "a learner gets the transactions that it lacks where it can"),
     (
         "leader.maxTimeToWaitForEpoch",
         |value| value != "-1",

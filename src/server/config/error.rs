@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::packet::MembershipError;
+use crate::runtime::ensemble::elections::NetworkError;
 use crate::server::exit::Exit;
 use crate::zab::MembersError;
 
@@ -23,6 +24,8 @@ pub enum ConfigError {
     NotANumber { key: String, value: String },
     /// A directly parsed key that must be `true` or `false`.
     NotABoolean { key: String, value: String },
+    /// A word of `ringkeeper.peerNetworks` that is no network.
+    NotANetwork { word: String },
     /// A number outside the range that makes sense.
     OutOfRange { key: &'static str, value: i64, range: &'static str },
     /// A value that is none of the words the key knows.
@@ -106,6 +109,10 @@ impl fmt::Display for ConfigError {
             Self::NotANumber { key, value } => {
                 write!(f, "{key} must be a whole number, not {value:?}")
             }
+            Self::NotANetwork { word } => write!(
+                f,
+                "ringkeeper.peerNetworks: {word:?} is {NetworkError}, and a comma between two"
+            ),
             Self::NotABoolean { key, value } => {
                 write!(f, "{key} must be true or false, not {value:?}")
             }

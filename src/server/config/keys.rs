@@ -159,8 +159,6 @@ const TTL_353: &str = "TTL nodes as 3.5.3 wrote them are not told from ephemeral
                        before the data comes here";
 const GROUP_COMMIT: &str =
     "a group is flushed as soon as the flush before it ends; there is nothing to wait for";
-const OBSERVER_MASTER: &str = "followers take no observers in this version and the port stays \
-                               closed; observers go to the leader";
 const PEERS: &str = "no thread waits for another server here";
 const NODELAY: &str = "nothing is held back between servers (TCP_NODELAY is always on)";
 const TESTS: &str = "Apache's own tests set it; it has no place in a server";
@@ -282,6 +280,7 @@ pub const KEYS: &[Key] = &[
     key("ringkeeper.cores", Own, Text, Used),
     key("ringkeeper.placement", Own, Text, Used),
     key("ringkeeper.log", Own, Text, Used),
+    key("ringkeeper.peerNetworks", Own, Text, Ensemble),
     // The ensemble.
     key("server.", File, Text, Used),
     key("group.", File, Text, Used),
@@ -297,7 +296,7 @@ pub const KEYS: &[Key] = &[
     key("quorumListenOnAllIPs", File, Bool, Ensemble),
     key("peerType", File, Text, Ensemble),
     key("syncEnabled", File, Bool, Ensemble),
-    key("observerMasterPort", File, Int, NotYet(OBSERVER_MASTER)),
+    key("observerMasterPort", File, Int, Ensemble),
     key("localSessionsEnabled", File, Bool, Ensemble),
     key("localSessionsUpgradingEnabled", File, Bool, Ensemble),
     key("multiAddress.enabled", File, Bool, Ensemble),
@@ -327,7 +326,7 @@ pub const KEYS: &[Key] = &[
     key("observer.syncEnabled", Property, Bool, Ensemble),
     key("observer.reconnectDelayMs", Property, Long, Ensemble),
     key("observer.election.DelayMs", Property, Long, Ensemble),
-    key("observerMaster.sizeLimit", Property, Int, NotYet(OBSERVER_MASTER)),
+    key("observerMaster.sizeLimit", Property, Int, Ensemble),
     key("enableEagerACLCheck", Property, Bool, Ensemble),
     key("quorum.auth.", File, Text, Ensemble),
     key("quorum.auth.enableSasl", File, Bool, Ensemble),

@@ -91,6 +91,12 @@ fn of_leader(of: &Reports, value: fn(&LeaderReport) -> u64) -> Value {
     leader.map_or(Value::Absent, |leader| Value::Count(value(leader)))
 }
 
+/// Of a leader, or of a follower that takes observers.
+fn synced_observers(of: &Reports) -> Value {
+    let own = of.monitor.ensemble.as_ref().and_then(|ensemble| ensemble.own_observers);
+    own.map_or_else(|| of_leader(of, |leader| leader.synced_observers), Value::Count)
+}
+
 /// Of a leader alone.
 fn proposal_size(of: &Reports, value: fn(&ProposalSizes) -> i64) -> Value {
     of.server.proposal_sizes.as_ref().map_or(Value::Absent, |sizes| Value::Signed(value(sizes)))
@@ -131,7 +137,7 @@ pub const MEASURES: [Measure; 150] = [
     gauge("synced_non_voting_followers", |of| {
         of_leader(of, |leader| leader.synced_non_voting_followers)
     }),
-    gauge("synced_observers", |of| of_leader(of, |leader| leader.synced_observers)),
+    gauge("synced_observers", synced_observers),
     gauge("auth_failed_count", |of| closed(of, CloseReason::AuthFailed)),
     gauge("min_latency", |of| Value::Count(of.server.latency_ms.min)),
     gauge("max_file_descriptor_count", |of| Value::Count(of.monitor.max_files)),

@@ -272,6 +272,8 @@ pub struct EnsembleReport {
     pub quorum_size: u64,
     /// Of an observer: whom it observes, once it is known.
     pub observer_master: Option<i64>,
+    /// Of a follower that takes observers: those in sync.
+    pub own_observers: Option<u64>,
     /// Of a leader.
     pub leader: Option<LeaderReport>,
     /// Of all roles since the start.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 
+use super::Network;
 use crate::packet::ServerAddress;
 use crate::zab::{Caller, ServerId};
 
@@ -11,6 +12,8 @@ use crate::zab::{Caller, ServerId};
 pub(super) struct Callers {
     /// Invariant: this server is not in it.
     found: BTreeMap<ServerId, Found>,
+    /// Any member may call from one of these.
+    networks: Vec<Network>,
 }
 
 /// The addresses of one member.
@@ -34,12 +37,16 @@ impl Found {
 
 impl Callers {
     /// Nothing has been resolved: what is known are the addresses that the lines themselves are.
-    pub(super) fn new(me: ServerId, lines: &BTreeMap<ServerId, Vec<ServerAddress>>) -> Self {
+    pub(super) fn new(
+        me: ServerId,
+        lines: &BTreeMap<ServerId, Vec<ServerAddress>>,
+        networks: Vec<Network>,
+    ) -> Self {
         let others = lines.iter().filter(|(id, _)| **id != me);
         let literal = |line: &Vec<ServerAddress>| {
             Found::of(line.iter().filter_map(|address| address.host.parse::<IpAddr>().ok()))
         };
-        Self { found: others.map(|(id, line)| (*id, literal(line))).collect() }
+        Self { found: others.map(|(id, line)| (*id, literal(line))).collect(), networks }
     }
 
     /// The line of a member has been resolved. If that `is_whole`, what was known before goes: who
@@ -59,7 +66,9 @@ impl Callers {
     pub(super) fn at(&self, peer: IpAddr, local: IpAddr) -> Caller {
         let peer = peer.to_canonical();
         let is_here = peer.is_loopback() || peer == local.to_canonical();
-        let calls = |found: &Found| found.addresses.contains(&peer) || is_here && found.is_here;
+        let is_near = self.networks.iter().any(|network| network.holds(peer));
+        let calls =
+            |found: &Found| is_near || found.addresses.contains(&peer) || is_here && found.is_here;
         let members = self.found.iter().filter(|(_, found)| calls(found)).map(|(id, _)| *id);
         Caller { members: members.collect() }
     }
@@ -99,7 +108,7 @@ mod tests {
             (4, line(&["::ffff:203.0.113.12", "0.0.0.0"])),
         ];
         let lines = lines.map(|(id, line)| (ServerId(id), line)).into();
-        let mut callers = Callers::new(ServerId(1), &lines);
+        let mut callers = Callers::new(ServerId(1), &lines, Vec::new());
         let at = |callers: &Callers, peer: &str| {
             ids(&callers.at(peer.parse().unwrap(), "203.0.113.1".parse().unwrap()))
         };
@@ -122,10 +131,26 @@ mod tests {
     fn members_on_this_machine_call_from_any_of_its_addresses() {
         let lines = [(1, "127.0.0.1"), (2, "127.0.0.2"), (3, "203.0.113.3")];
         let lines = lines.map(|(id, host)| (ServerId(id), line(&[host]))).into();
-        let callers = Callers::new(ServerId(1), &lines);
+        let callers = Callers::new(ServerId(1), &lines, Vec::new());
         let local = "127.0.0.1".parse().unwrap();
         assert_eq!(ids(&callers.at("127.0.0.9".parse().unwrap(), local)), [2]);
         let own = "192.0.2.1".parse().unwrap();
         assert_eq!(ids(&callers.at(own, own)), [2], "it has called itself");
+    }
+
+    /// Behind NAT and between containers a member calls from an address that no line names.
+    #[test]
+    fn any_member_calls_from_a_configured_network() {
+        let lines = [(1, "zk1"), (2, "zk2"), (3, "203.0.113.3")];
+        let lines = lines.map(|(id, host)| (ServerId(id), line(&[host]))).into();
+        let networks = vec!["10.244.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()];
+        let callers = Callers::new(ServerId(1), &lines, networks);
+        let at =
+            |peer: &str| ids(&callers.at(peer.parse().unwrap(), "203.0.113.1".parse().unwrap()));
+        assert_eq!(at("10.244.7.9"), [2, 3]);
+        assert_eq!(at("::ffff:10.244.7.9"), [2, 3]);
+        assert_eq!(at("fd00:1:2::9"), [2, 3]);
+        assert_eq!((at("10.245.0.1"), at("fd00:2::1")), (vec![], vec![]));
+        assert_eq!(at("203.0.113.3"), [3], "its own address says who it is");
     }
 }

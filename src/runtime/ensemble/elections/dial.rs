@@ -24,10 +24,19 @@ use super::{ElectionsConfig, Names};
 pub(super) enum Task {
     /// A connection to the election port.
     Votes,
-    /// One to the quorum port, tried again and again.
+    /// One to the quorum port, or to the observer master port, tried again and again.
     Leader,
     /// The addresses alone.
     Names,
+}
+
+/// The port at which a server takes learners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MasterPort {
+    /// That of its line, where it leads.
+    Quorum,
+    /// `observerMasterPort`, where it follows.
+    Observers(u16),
 }
 
 /// What a thread has to tell.
@@ -79,10 +88,19 @@ pub(super) struct Dialler {
 
 /// A dial to a leader.
 #[derive(Clone, Copy, Debug)]
-struct LeaderDial {
-    id: ServerId,
-    number: u64,
-    is_once: bool,
+pub(super) struct LeaderDial {
+    pub(super) id: ServerId,
+    pub(super) port: MasterPort,
+    pub(super) number: u64,
+    /// It is tried once, and not again and again.
+    pub(super) is_once: bool,
+}
+
+impl LeaderDial {
+    /// Of a task that dials no leader.
+    fn none(id: ServerId) -> Self {
+        Self { id, port: MasterPort::Quorum, number: 0, is_once: false }
+    }
 }
 
 /// How long things may take.
@@ -117,17 +135,16 @@ impl Dialler {
 
     /// Connects to a server's election port.
     pub(super) fn dial_votes(&mut self, id: ServerId) {
-        self.start(Task::Votes, id, 0, false);
+        self.start(Task::Votes, LeaderDial::none(id));
     }
 
-    /// Connects to a leader's quorum port, trying again and again or once. An earlier dial is given
-    /// up.
-    pub(super) fn dial_leader(&mut self, id: ServerId, number: u64, is_once: bool) {
+    /// Connects to a leader, or to a follower that takes observers. An earlier dial is given up.
+    pub(super) fn dial_leader(&mut self, dial: LeaderDial) {
         self.give_up_leader();
-        if self.running.contains_key(&(Task::Leader, id)) {
-            self.next = Some(LeaderDial { id, number, is_once });
+        if self.running.contains_key(&(Task::Leader, dial.id)) {
+            self.next = Some(dial);
         } else {
-            self.start(Task::Leader, id, number, is_once);
+            self.start(Task::Leader, dial);
         }
     }
 
@@ -161,7 +178,7 @@ impl Dialler {
 
     /// Resolves the names of a server's line, if that is not being done.
     pub(super) fn resolve(&mut self, id: ServerId) {
-        self.start(Task::Names, id, 0, false);
+        self.start(Task::Names, LeaderDial::none(id));
     }
 
     /// Whether names are being resolved for their own sake.
@@ -176,13 +193,14 @@ impl Dialler {
             self.running.remove(&(*task, *id));
             let follows = |next: &mut LeaderDial| *task == Task::Leader && next.id == *id;
             if let Some(next) = self.next.take_if(follows) {
-                self.start(Task::Leader, next.id, next.number, next.is_once);
+                self.start(Task::Leader, next);
             }
         }
         Some(outcome)
     }
 
-    fn start(&mut self, task: Task, id: ServerId, number: u64, is_once: bool) {
+    fn start(&mut self, task: Task, of_leader: LeaderDial) {
+        let LeaderDial { id, port, number, is_once } = of_leader;
         if self.running.contains_key(&(task, id)) {
             return;
         }
@@ -191,6 +209,7 @@ impl Dialler {
         let dial = Dial {
             task,
             is_once,
+            port,
             id,
             line: self.lines.get(&id).cloned().unwrap_or_default(),
             names: self.names.clone(),
@@ -247,6 +266,7 @@ impl Drop for Report {
 struct Dial {
     task: Task,
     is_once: bool,
+    port: MasterPort,
     id: ServerId,
     line: Vec<ServerAddress>,
     names: Names,
@@ -333,9 +353,10 @@ impl Dial {
     fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
         let (mut addresses, mut errors) = (Vec::new(), Vec::new());
         for place in &self.line {
-            let port = match self.task {
-                Task::Leader => place.quorum_port,
-                Task::Votes | Task::Names => place.election_port,
+            let port = match (self.task, self.port) {
+                (Task::Leader, MasterPort::Quorum) => place.quorum_port,
+                (Task::Leader, MasterPort::Observers(port)) => port,
+                (Task::Votes | Task::Names, _) => place.election_port,
             };
             match (self.names.0)(&place.host) {
                 Ok(found) => {

@@ -10,7 +10,7 @@
 //! | `thread` | the loop: events of the ring, orders, outcomes of dials, timers, effects of the machines |
 //! | `connections` | the sockets of the election port |
 //! | `dial` | threads that resolve names and connect: both block |
-//! | `callers` | from which addresses a member may call |
+//! | `callers`, `network` | from which addresses a member may call |
 //! | `warnings` | a warning that comes too often is counted |
 //!
 //! # Who may call
@@ -19,11 +19,14 @@
 //! name resolves to; a caller from this very machine may be any member whose line names an address
 //! of this machine. Everybody else is hung up on and gets no byte. Names are resolved again when an
 //! address is unknown, at most once in a while; the caller waits for that. What an address says is no
-//! proof: it keeps strangers from the ports, and the id that a caller names must fit it.
+//! proof: it keeps strangers from the ports, and the id that a caller names must fit it. Where members
+//! call from other addresses than they are dialled at, as through NAT or from containers, the networks
+//! that they call from are configured: a caller from one of them may be any member.
 
 mod callers;
 mod connections;
 mod dial;
+mod network;
 mod thread;
 mod warnings;
 
@@ -47,6 +50,8 @@ use crate::zab::{ElectionSettings, Members, ServerId, Vote};
 use crate::zxid::Zxid;
 
 use super::ports::{self, PeerListeners};
+
+pub use network::{Network, NetworkError};
 
 /// How a server takes part in elections.
 #[derive(Clone, Debug)]
@@ -73,6 +78,8 @@ pub struct ElectionsConfig {
     pub keep_alive: bool,
     /// `multiAddress.enabled`: whether others are told all addresses of this server.
     pub names_all_addresses: bool,
+    /// Networks from which any member may call: see "Who may call".
+    pub networks: Vec<Network>,
     /// What finds the addresses of a host.
     pub names: Names,
 }
@@ -113,9 +120,13 @@ pub enum Order {
     Serves { epoch: u32 },
     /// Connect to the quorum port of a leader. It ends an earlier dial.
     Dial { leader: ServerId, attempt: u64 },
+    /// The same for a follower that takes observers, at its observer master port.
+    DialObserverMaster { follower: ServerId, port: u16, attempt: u64 },
     /// Whether learners are taken, as by a leader. Otherwise they are refused; and a server whose
     /// election has made it the leader tells nobody any more that it leads.
     TakeLearners { is_wanted: bool },
+    /// Observers are taken, as by a follower, until the next election begins.
+    TakeObservers,
 }
 
 /// What the quorum core is told.
@@ -123,15 +134,16 @@ pub enum Order {
 pub enum News {
     /// An election has ended.
     Elected { state: PeerState, vote: Vote, round: i64 },
-    /// A dial to the leader has got through. The socket blocks.
+    /// A dial to the leader, or to a follower in its place, has got through. The socket blocks.
     LeaderConnected { attempt: u64, socket: OwnedFd, peer: SocketAddr },
     /// A dial to the leader has failed for as long as it may take, the leader refuses or does not
     /// run, or the dial was given up for a later order.
     LeaderUnreachable { attempt: u64, why: String },
-    /// A server has dialled the quorum port. The socket blocks. At most [`LEARNERS_WAITING_MAX`] of
+    /// A server has dialled the quorum port, or an observer the observer master port. The socket
+    /// blocks. At most [`LEARNERS_WAITING_MAX`] of
     /// them wait to be taken up; others are hung up on.
     Learner { socket: OwnedFd, peer: SocketAddr },
-    /// Learners are wanted, and the quorum port cannot listen.
+    /// Learners are wanted, and the port for them cannot listen.
     CannotTakeLearners { why: String },
     /// The thread has ended: this server takes part in no election any more.
     Failed { why: String },
@@ -145,6 +157,8 @@ pub struct Standing {
     pub round: i64,
     /// The vote; while the server is not LOOKING, its leader and the epoch that this serves.
     pub vote: Vote,
+    /// The leader, or the follower in its place, that was last dialled to learn from it.
+    pub master: Option<ServerId>,
     /// The servers that could not be reached when they were last dialled.
     pub unreachable: BTreeSet<ServerId>,
 }
@@ -210,6 +224,7 @@ impl Elections {
             state: PeerState::Looking,
             round: 0,
             vote: Vote { leader: config.me, zxid: Zxid::ZERO, epoch: 0 },
+            master: None,
             unreachable: BTreeSet::new(),
         };
         let shared = Arc::new(Shared {

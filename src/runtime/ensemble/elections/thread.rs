@@ -24,7 +24,7 @@ use crate::zab::{
 use super::super::ports::{PeerListener, PeerListeners, PeerPort};
 use super::callers::{Callers, has_name};
 use super::connections::{After, Connections};
-use super::dial::{Dialled, Dialler, Failure, FailureKind, Outcome, Task};
+use super::dial::{Dialled, Dialler, Failure, FailureKind, LeaderDial, MasterPort, Outcome, Task};
 use super::warnings::Warnings;
 use super::{ElectionsConfig, LEARNERS_WAITING_MAX, News, Order, Shared, Standing};
 
@@ -70,7 +70,9 @@ struct Thread<'a> {
     dialler: Dialler,
     callers: Callers,
     listeners: PeerListeners,
+    /// What the quorum port is at, and the observer master port.
     learners: Learners,
+    observers: Learners,
     /// Connections whose caller is not known until names have been resolved again. Bounded by
     /// [`WAITING_MAX`].
     waiting: Vec<Waiting>,
@@ -96,7 +98,7 @@ struct Thread<'a> {
     shared: &'a Shared,
 }
 
-/// What the quorum port is at.
+/// What a port for learners is at.
 #[derive(Debug, Default)]
 struct Learners {
     is_listening: bool,
@@ -137,9 +139,10 @@ impl<'a> Thread<'a> {
             links: Links::new(me, addresses, members, config.greeting_ms),
             connections: Connections::default(),
             dialler: Dialler::new(&config, ring.waker()),
-            callers: Callers::new(me, &config.addresses),
+            callers: Callers::new(me, &config.addresses, config.networks.clone()),
             listeners,
             learners: Learners::default(),
+            observers: Learners::default(),
             waiting: Vec::new(),
             resolve_ms: i64::MIN,
             is_between: false,
@@ -279,7 +282,8 @@ impl<'a> Thread<'a> {
         match order {
             Order::Look { zxid, epoch, stands } => {
                 self.dialler.give_up_leader();
-                self.stop_listening();
+                self.stop_listening(PeerPort::Quorum);
+                self.stop_listening(PeerPort::ObserverMaster);
                 self.is_between = false;
                 self.election.stand(stands);
                 self.election.look(zxid, epoch, now_ms);
@@ -293,58 +297,79 @@ impl<'a> Thread<'a> {
                 Ok(())
             }
             Order::Dial { leader, attempt } => {
-                self.dialler.dial_leader(leader, attempt, self.gone.contains(&leader));
+                self.dial_leader(leader, MasterPort::Quorum, attempt);
                 Ok(())
             }
-            Order::TakeLearners { is_wanted: true } => self.take_learners(),
+            Order::DialObserverMaster { follower, port, attempt } => {
+                self.dial_leader(follower, MasterPort::Observers(port), attempt);
+                Ok(())
+            }
+            Order::TakeLearners { is_wanted: true } => self.take_learners(PeerPort::Quorum),
+            Order::TakeObservers => self.take_learners(PeerPort::ObserverMaster),
             Order::TakeLearners { is_wanted: false } => {
-                self.stop_listening();
+                self.stop_listening(PeerPort::Quorum);
                 self.is_between = self.election.state() == PeerState::Leading;
                 Ok(())
             }
         }
     }
 
-    /// Listens on the quorum port, if it does not.
-    fn listen(&mut self) -> Result<(), (SocketAddr, Errno)> {
-        if self.learners.is_listening {
+    fn dial_leader(&mut self, id: ServerId, port: MasterPort, number: u64) {
+        let is_once = self.gone.contains(&id);
+        self.standing.master = Some(id);
+        self.dialler.dial_leader(LeaderDial { id, port, number, is_once });
+    }
+
+    /// What a port for learners is at.
+    fn taking(&self, port: PeerPort) -> &Learners {
+        if port == PeerPort::ObserverMaster { &self.observers } else { &self.learners }
+    }
+
+    fn taking_mut(&mut self, port: PeerPort) -> &mut Learners {
+        if port == PeerPort::ObserverMaster { &mut self.observers } else { &mut self.learners }
+    }
+
+    /// Listens on a port for learners, if it does not.
+    fn listen(&mut self, port: PeerPort) -> Result<(), (SocketAddr, Errno)> {
+        if self.taking(port).is_listening {
             return Ok(());
         }
-        self.learners.generation += 1;
-        for listener in &self.listeners.learners {
+        self.taking_mut(port).generation += 1;
+        let listeners = self.listeners.of(port);
+        for listener in listeners {
             if let Err(cause) = listener.open() {
-                self.listeners.learners.iter().for_each(PeerListener::shut);
+                listeners.iter().for_each(PeerListener::shut);
                 return Err((listener.address, cause));
             }
         }
-        self.learners.is_listening = true;
+        self.taking_mut(port).is_listening = true;
         Ok(())
     }
 
-    fn take_learners(&mut self) -> Result<(), RingError> {
-        if let Err((address, cause)) = self.listen() {
+    fn take_learners(&mut self, port: PeerPort) -> Result<(), RingError> {
+        if let Err((address, cause)) = self.listen(port) {
             let why = format!(
-                "quorum port: cannot listen on {address}: {cause}; see who has it with `ss -ltnp \
-                 'sport = :{}'`",
+                "{port}: cannot listen on {address}: {cause}; see who has it with `ss -ltnp 'sport \
+                 = :{}'`",
                 address.port()
             );
             self.shared.tell(News::CannotTakeLearners { why });
             return Ok(());
         }
-        if std::mem::replace(&mut self.learners.is_taking, true) {
+        if std::mem::replace(&mut self.taking_mut(port).is_taking, true) {
             return Ok(());
         }
-        let generation = self.learners.generation;
-        (0..self.listeners.learners.len())
-            .try_for_each(|nth| self.accept(accept_token(PeerPort::Quorum, nth, generation)))
+        let generation = self.taking(port).generation;
+        (0..self.listeners.of(port).len())
+            .try_for_each(|nth| self.accept(accept_token(port, nth, generation)))
     }
 
-    /// Whoever dials the quorum port is refused from now on. Accepts under way fail by it.
-    fn stop_listening(&mut self) {
-        self.learners.is_taking = false;
-        self.waiting.retain(|waiting| waiting.port != PeerPort::Quorum);
-        if std::mem::take(&mut self.learners.is_listening) {
-            self.listeners.learners.iter().for_each(PeerListener::shut);
+    /// Whoever dials the port is refused from now on. Accepts under way fail by it.
+    fn stop_listening(&mut self, port: PeerPort) {
+        self.taking_mut(port).is_taking = false;
+        self.waiting.retain(|waiting| waiting.port != port);
+        if std::mem::take(&mut self.taking_mut(port).is_listening) {
+            self.listeners.of(port).iter().for_each(PeerListener::shut);
         }
     }
 
@@ -353,17 +378,15 @@ impl<'a> Thread<'a> {
         let (port, nth) = accept_of(token);
         let is_fresh =
             token.generation() == accept_token(port, nth, self.generation(port)).generation();
-        let (listeners, is_wanted) = match port {
-            PeerPort::Election => (&self.listeners.votes, true),
-            PeerPort::Quorum => (&self.listeners.learners, self.learners.is_taking),
-        };
-        Some((port, listeners.get(nth).filter(|_| is_fresh && is_wanted)?))
+        let is_wanted = port == PeerPort::Election || self.taking(port).is_taking;
+        let listener = self.listeners.of(port).get(nth);
+        Some((port, listener.filter(|_| is_fresh && is_wanted)?))
     }
 
     fn generation(&self, port: PeerPort) -> u32 {
         match port {
             PeerPort::Election => 0,
-            PeerPort::Quorum => self.learners.generation,
+            PeerPort::Quorum | PeerPort::ObserverMaster => self.taking(port).generation,
         }
     }
 
@@ -372,11 +395,7 @@ impl<'a> Thread<'a> {
         if self.listener(token).is_none() {
             return Ok(());
         }
-        let listeners = match port {
-            PeerPort::Election => &self.listeners.votes,
-            PeerPort::Quorum => &self.listeners.learners,
-        };
-        self.ring.accept(token, listeners[nth].fd())
+        self.ring.accept(token, self.listeners.of(port)[nth].fd())
     }
 
     /// Most likely there are too many open files: trying again at once would fail again.
@@ -417,7 +436,9 @@ impl<'a> Thread<'a> {
         self.strangers.warn(now_ms, || {
             format!(
                 "a connection from {peer} to the {port} was closed: no line server.N names the \
-                 address of this caller, nor does its name resolve to it"
+                 address of this caller, nor does its name resolve to it; if members call from \
+                 other addresses than they are dialled at, name the networks that they call from \
+                 in ringkeeper.peerNetworks"
             )
         });
     }
@@ -469,13 +490,13 @@ impl<'a> Thread<'a> {
                 // Of too many callers some are closed at once.
                 self.carry_out(now_ms)
             }
-            PeerPort::Quorum if self.shared.news.len() >= LEARNERS_WAITING_MAX => {
+            _ if self.shared.news.len() >= LEARNERS_WAITING_MAX => {
                 self.refused.warn(now_ms, || {
-                    format!("a connection from {peer} to the quorum port was closed: too many wait")
+                    format!("a connection from {peer} to the {port} was closed: too many wait")
                 });
                 Ok(())
             }
-            PeerPort::Quorum => {
+            PeerPort::Quorum | PeerPort::ObserverMaster => {
                 self.shared.tell(News::Learner { socket, peer });
                 Ok(())
             }
@@ -547,7 +568,7 @@ impl<'a> Thread<'a> {
             }
             Ok(Dialled::Resolved) => {}
             Err(Failure { why, .. }) => {
-                let why = format!("server {id} cannot be reached as the leader: {why}");
+                let why = format!("server {id} cannot be reached to learn from it: {why}");
                 self.shared.tell(News::LeaderUnreachable { attempt, why });
             }
         }
@@ -582,7 +603,7 @@ impl<'a> Thread<'a> {
             ElectionEffect::Elected { state, vote } => {
                 // Its learners dial before the quorum core has heard of this. If it cannot be, the
                 // core hears so when it wants learners.
-                if state == PeerState::Leading && self.listen().is_err() {
+                if state == PeerState::Leading && self.listen(PeerPort::Quorum).is_err() {
                     debug!("the quorum port cannot listen yet");
                 }
                 let round = self.election.round();
@@ -686,6 +707,7 @@ fn accept_token(port: PeerPort, nth: usize, generation: u32) -> Token {
     let of_port = match port {
         PeerPort::Election => 0,
         PeerPort::Quorum => ACCEPTS_MAX,
+        PeerPort::ObserverMaster => 2 * ACCEPTS_MAX,
     };
     Token::new(u32::MAX - of_port - nth as u32, generation)
 }
@@ -693,10 +715,12 @@ fn accept_token(port: PeerPort, nth: usize, generation: u32) -> Token {
 /// The reverse of [`accept_token`].
 fn accept_of(token: Token) -> (PeerPort, usize) {
     let nth = u32::MAX - token.slot;
-    match nth < ACCEPTS_MAX {
-        true => (PeerPort::Election, nth as usize),
-        false => (PeerPort::Quorum, (nth - ACCEPTS_MAX) as usize),
-    }
+    let port = match nth / ACCEPTS_MAX {
+        0 => PeerPort::Election,
+        1 => PeerPort::Quorum,
+        _ => PeerPort::ObserverMaster,
+    };
+    (port, (nth % ACCEPTS_MAX) as usize)
 }
 
 /// A small ring: a few dozen connections that say little.
@@ -706,7 +730,7 @@ const RING: RingConfig = RingConfig {
     receive_buffer_bytes: 4 << 10,
     spin: Duration::ZERO,
 };
-/// Addresses that one port listens on, at most: what tells the accepts of both ports apart.
+/// Addresses that one port listens on, at most: what tells the accepts of the ports apart.
 const ACCEPTS_MAX: u32 = 1 << 16;
 /// Connections that wait for names to be resolved; one more is closed.
 const WAITING_MAX: usize = 64;

@@ -59,6 +59,8 @@ fn an_ensemble_has_apaches_defaults() {
             names_all_addresses: false,
             probe_ms: Some(1000),
             retry_delay_ms: 100,
+            observer_master: None,
+            networks: Vec::new(),
         },
         leader_serves: true,
         local_sessions: false,
@@ -68,6 +70,7 @@ fn an_ensemble_has_apaches_defaults() {
             in_memory: 500,
             log_part_max: Some(0.33),
             always_snap: false,
+            observer_history_bytes: 32 << 20,
             limits: SyncLimits { snaps: 10, diffs: 100 },
         },
         observer_logs: true,
@@ -96,10 +99,14 @@ fn values_reach_their_fields() {
          tcpKeepAlive=true\nsyncEnabled=true\n\
          observer.syncEnabled=false\nobserver.election.DelayMs=30\nforceSnapshotSync=true\n\
          leader.maxConcurrentSnapSyncs=2\nleader.maxConcurrentDiffSyncs=3\n\
-         leaderConnectDelayDuringRetryMs=7\ndb.autocreate=false\nenableEagerACLCheck=true\n"
+         leaderConnectDelayDuringRetryMs=7\ndb.autocreate=false\nenableEagerACLCheck=true\n\
+         observerMasterPort=2999\nobserverMaster.sizeLimit=99\n\
+         ringkeeper.peerNetworks=10.1.2.3/8, ::/0,\n"
     );
     let (ensemble, notices) = by_two(&text, &[]).expect("a good configuration");
-    let is_missing = |notice: &String| notice.contains("not in this version: ");
+    let is_missing = |notice: &String| {
+        notice.contains("not in this version: ") || notice.contains("whoever calls from these")
+    };
     assert!(notices.iter().all(is_missing), "{notices:?}");
     let ports = PeerPorts {
         listen_on_all: true,
@@ -110,6 +117,8 @@ fn values_reach_their_fields() {
         names_all_addresses: true,
         probe_ms: None,
         retry_delay_ms: 7,
+        observer_master: Some(2999),
+        networks: vec!["10.0.0.0/8".parse().expect("one"), "::/0".parse().expect("one")],
     };
     assert_eq!((ensemble.ports, ensemble.connect_ticks), (ports, 20));
     let election = &ensemble.election;
@@ -118,6 +127,7 @@ fn values_reach_their_fields() {
         in_memory: 900,
         log_part_max: None,
         always_snap: true,
+        observer_history_bytes: 99,
         limits: SyncLimits { snaps: 2, diffs: 3 },
     };
     assert_eq!(ensemble.synchronization, synchronization);
@@ -146,7 +156,7 @@ fn values_that_do_not_count_are_named() {
             "did you mean fastleader.minNotificationInterval",
         ),
         ("leader.ackLoggingFrequency=5", "has no effect"),
-        ("observerMasterPort=2191", "the port stays closed; observers go to the leader"),
+        ("ringkeeper.peerNetworks=10.0.0.0/8", "whoever calls from these networks may take part"),
         ("server.4=d:2888:3888", "4 voters survive no more failures than 3 do"),
         ("server.4=B:3888:4888:observer", "B:3888 of server 4 is an address of server 2 as well"),
         ("server.256=d:2888:3888:observer", "the last 8 bits of a server's id"),
@@ -193,6 +203,8 @@ fn refusals_name_the_matter_and_the_remedy() {
         (format!("{THREE}sslQuorum=true\n"), "TLS between servers is not in this version"),
         (format!("{THREE}quorum.auth.enableSasl=true\n"), "SASL between servers is not in this"),
         (format!("{THREE}oraclePath=/o\n"), "take the key out and use three voters"),
+        (format!("{THREE}observerMasterPort=70000\n"), "observerMasterPort is 70000; it must be"),
+        (format!("{THREE}ringkeeper.peerNetworks=pods\n"), "\"pods\" is no network; write an"),
         (format!("{THREE}weight.1=1\n"), "server 1 is in no group"),
         (format!("{THREE}group.1=1:2\ngroup.2=2:3\n"), "in group.1 and in group.2"),
         (
@@ -317,7 +329,7 @@ fn the_end_of_a_dynamic_files_name_is_its_version() {
 /// A server that does otherwise than it was asked to says so, and no other.
 #[test]
 fn what_is_not_there_yet_is_named() {
-    let asked = "forceSnapshotSync=TRUE\nsyncEnabled=false\nobserver.reconnectDelayMs=50\n";
+    let asked = "observer.reconnectDelayMs=50\n";
     let (_, notices) = by_two(&format!("{THREE}{asked}"), &[]).expect("a good configuration");
     for key in asked.lines().filter_map(|line| line.split('=').next()) {
         let said = format!("{key}: not in this version: ");
