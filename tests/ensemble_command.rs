@@ -341,7 +341,7 @@ fn groups_and_weights_decide_what_a_quorum_is() {
     assert_eq!(client.get("/a"), Ok(b"x".to_vec()));
     // Groups 2 and 3 are gone: three servers of one group are one group.
     ends(0, &["kill", "4", name]);
-    ends(0, &["start", "--wait", "5", "5", name]);
+    ends(0, &["start", "5", name]);
     await_leader(name);
     ends(0, &["kill", "5", name]);
     let text = ends(1, &["start", "--wait", "5", "3", name]);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use log::{info, warn};
 
 use crate::quorum::EnsembleServer;
-use crate::quorum::member::{Member, MemberSettings};
+use crate::quorum::member::{Member, MemberSettings, Observing};
 use crate::quorum::recovery::RecoverySettings;
 use crate::runtime::datadir::{DataDir, Epochs};
 use crate::runtime::ensemble::disk::{Disk, DiskSettings};
@@ -116,8 +116,20 @@ pub(crate) fn member(
     };
     let standing = elections.standing();
     let member = Member::new(settings);
+    let member = match ensemble.members.is_voter(ensemble.me) {
+        true if ensemble.observer_master_port().is_some() => member.taking_observers(),
+        true => member,
+        false => member.observing(observing(ensemble, seed)),
+    };
     let shell = MemberShell::new(member, data.clone(), receiving, elections, disk, waker);
     Ok((shell, standing))
+}
+
+/// Whom an observer goes to.
+fn observing(ensemble: &EnsembleConfig, seed: u64) -> Observing {
+    let (reconnect_ms, election_ms) = ensemble.observer_waits_ms_max;
+    let pause_ms_max = reconnect_ms.saturating_add(election_ms);
+    Observing::new(ensemble.ports.observer_master, ensemble.members.voters(), pause_ms_max, seed)
 }
 
 fn elections(ensemble: &EnsembleConfig) -> ElectionsConfig {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::history::{History, LogReach, Logged, SyncPlan};
-use super::leading::{CloseLearner, LeadEffect, LearnerConn, ZabSettings};
+use super::leading::{CloseLearner, LeadEffect, LearnerConn, SyncLimits, ZabSettings};
 use super::members::{Members, ServerId};
 use crate::packet::{LearnerInfo, Packet};
 use crate::zxid::Zxid;
@@ -43,6 +43,8 @@ struct Observer {
     last: Zxid,
     /// It has seen more of this epoch than this server: its history waits for that.
     is_ahead: bool,
+    /// It gets the whole tree.
+    by_tree: bool,
     /// The time at which it counts as lost if nothing is heard of it.
     silent_at: i64,
 }
@@ -60,6 +62,8 @@ pub struct ObserverMasterSettings {
     pub history_bytes: usize,
     /// `forceSnapshotSync`.
     pub always_snap: bool,
+    /// How many may be synchronized at a time.
+    pub limits: SyncLimits,
 }
 
 impl ObserverMasterSettings {
@@ -167,11 +171,19 @@ impl ObserverMaster {
         self.next_ping_at = now_ms + self.zab.tick_ms / 2;
     }
 
-    /// Somebody has connected to the observer master port.
+    /// Somebody has connected to the observer master port. Of too many who do not say who they are
+    /// the one that came first goes.
     pub fn on_connection(&mut self, conn: LearnerConn, now_ms: i64) {
+        let unknown = self.conns_of(|observer| observer.stage == Stage::Connected);
+        if unknown.len() >= UNKNOWN_MAX
+            && let Some(first) = unknown.into_iter().min()
+        {
+            self.close(first, CloseLearner::TooMany);
+        }
         let silent_at = now_ms + self.zab.init_ms() + self.zab.sync_ms();
         let (id, stage, last) = (None, Stage::Connected, Zxid::ZERO);
-        let observer = Observer { id, stage, last, is_ahead: false, silent_at };
+        let (is_ahead, by_tree) = (false, false);
+        let observer = Observer { id, stage, last, is_ahead, by_tree, silent_at };
         let earlier = self.observers.insert(conn, observer);
         assert!(earlier.is_none(), "the number of a connection is used once");
     }
@@ -300,6 +312,10 @@ impl ObserverMaster {
 
     fn carry_out(&mut self, conn: LearnerConn, peer: Zxid, plan: SyncPlan) {
         let (last, applied) = (self.history.last(), self.applied);
+        let by_tree = plan == SyncPlan::Snap;
+        if plan != SyncPlan::AskLog && self.is_at_limit(by_tree) {
+            return self.close(conn, CloseLearner::TooManySyncs);
+        }
         let after = match plan {
             SyncPlan::AskLog => {
                 return self.effects.push_back(LeadEffect::AskLog { of: conn, peer });
@@ -323,8 +339,18 @@ impl ObserverMaster {
         let (start, config) = (Zxid::new(self.epoch.unwrap_or(0), 0), self.members.text().clone());
         self.send(conn, &Packet::NewLeader { zxid: start, config: Some(config) });
         if let Some(observer) = self.observers.get_mut(&conn) {
-            observer.stage = Stage::NewLeaderSent;
+            (observer.stage, observer.by_tree) = (Stage::NewLeaderSent, by_tree);
         }
+    }
+
+    /// Whether as many as there may be are being synchronized in this way.
+    fn is_at_limit(&self, by_tree: bool) -> bool {
+        let SyncLimits { snaps, diffs } = self.settings.limits;
+        let is_one = |observer: &&Observer| {
+            observer.stage == Stage::NewLeaderSent && observer.by_tree == by_tree
+        };
+        let under_way = self.observers.values().filter(is_one).count();
+        under_way >= if by_tree { snaps } else { diffs }
     }
 
     /// What is committed after `after`: from the disk, then from memory.
@@ -373,3 +399,6 @@ impl ObserverMaster {
         those.map(|(conn, _)| *conn).collect()
     }
 }
+
+/// Connections whose first packet is awaited.
+const UNKNOWN_MAX: usize = 64;

@@ -22,7 +22,7 @@ pub enum MemberEvent {
     LeaderConnected { attempt: u64, conn: PeerConn, address: SocketAddr },
     /// It has not.
     LeaderUnreachable { attempt: u64, why: String },
-    /// A server has dialled the quorum port.
+    /// A server has dialled the quorum port, or an observer the observer master port.
     LearnerConnected { conn: PeerConn, address: SocketAddr },
     /// The end of [`MemberEffect::StoreAcceptedEpoch`].
     AcceptedEpoch(u32),
@@ -55,6 +55,11 @@ pub enum MemberEffect {
     /// Connect to the quorum port of the leader; then [`MemberEvent::LeaderConnected`] or
     /// [`MemberEvent::LeaderUnreachable`]. It ends an earlier dial.
     Dial { leader: ServerId, attempt: u64 },
+    /// The same for a follower that takes observers, at its observer master port.
+    DialObserverMaster { follower: ServerId, port: u16, attempt: u64 },
+    /// Observers are taken until the next election begins; of each then
+    /// [`MemberEvent::LearnerConnected`].
+    TakeObservers,
     /// Whether learners are taken; of each then [`MemberEvent::LearnerConnected`].
     TakeLearners { is_wanted: bool },
     /// Clients are served as soon as the tree shows all that is committed: this server has the

@@ -11,10 +11,12 @@
 //! | `taking` | how much of it is taken in one turn |
 //! | `receiving` | a leader's tree that is on its way |
 //! | `news` | what is said of it all |
+//! | `observing` | whom an observer learns from |
 
 mod effect;
 mod inbound;
 mod news;
+mod observing;
 mod receiving;
 mod taking;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use taking::{Taking, entry_bytes_max};
 
 pub use effect::{MemberEffect, MemberEvent, PeerConn};
 pub use news::{MemberNews, Peer};
+pub use observing::Observing;
 
 /// What a member knows of its ensemble and itself.
 #[derive(Debug)]
@@ -73,6 +76,12 @@ pub struct Member {
     yields_since: Option<i64>,
     /// What the disk is at: jobs that were asked for and have not ended.
     jobs: usize,
+    /// There where it is an observer.
+    observing: Option<Observing>,
+    /// It takes observers while it follows.
+    takes_observers: bool,
+    /// The role of an observer has ended: it rests before it looks again, until then.
+    rests: Option<i64>,
     effects: VecDeque<MemberEffect>,
 }
 
@@ -84,7 +93,7 @@ enum Life {
     Looking,
     /// It is elected: what it has logged is applied first.
     Adopting,
-    /// It has a leader, and no connection to it yet.
+    /// It has a leader, or a follower in its place, and no connection to it yet.
     Dialing {
         leader: ServerId,
     },
@@ -107,6 +116,8 @@ struct LeaderLink {
     conn: PeerConn,
     inbound: Inbound,
     tree: Option<Receiving>,
+    /// The observers of a follower, once it takes them.
+    observers: Option<Learners>,
 }
 
 impl Member {
@@ -123,8 +134,21 @@ impl Member {
             has_full_disk: false,
             yields_since: None,
             jobs: 0,
+            observing: None,
+            takes_observers: false,
+            rests: None,
             effects: VecDeque::new(),
         }
+    }
+
+    /// The same as an observer that goes where `observing` says.
+    pub fn observing(self, observing: Observing) -> Self {
+        Self { observing: Some(observing), ..self }
+    }
+
+    /// The same as a server that takes observers while it follows.
+    pub fn taking_observers(self) -> Self {
+        Self { takes_observers: true, ..self }
     }
 
     /// The server, with what is durable of its epochs.
@@ -187,8 +211,9 @@ impl Member {
     /// The next step between two roles.
     fn go_on(&mut self, quorum: &mut Quorum, tree: &Tree, now: Now) {
         let is_still = quorum.is_settled() && self.jobs == 0;
+        let has_rested = self.has_rested(now);
         match self.life {
-            Life::Resting if is_still => {
+            Life::Resting if is_still && has_rested => {
                 self.life = Life::Looking;
                 let last = quorum.last_logged();
                 let zxid = if self.settings.is_lost { Zxid::UNKNOWN } else { last };
@@ -219,6 +244,23 @@ impl Member {
     fn yields_no_longer(&self, now: Now) -> bool {
         let is_over = |since| !self.has_full_disk || now.mono_ms - since >= YIELD_MS;
         matches!(self.life, Life::Looking) && self.yields_since.is_some_and(is_over)
+    }
+
+    /// An observer rests before it looks again.
+    fn begin_to_rest(&mut self) {
+        self.rests = self.observing.is_some().then_some(REST_BEGINS);
+    }
+
+    /// Whether an observer has rested as long as it must between two roles.
+    fn has_rested(&mut self, now: Now) -> bool {
+        if let (Some(observing), Some(REST_BEGINS)) = (&mut self.observing, self.rests) {
+            self.rests = Some(now.mono_ms + observing.pause_ms());
+        }
+        let is_over = self.rests.is_none_or(|until| until <= now.mono_ms);
+        if is_over {
+            self.rests = None;
+        }
+        is_over
     }
 
     /// What is in memory of a history that ends with `last`: in the first role what the start has
@@ -277,6 +319,7 @@ impl Member {
             MemberEvent::LeaderUnreachable { attempt, why } => {
                 if matches!(self.life, Life::Dialing { .. }) && attempt == self.attempt {
                     self.tell(MemberNews::Unreachable { why });
+                    self.begin_to_rest();
                     self.life = Life::Resting;
                     self.more = true;
                 }
@@ -316,7 +359,15 @@ impl Member {
         }
         self.attempt += 1;
         self.tell(MemberNews::HasLeader { state: self.learning_state(), leader });
-        self.effects.push_back(MemberEffect::Dial { leader, attempt: self.attempt });
+        let attempt = self.attempt;
+        let master = self.observing.as_mut().and_then(|observing| observing.next_master(leader));
+        let (leader, effect) = match master {
+            Some((follower, port)) => {
+                (follower, MemberEffect::DialObserverMaster { follower, port, attempt })
+            }
+            None => (leader, MemberEffect::Dial { leader, attempt }),
+        };
+        self.effects.push_back(effect);
         self.life = Life::Dialing { leader };
     }
 
@@ -337,7 +388,13 @@ impl Member {
         };
         let peer = Peer { id: Some(leader), address };
         let inbound = Inbound::new(peer, self.settings.packet_bytes_max);
-        self.life = Life::Learning(Box::new(LeaderLink { leader, conn, inbound, tree: None }));
+        self.life = Life::Learning(Box::new(LeaderLink {
+            leader,
+            conn,
+            inbound,
+            tree: None,
+            observers: None,
+        }));
         quorum.learn(&self.settings.server, self.wants_tree, tree, now);
     }
 
@@ -349,7 +406,7 @@ impl Member {
         tree: &Tree,
         now: Now,
     ) {
-        let Life::Leading(learners) = &mut self.life else {
+        let Some(learners) = self.life.learners() else {
             return self.effects.push_back(MemberEffect::Close { conn });
         };
         let peer = Peer { id: None, address };
@@ -430,7 +487,12 @@ impl Member {
         let Self { life, effects, .. } = self;
         match life {
             Life::Leading(learners) => learners.take(quorum, tree, &mut taking, effects),
-            Life::Learning(link) => link.take(quorum, tree, &mut taking, effects),
+            Life::Learning(link) => {
+                link.take(quorum, tree, &mut taking, effects);
+                if let Some(observers) = &mut link.observers {
+                    observers.take(quorum, tree, &mut taking, effects);
+                }
+            }
             Life::Resting | Life::Looking | Life::Adopting | Life::Dialing { .. } => {}
         }
         self.waits_for_room = taking.is_without_room();
@@ -571,7 +633,19 @@ impl Life {
     fn inbound(&mut self, of: PeerConn) -> Option<&mut Inbound> {
         match self {
             Self::Leading(learners) => learners.inbound.get_mut(&of),
-            Self::Learning(link) if link.conn == of => Some(&mut link.inbound),
+            Self::Learning(link) => match link.conn == of {
+                true => Some(&mut link.inbound),
+                false => link.observers.as_mut()?.inbound.get_mut(&of),
+            },
+            _ => None,
+        }
+    }
+
+    /// The learners of a leader, or the observers of a follower.
+    fn learners(&mut self) -> Option<&mut Learners> {
+        match self {
+            Self::Leading(learners) => Some(learners),
+            Self::Learning(link) => link.observers.as_mut(),
             _ => None,
         }
     }
@@ -633,14 +707,13 @@ impl Member {
     }
 
     /// A learner that is connected.
-    fn learner(&self, conn: LearnerConn) -> Option<(PeerConn, Peer)> {
-        let Life::Leading(learners) = &self.life else { return None };
+    fn learner(&mut self, conn: LearnerConn) -> Option<(PeerConn, Peer)> {
         let conn = PeerConn(conn.0);
-        learners.inbound.get(&conn).map(|inbound| (conn, inbound.peer))
+        self.life.learners()?.inbound.get(&conn).map(|inbound| (conn, inbound.peer))
     }
 
     fn drop_learner(&mut self, conn: PeerConn) {
-        if let Life::Leading(learners) = &mut self.life {
+        if let Some(learners) = self.life.learners() {
             learners.inbound.remove(&conn);
         }
     }
@@ -669,6 +742,10 @@ impl Member {
                 self.effects.push_back(MemberEffect::ReceiveTree { zxid });
             }
             LearnEffect::Serve { epoch } => {
+                if self.takes_observers {
+                    link.observers = Some(Learners::default());
+                    self.effects.push_back(MemberEffect::TakeObservers);
+                }
                 self.tell(MemberNews::Learns { state: self.learning_state(), epoch });
                 self.effects.push_back(MemberEffect::Serve { epoch });
             }
@@ -689,6 +766,7 @@ impl Member {
     fn rest(&mut self) {
         self.effects.push_back(MemberEffect::EndRole);
         self.life = Life::Resting;
+        self.begin_to_rest();
         // The next turn begins the election, if the disk is still: it waits for no tick.
         self.more = true;
     }
@@ -696,3 +774,5 @@ impl Member {
 
 /// A server whose disk is full leaves it to others to lead for so long, in milliseconds.
 const YIELD_MS: i64 = 5_000;
+/// Of [`Member::rests`]: its end is chosen in the next turn.
+const REST_BEGINS: i64 = i64::MAX;

@@ -224,6 +224,10 @@ impl MemberShell {
                 MemberEffect::Dial { leader, attempt } => {
                     self.elections.tell(Order::Dial { leader, attempt });
                 }
+                MemberEffect::DialObserverMaster { follower, port, attempt } => {
+                    self.elections.tell(Order::DialObserverMaster { follower, port, attempt });
+                }
+                MemberEffect::TakeObservers => self.elections.tell(Order::TakeObservers),
                 MemberEffect::TakeLearners { is_wanted } => {
                     self.elections.tell(Order::TakeLearners { is_wanted });
                 }

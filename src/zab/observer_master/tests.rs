@@ -11,7 +11,8 @@ use crate::zxid::SessionId;
 
 const ZAB: ZabSettings = ZabSettings { tick_ms: 100, init_ticks: 10, sync_ticks: 5 };
 const SETTINGS: ObserverMasterSettings =
-    ObserverMasterSettings { history_bytes: 1 << 20, always_snap: false };
+    ObserverMasterSettings { history_bytes: 1 << 20, always_snap: false, limits: LIMITS };
+const LIMITS: SyncLimits = SyncLimits { snaps: 10, diffs: 100 };
 const OBSERVER: LearnerConn = LearnerConn(1);
 
 fn z(counter: u32) -> Zxid {
@@ -178,7 +179,7 @@ fn an_observer_that_is_ahead_waits_for_the_follower() {
 /// durable here yet: that stays in memory, whatever bounds it.
 #[test]
 fn a_tree_is_followed_by_what_is_committed_after_it() {
-    let settings = ObserverMasterSettings { history_bytes: 0, always_snap: true };
+    let settings = ObserverMasterSettings { history_bytes: 0, always_snap: true, limits: LIMITS };
     let mut master = master(settings, z(2));
     (3..=6).for_each(|counter| master.on_proposed(logged(counter)));
     master.on_durable(z(4));
@@ -251,4 +252,33 @@ fn an_observer_that_is_silent_goes() {
     let close = LeadEffect::Close { conn: OBSERVER, why: CloseLearner::CameBack };
     assert_eq!(done(&mut master)[0], Done::Other(close));
     assert_eq!(master.synced(), 0);
+}
+
+/// As many as there may be are synchronized at a time, and silent callers have a bound.
+#[test]
+fn too_many_are_sent_away() {
+    for always_snap in [false, true] {
+        let limits = SyncLimits { snaps: 1, diffs: 1 };
+        let mut master = master(ObserverMasterSettings { always_snap, limits, ..SETTINGS }, z(2));
+        comes(&mut master, z(2));
+        let second = |master: &mut ObserverMaster, conn| {
+            master.on_connection(conn, 0);
+            master.on_packet(conn, Packet::ObserverInfo(info(8)), 0);
+            done(master);
+            master.on_packet(conn, Packet::AckEpoch { zxid: z(2), current_epoch: 3 }, 0);
+            done(master)
+        };
+        let conn = LearnerConn(2);
+        let close = LeadEffect::Close { conn, why: CloseLearner::TooManySyncs };
+        assert_eq!(second(&mut master, conn), [Done::Other(close)]);
+        master.on_packet(OBSERVER, Packet::Ack { zxid: z(0) }, 0);
+        done(&mut master);
+        assert!(second(&mut master, LearnerConn(3)).len() > 1, "there is room again");
+    }
+    let mut master = master(SETTINGS, z(2));
+    (1..=UNKNOWN_MAX as u64).for_each(|conn| master.on_connection(LearnerConn(conn), 0));
+    assert_eq!(done(&mut master), []);
+    master.on_connection(LearnerConn(1_000), 0);
+    let close = LeadEffect::Close { conn: LearnerConn(1), why: CloseLearner::TooMany };
+    assert_eq!(done(&mut master), [Done::Other(close)]);
 }

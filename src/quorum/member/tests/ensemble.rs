@@ -294,6 +294,9 @@ impl Ensemble {
             MemberEffect::Look { zxid, epoch, .. } => node.looks = Some((epoch, zxid)),
             MemberEffect::Dial { leader, attempt } => node.dial = Some((leader, attempt)),
             MemberEffect::TakeLearners { is_wanted } => node.takes_learners = is_wanted,
+            MemberEffect::DialObserverMaster { .. } | MemberEffect::TakeObservers => {
+                unreachable!("observers are with the leader here")
+            }
             MemberEffect::Serve { .. } | MemberEffect::Tell(_) => {}
             MemberEffect::EndRole => {
                 (node.incoming, node.received) = (None, None);

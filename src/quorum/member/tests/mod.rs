@@ -2,6 +2,7 @@
 
 mod ensemble;
 mod known_bugs;
+mod observers;
 mod random;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,13 +1,17 @@
 //! An observer whose master is a follower: its clients are served as if it had the leader's ear.
 
 use super::*;
-use crate::zab::ObserverMasterSettings;
+use crate::zab::{ObserverMasterSettings, SyncLimits};
 
 /// The number of the observer among the servers.
 const OBSERVER: usize = 3;
 
 fn servers() -> Ensemble {
-    let settings = ObserverMasterSettings { history_bytes: 1 << 20, always_snap: false };
+    let settings = ObserverMasterSettings {
+        history_bytes: 1 << 20,
+        always_snap: false,
+        limits: SyncLimits::default(),
+    };
     let config = QuorumConfig { observer_master: Some(settings), ..QuorumConfig::default() };
     let mut ensemble = Ensemble::with(config.clone());
     let observer = Server::new(config, ensemble.now);
@@ -100,7 +104,11 @@ fn its_sessions_live_as_long_as_it_hears_of_them() {
 fn it_is_brought_into_sync_by_the_follower() {
     for (history_bytes, reads_log) in [(1 << 20, false), (0, true), (0, false)] {
         let mut ensemble = servers();
-        let settings = ObserverMasterSettings { history_bytes, always_snap: false };
+        let settings = ObserverMasterSettings {
+            history_bytes,
+            always_snap: false,
+            limits: SyncLimits::default(),
+        };
         ensemble.servers[1].quorum.writes.config.observer_master = Some(settings);
         ensemble.close_all();
         ensemble.elect(0, &[1, 2]);

@@ -74,7 +74,7 @@ fn an_ensemble_has_apaches_defaults() {
             limits: SyncLimits { snaps: 10, diffs: 100 },
         },
         observer_logs: true,
-        observer_waits_ms_max: (0, 200),
+        observer_waits_ms_max: (0, 0),
         empty_votes: true,
         eager_acl_check: false,
     };
@@ -329,7 +329,7 @@ fn the_end_of_a_dynamic_files_name_is_its_version() {
 /// A server that does otherwise than it was asked to says so, and no other.
 #[test]
 fn what_is_not_there_yet_is_named() {
-    let asked = "observer.reconnectDelayMs=50\n";
+    let asked = "leader.maxTimeToWaitForEpoch=50\n";
     let (_, notices) = by_two(&format!("{THREE}{asked}"), &[]).expect("a good configuration");
     for key in asked.lines().filter_map(|line| line.split('=').next()) {
         let said = format!("{key}: not in this version: ");
