@@ -21,6 +21,7 @@ impl Learner {
             PeerEvent::Connected(conn) => observers.on_connection(conn, now_ms),
             PeerEvent::Learner(conn, packet) => observers.on_packet(conn, packet, now_ms),
             PeerEvent::LearnerGone(conn) => observers.on_closed(conn),
+            PeerEvent::Taken(conn) => observers.on_taken(conn, now_ms),
             PeerEvent::LogReach(conn, reach) => observers.on_log_reach(conn, reach),
             _ => {}
         }

@@ -124,6 +124,7 @@ impl Role {
                 PeerEvent::Connected(..)
                 | PeerEvent::Learner(..)
                 | PeerEvent::LearnerGone(..)
+                | PeerEvent::Taken(..)
                 | PeerEvent::LogReach(..) => learner.on_observer(event, now_ms),
                 PeerEvent::Leader(packet) => learner.machine.on_packet(packet, now_ms),
                 PeerEvent::LeaderGone => learner.machine.on_closed(),
@@ -140,7 +141,7 @@ impl Role {
                     learner.restart_observers(zxid);
                     learner.machine.on_tree(zxid, now_ms);
                 }
-                PeerEvent::TreeBytes { .. } => {}
+                PeerEvent::TreeBytes { .. } | PeerEvent::FullDisk(_) => {}
             },
         }
     }

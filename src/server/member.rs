@@ -72,6 +72,10 @@ pub(crate) fn bind(
         list(listeners.election_addresses().map(|at| at.to_string()).collect()),
         list(listeners.quorum_addresses().map(|at| at.to_string()).collect())
     );
+    if ensemble.observer_master_port().is_some() {
+        let addresses = listeners.observer_addresses().map(|at| at.to_string()).collect();
+        info!("observers are taken at {} while this server follows", list(addresses));
+    }
     warn!(
         "the ports between servers are not authenticated: whoever reaches them from the address \
          of a member can take part; keep them within a network that you trust"

@@ -104,8 +104,7 @@ pub(crate) fn prepare(
     let Recovered { tree, report, last_zxid, last_session, tail } = recovered;
     let figures = RecoveryFigures { records: report.records, took: began.elapsed() };
     let tree = SharedTree::new(tree);
-    log_recovered(&report, &tree, started);
-    warn_of_ttls(config, &tree);
+    log_recovered(config, &report, &tree, started);
     let is_new = data.take_initialize().map_err(StartError::DataDir)?;
     let is_lost = report.snapshot.is_none() && is_lost_if_empty(config, is_new, last_zxid);
     if report.snapshot.is_none() && !is_lost {
@@ -255,7 +254,8 @@ fn settle_epochs(data: &DataDir, last: Zxid) {
     }
 }
 
-fn log_recovered(report: &RecoveryReport, tree: &SharedTree, started: Instant) {
+fn log_recovered(config: &Config, report: &RecoveryReport, tree: &SharedTree, started: Instant) {
+    warn_of_ttls(config, tree);
     for (name, why) in &report.rejected {
         warn!("ignoring {name}: {why}");
     }

@@ -193,6 +193,15 @@ impl ObserverMaster {
         self.observers.remove(&conn);
     }
 
+    /// An observer has taken more of what it is synchronized with.
+    pub fn on_taken(&mut self, conn: LearnerConn, now_ms: i64) {
+        let silent_at = now_ms + self.zab.init_ms() + self.zab.sync_ms();
+        let observer = self.observers.get_mut(&conn);
+        if let Some(observer) = observer.filter(|one| one.stage == Stage::NewLeaderSent) {
+            observer.silent_at = silent_at;
+        }
+    }
+
     /// A packet of an observer.
     pub fn on_packet(&mut self, conn: LearnerConn, packet: Packet, now_ms: i64) {
         let sync_ms = self.zab.sync_ms();
