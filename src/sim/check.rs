@@ -3,98 +3,18 @@
 //! either; what single connections are told is judged in `stream`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
 use crate::jute::data::Id;
-use crate::tree::{EPHEMERALS_MANY, Tree};
-use crate::txn::{LogRecord, Txn, TxnHeader, read_log_record};
+use crate::tree::Tree;
+use crate::txn::{LogRecord, Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
-use super::model::{Answer, Change, Model};
+use super::compare::{compare, records, same};
+use super::judge::Judge;
+use super::model::Model;
 use super::op::Op;
+use super::property::{Checked, Done, Property, hold};
 use super::swarm::Swarm;
-
-/// A property that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) property: Property,
-    pub(crate) what: String,
-}
-
-/// A promise; the numbers are those of docs/properties.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Property {
-    /// C1: a write that was acknowledged, or shown to anyone, is never lost.
-    WriteLost,
-    /// C1: nothing happens that nobody asked for, and nothing twice.
-    WriteUnasked,
-    /// A request becomes what ZooKeeper makes of it, and the tree is what its transactions say.
-    WrongOutcome,
-    /// Zxids grow by one.
-    ZxidOrder,
-    /// P13: nothing is shown before its flush has come back.
-    ShownBeforeDurable,
-    /// C3, C4: replies come in request order, with zxids that never fall.
-    ReplyOrder,
-    /// C5, C6: a read shows the tree as of its zxid.
-    WrongRead,
-    /// W1 to W6, W8, W9: each event once, in order, before what it announces.
-    WatchOrder,
-    /// S1: a session does not expire before its time.
-    ExpiredEarly,
-    /// S2: nor long after it.
-    ExpiredLate,
-    /// S3: ephemerals go with their session, and not before.
-    EphemeralOwner,
-    /// S4 to S7: a session is what its connections were told.
-    SessionState,
-    /// P17: the server starts again, with the state that the log says.
-    Recovery,
-    /// L1: what was asked is answered.
-    Unanswered,
-    /// A machine asked for something absurd.
-    Shell,
-    /// A connection whose client does everything right is not closed.
-    Closed,
-    /// No request waits longer than its bound.
-    Late,
-    /// The work of one turn is bounded.
-    Work,
-}
-
-/// The result of a check.
-pub(crate) type Checked = Result<(), Violation>;
-
-impl Property {
-    /// The exit code of a run that ends with it.
-    pub(crate) fn exit_code(self) -> u8 {
-        10 + self as u8
-    }
-
-    /// A violation of it.
-    pub(crate) fn broken(self, what: fmt::Arguments<'_>) -> Violation {
-        Violation { property: self, what: what.to_string() }
-    }
-}
-
-/// Returns the violation unless the condition holds.
-macro_rules! hold {
-    ($condition:expr, $property:ident, $($what:tt)*) => {
-        if !$condition {
-            return Err($crate::sim::check::Property::$property.broken(format_args!($($what)*)));
-        }
-    };
-}
-pub(super) use hold;
-
-/// One transaction of the present history.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) header: TxnHeader,
-    pub(crate) txn: Txn,
-    pub(crate) changes: Vec<Change>,
-    pub(crate) answer: Answer,
-}
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -221,23 +141,6 @@ impl Check {
         }
     }
 
-    /// Bytes have been put at the end of the log.
-    pub(crate) fn on_append(&mut self, bytes: &[u8], mono_ms: i64, wall_ms: i64) -> Checked {
-        let mut rest = bytes;
-        while let Some(head) = rest.first_chunk::<ENTRY_HEADER_BYTES>() {
-            let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
-            hold!(rest.len() > ENTRY_HEADER_BYTES + len, Shell, "an append holds a cut entry");
-            let record = read_log_record(&rest[ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + len]);
-            let record = record.map_err(|error| {
-                Property::Shell.broken(format_args!("unreadable record: {error}"))
-            })?;
-            self.on_record(record, mono_ms, wall_ms)?;
-            rest = &rest[ENTRY_HEADER_BYTES + len + 1..];
-        }
-        hold!(rest.is_empty(), Shell, "an append ends with {} bytes too many", rest.len());
-        Ok(())
-    }
-
     fn on_record(&mut self, record: LogRecord, mono_ms: i64, wall_ms: i64) -> Checked {
         let LogRecord { header, txn, digest } = record;
         let due = self.head.zxid + 1;
@@ -356,11 +259,6 @@ impl Check {
         Ok(())
     }
 
-    /// A session goes on with another connection: its time starts afresh.
-    pub(crate) fn on_renewed(&mut self, session: i64, timeout_ms: i32) {
-        self.renewed.insert(session, (self.now_ms, timeout_ms));
-    }
-
     /// The quorum core has been away for so long that it gives every session its time afresh.
     pub(crate) fn on_stall(&mut self, mono_ms: i64) {
         self.excused_ms = mono_ms;
@@ -389,21 +287,6 @@ impl Check {
         Ok(())
     }
 
-    /// Whether the log has room for what a client may ask.
-    pub(crate) fn on_room(&mut self, has_room: bool) {
-        self.disk_full = !has_room;
-        self.was_full |= !has_room;
-        if !has_room {
-            self.slow_now();
-        }
-    }
-
-    /// Whether the session lived at some time since `since_us`.
-    pub(crate) fn lived_since(&self, session: i64, since_us: u64) -> bool {
-        self.lives_in_log(session)
-            || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
-    }
-
     /// A session of a hostile client.
     pub(crate) fn unjudged(&mut self, session: i64) {
         self.unjudged.insert(session);
@@ -419,32 +302,9 @@ impl Check {
         self.slow_until_us = self.slow_until_us.max(until_us);
     }
 
-    /// Something is slow at this moment.
-    pub(crate) fn slow_now(&mut self) {
-        self.slow_until(self.now_us);
-    }
-
     /// Whether nothing was slow for so long.
     pub(crate) fn was_swift_for(&self, us: u64) -> bool {
         self.now_us >= self.slow_until_us + us
-    }
-
-    /// A request is answered that came to the server at `came_us`.
-    pub(crate) fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
-        let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
-        let patience_us = self.patience_us;
-        hold!(
-            waited_us <= patience_us,
-            Late,
-            "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
-        );
-        Ok(())
-    }
-
-    /// Whether the session has ended, or is about to: its closeSession is in the log, or had no
-    /// room there.
-    pub(crate) fn may_end(&self, session: i64) -> bool {
-        !self.head.sessions.contains_key(&session) || self.was_full
     }
 
     /// Up to here damage to the log must be seen: what follows has been flushed since, and says so.
@@ -459,55 +319,6 @@ impl Check {
     /// Whether everything that was appended has been flushed.
     pub(crate) fn is_all_durable(&self) -> bool {
         self.head.zxid == self.durable
-    }
-
-    /// A flush has truly come back: everything up to `zxid` is on the disk.
-    pub(crate) fn on_durable(&mut self, zxid: Zxid) {
-        self.durable = self.durable.max(zxid.0);
-        self.flushes.push_back(self.durable);
-        if self.flushes.len() > FLUSHES_NOTED {
-            self.flushes.pop_front();
-        }
-    }
-
-    /// No request is in preparation: what was shown up to now does not count for the next.
-    pub(crate) fn on_nothing_prepared(&mut self) {
-        self.shown_meanwhile.clear();
-    }
-
-    /// The tree has moved on to `zxid`, in the middle of a preparation or not.
-    pub(crate) fn on_commit(&mut self, tree: &Tree, preparing: bool, deep: bool) -> Checked {
-        let zxid = tree.last_zxid().0;
-        if preparing && self.enforce_quota {
-            self.shown_meanwhile.push(self.applied.clone());
-        }
-        hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
-        hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
-        while self.applied.zxid < zxid {
-            let done = &self.history[(self.applied.zxid - self.base) as usize];
-            self.applied.apply(&done.header, &done.txn, &mut Vec::new());
-        }
-        let digest = self.applied.digest();
-        // Nodes of a session that has departed are in the tree's until they are removed.
-        hold!(
-            tree.is_reaping() || tree.digest() == digest,
-            WrongOutcome,
-            "at {zxid:x} the digest is {:x}, not {digest:x}",
-            tree.digest()
-        );
-        if deep { self.compare(tree) } else { Ok(()) }
-    }
-
-    /// Someone is shown the effect of `zxid`.
-    pub(crate) fn on_shown(&mut self, zxid: i64) -> Checked {
-        let durable = self.durable;
-        hold!(
-            zxid <= durable,
-            ShownBeforeDurable,
-            "{zxid:x} is shown, the log is durable up to {durable:x}"
-        );
-        self.shown = self.shown.max(zxid);
-        Ok(())
     }
 
     /// The server has started again with this tree, everything in it flushed. It comes from a
@@ -530,7 +341,7 @@ impl Check {
         self.was_full = false;
         self.forget_sessions(base);
         self.heard = self.head.sessions.keys().map(|session| (*session, mono_ms)).collect();
-        self.compare(tree)
+        compare(&self.applied, tree)
     }
 
     /// Of the sessions that were, those are known that lived at `base` or have lived since: their
@@ -554,82 +365,14 @@ impl Check {
         self.unjudged.retain(lives);
     }
 
-    /// Node by node, the tree is the model.
-    pub(crate) fn compare(&self, tree: &Tree) -> Checked {
-        let model = &self.applied;
-        let zxid = model.zxid;
-        let sessions: BTreeMap<i64, i32> =
-            tree.sessions().map(|(id, timeout)| (id.0, timeout)).collect();
-        hold!(
-            sessions == model.sessions,
-            SessionState,
-            "{zxid:x}: sessions {sessions:?}, not {:?}",
-            model.sessions
-        );
-        for (path, node) in &model.nodes {
-            let Some(found) = tree.get(path) else {
-                return Err(
-                    Property::WrongOutcome.broken(format_args!("{zxid:x}: {path} is missing"))
-                );
-            };
-            let stat = found.persisted();
-            hold!(
-                stat == node.stat,
-                WrongOutcome,
-                "{zxid:x}: {path} has {stat:?}, not {:?}",
-                node.stat
-            );
-            hold!(
-                found.data() == node.data.as_deref(),
-                WrongOutcome,
-                "{zxid:x}: {path} has other data"
-            );
-            hold!(
-                found.acl()[..] == node.acl[..],
-                WrongOutcome,
-                "{zxid:x}: {path} has {:?}",
-                found.acl()
-            );
-            let children: BTreeSet<String> = found.children().map(str::to_owned).collect();
-            hold!(
-                children == node.children,
-                WrongOutcome,
-                "{zxid:x}: {path} has children {children:?}"
-            );
-        }
-        let (count, due) = (tree.node_count(), model.nodes.len() + 1);
-        hold!(count == due, WrongOutcome, "{zxid:x}: {count} nodes, not {due}");
-        for owner in tree.ephemeral_owners() {
-            let paths = tree.ephemerals_of(owner);
-            let lives = sessions.contains_key(&owner.0);
-            hold!(lives, EphemeralOwner, "{zxid:x}: {paths:?} of the ended session {owner}");
-        }
-        Ok(())
-    }
-
-    /// The transaction of a zxid that was put into the log.
-    pub(crate) fn done(&self, zxid: i64) -> Option<&Done> {
-        self.history.get(usize::try_from(zxid - self.base - 1).ok()?)
-    }
-
-    /// The zxid that a write has become, if it is in the log.
-    pub(crate) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
-        self.asked.get(&(session, xid)).and_then(|(_, done)| *done)
-    }
-
-    /// The zxid that made a session.
-    pub(crate) fn created(&self, session: i64) -> Option<i64> {
-        self.sessions.get(&session).copied()
-    }
-
     /// Whether a session lives after everything that is in the log.
     pub(crate) fn lives_in_log(&self, session: i64) -> bool {
         self.head.sessions.contains_key(&session)
     }
 
-    /// The last zxid that was put into the log.
-    pub(crate) fn logged(&self) -> i64 {
-        self.head.zxid
+    /// The highest zxid that anyone was shown.
+    pub(crate) fn shown(&self) -> i64 {
+        self.shown
     }
 
     /// Transactions so far.
@@ -638,19 +381,120 @@ impl Check {
     }
 }
 
-/// Equal, the order of a closeSession's paths aside. Very many paths are not listed.
-fn same(due: &Txn, is: &Txn) -> bool {
-    match (due, is) {
-        (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: None }) => {
-            due.len() >= EPHEMERALS_MANY
+impl Judge for Check {
+    fn user(&self) -> &Id {
+        &self.user
+    }
+
+    fn applied(&self) -> &Model {
+        &self.applied
+    }
+
+    fn done(&self, zxid: i64) -> Option<&Done> {
+        self.history.get(usize::try_from(zxid - self.base - 1).ok()?)
+    }
+    fn done_after(&self, zxid: i64) -> Option<&Done> {
+        self.done(zxid.max(self.base) + 1)
+    }
+
+    fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
+        self.asked.get(&(session, xid)).and_then(|(_, done)| *done)
+    }
+    fn logged(&self) -> i64 {
+        self.head.zxid
+    }
+    fn created(&self, session: i64) -> Option<i64> {
+        self.sessions.get(&session).copied()
+    }
+    /// While the log has no room, a session may be ended already and its closeSession still wait.
+    fn may_refuse(&self, session: i64) -> bool {
+        let is_shown = self.applied.sessions.contains_key(&session);
+        !(is_shown && self.lives_in_log(session)) || self.was_full
+    }
+
+    fn may_renew(&self, session: i64, since_us: u64) -> bool {
+        self.applied.sessions.contains_key(&session)
+            || self.lives_in_log(session)
+            || self.ended_us.get(&session).is_some_and(|at_us| *at_us >= since_us)
+    }
+
+    fn may_end(&self, session: i64) -> bool {
+        !self.head.sessions.contains_key(&session) || self.was_full
+    }
+    fn on_renewed(&mut self, session: i64, timeout_ms: i32) {
+        self.renewed.insert(session, (self.now_ms, timeout_ms));
+    }
+    fn on_append(&mut self, bytes: &[u8], mono_ms: i64, wall_ms: i64) -> Checked {
+        for (record, _) in records(bytes)? {
+            self.on_record(record, mono_ms, wall_ms)?;
         }
-        (Txn::CloseSession { paths: Some(due) }, Txn::CloseSession { paths: Some(is) }) => {
-            let (mut due, mut is) = (due.clone(), is.clone());
-            due.sort();
-            is.sort();
-            due == is
+        Ok(())
+    }
+
+    fn on_durable(&mut self, zxid: Zxid) {
+        self.durable = self.durable.max(zxid.0);
+        self.flushes.push_back(self.durable);
+        if self.flushes.len() > FLUSHES_NOTED {
+            self.flushes.pop_front();
         }
-        _ => due == is,
+    }
+    fn on_nothing_prepared(&mut self) {
+        self.shown_meanwhile.clear();
+    }
+    fn on_commit(&mut self, tree: &Tree, preparing: bool, deep: bool) -> Checked {
+        let zxid = tree.last_zxid().0;
+        if preparing && self.enforce_quota {
+            self.shown_meanwhile.push(self.applied.clone());
+        }
+        hold!(zxid >= self.applied.zxid, ZxidOrder, "the tree goes back to {zxid:x}");
+        hold!(zxid <= self.head.zxid, ZxidOrder, "the tree is at {zxid:x}, which is in no log");
+        while self.applied.zxid < zxid {
+            let done = &self.history[(self.applied.zxid - self.base) as usize];
+            self.applied.apply(&done.header, &done.txn, &mut Vec::new());
+        }
+        let digest = self.applied.digest();
+        // Nodes of a session that has departed are in the tree's until they are removed.
+        hold!(
+            tree.is_reaping() || tree.digest() == digest,
+            WrongOutcome,
+            "at {zxid:x} the digest is {:x}, not {digest:x}",
+            tree.digest()
+        );
+        if deep { compare(&self.applied, tree) } else { Ok(()) }
+    }
+    fn on_shown(&mut self, zxid: i64) -> Checked {
+        let durable = self.durable;
+        hold!(
+            zxid <= durable,
+            ShownBeforeDurable,
+            "{zxid:x} is shown, the log is durable up to {durable:x}"
+        );
+        self.shown = self.shown.max(zxid);
+        Ok(())
+    }
+    fn on_room(&mut self, has_room: bool) {
+        self.disk_full = !has_room;
+        self.was_full |= !has_room;
+        if !has_room {
+            self.slow_now();
+        }
+    }
+    fn was_full(&self) -> bool {
+        self.was_full
+    }
+
+    fn slow_now(&mut self) {
+        self.slow_until(self.now_us);
+    }
+    fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
+        let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
+        let patience_us = self.patience_us;
+        hold!(
+            waited_us <= patience_us,
+            Late,
+            "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
+        );
+        Ok(())
     }
 }
 
@@ -659,7 +503,6 @@ pub(crate) fn session_id(session: i64) -> SessionId {
     SessionId(session)
 }
 
-const ENTRY_HEADER_BYTES: usize = 12;
 /// The time that a shard may take to tell the quorum core that it has heard of a session.
 const LAPSE_MS: i64 = 100;
 /// Flushes after which an entry has a mark behind it for certain.

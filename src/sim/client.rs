@@ -27,7 +27,8 @@ pub(crate) struct Client {
     pub phase: Phase,
     next_xid: i32,
     inflight: VecDeque<(i32, Op)>,
-    last_zxid: i64,
+    /// The largest zxid that it has been told.
+    pub last_zxid: i64,
     /// The watches that it believes to have.
     data: BTreeSet<String>,
     exist: BTreeSet<String>,

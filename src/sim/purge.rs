@@ -5,8 +5,13 @@ use crate::zxid::Zxid;
 
 use super::disk::{Disk, DiskError};
 
-/// Removes what the newest whole snapshot replaces.
-pub(crate) fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Result<(), DiskError> {
+/// Removes what the newest whole snapshot replaces; all up to `committed` is never cut off.
+pub(crate) fn purge(
+    disk: &mut Disk,
+    keep: usize,
+    current: Option<&str>,
+    committed: Zxid,
+) -> Result<(), DiskError> {
     let names = disk.list();
     let (snapshots, logs): (Vec<String>, Vec<String>) = names
         .into_iter()
@@ -18,7 +23,7 @@ pub(crate) fn purge(disk: &mut Disk, keep: usize, current: Option<&str>) -> Resu
         SnapshotFile { name, verified }
     });
     let files: Vec<SnapshotFile> = files.collect();
-    for (_, name) in superseded(&files, &logs, keep, Zxid::MAX) {
+    for (_, name) in superseded(&files, &logs, keep, committed) {
         if Some(name.as_str()) != current {
             disk.unlink(&name)?;
         }

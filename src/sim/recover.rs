@@ -4,11 +4,10 @@
 use std::fmt;
 
 use crate::quorum::recovery::{
-    Dir, Recovered, RecoveryError, RecoveryReport, RecoverySettings, Settling, Storage, recover,
+    Dir, Recovered, RecoveryError, RecoverySettings, Settling, Storage, recover,
 };
 use crate::tree::Tree;
 use crate::txnlog::SPARE_PREFIX;
-use crate::zxid::SessionId;
 
 use super::defect::Defect;
 use super::disk::{Disk, DiskError};
@@ -17,8 +16,8 @@ use super::snap::write_whole;
 /// The outcome of a start.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// With the highest session id that was found, and what recovery has to say.
-    Up(Box<Tree>, Option<SessionId>, RecoveryReport),
+    /// It comes up with this.
+    Up(Box<Recovered>),
     /// The machine stopped on the way.
     Stopped,
     /// The server refuses to start.
@@ -29,19 +28,26 @@ pub(crate) enum Start {
 /// started from. `read_fails` makes the device fail with the so-many-th file that is read.
 pub(crate) fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<u64>) -> Start {
     let settings = RecoverySettings { extended_types: true, ..RecoverySettings::default() };
-    let mut files = Files { disk, defect, stopped: false, read_fails };
-    let recovered = recover(&mut files, &settings);
-    let stopped = files.stopped;
+    let files = Files { disk, defect, stopped: false, read_fails };
+    start_from(files, &settings, false)
+}
+
+/// The same of a server of an ensemble. One that has lost its data takes no snapshot of nothing.
+pub(crate) fn start_member(disk: &mut Disk, settings: &RecoverySettings, is_lost: bool) -> Start {
+    start_from(Files::of(disk), settings, is_lost)
+}
+
+fn start_from(mut files: Files<'_>, settings: &RecoverySettings, is_lost: bool) -> Start {
+    let recovered = recover(&mut files, settings);
+    let Files { disk, stopped, .. } = files;
     match recovered {
         _ if stopped => Start::Stopped,
         Err(error) => Start::Refused(error),
         Ok(mut recovered) => {
-            match settle(disk, &mut recovered.tree, recovered.report.snapshot.is_none()) {
+            let is_fresh = recovered.report.snapshot.is_none() && !is_lost;
+            match settle(disk, &mut recovered.tree, is_fresh) {
                 Err(_) => Start::Stopped,
-                Ok(()) => {
-                    let Recovered { tree, last_session, report, .. } = recovered;
-                    Start::Up(Box::new(tree), last_session, report)
-                }
+                Ok(()) => Start::Up(Box::new(recovered)),
             }
         }
     }
@@ -50,7 +56,8 @@ pub(crate) fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<
 /// Leftovers of the run before go, and a first snapshot is made.
 fn settle(disk: &mut Disk, tree: &mut Tree, is_fresh: bool) -> Result<(), DiskError> {
     for name in disk.list() {
-        if name.starts_with(SPARE_PREFIX) || name.starts_with("draft.") {
+        let is_unfinished = name.starts_with("draft.") || name.ends_with(".tmp");
+        if name.starts_with(SPARE_PREFIX) || is_unfinished {
             disk.unlink(&name)?;
         }
     }
@@ -58,17 +65,18 @@ fn settle(disk: &mut Disk, tree: &mut Tree, is_fresh: bool) -> Result<(), DiskEr
 }
 
 /// The simulated disk as recovery sees it: one directory for both.
-struct Files<'a> {
+pub(crate) struct Files<'a> {
     disk: &'a mut Disk,
     defect: Option<Defect>,
-    stopped: bool,
+    /// The machine has stopped on the way.
+    pub stopped: bool,
     /// Files that are still read before one is not.
     read_fails: Option<u64>,
 }
 
 /// The disk's answer, as an error.
 #[derive(Debug)]
-struct Refusal(DiskError);
+pub(crate) struct Refusal(DiskError);
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +86,11 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-impl Files<'_> {
+impl<'a> Files<'a> {
+    pub(crate) fn of(disk: &'a mut Disk) -> Self {
+        Self { disk, defect: None, stopped: false, read_fails: None }
+    }
+
     fn told<T>(&mut self, result: Result<T, DiskError>) -> Result<T, Refusal> {
         self.stopped |= matches!(result, Err(DiskError::Stopped));
         result.map_err(Refusal)

@@ -3,6 +3,7 @@
 
 use crate::snapshot::{Codec, Encoder, FileName, Trailers, Writer, ZxidDigest};
 use crate::tree::{SnapshotHead, Tree, WalkId};
+use crate::zxid::Zxid;
 
 use super::defect::Defect;
 use super::disk::{DirFlush, Disk, DiskError, Flush};
@@ -58,6 +59,7 @@ impl Snap {
         tree: &mut Tree,
         disk: &mut Disk,
         log: Option<&str>,
+        committed: Zxid,
     ) -> Result<bool, DiskError> {
         let name = FileName { zxid: self.head.zxid, codec: self.codec }.to_string();
         let draft = format!("draft.{name}");
@@ -91,7 +93,7 @@ impl Snap {
                 Stage::Purge
             }
             Stage::Purge => {
-                purge(disk, SNAPSHOTS_KEPT, log)?;
+                purge(disk, SNAPSHOTS_KEPT, log, committed)?;
                 return Ok(false);
             }
         };
@@ -159,7 +161,7 @@ fn packed(codec: Codec, plain: &[u8]) -> Vec<u8> {
 /// Takes a whole snapshot at once and makes it durable.
 pub(crate) fn write_whole(disk: &mut Disk, tree: &mut Tree) -> Result<(), DiskError> {
     let mut snap = Snap::begin(tree, Codec::Plain, None);
-    while snap.step(tree, disk, None)? {}
+    while snap.step(tree, disk, None, Zxid::MAX)? {}
     Ok(())
 }
 

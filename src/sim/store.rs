@@ -179,6 +179,30 @@ impl Store {
         }
     }
 
+    /// Flushes everything at once.
+    pub(crate) fn flush_all(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
+        self.finish(disk, rng)?;
+        self.writer.flush(PendingFlush::of(self.writer.appended()));
+        self.finish(disk, rng)?;
+        while self.poll().is_some() {}
+        Ok(())
+    }
+
+    /// Ends a log of which all is flushed: the zeros after the last entry are cut, spare files go.
+    pub(crate) fn close(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
+        self.later = None;
+        self.writer.close();
+        self.finish(disk, rng)
+    }
+
+    fn finish(&mut self, disk: &mut Disk, rng: &mut Rng) -> Result<(), DiskError> {
+        self.run_effects(disk)?;
+        while self.has_work() {
+            self.step(disk, false, rng)?;
+        }
+        Ok(())
+    }
+
     /// The machine stops: a flush under way has covered nothing for certain.
     pub(crate) fn abandon(self, disk: &mut Disk) {
         for op in self.ring.into_iter().chain(self.background) {

@@ -10,9 +10,11 @@ use crate::proto::{MultiHeader, xid};
 use crate::session;
 use crate::txn::Txn;
 
-use super::check::{Check, Checked, Done, Property, Violation, hold, session_id};
+use super::check::session_id;
+use super::judge::Judge;
 use super::model::{Answer, Change, Model, parent_of, permits};
 use super::op::{Op, Rewatch};
+use super::property::{Checked, Done, Property, Violation, hold};
 
 /// The questions and answers on one connection.
 #[derive(Debug)]
@@ -24,18 +26,29 @@ pub(crate) struct Stream {
     since_us: u64,
     pub session: i64,
     phase: Phase,
-    sent: VecDeque<(i32, Op)>,
+    sent: VecDeque<Sent>,
     /// When the first of them have come to the server, in virtual microseconds.
     came_us: VecDeque<u64>,
     authed: bool,
     watches: Watches,
     /// Paths that it may watch; 0 for any number.
     watches_max: usize,
+    /// The largest zxid that its client has been told, on earlier connections too.
+    floor: i64,
     /// Up to here the changes have been turned into events that are due.
     upto: i64,
     due: VecDeque<(i64, EventType, String)>,
     last_zxid: i64,
     bytes: Vec<u8>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+struct Sent {
+    xid: i32,
+    op: Op,
+    /// The largest zxid that anybody had been told before.
+    told: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +78,16 @@ struct Frame<'a> {
 
 impl Stream {
     /// A connection whose client asks for `wanted` (0: a new session) with an already clamped
-    /// timeout.
-    pub(crate) fn new(wanted: i64, timeout_ms: i32, watches_max: usize, since_us: u64) -> Self {
+    /// timeout, and has seen the effect of all up to `floor`.
+    pub(crate) fn new(
+        wanted: i64,
+        timeout_ms: i32,
+        watches_max: usize,
+        since_us: u64,
+        floor: i64,
+    ) -> Self {
         Self {
+            floor,
             wanted,
             timeout_ms,
             since_us,
@@ -85,10 +105,10 @@ impl Stream {
         }
     }
 
-    /// The client has sent a request.
-    pub(crate) fn on_sent(&mut self, xid: i32, op: &Op) {
+    /// The client has sent a request. `told` is the largest zxid that anybody has been told.
+    pub(crate) fn on_sent(&mut self, xid: i32, op: &Op, told: i64) {
         self.authed |= *op == Op::Auth;
-        self.sent.push_back((xid, op.clone()));
+        self.sent.push_back(Sent { xid, op: op.clone(), told });
     }
 
     /// The next of its requests has come to the server.
@@ -105,7 +125,7 @@ impl Stream {
             op.write(&mut frame, 0, user);
             frame.len() - FRAME_LENGTH_BYTES
         };
-        let all = self.sent.iter().map(|(_, op)| bytes(op));
+        let all = self.sent.iter().map(|sent| bytes(&sent.op));
         all.filter(|bytes| *bytes > longer_than).sum()
     }
 
@@ -120,7 +140,7 @@ impl Stream {
     }
 
     /// The server has put these bytes out.
-    pub(crate) fn on_output(&mut self, bytes: &[u8], check: &mut Check) -> Checked {
+    pub(crate) fn on_output(&mut self, bytes: &[u8], check: &mut dyn Judge) -> Checked {
         let ended = self.phase == Phase::Ended;
         hold!(
             !ended,
@@ -141,9 +161,9 @@ impl Stream {
     }
 
     /// Everything that the tree shows by now must have been told.
-    pub(crate) fn on_quiet(&mut self, check: &Check) -> Checked {
+    pub(crate) fn on_quiet(&mut self, check: &dyn Judge) -> Checked {
         if self.phase == Phase::Open {
-            self.advance(check.applied.zxid, check);
+            self.advance(check.applied().zxid, check);
             hold!(
                 self.due.is_empty(),
                 WatchOrder,
@@ -157,7 +177,7 @@ impl Stream {
         Ok(())
     }
 
-    fn on_frame(&mut self, frame: &[u8], check: &mut Check) -> Checked {
+    fn on_frame(&mut self, frame: &[u8], check: &mut dyn Judge) -> Checked {
         if self.phase == Phase::Connecting {
             return self.on_connected(frame, check).map_err(unreadable)?;
         }
@@ -173,7 +193,7 @@ impl Stream {
         }
     }
 
-    fn on_connected(&mut self, frame: &[u8], check: &mut Check) -> Result<Checked, Malformed> {
+    fn on_connected(&mut self, frame: &[u8], check: &mut dyn Judge) -> Result<Checked, Malformed> {
         let mut reader = Reader::new(frame);
         reader.i32()?;
         let (timeout_ms, session) = (reader.i32()?, reader.i64()?);
@@ -186,18 +206,14 @@ impl Stream {
         timeout_ms: i32,
         session: i64,
         password: &[u8],
-        check: &mut Check,
+        check: &mut dyn Judge,
     ) -> Checked {
         let wanted = self.wanted;
-        let (shown, logged) =
-            (check.applied.sessions.contains_key(&wanted), check.lives_in_log(wanted));
         if timeout_ms == 0 {
             self.phase = Phase::Ended;
             hold!(wanted != 0, SessionState, "a new session was refused");
-            // While the log has no room, a session may be ended already and its closeSession still
-            // wait.
             hold!(
-                !(shown && logged) || check.was_full,
+                check.may_refuse(wanted),
                 SessionState,
                 "session {wanted:x} lives, but was refused"
             );
@@ -210,15 +226,15 @@ impl Stream {
             };
             check.on_shown(zxid)?;
             self.last_zxid = zxid;
-            self.upto = check.applied.zxid;
+            self.upto = check.applied().zxid;
         } else {
             hold!(session == wanted, SessionState, "asked for {wanted:x}, got {session:x}");
             // It was found alive, and may have ended since: then the end comes right after the
             // answer.
-            let lived = shown || check.lived_since(wanted, self.since_us);
+            let lived = check.may_renew(wanted, self.since_us);
             hold!(lived, SessionState, "session {wanted:x} has ended, but was renewed");
             check.on_renewed(session, timeout_ms);
-            self.upto = check.applied.zxid;
+            self.upto = check.applied().zxid;
         }
         let due = self.timeout_ms;
         hold!(
@@ -226,6 +242,13 @@ impl Stream {
             SessionState,
             "session {session:x}: timeout {timeout_ms}, not {due}"
         );
+        let (floor, now) = (self.floor, check.applied().zxid);
+        hold!(
+            now >= floor,
+            ReplyOrder,
+            "session {session:x} has seen {floor:x} and is served at {now:x}"
+        );
+        self.last_zxid = self.last_zxid.max(floor);
         let right = session::password(session_id(session));
         hold!(password == right, SessionState, "session {session:x} has a wrong password");
         self.session = session;
@@ -234,7 +257,7 @@ impl Stream {
     }
 
     fn on_auth(&mut self, frame: &Frame<'_>) -> Checked {
-        let at = self.sent.iter().position(|(_, op)| *op == Op::Auth);
+        let at = self.sent.iter().position(|sent| sent.op == Op::Auth);
         let known = at.is_some_and(|at| self.sent.remove(at).is_some());
         at.map(|at| self.came_us.remove(at));
         hold!(
@@ -248,7 +271,7 @@ impl Stream {
     }
 
     /// The events of a session that departs come in any order: the one that has come was due first.
-    fn put_first(&mut self, is: Option<&(i64, EventType, String)>, check: &Check) {
+    fn put_first(&mut self, is: Option<&(i64, EventType, String)>, check: &dyn Judge) {
         let Some(zxid) = is.map(|(zxid, ..)| *zxid) else { return };
         let departs = |done: &Done| matches!(done.txn, Txn::CloseSession { paths: None });
         if check.done(zxid).is_some_and(departs) {
@@ -259,13 +282,13 @@ impl Stream {
         }
     }
 
-    fn on_event(&mut self, mut frame: Frame<'_>, check: &mut Check) -> Checked {
+    fn on_event(&mut self, mut frame: Frame<'_>, check: &mut dyn Judge) -> Checked {
         let (kind, path) = read_event(&mut frame.body).map_err(unreadable)?;
         if frame.zxid >= 0 {
             check.on_shown(frame.zxid)?;
             self.advance(frame.zxid, check);
         } else {
-            self.advance(check.applied.zxid, check);
+            self.advance(check.applied().zxid, check);
             self.expect_missed(check);
         }
         let is = Some((frame.zxid, kind, path));
@@ -276,14 +299,14 @@ impl Stream {
     }
 
     /// If the next reply is that of a setWatches, its events come now.
-    fn expect_missed(&mut self, check: &Check) {
-        if let Some((_, Op::SetWatches(lists))) = self.sent.front_mut() {
+    fn expect_missed(&mut self, check: &dyn Judge) {
+        if let Some(Sent { op: Op::SetWatches(lists), .. }) = self.sent.front_mut() {
             let lists = std::mem::take(lists);
-            self.due.extend(self.watches.set(&lists, &check.applied));
+            self.due.extend(self.watches.set(&lists, check.applied()));
         }
     }
 
-    fn on_reply(&mut self, frame: Frame<'_>, check: &mut Check) -> Checked {
+    fn on_reply(&mut self, frame: Frame<'_>, check: &mut dyn Judge) -> Checked {
         let session = self.session;
         if frame.zxid > 0 {
             check.on_shown(frame.zxid)?;
@@ -302,7 +325,7 @@ impl Stream {
             "session {session:x}: reply {} at {zxid:x} before {due:?}",
             frame.xid
         );
-        let Some((xid, op)) = self.sent.pop_front() else {
+        let Some(Sent { xid, op, told }) = self.sent.pop_front() else {
             return Err(Property::ReplyOrder
                 .broken(format_args!("session {session:x}: a reply to nothing")));
         };
@@ -326,18 +349,25 @@ impl Stream {
             );
             return Ok(());
         }
-        if !matches!(op, Op::Sync { .. }) {
-            let now = check.applied.zxid;
+        if matches!(op, Op::Sync { .. }) {
+            let now = check.applied().zxid;
+            hold!(
+                now >= told,
+                StaleSync,
+                "session {session:x}: sync {xid} answered at {now:x}, {told:x} was told before"
+            );
+        } else {
+            let now = check.applied().zxid;
             hold!(
                 zxid == now,
                 WrongRead,
                 "session {session:x}: read at {zxid:x}, the tree is at {now:x}"
             );
-            let lives = check.applied.sessions.contains_key(&session);
+            let lives = check.applied().sessions.contains_key(&session);
             hold!(lives, SessionState, "session {session:x} has ended, but reads on");
         }
-        let ids: &[Id] = if self.authed { std::slice::from_ref(&check.user) } else { &[] };
-        self.judge_read(&op, frame, &check.applied, ids)
+        let ids: &[Id] = if self.authed { std::slice::from_ref(check.user()) } else { &[] };
+        self.judge_read(&op, frame, check.applied(), ids)
     }
 
     fn on_write_reply(
@@ -345,7 +375,7 @@ impl Stream {
         xid: i32,
         op: &Op,
         mut frame: Frame<'_>,
-        check: &Check,
+        check: &dyn Judge,
     ) -> Checked {
         let session = self.session;
         let unlogged = check.zxid_of(session, xid).is_none();
@@ -360,7 +390,7 @@ impl Stream {
         if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {
             // No room in the log: no zxid is used up.
             hold!(
-                check.was_full,
+                check.was_full(),
                 WrongOutcome,
                 "session {session:x}: {xid} answered {}",
                 frame.err
@@ -436,12 +466,12 @@ impl Stream {
     }
 
     /// Turns the changes up to `zxid` into the events that are due on this connection.
-    fn advance(&mut self, zxid: i64, check: &Check) {
-        while self.upto < zxid {
-            self.upto += 1;
-            let Some(done) = check.done(self.upto) else { return };
+    fn advance(&mut self, zxid: i64, check: &dyn Judge) {
+        while let Some(done) = check.done_after(self.upto).filter(|done| done.header.zxid.0 <= zxid)
+        {
+            self.upto = done.header.zxid.0;
             for change in &done.changes {
-                let ids: &[Id] = if self.authed { std::slice::from_ref(&check.user) } else { &[] };
+                let ids: &[Id] = if self.authed { std::slice::from_ref(check.user()) } else { &[] };
                 if self.watches.fire(change) && permits(&change.acl, perms::READ, ids) {
                     self.due.push_back((change.zxid, change.kind, change.path.clone()));
                 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crate::txnlog::LogEvent;
 use crate::zxid::Zxid;
 
-use super::super::check::{Checked, hold};
 use super::super::disk::DiskError;
+use super::super::property::{Checked, hold};
 use super::super::snap::Snap;
 use super::super::store::RECORD_BYTES_MAX;
 use super::{Node, Out, TurnContext};
@@ -39,6 +39,13 @@ impl Node {
 
     /// Tells the quorum core how much the log can take, and the judge whether that is nothing.
     pub(super) fn set_room(&mut self, turn: &mut TurnContext<'_>) {
+        let is_away = self.member.as_ref().is_some_and(|member| member.log_is_away());
+        if is_away {
+            // Nothing is appended while the log is being cut.
+            self.stalled = true;
+            turn.check.slow_now();
+            return;
+        }
         let room = self.store.room(self.quorum.pending_bytes());
         // The next file is on its way: requests wait for it. Only a full disk refuses.
         self.stalled = room < 2 * RECORD_BYTES_MAX as u64 && !self.store.is_full();
@@ -80,7 +87,8 @@ impl Node {
     }
 
     pub(super) fn begin_snapshot(&mut self, turn: &mut TurnContext<'_>) {
-        if self.snap.is_none() {
+        let is_away = self.member.as_ref().is_some_and(|member| member.log_is_away());
+        if self.snap.is_none() && !is_away {
             self.snapshots_wanted += 1;
             turn.trace.say(format_args!("snapshot of {}", self.tree.last_zxid()));
             self.snap = Some(Snap::begin(&mut self.tree, self.codec, self.defect));
@@ -105,7 +113,8 @@ impl Node {
     pub(crate) fn snap_step(&mut self, turn: &mut TurnContext<'_>) -> Result<bool, DiskError> {
         let Some(mut snap) = self.snap.take() else { return Ok(false) };
         let log = self.store.current_name().map(str::to_owned);
-        match snap.step(&mut self.tree, turn.disk, log.as_deref()) {
+        let committed = self.member.as_ref().map_or(Zxid::MAX, |member| member.committed());
+        match snap.step(&mut self.tree, turn.disk, log.as_deref(), committed) {
             Ok(true) => self.snap = Some(snap),
             Ok(false) => turn.trace.say(format_args!("snapshot done")),
             Err(DiskError::Stopped) => return Err(DiskError::Stopped),

@@ -6,6 +6,7 @@
 //! given back. When turns come is the world's choice.
 
 mod files;
+mod member;
 mod messages;
 mod quorum_turn;
 mod settings;
@@ -15,28 +16,34 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::frontend::{CloseReason, Frontend};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
+use crate::quorum::member::{Member, MemberEffect, MemberSettings, PeerConn};
 use crate::quorum::{Quorum, Stillness};
 use crate::session;
 use crate::snapshot::Codec;
 use crate::tree::Tree;
 use crate::zxid::{Now, SessionId};
 
-use super::check::Check;
 use super::defect::Defect;
 use super::disk::Disk;
+use super::judge::Judge;
 use super::lane::Lane;
 use super::rng::Rng;
 use super::snap::Snap;
 use super::store::Store;
 use super::swarm::Swarm;
 use super::trace::Trace;
+use member::NodeMember;
 use settings::{frontend_config, quorum_config};
+
+pub(crate) use member::{PeerInput, TreePiece};
 
 /// The running server.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub tree: Tree,
-    quorum: Quorum,
+    pub quorum: Quorum,
+    /// There where it is a server of an ensemble.
+    pub member: Option<Box<NodeMember>>,
     shards: Vec<SimShard>,
     touches: VecDeque<TouchReport>,
     on_the_way: OnTheWay,
@@ -112,12 +119,18 @@ pub(crate) enum Out {
     /// A flush, or a snapshot, has begun.
     FlushBegun,
     SnapshotBegun,
+    /// Something for other servers, for the disk, or about elections.
+    Member(MemberEffect),
+    /// A tree is on its way to a learner.
+    TreeBegun(PeerConn),
+    /// A leader's tree has come, and is to be stored.
+    StoreTree,
 }
 
 /// The state that the turns share with the world.
 pub(crate) struct TurnContext<'a> {
     pub now: Now,
-    pub check: &'a mut Check,
+    pub check: &'a mut dyn Judge,
     pub disk: &'a mut Disk,
     pub trace: &'a mut Trace,
     pub rng: &'a mut Rng,
@@ -139,6 +152,36 @@ impl Node {
     ) -> Self {
         let quorum = Quorum::new(quorum_config(swarm), &tree, seed, now);
         let first = session::first_id(now.wall_ms, session::SERVER_ID, last_session);
+        Self::with(swarm, tree, quorum, store, defect, first, seed)
+    }
+
+    /// The same of an ensemble.
+    pub(crate) fn member(
+        swarm: &Swarm,
+        tree: Tree,
+        store: Store,
+        settings: MemberSettings,
+        now: Now,
+        last_session: Option<SessionId>,
+        seed: u64,
+    ) -> Self {
+        let quorum = Quorum::member(quorum_config(swarm), &tree, seed, now);
+        let byte = settings.server.me.0 as u8;
+        let first = session::first_id(now.wall_ms, byte, last_session);
+        let mut node = Self::with(swarm, tree, quorum, store, None, first, seed);
+        node.member = Some(Box::new(NodeMember::new(Member::new(settings))));
+        node
+    }
+
+    fn with(
+        swarm: &Swarm,
+        tree: Tree,
+        quorum: Quorum,
+        store: Store,
+        defect: Option<Defect>,
+        first: i64,
+        seed: u64,
+    ) -> Self {
         let shard = |id| SimShard {
             front: Frontend::new(frontend_config(swarm), ShardId(id), first, seed),
             late_touches: LateTouches::default(),
@@ -152,6 +195,7 @@ impl Node {
         Self {
             quorum,
             tree,
+            member: None,
             shards: (0..swarm.shards).map(shard).collect(),
             touches: VecDeque::new(),
             on_the_way: OnTheWay::default(),

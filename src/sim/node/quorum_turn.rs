@@ -1,10 +1,11 @@
 //! The turn of the quorum core: touches, the tick, requests, appends and flushes, the commit.
 
+use crate::handoff::ToShard;
 use crate::quorum::{self, Budget};
-use crate::zxid::Now;
+use crate::zxid::{Now, Zxid};
 
-use super::super::check::{Checked, hold};
 use super::super::defect::Defect;
+use super::super::property::{Checked, hold};
 use super::messages::push_to_shard;
 use super::shard_turn::push_touches;
 use super::{Node, Out, TurnContext};
@@ -44,6 +45,7 @@ impl Node {
             self.store.on_tick(now.mono_ms);
         }
         self.set_room(turn);
+        self.step_member(turn)?;
         // Requests come between the tick and what it leads to, or before it.
         let ticks = ticks && !self.stalled && self.defect != Some(Defect::NeverExpired);
         let ticks_first = turn.rng.chance(500);
@@ -65,7 +67,7 @@ impl Node {
         self.quorum_effects(turn)?;
         let (done, due) = ((turn.check.logged() - logged) as u64, requests + units);
         hold!(
-            done <= due,
+            done <= due || self.member.is_some(),
             Work,
             "{done} transactions of {requests} requests and {units} units of work"
         );
@@ -80,8 +82,9 @@ impl Node {
             };
             self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
             let done = (self.tree.last_zxid().0 - before) as u64;
+            let is_new_epoch = self.tree.last_zxid().epoch() != Zxid(before).epoch();
             hold!(
-                done <= units,
+                done <= units || is_new_epoch,
                 Work,
                 "{done} transactions are committed for {units} units of work"
             );
@@ -95,6 +98,7 @@ impl Node {
         let has_requests = self.shards.iter().any(|shard| !shard.to_quorum.is_empty());
         let has_messages = !self.on_the_way.backlog.is_empty();
         let may_go_on = !self.stalled && (has_requests || self.quorum.has_work());
+        let may_go_on = may_go_on || self.member_has_work();
         if has_messages || may_go_on || self.quorum.has_committable() {
             turn.out.push(Out::WakeQuorum);
         }
@@ -163,10 +167,14 @@ impl Node {
                 }
                 quorum::Effect::RollLog => self.store.roll(),
                 quorum::Effect::TakeSnapshot => self.begin_snapshot(turn),
-                quorum::Effect::Lead(_) | quorum::Effect::Learn(_) => {
-                    unreachable!("a standalone server has no peers")
-                }
+                quorum::Effect::Lead(effect) => self.on_lead(effect, turn)?,
+                quorum::Effect::Learn(effect) => self.on_learn(effect, turn)?,
                 quorum::Effect::ToShard(shard, message) => {
+                    match &message {
+                        ToShard::Serving { .. } => turn.check.on_serving(true, &self.tree)?,
+                        ToShard::NotServing => turn.check.on_serving(false, &self.tree)?,
+                        _ => {}
+                    }
                     let (shards, on_the_way) = (&mut self.shards, &mut self.on_the_way);
                     push_to_shard(
                         self.defect,

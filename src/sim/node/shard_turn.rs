@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::frontend::{self, Hold};
 use crate::handoff::{ConnId, ShardId, ToQuorum, TouchReport};
 
-use super::super::check::{Checked, hold};
 use super::super::defect::Defect;
+use super::super::property::{Checked, hold};
 use super::{Input, Node, Out, Place, SimShard, TurnContext};
 
 impl Node {

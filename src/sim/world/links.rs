@@ -3,11 +3,13 @@
 use crate::frontend::CloseReason;
 
 use super::{Event, World};
-use crate::sim::check::{Check, Checked, hold};
+use crate::sim::check::Check;
 use crate::sim::client::{Phase, Told};
 use crate::sim::hostile::Hostile;
+use crate::sim::judge::Judge;
 use crate::sim::node::Input;
 use crate::sim::op::Op;
+use crate::sim::property::{Checked, hold};
 use crate::sim::stream::Stream;
 
 /// One connection, as the network has it.
@@ -272,10 +274,11 @@ impl World {
         let now_ms = self.now().mono_ms;
         let session = self.clients[client].session;
         let bytes = self.clients[client].connect(now_ms);
+        let floor = self.clients[client].last_zxid;
         let timeout_ms = self.clients[client].asks_ms().clamp(200, 2000);
         let link = self.open(
             Peer::Client(client),
-            Stream::new(session, timeout_ms, self.swarm.watches_max, self.now_us),
+            Stream::new(session, timeout_ms, self.swarm.watches_max, self.now_us, floor),
         );
         self.trace.say(format_args!("client {client} connects as c{link}, session {session:x}"));
         if session == 0 {
@@ -341,7 +344,8 @@ impl World {
             self.check.on_session_wanted();
         }
         let (first, name) = (hostile.first(), hostile.name());
-        let link = self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0, 0, self.now_us));
+        let link =
+            self.open(Peer::Hostile(Box::new(hostile)), Stream::new(0, 0, 0, self.now_us, 0));
         self.trace.say(format_args!("c{link} is hostile: {name}"));
         self.send_to_server(link, &first);
         let stays = self.rng.between(10_000, 1_500_000);
@@ -357,7 +361,7 @@ impl World {
             if op.is_write() {
                 self.check.on_asked(session, xid, &op, has_user);
             }
-            self.links[link].stream.on_sent(xid, &op);
+            self.links[link].stream.on_sent(xid, &op, self.check.shown());
             op.write(&mut bytes, xid, &self.check.user);
         }
         self.send_to_server(link, &bytes);

@@ -10,18 +10,20 @@ mod links;
 use std::collections::BTreeMap;
 
 use crate::acl;
-use crate::quorum::recovery::RecoveryReport;
+use crate::quorum::recovery::{Recovered, RecoveryReport};
 use crate::snapshot::FileName;
 use crate::tree::Tree;
 use crate::txnlog::Scanner;
 use crate::zxid::{Now, Zxid};
 
-use super::check::{Check, Checked, Property, hold};
+use super::check::Check;
 use super::client::Client;
+use super::compare::compare;
 use super::defect::Defect;
 use super::disk::{Disk, Survivors};
 use super::node::{Node, Out, Place, TurnContext};
 use super::op::USER_PASSWORD;
+use super::property::{Checked, Property, hold};
 use super::recover::{self, Start};
 use super::rng::Rng;
 use super::snap::write_whole;
@@ -245,7 +247,7 @@ impl World {
             }
         }
         match &self.node {
-            Some(node) => self.check.compare(&node.tree),
+            Some(node) => compare(&self.check.applied, &node.tree),
             None => {
                 Err(Property::Recovery.broken(format_args!("the server is not up in calm times")))
             }
@@ -270,7 +272,10 @@ impl World {
         let started = recover::start(&mut self.disk, self.defect, read_fails);
         self.disk.set_fuse(None);
         let (mut tree, last_session, report) = match started {
-            Start::Up(tree, last_session, report) => (*tree, last_session, report),
+            Start::Up(recovered) => {
+                let Recovered { tree, last_session, report, .. } = *recovered;
+                (tree, last_session, report)
+            }
             Start::Stopped => {
                 self.trace.say(format_args!("crash during the start"));
                 let power = self.rng.chance(700);
@@ -452,6 +457,9 @@ impl World {
                 Out::WakeQuorum => self.wake_core(usize::from(self.swarm.shards)),
                 Out::FlushBegun => self.next_flush_step(),
                 Out::SnapshotBegun => self.next_snap_step(),
+                Out::Member(_) | Out::TreeBegun(_) | Out::StoreTree => {
+                    unreachable!("a standalone server has no peers")
+                }
             }
         }
         Ok(())
