@@ -11,7 +11,8 @@
 //! | `store` `snap` `purge` `recover` | the server's files |
 //! | `disk` | what survives a crash |
 //! | `model` `quota` | what ZooKeeper's state means, independently of the production tree |
-//! | `check` `stream` | the judges: of transactions, and of each connection |
+//! | `property` `compare` | what is promised, and whether states are the same |
+//! | `judge` `check` `stream` | the judges: of transactions, and of each connection |
 //! | `defect` | mistakes to be found |
 //!
 //! **Faults.** The process killed or the power cut between any two events, also during a start; of
@@ -22,7 +23,7 @@
 //! lanes that are full. Wall clocks that jump, and one that begins anew with each start. Clients that
 //! fall silent, and hostile ones.
 //!
-//! **Promises.** [`check::Property`] lists them. They are judged whenever bytes go into the log,
+//! **Promises.** [`property::Property`] lists them. They are judged whenever bytes go into the log,
 //! the tree moves on, the server puts bytes out, or starts; a zxid in a reply names the state that
 //! it must agree with.
 //!
@@ -30,19 +31,25 @@
 
 mod check;
 mod client;
+mod compare;
 mod defect;
 mod disk;
 mod ensemble;
 mod hostile;
+mod judge;
 mod lane;
 mod model;
 mod node;
 mod op;
+mod property;
 mod purge;
 mod quota;
+mod receive_tree;
 mod recover;
 mod rng;
 mod run;
+mod send_tree;
+mod servers;
 mod snap;
 mod store;
 mod stream;

@@ -13,6 +13,9 @@ use clap::{Args, ValueEnum};
 
 use super::defect::Defect;
 use super::ensemble::{Coverage, Ensemble};
+use super::property::Checked;
+use super::servers::Servers;
+use super::trace::Trace;
 use super::world::World;
 
 /// Run the server in a simulated world and check what it promises.
@@ -36,9 +39,12 @@ pub struct SimArgs {
     /// Switch on every defect in turn and print the seed that found it.
     #[arg(long)]
     defects: bool,
-    /// Run worlds of several servers instead of one.
+    /// Run worlds of the elections and the broadcast of several servers, with opaque transactions.
     #[arg(long)]
     ensemble: bool,
+    /// Run worlds of several whole servers with clients.
+    #[arg(long, conflicts_with = "ensemble")]
+    servers: bool,
     /// Fail if a kind of fault did not happen, or no crash interrupted a step of the protocol.
     #[arg(long, requires = "ensemble", conflicts_with_all = ["seed", "defects"])]
     covered: bool,
@@ -149,8 +155,12 @@ fn print_failure(args: &SimArgs, outcome: &Outcome) -> ExitCode {
     say!("seed {}: {}: {}", outcome.seed, failure.property, failure.what);
     let defect =
         args.defect.map(|defect| format!(" --defect {}", name(defect))).unwrap_or_default();
-    let ensemble = if args.ensemble { " --ensemble" } else { "" };
-    say!("again: ringkeeper sim{ensemble} --seed {}{defect} --tail 1000000", outcome.seed);
+    let kind = match (args.ensemble, args.servers) {
+        (true, _) => " --ensemble",
+        (_, true) => " --servers",
+        _ => "",
+    };
+    say!("again: ringkeeper sim{kind} --seed {}{defect} --tail 1000000", outcome.seed);
     ExitCode::from(failure.exit_code)
 }
 
@@ -273,9 +283,21 @@ fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> O
     if args.ensemble {
         return run_ensemble(seed, tail);
     }
+    if args.servers {
+        let mut world = Servers::new(seed, tail);
+        let failure = failure_of(|| world.run());
+        let (txns, crashes) = (world.commits(), world.crashes);
+        return outcome(seed, &world.trace, (txns, crashes), Coverage::default(), failure);
+    }
     let mut world = World::new(seed, defect, tail);
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
-    let failure = match ran {
+    let failure = failure_of(|| world.run());
+    let (txns, crashes) = (world.check.txns(), world.crashes);
+    outcome(seed, &world.trace, (txns, crashes), Coverage::default(), failure)
+}
+
+/// How a run ends.
+fn failure_of(run: impl FnOnce() -> Checked) -> Option<Failure> {
+    match panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(Failure {
             property: format!("{:?}", violation.property),
@@ -283,11 +305,18 @@ fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> O
             what: violation.what,
         }),
         Err(panic) => Some(Failure::of_panic(&*panic)),
-    };
-    let tail = world.trace.tail().map(str::to_owned).collect();
-    let (hash, txns, crashes) = (world.trace.hash(), world.check.txns(), world.crashes);
-    let coverage = Coverage::default();
-    Outcome { seed, hash, txns, crashes, coverage, tail, failure }
+    }
+}
+
+fn outcome(
+    seed: u64,
+    trace: &Trace,
+    (txns, crashes): (usize, u32),
+    coverage: Coverage,
+    failure: Option<Failure>,
+) -> Outcome {
+    let tail = trace.tail().map(str::to_owned).collect();
+    Outcome { seed, hash: trace.hash(), txns, crashes, coverage, tail, failure }
 }
 
 fn run_ensemble(seed: u64, tail: usize) -> Outcome {
@@ -302,11 +331,8 @@ fn run_ensemble(seed: u64, tail: usize) -> Outcome {
         }),
         Err(panic) => Some(Failure::of_panic(&*panic)),
     };
-    let trace = world.trace();
-    let tail = trace.tail().map(str::to_owned).collect();
-    let (hash, txns, crashes) = (trace.hash(), world.commits(), world.crashes());
-    let coverage = world.coverage().clone();
-    Outcome { seed, hash, txns, crashes, coverage, tail, failure }
+    let (txns, crashes) = (world.commits(), world.crashes());
+    outcome(seed, world.trace(), (txns, crashes), world.coverage().clone(), failure)
 }
 
 impl Failure {

@@ -39,7 +39,7 @@ mod directed;
 mod disk;
 mod leader;
 mod learner;
-mod net;
+pub(super) mod net;
 mod role;
 mod server;
 mod shared;

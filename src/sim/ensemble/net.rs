@@ -10,7 +10,7 @@ use crate::zab::ServerId;
 
 /// Bytes on their way in one direction of a connection, each with the time of its arrival.
 #[derive(Debug, Default)]
-pub(super) struct Pipe {
+pub(in crate::sim) struct Pipe {
     pieces: VecDeque<(i64, Bytes)>,
     /// When the receiver learns that the connection is closed, after all pieces.
     closes_at: Option<i64>,
@@ -18,36 +18,36 @@ pub(super) struct Pipe {
 
 /// Which port was dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Port {
+pub(in crate::sim) enum Port {
     Election,
     Quorum,
 }
 
 /// From one server to another, over connections to one kind of port.
-pub(super) type Way = (Port, ServerId, ServerId);
+pub(in crate::sim) type Way = (Port, ServerId, ServerId);
 
 /// A connection of one server to another.
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) dialler: ServerId,
-    pub(super) acceptor: ServerId,
-    pub(super) port: Port,
+pub(in crate::sim) struct Conn {
+    pub(in crate::sim) dialler: ServerId,
+    pub(in crate::sim) acceptor: ServerId,
+    pub(in crate::sim) port: Port,
     up: Pipe,
     down: Pipe,
 }
 
 /// What arrives at one end.
-pub(super) enum Arrival {
+pub(in crate::sim) enum Arrival {
     Bytes(Bytes),
     Closed,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Net {
-    pub(super) conns: BTreeMap<u64, Conn>,
+pub(in crate::sim) struct Net {
+    pub(in crate::sim) conns: BTreeMap<u64, Conn>,
     /// Ways on which nothing arrives. What is sent meanwhile arrives later, as over TCP.
-    pub(super) cut: BTreeSet<Way>,
+    pub(in crate::sim) cut: BTreeSet<Way>,
     /// The pieces that still get through a way that is cut.
     pub(super) passes: BTreeMap<Way, usize>,
     /// For scripts: each packet is a piece of its own, all take as long as each other, a closed
@@ -55,7 +55,7 @@ pub(super) struct Net {
     pub(super) is_even: bool,
     pub(super) sent: Vec<(ServerId, ServerId, Packet)>,
     /// How often the other end is not told of the end of a connection, in a thousand.
-    pub(super) half_open: u64,
+    pub(in crate::sim) half_open: u64,
     /// The longest delay, in microseconds.
     delay: u64,
     last_conn: u64,
@@ -67,11 +67,16 @@ pub(super) struct Net {
 
 impl Net {
     /// Links without a server, whose longest delay is so many microseconds.
-    pub(super) fn new(delay: u64) -> Self {
+    pub(in crate::sim) fn new(delay: u64) -> Self {
         Self { delay, ..Self::default() }
     }
 
-    pub(super) fn dial(&mut self, dialler: ServerId, acceptor: ServerId, port: Port) -> u64 {
+    pub(in crate::sim) fn dial(
+        &mut self,
+        dialler: ServerId,
+        acceptor: ServerId,
+        port: Port,
+    ) -> u64 {
         self.last_conn += 1;
         let (up, down) = (Pipe::default(), Pipe::default());
         self.conns.insert(self.last_conn, Conn { dialler, acceptor, port, up, down });
@@ -83,7 +88,7 @@ impl Net {
     }
 
     /// From one end to the other, in pieces that arrive one after the other.
-    pub(super) fn send(
+    pub(in crate::sim) fn send(
         &mut self,
         conn: u64,
         from: ServerId,
@@ -129,7 +134,13 @@ impl Net {
 
     /// One end closes; the other one learns of it after what is on its way, or loses some of that,
     /// or never learns of it: returns whether the connection is half-open.
-    pub(super) fn close(&mut self, conn: u64, by: ServerId, now: i64, rng: &mut Rng) -> bool {
+    pub(in crate::sim) fn close(
+        &mut self,
+        conn: u64,
+        by: ServerId,
+        now: i64,
+        rng: &mut Rng,
+    ) -> bool {
         let delay = self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return false };
         let (own, other) = match by == entry.dialler {
@@ -160,7 +171,7 @@ impl Net {
     }
 
     /// The connection is reset: both ends learn of it, each in its time.
-    pub(super) fn reset(&mut self, conn: u64, now: i64, rng: &mut Rng) {
+    pub(in crate::sim) fn reset(&mut self, conn: u64, now: i64, rng: &mut Rng) {
         let delay = 100 * self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         for pipe in [&mut entry.up, &mut entry.down] {
@@ -198,7 +209,7 @@ impl Net {
     }
 
     /// What comes next for one end of a connection.
-    pub(super) fn next(&mut self, conn: u64, to: ServerId, now: i64) -> Option<Arrival> {
+    pub(in crate::sim) fn next(&mut self, conn: u64, to: ServerId, now: i64) -> Option<Arrival> {
         let entry = self.conns.get_mut(&conn)?;
         let (way, pipe) = entry.way_to(to);
         if !pipe.has_due(now) {
@@ -232,13 +243,28 @@ impl Net {
         })
     }
 
+    /// When something arrives next at a server, in microseconds.
+    pub(in crate::sim) fn due_at(&self, to: ServerId) -> Option<i64> {
+        let due = self.conns.values().filter_map(|entry| {
+            let (way, pipe) = match to {
+                _ if to == entry.dialler => ((entry.acceptor, entry.dialler), &entry.down),
+                _ if to == entry.acceptor => ((entry.dialler, entry.acceptor), &entry.up),
+                _ => return None,
+            };
+            let piece = pipe.pieces.front().map(|(at, _)| *at);
+            let end = pipe.closes_at.filter(|at| *at != i64::MIN && *at != i64::MAX);
+            piece.or(end).filter(|_| !self.cut.contains(&(entry.port, way.0, way.1)))
+        });
+        due.min()
+    }
+
     /// The connections of a server to or from one kind of port.
-    pub(super) fn at(&self, server: ServerId, port: Port) -> Vec<u64> {
+    pub(in crate::sim) fn at(&self, server: ServerId, port: Port) -> Vec<u64> {
         self.ends.get(&(server, port)).cloned().unwrap_or_default()
     }
 
     /// All connections of a server.
-    pub(super) fn of(&self, server: ServerId) -> Vec<u64> {
+    pub(in crate::sim) fn of(&self, server: ServerId) -> Vec<u64> {
         let mut all = self.at(server, Port::Election);
         all.extend(self.at(server, Port::Quorum));
         all.sort_unstable();

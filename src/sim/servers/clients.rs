@@ -1,0 +1,336 @@
+//! Connections of clients: bytes under way, who asks, who moves to another server.
+
+use crate::frontend::CloseReason;
+use crate::sim::client::{Phase, Told};
+use crate::sim::node::Input;
+use crate::sim::op::Op;
+use crate::sim::property::{Checked, hold};
+use crate::sim::stream::Stream;
+
+use super::view::View;
+use super::world::{Event, Servers};
+
+/// One connection, as the network has it.
+#[derive(Debug)]
+pub(super) struct Link {
+    client: usize,
+    pub(super) server: usize,
+    pub(super) generation: u32,
+    pub(super) stream: Stream,
+    /// Which shard it was given to.
+    shard: u16,
+    /// Bytes on their way are not delivered any more.
+    pub(super) cut: bool,
+    server_gone: bool,
+    /// The other end has gone: its output gets nowhere and is judged no more.
+    hung_up: bool,
+    /// When the last bytes of each direction arrive.
+    to_server_us: u64,
+    to_client_us: u64,
+    /// Bytes that have reached the server and make up no frame yet.
+    partial: Vec<u8>,
+    /// The largest zxid that the client had been told when it connected.
+    floor: i64,
+}
+
+impl Servers {
+    pub(super) fn send_to_client(&mut self, link: usize, bytes: Vec<u8>) -> Checked {
+        if self.links[link].hung_up {
+            return Ok(());
+        }
+        let server = self.links[link].server;
+        self.say(server, format_args!("c{link} gets {} bytes", bytes.len()));
+        let was_open = self.links[link].stream.is_open();
+        let mut view = View { history: &mut self.history, server };
+        self.links[link].stream.on_output(&bytes, &mut view)?;
+        if !was_open && self.links[link].stream.is_open() {
+            let session = self.links[link].stream.session;
+            self.history.on_answered(session, link);
+            self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let len =
+                if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let (part, left) = rest.split_at(len);
+            let delay = 1 + self.rng.below(self.swarm.link_delay);
+            let at = (self.now_us + delay).max(self.links[link].to_client_us);
+            self.links[link].to_client_us = at;
+            self.after(at - self.now_us, Event::ToClient(link, part.to_vec()));
+            rest = left;
+        }
+        Ok(())
+    }
+
+    fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let len =
+                if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
+            let (part, left) = rest.split_at(len);
+            let delay = 1 + self.rng.below(self.swarm.link_delay);
+            let at = (self.now_us + delay).max(self.links[link].to_server_us);
+            self.links[link].to_server_us = at;
+            self.after(at - self.now_us, Event::ToServer(link, part.to_vec()));
+            rest = left;
+        }
+    }
+
+    pub(super) fn reach_server(&mut self, link: usize, bytes: Vec<u8>) {
+        if self.links[link].cut || self.links[link].server_gone {
+            return;
+        }
+        self.note_frames(link, &bytes);
+        self.input(link, Input::Bytes(bytes));
+    }
+
+    /// Counts whole frames in what reaches the server.
+    fn note_frames(&mut self, link: usize, bytes: &[u8]) {
+        let entry = &mut self.links[link];
+        entry.partial.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some(len) =
+            entry.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize)
+        {
+            if entry.partial.len() - at < 4 + len {
+                break;
+            }
+            at += 4 + len;
+            if entry.stream.is_open() {
+                entry.stream.on_came(self.now_us);
+            }
+        }
+        entry.partial.drain(..at);
+        if at > 0 && entry.stream.is_open() {
+            let session = entry.stream.session;
+            self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
+        }
+    }
+
+    fn input(&mut self, link: usize, input: Input) {
+        let shard = self.places[link].map_or(self.links[link].shard, |place| place.shard);
+        let at = self.links[link].server;
+        let is_current = self.links[link].generation == self.servers[at].generation;
+        if let Some(node) = self.servers[at].node.as_mut().filter(|_| is_current) {
+            node.input(link, shard, input);
+            self.wake_core(at, usize::from(shard));
+        }
+    }
+
+    pub(super) fn reach_client(&mut self, link: usize, bytes: &[u8]) {
+        if self.links[link].cut {
+            return;
+        }
+        self.input(link, Input::Sent(bytes.len()));
+        let Some(client) = self.client_of(link) else { return };
+        match self.clients[client].on_bytes(bytes) {
+            Told::Nothing => {}
+            Told::Connected => {
+                let (server, session) = (self.links[link].server, self.clients[client].session);
+                self.say(server, format_args!("client {client} has session {session:x}"));
+                let greetings = self.clients[client].greet();
+                self.ask(client, greetings);
+            }
+            Told::Refused | Told::Closed => {
+                self.clients[client].forget();
+                self.hang_up(client);
+            }
+        }
+    }
+
+    /// The client at the other end, if it still uses this connection.
+    fn client_of(&self, link: usize) -> Option<usize> {
+        Some(self.links[link].client).filter(|client| self.in_use[*client] == Some(link))
+    }
+
+    /// Whether the server may end a connection for this reason. A client that still uses it has
+    /// done everything right.
+    fn judge_close(&self, link: usize, why: CloseReason) -> Checked {
+        let Some(client) = self.client_of(link) else { return Ok(()) };
+        let Link { server, floor, .. } = self.links[link];
+        let (session, of) = (self.clients[client].session, &self.history.servers[server]);
+        let long_ago_ms = (self.now_us / 1000) as i64 - ROUGH_MS;
+        let is_rough = !self.history.spells.is_smooth_since(long_ago_ms);
+        let may = match why {
+            CloseReason::SessionEnded => {
+                !self.history.head().sessions.contains_key(&session)
+                    || self.history.is_ending(session)
+                    || of.was_full
+            }
+            CloseReason::ClientAhead => floor > of.applied.zxid,
+            CloseReason::NotServing | CloseReason::NoSession => is_rough,
+            CloseReason::SessionMoved => {
+                self.history.has_moved(session, link) || self.has_older_link(link, client)
+            }
+            _ => false,
+        };
+        hold!(may, Closed, "c{link} of session {session:x} is closed by server {server}: {why}");
+        Ok(())
+    }
+
+    /// Whether some server still holds an earlier connection of the client, whose requests may
+    /// come late.
+    fn has_older_link(&self, link: usize, client: usize) -> bool {
+        let older = self.links[..link].iter();
+        older.rev().any(|older| !older.server_gone && older.client == client)
+    }
+
+    /// The server has closed its end.
+    pub(super) fn close_link(&mut self, link: usize, why: CloseReason) -> Checked {
+        self.judge_close(link, why)?;
+        self.links[link].server_gone = true;
+        self.links[link].stream.end();
+        self.input(link, Input::Closed);
+        let at = self.links[link].to_client_us.max(self.now_us) + 1;
+        self.after(at - self.now_us, Event::EndAtClient(link));
+        Ok(())
+    }
+
+    pub(super) fn end_at_server(&mut self, link: usize) {
+        if !self.links[link].server_gone {
+            self.links[link].server_gone = true;
+            self.links[link].hung_up = true;
+            self.links[link].stream.end();
+            self.input(link, Input::Closed);
+        }
+    }
+
+    pub(super) fn end_at_client(&mut self, link: usize) {
+        self.links[link].cut = true;
+        if let Some(client) = self.client_of(link) {
+            self.in_use[client] = None;
+            self.clients[client].on_lost();
+        }
+    }
+
+    /// A server is down: its connections end, as their clients learn some time later.
+    pub(super) fn lose_clients(&mut self, at: usize) {
+        for link in 0..self.links.len() {
+            if self.links[link].server == at && !self.links[link].server_gone {
+                self.places[link] = None;
+                self.links[link].server_gone = true;
+                if !self.links[link].cut {
+                    self.links[link].cut = true;
+                    let delay = self.rng.below(10_000);
+                    self.after(delay, Event::EndAtClient(link));
+                }
+            }
+        }
+    }
+
+    pub(super) fn wake(&mut self, client: usize) {
+        let think = 1 + self.rng.below(2 * self.swarm.think);
+        self.after(think, Event::Wake(client));
+        let now_ms = (self.now_us / 1000) as i64;
+        if self.still || (now_ms < self.clients[client].silent_until_ms && !self.calm) {
+            return;
+        }
+        match self.clients[client].phase {
+            Phase::Away => self.connect(client),
+            Phase::Connecting | Phase::Closing => {
+                if self.rng.chance(20) {
+                    self.hang_up(client);
+                }
+            }
+            Phase::Open => self.act(client, now_ms),
+        }
+    }
+
+    fn act(&mut self, client: usize, now_ms: i64) {
+        let (cut, silence, close) = match self.calm {
+            true => (0, 0, 0),
+            false => (self.swarm.cut, self.swarm.silence, self.swarm.close),
+        };
+        let ping = self.clients[client].ping(now_ms);
+        self.ask(client, ping.into_iter().collect());
+        match self.rng.below(1000) {
+            draw if draw < cut => self.hang_up(client),
+            draw if draw < cut + silence => {
+                let until =
+                    now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
+                self.trace.say(format_args!("client {client} falls silent until {until}"));
+                self.clients[client].silent_until_ms = until;
+            }
+            draw if draw < cut + silence + close => {
+                let close = self.clients[client].close();
+                self.ask(client, vec![close]);
+            }
+            _ if self.calm => {}
+            _ => {
+                let requests = self.clients[client].requests(now_ms);
+                self.ask(client, requests);
+            }
+        }
+    }
+
+    /// The client goes to some server, with its session if it has one.
+    fn connect(&mut self, client: usize) {
+        let at = self.rng.index(self.servers.len());
+        if !self.servers[at].is_up() {
+            return;
+        }
+        let now_ms = (self.now_us / 1000) as i64;
+        let session = self.clients[client].session;
+        let floor = self.clients[client].last_zxid;
+        let bytes = self.clients[client].connect(now_ms);
+        let timeout_ms = self.clients[client].asks_ms().clamp(200, 2000);
+        let link = self.links.len();
+        let watches_max = self.swarm.watches_max;
+        let stream = Stream::new(session, timeout_ms, watches_max, self.now_us, floor);
+        let shard = self.rng.below(u64::from(self.swarm.shards)) as u16;
+        self.links.push(Link {
+            client,
+            server: at,
+            generation: self.servers[at].generation,
+            stream,
+            shard,
+            cut: false,
+            server_gone: false,
+            hung_up: false,
+            to_server_us: self.now_us,
+            to_client_us: self.now_us,
+            partial: Vec::new(),
+            floor,
+        });
+        self.places.push(None);
+        self.input(link, Input::Accept);
+        self.say(at, format_args!("client {client} connects as c{link}, session {session:x}"));
+        self.history.on_connects(session, link);
+        if session != 0 {
+            self.history.spells.on_wanted(session, timeout_ms);
+        }
+        self.in_use[client] = Some(link);
+        self.send_to_server(link, &bytes);
+    }
+
+    fn ask(&mut self, client: usize, requests: Vec<(i32, Op)>) {
+        let Some(link) = self.in_use[client] else { return };
+        let (session, has_user) = (self.clients[client].session, self.clients[client].has_user);
+        let mut bytes = Vec::new();
+        for (xid, op) in requests {
+            self.trace.say(format_args!("client {client} asks {xid} {op:?}"));
+            if op.is_write() {
+                self.history.on_asked(session, xid, &op, has_user, link);
+            }
+            self.links[link].stream.on_sent(xid, &op, self.history.told());
+            op.write(&mut bytes, xid, &self.history.user);
+        }
+        self.send_to_server(link, &bytes);
+    }
+
+    /// The client's end of its connection is gone; what is on its way may be lost.
+    fn hang_up(&mut self, client: usize) {
+        let Some(link) = self.in_use[client].take() else { return };
+        self.trace.say(format_args!("client {client} hangs up c{link}"));
+        self.clients[client].on_lost();
+        if self.rng.chance(500) {
+            self.links[link].cut = true;
+        }
+        let delay = self.rng.below(20_000);
+        let at = (self.now_us + delay).max(self.links[link].to_server_us) + 1;
+        self.after(at - self.now_us, Event::EndAtServer(link));
+    }
+}
+
+/// For so long after a disturbance servers may turn clients away.
+const ROUGH_MS: i64 = 5_000;

@@ -1,0 +1,615 @@
+//! The judge of all servers: what was proposed, what each server has logged, what is committed, and
+//! what that means.
+//!
+//! A zxid is proposed once, by one leader, after the end of the log that this leader has. So each
+//! transaction has one before it, and one state after it. A server's log is a way through them. What
+//! a server shows to clients is committed from then on: it must be on the disks of a quorum, and
+//! nobody may ever show anything else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::codes::ErrorCode;
+use crate::jute::data::Id;
+use crate::tree::{EPHEMERALS_MANY, Tree};
+use crate::txn::{LogRecord, Txn, TxnHeader};
+use crate::zxid::Zxid;
+
+use crate::sim::compare::{compare, records, same};
+use crate::sim::model::Model;
+use crate::sim::op::Op;
+use crate::sim::property::{Checked, Done, Property, hold};
+
+use super::spells::Spells;
+
+/// A transaction that a leader has proposed.
+#[derive(Debug)]
+struct Proposal {
+    done: Done,
+    record: Bytes,
+    /// The zxid of the transaction before it, in the log of its leader and in every other.
+    before: i64,
+    after: Rc<Model>,
+    leader: usize,
+}
+
+/// A write that a client has sent.
+#[derive(Debug)]
+struct Asked {
+    op: Op,
+    authed: bool,
+    link: usize,
+    /// The largest zxid that anybody had been told before.
+    told: i64,
+    /// The zxid that it has become.
+    zxid: Option<Zxid>,
+}
+
+/// What one server has.
+#[derive(Debug)]
+pub(super) struct OfServer {
+    /// The zxids in its log, from the first transaction on.
+    pub(super) log: Vec<i64>,
+    /// How many of them a flush has covered.
+    pub(super) durable: usize,
+    /// The state that its tree shows.
+    pub(super) applied: Model,
+    pub(super) serves: bool,
+    /// The epoch that it leads.
+    pub(super) leads: Option<u32>,
+    pub(super) votes: bool,
+    pub(super) was_full: bool,
+    /// The disk is giving its log this end: a crash leaves the old log, the new one, or less of the
+    /// old one.
+    pub(super) changes_to: Option<i64>,
+    /// What it had on a disk that is lost now.
+    lost: Vec<i64>,
+    /// The epochs that it has said are stored.
+    pub(super) accepted_epoch: u32,
+    pub(super) current_epoch: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct History {
+    pub(super) user: Id,
+    base: Rc<Model>,
+    proposals: BTreeMap<i64, Proposal>,
+    committed: Vec<i64>,
+    pub(super) servers: Vec<OfServer>,
+    asked: BTreeMap<(i64, i32), Asked>,
+    /// The zxids that made the sessions that are committed, or shown to somebody.
+    created: BTreeMap<i64, i64>,
+    /// Sessions whose end was proposed by some leader.
+    ended: BTreeMap<i64, u64>,
+    /// New sessions that clients want.
+    wanted: usize,
+    /// The newest connection of each session that was made, and the newest that was answered.
+    newest_link: BTreeMap<i64, usize>,
+    answered_link: BTreeMap<i64, usize>,
+    leaders: BTreeMap<u32, usize>,
+    /// The last transaction before each epoch.
+    before_epochs: BTreeMap<u32, i64>,
+    /// The largest zxid that anybody was told.
+    told: i64,
+    pub(super) spells: Spells,
+}
+
+impl OfServer {
+    pub(super) fn new(votes: bool) -> Self {
+        Self {
+            log: Vec::new(),
+            durable: 0,
+            applied: Model::at(0),
+            serves: false,
+            leads: None,
+            votes,
+            was_full: false,
+            changes_to: None,
+            lost: Vec::new(),
+            accepted_epoch: 0,
+            current_epoch: 0,
+        }
+    }
+
+    pub(super) fn last(&self) -> i64 {
+        self.log.last().copied().unwrap_or(0)
+    }
+
+    /// Whether a transaction is on its disk, or was on one that is lost.
+    fn has_durable(&self, zxid: i64) -> bool {
+        let durable = &self.log[..self.durable];
+        durable.binary_search(&zxid).is_ok() || self.lost.binary_search(&zxid).is_ok()
+    }
+}
+
+impl History {
+    pub(super) fn new(user: Id, voters: usize, observers: usize) -> Self {
+        let servers = (0..voters + observers).map(|at| OfServer::new(at < voters));
+        Self {
+            user,
+            base: Rc::new(Model::at(0)),
+            proposals: BTreeMap::new(),
+            committed: Vec::new(),
+            servers: servers.collect(),
+            asked: BTreeMap::new(),
+            created: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            wanted: 0,
+            newest_link: BTreeMap::new(),
+            answered_link: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            before_epochs: BTreeMap::new(),
+            told: 0,
+            spells: Spells::default(),
+        }
+    }
+
+    /// The largest zxid that anybody was told.
+    pub(super) fn told(&self) -> i64 {
+        self.told
+    }
+
+    /// Transactions that are committed.
+    pub(super) fn commits(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// The last of them.
+    pub(super) fn last_committed(&self) -> i64 {
+        self.committed.last().copied().unwrap_or(0)
+    }
+
+    /// The state after a transaction.
+    fn after(&self, zxid: i64) -> &Rc<Model> {
+        self.proposals.get(&zxid).map_or(&self.base, |proposal| &proposal.after)
+    }
+
+    /// The state that all servers come to.
+    pub(super) fn head(&self) -> &Model {
+        self.after(self.last_committed())
+    }
+
+    // What clients ask.
+
+    pub(super) fn on_asked(&mut self, session: i64, xid: i32, op: &Op, authed: bool, link: usize) {
+        let (op, told) = (op.clone(), self.told);
+        self.asked.insert((session, xid), Asked { op, authed, link, told, zxid: None });
+    }
+
+    /// A client connects, with its session or for a new one.
+    pub(super) fn on_connects(&mut self, session: i64, link: usize) {
+        match session {
+            0 => self.wanted += 1,
+            _ => drop(self.newest_link.insert(session, link)),
+        }
+    }
+
+    /// A connection was told that it has the session.
+    pub(super) fn on_answered(&mut self, session: i64, link: usize) {
+        for newest in [&mut self.newest_link, &mut self.answered_link] {
+            let newest = newest.entry(session).or_insert(link);
+            *newest = link.max(*newest);
+        }
+    }
+
+    /// Whether the session was asked for on a later connection.
+    pub(super) fn has_moved(&self, session: i64, link: usize) -> bool {
+        self.newest_link.get(&session).is_some_and(|newest| *newest > link)
+    }
+
+    pub(super) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
+        self.asked.get(&(session, xid)).and_then(|asked| asked.zxid)
+    }
+
+    pub(super) fn created(&self, session: i64) -> Option<i64> {
+        self.created.get(&session).copied()
+    }
+
+    /// Whether some leader has wanted to end the session.
+    pub(super) fn is_ending(&self, session: i64) -> bool {
+        self.ended.contains_key(&session)
+    }
+
+    /// Whether the session lives after all that is committed, or has lived since then.
+    pub(super) fn lived_since(&self, session: i64, since_us: u64) -> bool {
+        self.head().sessions.contains_key(&session)
+            || self.ended.get(&session).is_some_and(|at_us| *at_us >= since_us)
+    }
+
+    // The history.
+
+    pub(super) fn done(&self, server: usize, zxid: i64) -> Option<&Done> {
+        self.servers[server].log.binary_search(&zxid).ok()?;
+        self.proposals.get(&zxid).map(|proposal| &proposal.done)
+    }
+
+    pub(super) fn done_after(&self, server: usize, zxid: i64) -> Option<&Done> {
+        let log = &self.servers[server].log;
+        let next = log.get(log.partition_point(|logged| *logged <= zxid))?;
+        self.proposals.get(next).map(|proposal| &proposal.done)
+    }
+
+    /// Bytes go to the end of a server's log.
+    pub(super) fn on_append(
+        &mut self,
+        server: usize,
+        bytes: &[u8],
+        mono_ms: i64,
+        wall_ms: i64,
+    ) -> Checked {
+        for (record, payload) in records(bytes)? {
+            let zxid = record.header.zxid;
+            let last = self.servers[server].last();
+            match self.proposals.get(&zxid.0) {
+                Some(known) => {
+                    hold!(
+                        known.record == payload,
+                        ZxidOrder,
+                        "server {server} logs another transaction as {zxid}"
+                    );
+                    hold!(
+                        known.before == last,
+                        ZxidOrder,
+                        "server {server} logs {zxid} after {last:x}, not after {:x}",
+                        known.before
+                    );
+                }
+                None => self.on_proposal(server, record, payload, mono_ms, wall_ms)?,
+            }
+            self.servers[server].log.push(zxid.0);
+        }
+        Ok(())
+    }
+
+    fn on_proposal(
+        &mut self,
+        server: usize,
+        record: LogRecord,
+        payload: Bytes,
+        mono_ms: i64,
+        wall_ms: i64,
+    ) -> Checked {
+        let LogRecord { header, txn, digest } = record;
+        let zxid = header.zxid;
+        let leads = self.servers[server].leads;
+        hold!(
+            leads == Some(zxid.epoch()),
+            WriteUnasked,
+            "server {server} logs {zxid}, which no leader has proposed; it leads {leads:?}"
+        );
+        let before = self.servers[server].last();
+        let due = match Zxid(before).epoch() == zxid.epoch() {
+            true => before + 1,
+            false => Zxid::new(zxid.epoch(), 1).0,
+        };
+        hold!(zxid.0 == due, ZxidOrder, "zxid {zxid} where 0x{due:x} was due");
+        let state = self.after(before).clone();
+        self.judge(server, &state, &header, &txn, mono_ms, wall_ms)?;
+        let (mut after, mut changes) = ((*state).clone(), Vec::new());
+        let answer = after.apply(&header, &txn, &mut changes);
+        if let Some(digest) = digest {
+            let (ours, theirs) = (after.digest(), digest.tree);
+            hold!(
+                ours == theirs,
+                WrongOutcome,
+                "{zxid} {txn:?} leads to digest {theirs:x}, not {ours:x}"
+            );
+        }
+        let done = Done { header, txn, changes, answer };
+        let (record, after) = (payload, Rc::new(after));
+        self.proposals.insert(zxid.0, Proposal { done, record, before, after, leader: server });
+        Ok(())
+    }
+
+    /// Whether this transaction may be proposed now, and is what its request must become.
+    fn judge(
+        &mut self,
+        server: usize,
+        state: &Model,
+        header: &TxnHeader,
+        txn: &Txn,
+        mono_ms: i64,
+        wall_ms: i64,
+    ) -> Checked {
+        let (session, zxid) = (header.session.0, header.zxid);
+        if let Txn::CreateSession { .. } = txn {
+            let first = self.created.get(&session);
+            hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
+            hold!(self.wanted > 0, WriteUnasked, "session {session:x} was not asked for");
+            self.spells.on_heard(session, mono_ms);
+            return Ok(());
+        }
+        if let Txn::DeleteContainer { path } = txn {
+            let node = state.nodes.get(path);
+            let was_due =
+                node.is_some_and(|node| node.children.is_empty() && node.stat.ephemeral_owner < 0);
+            let is_due = was_due || state.is_doomed(path, wall_ms);
+            hold!(is_due, WriteUnasked, "{zxid} removes {path}, which is not due");
+            return Ok(());
+        }
+        let newest = self.newest_link.get(&session).copied();
+        let answered = self.answered_link.get(&session).copied();
+        let Some(asked) = self.asked.get_mut(&(session, header.cxid)) else {
+            return self.judge_end(state, header, txn, mono_ms);
+        };
+        let cxid = header.cxid;
+        hold!(asked.zxid.is_none(), WriteUnasked, "{zxid} does {cxid} of {session:x} again");
+        hold!(
+            zxid.0 > asked.told,
+            ZxidOrder,
+            "{zxid} does {cxid} of {session:x}, which came after {:x} was told",
+            asked.told
+        );
+        asked.zxid = Some(zxid);
+        let is_moved = *txn == Txn::Error(ErrorCode::SESSION_MOVED);
+        if is_moved && newest.is_some_and(|newest| newest > asked.link) {
+            return Ok(());
+        }
+        let is_late = answered.is_some_and(|answered| answered > asked.link);
+        hold!(
+            !is_late || matches!(txn, Txn::Error(_)),
+            SessionState,
+            "{zxid} does {cxid} of {session:x}, whose client has gone to another server"
+        );
+        if *txn == Txn::Error(ErrorCode::SESSION_EXPIRED) {
+            let many = state.ephemerals_of(session).len() >= EPHEMERALS_MANY;
+            let may_be = many || self.servers[server].was_full;
+            if may_be || self.ended.contains_key(&session) {
+                return Ok(());
+            }
+        }
+        if *txn == Txn::Error(ErrorCode::SYSTEM_ERROR) && self.servers[server].was_full {
+            return Ok(());
+        }
+        let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
+        let due = state.decide(&asked.op, session, ids, &self.user, &[], txn);
+        hold!(
+            same(&due, txn),
+            WrongOutcome,
+            "{zxid} request {:?} became {txn:?}, not {due:?}",
+            asked.op
+        );
+        if matches!(txn, Txn::CloseSession { .. }) {
+            self.ended.insert(session, self.spells.now_us());
+        }
+        Ok(())
+    }
+
+    /// Nobody has asked for it: only a session may end.
+    fn judge_end(&mut self, state: &Model, header: &TxnHeader, txn: &Txn, mono_ms: i64) -> Checked {
+        let (zxid, session) = (header.zxid, header.session.0);
+        let Txn::CloseSession { paths } = txn else {
+            return Err(Property::WriteUnasked
+                .broken(format_args!("{zxid} {header:?} {txn:?} was not asked for")));
+        };
+        let Some(timeout_ms) = state.sessions.get(&session) else {
+            return Err(Property::SessionState
+                .broken(format_args!("{zxid} ends session {session:x}, which is not")));
+        };
+        self.spells.judge_expiry(session, *timeout_ms, mono_ms)?;
+        let due = Txn::CloseSession { paths: Some(state.ephemerals_of(session)) };
+        hold!(
+            same(&due, txn),
+            EphemeralOwner,
+            "{zxid} removes {paths:?} with session {session:x}, not {due:?}"
+        );
+        self.ended.insert(session, self.spells.now_us());
+        Ok(())
+    }
+
+    pub(super) fn on_durable(&mut self, server: usize, zxid: Zxid) {
+        let of = &mut self.servers[server];
+        of.durable = of.durable.max(of.log.partition_point(|logged| *logged <= zxid.0));
+    }
+
+    /// Whether a quorum of the voters has a transaction on its disks.
+    fn is_on_quorum(&self, zxid: i64) -> bool {
+        let voters = || self.servers.iter().filter(|server| server.votes);
+        2 * voters().filter(|server| server.has_durable(zxid)).count() > voters().count()
+    }
+
+    /// A server shows the state after `zxid` to its clients.
+    fn commit(&mut self, server: usize, zxid: i64) -> Checked {
+        let last = self.last_committed();
+        if zxid <= last {
+            let is_known = zxid == 0 || self.committed.binary_search(&zxid).is_ok();
+            hold!(is_known, WriteLost, "server {server} shows {zxid:x}, which is not committed");
+            return Ok(());
+        }
+        let mut new = Vec::new();
+        let mut at = zxid;
+        while at > last {
+            hold!(
+                self.is_on_quorum(at),
+                ShownBeforeDurable,
+                "server {server} shows {at:x}, and no quorum has it on its disks"
+            );
+            new.push(at);
+            at = self.proposals[&at].before;
+        }
+        hold!(
+            at == last,
+            WriteLost,
+            "server {server} shows {zxid:x}, in whose history {last:x} is missing"
+        );
+        for zxid in new.into_iter().rev() {
+            let done = &self.proposals[&zxid].done;
+            if matches!(done.txn, Txn::CreateSession { .. }) {
+                self.created.insert(done.header.session.0, zxid);
+                self.wanted = self.wanted.saturating_sub(1);
+            }
+            self.committed.push(zxid);
+        }
+        Ok(())
+    }
+
+    /// The tree of a server has moved on.
+    pub(super) fn on_tree(&mut self, server: usize, tree: &Tree, deep: bool) -> Checked {
+        let to = tree.last_zxid();
+        let of = &self.servers[server];
+        let from = of.applied.zxid;
+        hold!(to.0 >= from, ZxidOrder, "the tree of server {server} goes back to {to}");
+        let log = &of.log;
+        let range = log.partition_point(|at| *at <= from)..log.partition_point(|at| *at <= to.0);
+        let is_end = to.counter() == 0 || log.get(range.end.wrapping_sub(1)) == Some(&to.0);
+        hold!(is_end, ZxidOrder, "server {server} shows {to}, which is not in its log");
+        let new = log[range].to_vec();
+        if of.serves
+            && let Some(last) = new.last()
+        {
+            self.commit(server, *last)?;
+        }
+        let last = new.last().copied();
+        if let Some(last) = last {
+            self.servers[server].applied = (**self.after(last)).clone();
+        }
+        let applied = &mut self.servers[server].applied;
+        applied.zxid = to.0;
+        let digest = applied.digest();
+        hold!(
+            tree.is_reaping() || tree.digest() == digest,
+            WrongOutcome,
+            "server {server} at {to}: the digest is {:x}, not {digest:x}",
+            tree.digest()
+        );
+        if deep { compare(&self.servers[server].applied, tree) } else { Ok(()) }
+    }
+
+    /// A server has another tree, and a log that ends with it: after a start, a truncation, or a
+    /// leader's tree.
+    pub(super) fn on_replaced(&mut self, server: usize, tree: &Tree) -> Checked {
+        let to = tree.last_zxid();
+        let mut log = Vec::new();
+        let mut at = to.0;
+        if !self.proposals.contains_key(&at) && to.counter() == 0 {
+            at = self.before_epochs.get(&to.epoch()).copied().unwrap_or(0);
+        }
+        while at > 0 {
+            let Some(proposal) = self.proposals.get(&at) else {
+                return Err(Property::WriteUnasked
+                    .broken(format_args!("server {server} has {at:x}, which nobody proposed")));
+            };
+            log.push(at);
+            at = proposal.before;
+        }
+        log.reverse();
+        let last = log.last().copied().unwrap_or(0);
+        let mut applied = (**self.after(last)).clone();
+        applied.zxid = to.0;
+        let of = &mut self.servers[server];
+        (of.durable, of.log, of.applied, of.changes_to) = (log.len(), log, applied, None);
+        compare(&self.servers[server].applied, tree)
+    }
+
+    /// A server has started: nothing that it had acknowledged is missing.
+    pub(super) fn on_recovered(&mut self, server: usize, tree: &Tree) -> Checked {
+        let before = self.servers[server].log.clone();
+        let changes_to = self.servers[server].changes_to;
+        let mut durable = self.servers[server].durable;
+        if let Some(to) = changes_to {
+            durable = durable.min(before.partition_point(|at| *at <= to));
+        }
+        self.on_replaced(server, tree)?;
+        let of = &mut self.servers[server];
+        let is_changed = changes_to == Some(tree.last_zxid().0);
+        (of.serves, of.leads, of.was_full) = (false, None, false);
+        if is_changed {
+            return Ok(());
+        }
+        let is_prefix = before.starts_with(&of.log);
+        let (last, count) = (of.last(), of.log.len());
+        hold!(is_prefix, Recovery, "server {server} comes up with {last:x}, which it never had");
+        hold!(
+            count >= durable,
+            WriteLost,
+            "server {server} comes up with {last:x}, and had {:x} on its disk",
+            before[durable.max(1) - 1]
+        );
+        Ok(())
+    }
+
+    /// A server is down.
+    pub(super) fn on_crash(&mut self, server: usize) {
+        let of = &mut self.servers[server];
+        (of.serves, of.leads) = (false, None);
+    }
+
+    /// The disk of a server is lost.
+    pub(super) fn on_wiped(&mut self, server: usize) {
+        let of = &mut self.servers[server];
+        let mut lost: BTreeSet<i64> = of.lost.iter().copied().collect();
+        lost.extend(&of.log[..of.durable]);
+        *of = OfServer { lost: lost.into_iter().collect(), ..OfServer::new(of.votes) };
+    }
+
+    /// A leader has the history that its epoch goes on from.
+    pub(super) fn on_history(&mut self, server: usize, epoch: u32) {
+        let last = self.servers[server].last();
+        self.before_epochs.insert(epoch, last);
+    }
+
+    /// A leader begins: a quorum has all that it has.
+    pub(super) fn on_begin(&mut self, server: usize, epoch: u32) -> Checked {
+        let first = self.leaders.insert(epoch, server);
+        hold!(first.is_none(), TwoLeaders, "servers {first:?} and {server} both lead {epoch}");
+        self.servers[server].leads = Some(epoch);
+        let last = self.servers[server].last();
+        let committed = self.last_committed();
+        let has_all = committed == 0
+            || self.servers[server].log.binary_search(&committed).is_ok()
+            || Zxid(committed).epoch() > epoch;
+        hold!(
+            has_all,
+            WriteLost,
+            "server {server} leads {epoch} and lacks {committed:x}, which was committed"
+        );
+        if Zxid(committed).epoch() > epoch { Ok(()) } else { self.commit(server, last) }
+    }
+
+    pub(super) fn on_serving(&mut self, server: usize, is_serving: bool, tree: &Tree) -> Checked {
+        self.servers[server].serves = is_serving;
+        if !is_serving {
+            self.servers[server].leads = None;
+            return Ok(());
+        }
+        let applied = tree.last_zxid().0;
+        let log = &self.servers[server].log;
+        let shown = log[..log.partition_point(|at| *at <= applied)].last().copied();
+        self.commit(server, shown.unwrap_or(0))
+    }
+
+    /// Somebody is told of a zxid by a server.
+    pub(super) fn on_shown(&mut self, server: usize, zxid: i64) -> Checked {
+        let applied = self.servers[server].applied.zxid;
+        hold!(
+            zxid <= applied,
+            ShownBeforeDurable,
+            "server {server} tells {zxid:x}, and its tree is at {applied:x}"
+        );
+        let is_committed = Zxid(zxid).counter() == 0 || self.committed.binary_search(&zxid).is_ok();
+        hold!(is_committed, ShownBeforeDurable, "server {server} tells {zxid:x}, uncommitted");
+        self.told = self.told.max(zxid);
+        Ok(())
+    }
+
+    /// All has come together.
+    pub(super) fn judge_calm(&self, server: usize, tree: &Tree) -> Checked {
+        let (shown, due) = (self.servers[server].last(), self.last_committed());
+        hold!(
+            shown == due,
+            Recovery,
+            "in calm times server {server} has {shown:x}, and {due:x} is committed"
+        );
+        let applied = &self.servers[server].applied;
+        hold!(applied.zxid >= due, Recovery, "server {server} shows {:x}", applied.zxid);
+        compare(applied, tree)
+    }
+
+    /// The leader that has proposed a transaction.
+    pub(super) fn proposer(&self, zxid: i64) -> Option<usize> {
+        self.proposals.get(&zxid).map(|proposal| proposal.leader)
+    }
+}

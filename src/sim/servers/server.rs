@@ -1,0 +1,276 @@
+//! One server, from its start to its crash.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::quorum::EnsembleServer;
+use crate::quorum::member::{MemberSettings, PeerConn};
+use crate::quorum::recovery::{Recovered, RecoverySettings};
+use crate::sim::disk::{Disk, Survivors};
+use crate::sim::ensemble::net::Port;
+use crate::sim::node::{Node, PeerInput};
+use crate::sim::property::{Checked, Property, hold};
+use crate::sim::recover::{self, Start};
+use crate::sim::store::Store;
+use crate::zab::ServerId;
+use crate::zxid::Now;
+
+use super::jobs::{Job, read_epoch, write_epoch};
+use super::votes::Votes;
+use super::world::{Event, Servers};
+
+/// See the module.
+pub(super) struct Server {
+    pub(super) id: ServerId,
+    pub(super) disk: Disk,
+    pub(super) node: Option<Node>,
+    /// Which start of it this is: what earlier ones have left undone is void.
+    pub(super) generation: u32,
+    pub(super) votes: Votes,
+    /// When each of its cores takes its next turn.
+    pub(super) turns_due: BTreeMap<usize, u64>,
+    /// When its election port, and what has come to its quorum port, are looked at next.
+    pub(super) looks_at_us: Option<u64>,
+    /// Until then it stands still.
+    pub(super) stalled_until_us: u64,
+    /// It does not start before that time.
+    pub(super) back_at_us: u64,
+    /// Others may dial its quorum port.
+    pub(super) takes_learners: bool,
+    /// The connections of the quorum port that the member has been told of.
+    pub(super) known: BTreeSet<u64>,
+    /// What is kept for a learner while a tree or a part of the log is on its way there.
+    pub(super) held: BTreeMap<PeerConn, Vec<Bytes>>,
+    /// The dial under way.
+    pub(super) attempt: Option<u64>,
+    /// What its disk thread is asked for; the first is under way.
+    pub(super) jobs: VecDeque<Job>,
+    /// Its disk is a new one, in place of one that had data.
+    pub(super) is_lost: bool,
+    pub(super) wall_offset_ms: i64,
+    /// When its quorum core last took a turn, in milliseconds.
+    pub(super) quorum_turn_ms: i64,
+}
+
+impl Server {
+    pub(super) fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+impl Servers {
+    pub(super) fn now_of(&self, at: usize) -> Now {
+        let mono_ms = (self.now_us / 1000) as i64;
+        Now { mono_ms, wall_ms: mono_ms + self.servers[at].wall_offset_ms }
+    }
+
+    fn recovery_settings(&self, at: usize) -> RecoverySettings {
+        RecoverySettings {
+            extended_types: true,
+            removes_orphans: false,
+            server_id: self.servers[at].id.0 as u8,
+            tail: (self.weather.history_count, HISTORY_BYTES),
+            ..RecoverySettings::default()
+        }
+    }
+
+    pub(super) fn truncation_settings(&self, at: usize) -> RecoverySettings {
+        self.recovery_settings(at)
+    }
+
+    pub(super) fn start(&mut self, at: usize) -> Checked {
+        let server = &self.servers[at];
+        if server.is_up() {
+            return Ok(());
+        }
+        if server.back_at_us > self.now_us && !self.calm {
+            self.after(server.back_at_us - self.now_us, Event::Start(at));
+            return Ok(());
+        }
+        let interrupted =
+            !self.calm && server.generation > 0 && self.rng.chance(self.swarm.crash_in_recovery);
+        let fuse = interrupted.then(|| self.rng.below(9));
+        let settings = self.recovery_settings(at);
+        let server = &mut self.servers[at];
+        server.disk.set_fuse(fuse);
+        let started = recover::start_member(&mut server.disk, &settings, server.is_lost);
+        let recovered = match started {
+            Start::Up(recovered) => *recovered,
+            Start::Stopped => {
+                server.disk.set_fuse(None);
+                self.say(at, format_args!("crash during the start"));
+                self.lose_power_maybe(at, false);
+                self.after(1000, Event::Start(at));
+                return Ok(());
+            }
+            Start::Refused(error) => {
+                return Err(Property::Recovery
+                    .broken(format_args!("server {at} refuses to start: {error}")));
+            }
+        };
+        let settled = self.settle_epochs(at, &recovered)?;
+        self.servers[at].disk.set_fuse(None);
+        let Some((accepted_epoch, current_epoch)) = settled else {
+            self.say(at, format_args!("crash during the start"));
+            self.lose_power_maybe(at, false);
+            self.after(1000, Event::Start(at));
+            return Ok(());
+        };
+        self.come_up(at, recovered, accepted_epoch, current_epoch)
+    }
+
+    /// The epochs as the files have them, and as the log proves them (P14).
+    fn settle_epochs(
+        &mut self,
+        at: usize,
+        recovered: &Recovered,
+    ) -> Result<Option<(u32, u32)>, crate::sim::property::Violation> {
+        let of = &self.history.servers[at];
+        let (told_accepted, told_current) = (of.accepted_epoch, of.current_epoch);
+        let server = &mut self.servers[at];
+        let (accepted, current) =
+            (read_epoch(&server.disk, ACCEPTED), read_epoch(&server.disk, CURRENT));
+        let is_right = current <= accepted && accepted >= told_accepted && current >= told_current;
+        hold!(
+            is_right,
+            Epochs,
+            "server {at} has stored epochs {told_accepted} and {told_current}, and comes up with \
+             {accepted} and {current}"
+        );
+        let current = current.max(recovered.last_zxid.epoch());
+        let accepted = accepted.max(current);
+        let stored = write_epoch(&mut server.disk, ACCEPTED, accepted)
+            .and_then(|()| write_epoch(&mut server.disk, CURRENT, current));
+        if stored.is_err() {
+            return Ok(None);
+        }
+        let of = &mut self.history.servers[at];
+        (of.accepted_epoch, of.current_epoch) = (accepted, current);
+        Ok(Some((accepted, current)))
+    }
+
+    fn come_up(
+        &mut self,
+        at: usize,
+        recovered: Recovered,
+        accepted_epoch: u32,
+        current_epoch: u32,
+    ) -> Checked {
+        let Recovered { tree, last_session, report, tail, .. } = recovered;
+        let mismatches = report.digest_mismatches;
+        hold!(mismatches == 0, Recovery, "server {at}: {mismatches} digests are not the tree's");
+        let last = tree.last_zxid();
+        self.say(at, format_args!("up at {last}, epochs {accepted_epoch} {current_epoch}"));
+        self.history.on_recovered(at, &tree)?;
+        let is_lost = self.servers[at].is_lost && last.0 == 0;
+        let settings = MemberSettings {
+            server: EnsembleServer {
+                me: self.servers[at].id,
+                members: self.members.clone(),
+                zab: self.weather.zab,
+                accepted_epoch,
+                current_epoch,
+            },
+            history_count: self.weather.history_count,
+            history_bytes: HISTORY_BYTES,
+            tail,
+            is_lost,
+            packet_bytes_max: crate::sim::store::RECORD_BYTES_MAX,
+        };
+        let store = self.new_store(at, last);
+        let (now, seed) = (self.now_of(at), self.rng.next());
+        let mut node = Node::member(&self.swarm, tree, store, settings, now, last_session, seed);
+        self.servers[at].votes = Votes::new(self.servers[at].id, &self.members);
+        let (opened, out) = self.with_turn(at, |turn| node.open_log(turn));
+        self.servers[at].node = Some(node);
+        if let Err(error) = opened {
+            return Err(Property::Shell.broken(format_args!("the log opens with {error:?}")));
+        }
+        self.up.insert(self.servers[at].id);
+        self.carry_out(at, out)?;
+        let generation = self.servers[at].generation;
+        for core in 0..=usize::from(self.swarm.shards) {
+            let offset = self.rng.below(1000);
+            self.after(offset, Event::Tick(at, generation, core));
+        }
+        self.look_in(at, 1);
+        if self.swarm.crash_every > 0 && !self.calm {
+            let after = self.rng.below(2 * self.swarm.crash_every * self.servers.len() as u64 / 2);
+            self.after(after, Event::Crash(at, generation));
+        }
+        Ok(())
+    }
+
+    /// A log that goes on after `last`.
+    pub(super) fn new_store(&mut self, at: usize, last: crate::zxid::Zxid) -> Store {
+        self.stores += 1;
+        let stamp = self.stores * 1_000_000;
+        let direct = self.swarm.direct_log ^ (at % 2 == 1);
+        Store::new(None, direct, last, stamp)
+    }
+
+    /// The server is killed, or its power goes.
+    pub(super) fn crash(&mut self, at: usize, surely_power: bool) {
+        let server = &mut self.servers[at];
+        let Some(node) = server.node.take() else { return };
+        node.store.abandon(&mut server.disk);
+        server.generation += 1;
+        server.turns_due.clear();
+        server.jobs.clear();
+        server.held.clear();
+        server.known.clear();
+        (server.attempt, server.takes_learners, server.looks_at_us) = (None, false, None);
+        server.disk.set_fuse(None);
+        let id = server.id;
+        self.crashes += 1;
+        self.history.spells.rough_now();
+        self.history.on_crash(at);
+        self.up.remove(&id);
+        self.lose_power_maybe(at, surely_power);
+        for port in [Port::Election, Port::Quorum] {
+            self.hang_up_peers(at, port);
+        }
+        self.lose_clients(at);
+        if self.may_wipe(at) && self.rng.chance(self.weather.wipe) {
+            self.say(at, format_args!("the server gets a new disk"));
+            self.servers[at].disk = Disk::new(DISK_BYTES);
+            self.servers[at].is_lost = true;
+            self.history.on_wiped(at);
+            let back_us = 5 * (self.weather.zab.tick_ms * self.weather.zab.init_ticks) as u64;
+            self.servers[at].back_at_us = self.now_us + back_us * 1000;
+        }
+        let delay = self.rng.below(self.weather.down_us);
+        self.after(delay, Event::Start(at));
+    }
+
+    fn lose_power_maybe(&mut self, at: usize, surely: bool) {
+        if !surely && !self.rng.chance(self.swarm.power) {
+            return self.say(at, format_args!("the server is killed"));
+        }
+        let all = [
+            Survivors::None,
+            Survivors::All,
+            Survivors::Prefix,
+            Survivors::Suffix,
+            Survivors::Random,
+        ];
+        let survivors = *self.rng.pick(&all);
+        self.say(at, format_args!("the power goes, {survivors:?} of what was not flushed stays"));
+        self.servers[at].disk.cut_power(survivors, &mut self.rng);
+    }
+
+    /// Something for the quorum core of a server.
+    pub(super) fn peer_input(&mut self, at: usize, input: PeerInput) {
+        if let Some(node) = &mut self.servers[at].node {
+            node.peer_input(input);
+            self.wake_core(at, usize::from(self.swarm.shards));
+        }
+    }
+}
+
+pub(super) const ACCEPTED: &str = "acceptedEpoch";
+pub(super) const CURRENT: &str = "currentEpoch";
+pub(super) const DISK_BYTES: usize = 16 << 20;
+/// Bytes of committed transactions that a leader keeps in memory.
+const HISTORY_BYTES: usize = 1 << 20;
