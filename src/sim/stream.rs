@@ -160,6 +160,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether nothing is under way.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.phase != Phase::Open || self.sent.is_empty()
+    }
+
     /// Everything that the tree shows by now must have been told.
     pub(crate) fn on_quiet(&mut self, check: &dyn Judge) -> Checked {
         if self.phase == Phase::Open {

@@ -9,6 +9,8 @@ use std::fmt;
 pub(crate) struct Trace {
     /// Virtual microseconds, put before each line.
     now_us: u64,
+    /// The server whose turn it is, where there are several; put before each line too.
+    server: Option<i64>,
     hash: u64,
     kept: VecDeque<String>,
     keep: usize,
@@ -18,7 +20,14 @@ pub(crate) struct Trace {
 impl Trace {
     /// A trace that keeps its last `keep` lines.
     pub(crate) fn new(keep: usize) -> Self {
-        Self { now_us: 0, hash: FNV_OFFSET, kept: VecDeque::new(), keep, line: String::new() }
+        Self {
+            now_us: 0,
+            server: None,
+            hash: FNV_OFFSET,
+            kept: VecDeque::new(),
+            keep,
+            line: String::new(),
+        }
     }
 
     /// Sets the time that the next lines carry.
@@ -26,12 +35,21 @@ impl Trace {
         self.now_us = now_us;
     }
 
+    /// The next lines are of the turn of this server.
+    pub(crate) fn of_server(&mut self, server: Option<i64>) {
+        self.server = server;
+    }
+
     /// Adds a line.
     pub(crate) fn say(&mut self, text: fmt::Arguments<'_>) {
         use fmt::Write as _;
         self.line.clear();
         let (ms, us) = (self.now_us / 1000, self.now_us % 1000);
-        write!(self.line, "{ms:>7}.{us:03} {text}").expect("a String takes all");
+        match self.server {
+            Some(server) => write!(self.line, "{ms:>7}.{us:03} s{server}: {text}"),
+            None => write!(self.line, "{ms:>7}.{us:03} {text}"),
+        }
+        .expect("a String takes all");
         for byte in self.line.bytes().chain([b'\n']) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }

@@ -45,7 +45,7 @@ impl Servers {
         self.links[link].stream.on_output(&bytes, &mut view)?;
         if !was_open && self.links[link].stream.is_open() {
             let session = self.links[link].stream.session;
-            self.history.on_answered(session, link);
+            self.history.on_answered(session, link, server);
             self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
         }
         let mut rest = &bytes[..];
@@ -295,7 +295,7 @@ impl Servers {
         self.places.push(None);
         self.input(link, Input::Accept);
         self.say(at, format_args!("client {client} connects as c{link}, session {session:x}"));
-        self.history.on_connects(session, link);
+        self.history.on_connects(session, link, at);
         if session != 0 {
             self.history.spells.on_wanted(session, timeout_ms);
         }
@@ -310,7 +310,8 @@ impl Servers {
         for (xid, op) in requests {
             self.trace.say(format_args!("client {client} asks {xid} {op:?}"));
             if op.is_write() {
-                self.history.on_asked(session, xid, &op, has_user, link);
+                let server = self.links[link].server;
+                self.history.on_asked(session, xid, (&op, has_user), (link, server));
             }
             self.links[link].stream.on_sent(xid, &op, self.history.told());
             op.write(&mut bytes, xid, &self.history.user);

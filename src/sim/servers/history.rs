@@ -32,7 +32,6 @@ struct Proposal {
     /// The zxid of the transaction before it, in the log of its leader and in every other.
     before: i64,
     after: Rc<Model>,
-    leader: usize,
 }
 
 /// A write that a client has sent.
@@ -40,7 +39,9 @@ struct Proposal {
 struct Asked {
     op: Op,
     authed: bool,
+    /// The connection and its server.
     link: usize,
+    server: usize,
     /// The largest zxid that anybody had been told before.
     told: i64,
     /// The zxid that it has become.
@@ -57,7 +58,7 @@ pub(super) struct OfServer {
     /// The state that its tree shows.
     pub(super) applied: Model,
     pub(super) serves: bool,
-    /// The epoch that it leads.
+    /// The epoch that it leads, or led last since it looked.
     pub(super) leads: Option<u32>,
     pub(super) votes: bool,
     pub(super) was_full: bool,
@@ -86,9 +87,9 @@ pub(super) struct History {
     ended: BTreeMap<i64, u64>,
     /// New sessions that clients want.
     wanted: usize,
-    /// The newest connection of each session that was made, and the newest that was answered.
-    newest_link: BTreeMap<i64, usize>,
-    answered_link: BTreeMap<i64, usize>,
+    /// The connections of each session, each with its server, and the newest that was answered.
+    links: BTreeMap<i64, Vec<(usize, usize)>>,
+    answered: BTreeMap<i64, (usize, usize)>,
     leaders: BTreeMap<u32, usize>,
     /// The last transaction before each epoch.
     before_epochs: BTreeMap<u32, i64>,
@@ -138,8 +139,8 @@ impl History {
             created: BTreeMap::new(),
             ended: BTreeMap::new(),
             wanted: 0,
-            newest_link: BTreeMap::new(),
-            answered_link: BTreeMap::new(),
+            links: BTreeMap::new(),
+            answered: BTreeMap::new(),
             leaders: BTreeMap::new(),
             before_epochs: BTreeMap::new(),
             told: 0,
@@ -174,30 +175,43 @@ impl History {
 
     // What clients ask.
 
-    pub(super) fn on_asked(&mut self, session: i64, xid: i32, op: &Op, authed: bool, link: usize) {
+    pub(super) fn on_asked(
+        &mut self,
+        session: i64,
+        xid: i32,
+        (op, authed): (&Op, bool),
+        (link, server): (usize, usize),
+    ) {
         let (op, told) = (op.clone(), self.told);
-        self.asked.insert((session, xid), Asked { op, authed, link, told, zxid: None });
+        self.asked.insert((session, xid), Asked { op, authed, link, server, told, zxid: None });
     }
 
-    /// A client connects, with its session or for a new one.
-    pub(super) fn on_connects(&mut self, session: i64, link: usize) {
+    /// A client connects to a server, with its session or for a new one.
+    pub(super) fn on_connects(&mut self, session: i64, link: usize, server: usize) {
         match session {
             0 => self.wanted += 1,
-            _ => drop(self.newest_link.insert(session, link)),
+            _ => self.links.entry(session).or_default().push((link, server)),
         }
     }
 
     /// A connection was told that it has the session.
-    pub(super) fn on_answered(&mut self, session: i64, link: usize) {
-        for newest in [&mut self.newest_link, &mut self.answered_link] {
-            let newest = newest.entry(session).or_insert(link);
-            *newest = link.max(*newest);
-        }
+    pub(super) fn on_answered(&mut self, session: i64, link: usize, server: usize) {
+        let newest = self.answered.entry(session).or_insert((link, server));
+        *newest = (link, server).max(*newest);
     }
 
     /// Whether the session was asked for on a later connection.
     pub(super) fn has_moved(&self, session: i64, link: usize) -> bool {
-        self.newest_link.get(&session).is_some_and(|newest| *newest > link)
+        let links = self.links.get(&session);
+        links.is_some_and(|links| links.iter().any(|(newer, _)| *newer > link))
+    }
+
+    /// Whether it was asked for at another server: an earlier connection, which the client has
+    /// given up, may come to the leader late.
+    fn may_be_elsewhere(&self, session: i64, here: usize) -> bool {
+        let home = (session >> 56) as usize - 1;
+        let links = self.links.get(&session);
+        home != here || links.is_some_and(|links| links.iter().any(|(_, at)| *at != here))
     }
 
     pub(super) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
@@ -300,7 +314,7 @@ impl History {
         }
         let done = Done { header, txn, changes, answer };
         let (record, after) = (payload, Rc::new(after));
-        self.proposals.insert(zxid.0, Proposal { done, record, before, after, leader: server });
+        self.proposals.insert(zxid.0, Proposal { done, record, before, after });
         Ok(())
     }
 
@@ -330,8 +344,9 @@ impl History {
             hold!(is_due, WriteUnasked, "{zxid} removes {path}, which is not due");
             return Ok(());
         }
-        let newest = self.newest_link.get(&session).copied();
-        let answered = self.answered_link.get(&session).copied();
+        let answered = self.answered.get(&session).copied();
+        let here = self.asked.get(&(session, header.cxid)).map(|asked| asked.server);
+        let may_move = here.is_some_and(|here| self.may_be_elsewhere(session, here));
         let Some(asked) = self.asked.get_mut(&(session, header.cxid)) else {
             return self.judge_end(state, header, txn, mono_ms);
         };
@@ -345,10 +360,11 @@ impl History {
         );
         asked.zxid = Some(zxid);
         let is_moved = *txn == Txn::Error(ErrorCode::SESSION_MOVED);
-        if is_moved && newest.is_some_and(|newest| newest > asked.link) {
+        if is_moved && may_move {
             return Ok(());
         }
-        let is_late = answered.is_some_and(|answered| answered > asked.link);
+        let is_late =
+            answered.is_some_and(|(link, server)| link > asked.link && server != asked.server);
         hold!(
             !is_late || matches!(txn, Txn::Error(_)),
             SessionState,
@@ -572,7 +588,6 @@ impl History {
     pub(super) fn on_serving(&mut self, server: usize, is_serving: bool, tree: &Tree) -> Checked {
         self.servers[server].serves = is_serving;
         if !is_serving {
-            self.servers[server].leads = None;
             return Ok(());
         }
         let applied = tree.last_zxid().0;
@@ -589,10 +604,10 @@ impl History {
             ShownBeforeDurable,
             "server {server} tells {zxid:x}, and its tree is at {applied:x}"
         );
-        let is_committed = Zxid(zxid).counter() == 0 || self.committed.binary_search(&zxid).is_ok();
-        hold!(is_committed, ShownBeforeDurable, "server {server} tells {zxid:x}, uncommitted");
         self.told = self.told.max(zxid);
-        Ok(())
+        let is_committed = Zxid(zxid).counter() == 0 || self.committed.binary_search(&zxid).is_ok();
+        // A role that ends may have committed it, and its shards do not know of the end.
+        if is_committed { Ok(()) } else { self.commit(server, zxid) }
     }
 
     /// All has come together.
@@ -606,10 +621,5 @@ impl History {
         let applied = &self.servers[server].applied;
         hold!(applied.zxid >= due, Recovery, "server {server} shows {:x}", applied.zxid);
         compare(applied, tree)
-    }
-
-    /// The leader that has proposed a transaction.
-    pub(super) fn proposer(&self, zxid: i64) -> Option<usize> {
-        self.proposals.get(&zxid).map(|proposal| proposal.leader)
     }
 }

@@ -30,6 +30,7 @@ impl Servers {
             MemberEffect::Look { zxid, epoch } => {
                 self.history.spells.rough_now();
                 (self.servers[at].attempt, self.servers[at].takes_learners) = (None, false);
+                self.history.servers[at].leads = None;
                 let now_ms = (self.now_us / 1000) as i64;
                 self.servers[at].votes.election.look(zxid, epoch, now_ms);
                 self.step_votes(at, true);

@@ -21,7 +21,7 @@ use crate::zab::{Members, QuorumSet, ServerId};
 use crate::zxid::Zxid;
 
 use super::clients::Link;
-use super::history::History;
+use super::history::{History, OfServer};
 use super::jobs::Job;
 use super::server::{DISK_BYTES, Server};
 use super::view::View;
@@ -213,6 +213,12 @@ impl Servers {
         }
         self.still = true;
         self.run_until(self.now_us + STILL_US)?;
+        // Sessions that nobody has come back for may end in this moment.
+        for _ in 0..AGAIN_MAX {
+            if !self.are_together() {
+                self.run_until(self.now_us + 10_000)?;
+            }
+        }
         for link in &mut self.links {
             let server = link.server;
             if !link.cut && link.generation == self.servers[server].generation {
@@ -232,9 +238,15 @@ impl Servers {
         let last = self.history.last_committed();
         let is_served = |client: &Client| client.phase == Phase::Open;
         let history = &self.history;
-        history.servers.iter().all(|server| server.serves && server.last() == last)
+        let shows_all = |of: &OfServer| of.serves && of.last() == last && of.applied.zxid >= last;
+        history.servers.iter().all(shows_all)
             && history.servers.iter().filter(|server| server.leads.is_some()).count() == 1
             && self.clients.iter().all(is_served)
+            && self.links.iter().all(|link| !self.is_current(link) || link.stream.is_answered())
+    }
+
+    fn is_current(&self, link: &Link) -> bool {
+        !link.cut && link.generation == self.servers[link.server].generation
     }
 
     fn states(&self) -> String {
@@ -384,6 +396,7 @@ impl Servers {
         run: impl FnOnce(&mut TurnContext<'_>) -> T,
     ) -> (T, Vec<Out>) {
         let now = self.now_of(at);
+        self.trace.of_server(Some(self.servers[at].id.0));
         let mut turn = TurnContext {
             now,
             check: &mut View { history: &mut self.history, server: at },
@@ -394,7 +407,9 @@ impl Servers {
             out: Vec::new(),
         };
         let result = run(&mut turn);
-        (result, turn.out)
+        let out = turn.out;
+        self.trace.of_server(None);
+        (result, out)
     }
 
     pub(super) fn carry_out(&mut self, at: usize, out: Vec<Out>) -> Checked {
@@ -520,3 +535,4 @@ const SLOW_FLUSH_US: u64 = 400_000;
 const TOGETHER_US: u64 = 60_000_000;
 /// The time that an answer may take in calm times; shorter than any session's timeout.
 const STILL_US: u64 = 120_000;
+const AGAIN_MAX: usize = 10;
