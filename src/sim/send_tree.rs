@@ -3,8 +3,6 @@
 use crate::snapshot::WireWriter;
 use crate::tree::{SnapshotHead, Tree, WalkId};
 
-use super::node::TreePiece;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct SendTree {
@@ -71,6 +69,17 @@ impl SendTree {
             tree.end_snapshot(walk);
         }
     }
+}
+
+/// A piece of a tree on its way out.
+#[derive(Debug)]
+pub(crate) enum TreePiece {
+    /// Nobody may begin with the tree now.
+    Later,
+    Piece(Vec<u8>),
+    Last(Vec<u8>),
+    /// Nobody wants it any more.
+    Lost,
 }
 
 const HEAD_SLICE: usize = 3;

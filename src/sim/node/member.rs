@@ -13,7 +13,7 @@ use crate::zxid::Zxid;
 
 use super::super::property::Checked;
 use super::super::receive_tree::{self, Received};
-use super::super::send_tree::SendTree;
+use super::super::send_tree::{SendTree, TreePiece};
 use super::super::store::Store;
 use super::{Node, Out, TurnContext};
 
@@ -314,15 +314,4 @@ impl Node {
         }
         piece
     }
-}
-
-/// A piece of a tree on its way out.
-#[derive(Debug)]
-pub(crate) enum TreePiece {
-    /// Nobody may begin with the tree now.
-    Later,
-    Piece(Vec<u8>),
-    Last(Vec<u8>),
-    /// Nobody wants it any more.
-    Lost,
 }

@@ -35,7 +35,7 @@ use super::trace::Trace;
 use member::NodeMember;
 use settings::{frontend_config, quorum_config};
 
-pub(crate) use member::{PeerInput, TreePiece};
+pub(crate) use member::PeerInput;
 
 /// The running server.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::sim::property::{Checked, hold};
 use crate::sim::stream::Stream;
 
 use super::view::View;
-use super::world::{Event, Servers};
+use super::{Event, Servers};
 
 /// One connection, as the network has it.
 #[derive(Debug)]

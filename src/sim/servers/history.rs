@@ -329,20 +329,17 @@ impl History {
         wall_ms: i64,
     ) -> Checked {
         let (session, zxid) = (header.session.0, header.zxid);
-        if let Txn::CreateSession { .. } = txn {
-            let first = self.created.get(&session);
-            hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
-            hold!(self.wanted > 0, WriteUnasked, "session {session:x} was not asked for");
-            self.spells.on_heard(session, mono_ms);
-            return Ok(());
-        }
-        if let Txn::DeleteContainer { path } = txn {
-            let node = state.nodes.get(path);
-            let was_due =
-                node.is_some_and(|node| node.children.is_empty() && node.stat.ephemeral_owner < 0);
-            let is_due = was_due || state.is_doomed(path, wall_ms);
-            hold!(is_due, WriteUnasked, "{zxid} removes {path}, which is not due");
-            return Ok(());
+        match txn {
+            Txn::CreateSession { .. } => return self.judge_session(session, mono_ms),
+            Txn::DeleteContainer { path } => {
+                let node = state.nodes.get(path);
+                let was_due = node
+                    .is_some_and(|node| node.children.is_empty() && node.stat.ephemeral_owner < 0);
+                let is_due = was_due || state.is_doomed(path, wall_ms);
+                hold!(is_due, WriteUnasked, "{zxid} removes {path}, which is not due");
+                return Ok(());
+            }
+            _ => {}
         }
         let answered = self.answered.get(&session).copied();
         let here = self.asked.get(&(session, header.cxid)).map(|asked| asked.server);
@@ -370,15 +367,14 @@ impl History {
             SessionState,
             "{zxid} does {cxid} of {session:x}, whose client has gone to another server"
         );
-        if *txn == Txn::Error(ErrorCode::SESSION_EXPIRED) {
-            let many = state.ephemerals_of(session).len() >= EPHEMERALS_MANY;
-            let may_be = many || self.servers[server].was_full;
-            if may_be || self.ended.contains_key(&session) {
-                return Ok(());
-            }
-        }
-        if *txn == Txn::Error(ErrorCode::SYSTEM_ERROR) && self.servers[server].was_full {
-            return Ok(());
+        let was_full = self.servers[server].was_full;
+        let is_ending = was_full
+            || state.ephemerals_of(session).len() >= EPHEMERALS_MANY
+            || self.ended.contains_key(&session);
+        match txn {
+            Txn::Error(ErrorCode::SESSION_EXPIRED) if is_ending => return Ok(()),
+            Txn::Error(ErrorCode::SYSTEM_ERROR) if was_full => return Ok(()),
+            _ => {}
         }
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
         let due = state.decide(&asked.op, session, ids, &self.user, &[], txn);
@@ -391,6 +387,15 @@ impl History {
         if matches!(txn, Txn::CloseSession { .. }) {
             self.ended.insert(session, self.spells.now_us());
         }
+        Ok(())
+    }
+
+    /// A new session has an id of its own, and somebody has asked for it.
+    fn judge_session(&mut self, session: i64, mono_ms: i64) -> Checked {
+        let first = self.created.get(&session);
+        hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
+        hold!(self.wanted > 0, WriteUnasked, "session {session:x} was not asked for");
+        self.spells.on_heard(session, mono_ms);
         Ok(())
     }
 

@@ -12,8 +12,7 @@ use crate::zab::{LearnerConn, LogReach};
 use crate::zxid::Zxid;
 use bytes::Bytes;
 
-use super::server::{ACCEPTED, CURRENT};
-use super::world::{Event, Servers};
+use super::{Event, Servers};
 
 /// See the module.
 #[derive(Debug)]
@@ -213,7 +212,7 @@ fn log_reach(disk: &Disk, peer: Zxid, upto: Zxid) -> LogReach {
 fn log_part(disk: &Disk, after: Zxid, upto: Zxid) -> Option<Vec<u8>> {
     let (back, files) = read_back(disk, after);
     let (mut bytes, mut last, mut broken, mut leads) = (Vec::new(), None, false, true);
-    let mut come_to = |zxid: Zxid, broken: &mut bool, last: &mut Option<Zxid>| {
+    let come_to = |zxid: Zxid, broken: &mut bool, last: &mut Option<Zxid>| {
         let before = last.replace(zxid).filter(|_| !*broken);
         *broken = false;
         zxid <= after || before.is_some_and(|before| before >= after)
@@ -255,3 +254,6 @@ pub(super) fn write_epoch(disk: &mut Disk, name: &str, epoch: u32) -> Result<(),
     disk.rename(&unfinished, name)?;
     disk.flush_dir()
 }
+
+pub(super) const ACCEPTED: &str = "acceptedEpoch";
+pub(super) const CURRENT: &str = "currentEpoch";

@@ -3,7 +3,6 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `world` | virtual time, the events in it, turns, the end |
 //! | `server` | one server, from its start to its crash |
 //! | `peers` | what a member wants of other servers: bytes, dials, trees |
 //! | `votes` | its election port |
@@ -11,6 +10,9 @@
 //! | `clients` | connections of clients, which move between servers |
 //! | `weather` | which faults a world has, and when they come |
 //! | `history` `spells` `view` | the judge: of all transactions, of times, and as one server has it |
+//!
+//! Everything that happens is an event at a time. An event runs to its end before the next one, so a
+//! crash falls between any two of them; in a job of the disk it falls between any two operations.
 
 mod clients;
 mod history;
@@ -21,6 +23,521 @@ mod spells;
 mod view;
 mod votes;
 mod weather;
-mod world;
 
-pub(super) use world::Servers;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::acl;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::quorum::member::PeerConn;
+use crate::sim::client::{Client, Phase};
+use crate::sim::ensemble::net::Net;
+use crate::sim::node::{Out, Place, TurnContext};
+use crate::sim::op::USER_PASSWORD;
+use crate::sim::property::{Checked, Property};
+use crate::sim::rng::Rng;
+use crate::sim::swarm::Swarm;
+use crate::sim::trace::Trace;
+use crate::zab::{Members, QuorumSet, ServerId};
+use crate::zxid::Zxid;
+
+use clients::Link;
+use history::{History, OfServer};
+use jobs::Job;
+use server::Server;
+use view::View;
+use weather::{Fault, Weather};
+
+/// A world of several servers. See the module.
+pub(in crate::sim) struct Servers {
+    rng: Rng,
+    swarm: Swarm,
+    weather: Weather,
+    members: Members,
+    now_us: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    next_event: u64,
+    pub(in crate::sim) trace: Trace,
+    history: History,
+    servers: Vec<Server>,
+    up: BTreeSet<ServerId>,
+    net: Net,
+    clients: Vec<Client>,
+    /// The connection that a client uses.
+    in_use: Vec<Option<usize>>,
+    links: Vec<Link>,
+    places: Vec<Option<Place>>,
+    /// Logs that were opened, so that no two have files of the same name.
+    stores: u64,
+    /// No more faults, no more requests.
+    calm: bool,
+    /// Nor pings: what is under way comes to its end.
+    still: bool,
+    pub(in crate::sim) crashes: u32,
+}
+
+/// Something that happens at a time. The first number is that of a server, or of a connection.
+#[derive(Debug)]
+enum Event {
+    Wake(usize),
+    ToServer(usize, Vec<u8>),
+    ToClient(usize, Vec<u8>),
+    EndAtServer(usize),
+    EndAtClient(usize),
+    Start(usize),
+    Crash(usize, u32),
+    /// A core's turn: the shards from 0 on, then the quorum core.
+    Core(usize, u32, usize),
+    Tick(usize, u32, usize),
+    FlushStep(usize, u32),
+    SnapStep(usize, u32),
+    Job(usize, u32),
+    /// A server looks at its two ports.
+    Look(usize, u32),
+    Dial(usize, u32, ServerId, u64, u64),
+    SendLog(usize, u32, PeerConn, Zxid, Zxid),
+    TreePiece(usize, u32, PeerConn),
+    Fault(Fault),
+}
+
+impl Event {
+    /// The server and the start of it that an event belongs to.
+    fn of(&self) -> Option<(usize, u32)> {
+        match *self {
+            Self::Crash(at, generation)
+            | Self::Core(at, generation, _)
+            | Self::Tick(at, generation, _)
+            | Self::FlushStep(at, generation)
+            | Self::SnapStep(at, generation)
+            | Self::Job(at, generation)
+            | Self::Look(at, generation)
+            | Self::Dial(at, generation, ..)
+            | Self::SendLog(at, generation, ..)
+            | Self::TreePiece(at, generation, _) => Some((at, generation)),
+            _ => None,
+        }
+    }
+}
+
+impl Servers {
+    /// The world of a seed.
+    pub(in crate::sim) fn new(seed: u64, trace_lines: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let swarm = swarm(&mut rng);
+        let weather = Weather::new(&mut rng);
+        let (voters, observers) = (weather.voters as i64, weather.observers as i64);
+        let ids = |from: i64, to: i64| (from..=to).map(ServerId);
+        let members = Members::new(
+            ids(1, voters).collect(),
+            ids(voters + 1, voters + observers).collect(),
+            QuorumSet::Majority,
+            Zxid::ZERO,
+            Bytes::from_static(b"version=0"),
+        );
+        let members = members.expect("voters are an ensemble");
+        let clients: Vec<Client> = (0..swarm.clients)
+            .map(|_| {
+                let asked_ms = rng.between(6, 20) as i32 * 100;
+                let has_user = rng.chance(300);
+                Client::new(rng.fork(), asked_ms, has_user, &swarm)
+            })
+            .collect();
+        let servers = ids(1, voters + observers);
+        let servers: Vec<Server> =
+            servers.map(|id| Server::new(id, &members, rng.below(1 << 20) as i64)).collect();
+        let mut net = Net::new(weather.net_delay);
+        net.half_open = weather.half_open;
+        let user = acl::digest_id(USER_PASSWORD);
+        let mut history = History::new(user, weather.voters, weather.observers);
+        history.spells.lag_ms = 2 * swarm.tick_ms + 4 * weather.net_delay as i64 / 1000 + 50;
+        history.spells.patience_us = 10 * swarm.patience_us() + 20 * weather.net_delay + 500_000;
+        let mut world = Self {
+            rng,
+            members,
+            now_us: 0,
+            events: BTreeMap::new(),
+            next_event: 0,
+            trace: Trace::new(trace_lines),
+            history,
+            servers,
+            up: BTreeSet::new(),
+            net,
+            in_use: vec![None; clients.len()],
+            clients,
+            links: Vec::new(),
+            places: Vec::new(),
+            stores: 0,
+            calm: false,
+            still: false,
+            crashes: 0,
+            swarm,
+            weather,
+        };
+        world.trace.say(format_args!("seed {seed} {:?} {:?}", world.swarm, world.weather));
+        world
+    }
+
+    /// Transactions committed.
+    pub(in crate::sim) fn commits(&self) -> usize {
+        self.history.commits()
+    }
+
+    /// Runs to the end: the wild time, the calm, all killed, and calm again.
+    pub(in crate::sim) fn run(&mut self) -> Checked {
+        for at in 0..self.servers.len() {
+            let delay = self.rng.below(30_000);
+            self.after(delay, Event::Start(at));
+        }
+        for client in 0..self.clients.len() {
+            self.after(1000 + client as u64, Event::Wake(client));
+        }
+        self.schedule_faults();
+        self.run_until(self.swarm.run_us)?;
+        self.heal();
+        self.come_together()?;
+        for at in 0..self.servers.len() {
+            self.crash(at, true);
+        }
+        self.come_together()
+    }
+
+    /// Without faults all servers come to one leader and one history, and all clients are answered.
+    fn come_together(&mut self) -> Checked {
+        self.still = false;
+        let ends_us = self.now_us + TOGETHER_US;
+        loop {
+            self.run_until(self.now_us + 50_000)?;
+            if self.are_together() {
+                break;
+            }
+            if self.now_us >= ends_us {
+                return Err(Property::NotTogether.broken(format_args!("{}", self.states())));
+            }
+        }
+        self.still = true;
+        self.run_until(self.now_us + STILL_US)?;
+        // Sessions that nobody has come back for may end in this moment.
+        for _ in 0..AGAIN_MAX {
+            if !self.are_together() {
+                self.run_until(self.now_us + 10_000)?;
+            }
+        }
+        for link in &mut self.links {
+            let server = link.server;
+            if !link.cut && link.generation == self.servers[server].generation {
+                link.stream.on_quiet(&View { history: &mut self.history, server })?;
+            }
+        }
+        for at in 0..self.servers.len() {
+            match &self.servers[at].node {
+                Some(node) => self.history.judge_calm(at, &node.tree)?,
+                None => return Err(Property::NotTogether.broken(format_args!("{at} is down"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn are_together(&self) -> bool {
+        let last = self.history.last_committed();
+        let is_served = |client: &Client| client.phase == Phase::Open;
+        let history = &self.history;
+        let shows_all = |of: &OfServer| of.serves && of.last() == last && of.applied.zxid >= last;
+        history.servers.iter().all(shows_all)
+            && history.servers.iter().filter(|server| server.leads.is_some()).count() == 1
+            && self.clients.iter().all(is_served)
+            && self.links.iter().all(|link| !self.is_current(link) || link.stream.is_answered())
+    }
+
+    fn is_current(&self, link: &Link) -> bool {
+        !link.cut && link.generation == self.servers[link.server].generation
+    }
+
+    fn states(&self) -> String {
+        let all = self.servers.iter().zip(&self.history.servers).map(|(server, of)| {
+            let role = server.node.as_ref().map(|node| node.quorum.report().role);
+            format!(
+                "{}: {role:?} leads {:?} serves {} has {:x} shows {:x} epochs {} {}",
+                server.id,
+                of.leads,
+                of.serves,
+                of.last(),
+                of.applied.zxid,
+                of.accepted_epoch,
+                of.current_epoch
+            )
+        });
+        let all: Vec<String> = all.collect();
+        let phases: Vec<Phase> = self.clients.iter().map(|client| client.phase).collect();
+        format!("{}; committed {:x}; {phases:?}", all.join("; "), self.history.last_committed())
+    }
+
+    fn run_until(&mut self, end_us: u64) -> Checked {
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > end_us {
+                break;
+            }
+            self.now_us = entry.key().0;
+            let event = entry.remove();
+            self.trace.at(self.now_us);
+            self.history.spells.at(self.now_us);
+            self.on_event(event)?;
+            self.schedule_looks();
+        }
+        self.now_us = end_us;
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: Event) -> Checked {
+        if let Some((at, generation)) = event.of() {
+            let server = &self.servers[at];
+            if generation != server.generation {
+                return Ok(());
+            }
+            let stalls = !matches!(event, Event::Crash(..) | Event::Look(..));
+            if stalls && server.stalled_until_us > self.now_us {
+                self.after(server.stalled_until_us - self.now_us, event);
+                return Ok(());
+            }
+        }
+        match event {
+            Event::Wake(client) => self.wake(client),
+            Event::ToServer(link, bytes) => self.reach_server(link, bytes),
+            Event::ToClient(link, bytes) => self.reach_client(link, &bytes),
+            Event::EndAtServer(link) => self.end_at_server(link),
+            Event::EndAtClient(link) => self.end_at_client(link),
+            Event::Start(at) => return self.start(at),
+            Event::Crash(at, _) if self.calm && !self.has_failed(at) => {}
+            Event::Crash(at, _) => self.crash(at, false),
+            Event::Core(at, _, core) => return self.core_turn(at, core, false),
+            Event::Tick(at, generation, core) => {
+                let every = self.swarm.tick_ms as u64 * 1000 / 8;
+                self.after(every, Event::Tick(at, generation, core));
+                return self.core_turn(at, core, true);
+            }
+            Event::FlushStep(at, _) => return self.flush_step(at),
+            Event::SnapStep(at, _) => return self.snap_step(at),
+            Event::Job(at, _) => return self.job(at),
+            Event::Look(at, _) => self.look(at),
+            Event::Dial(at, _, leader, attempt, until_us) => {
+                self.dial(at, leader, attempt, until_us);
+            }
+            Event::SendLog(at, _, conn, after, upto) => self.send_log(at, conn, after, upto),
+            Event::TreePiece(at, _, conn) => self.tree_piece(at, conn),
+            Event::Fault(fault) => self.strike(fault),
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, delay_us: u64, event: Event) {
+        self.next_event += 1;
+        self.events.insert((self.now_us + delay_us, self.next_event), event);
+    }
+
+    fn say(&mut self, at: usize, text: fmt::Arguments<'_>) {
+        self.trace.say(format_args!("s{}: {text}", self.servers[at].id));
+    }
+
+    fn has_failed(&self, at: usize) -> bool {
+        self.servers[at].node.as_ref().is_some_and(|node| node.failed)
+    }
+
+    // Turns.
+
+    fn core_turn(&mut self, at: usize, core: usize, ticks: bool) -> Checked {
+        if !ticks {
+            self.servers[at].turns_due.remove(&core);
+            if !self.calm && self.rng.chance(self.swarm.stall) {
+                self.say(at, format_args!("core {core} stalls"));
+                self.history.spells.rough_until(self.now_us + self.swarm.stall_us);
+                self.wake_core_in(at, core, self.swarm.stall_us);
+                return Ok(());
+            }
+        }
+        let Some(mut node) = self.servers[at].node.take() else { return Ok(()) };
+        let is_quorum = core == usize::from(self.swarm.shards);
+        let (result, out) = self.with_turn(at, |turn| match is_quorum {
+            true => node.quorum_turn(ticks, turn),
+            false => node.shard_turn(core, ticks, turn),
+        });
+        self.servers[at].node = Some(node);
+        result.map_err(|violation| self.of_server(at, violation))?;
+        if is_quorum && ticks {
+            self.judge_sessions(at)?;
+        }
+        self.carry_out(at, out)
+    }
+
+    fn of_server(
+        &self,
+        at: usize,
+        violation: crate::sim::property::Violation,
+    ) -> crate::sim::property::Violation {
+        let what = format!("at server {}: {}", self.servers[at].id, violation.what);
+        crate::sim::property::Violation { what, ..violation }
+    }
+
+    /// Sessions are judged at the ticks of a leader that serves.
+    fn judge_sessions(&mut self, at: usize) -> Checked {
+        let mono_ms = (self.now_us / 1000) as i64;
+        let since = mono_ms - std::mem::replace(&mut self.servers[at].quorum_turn_ms, mono_ms);
+        if since > self.swarm.tick_ms {
+            self.history.spells.rough_now();
+        }
+        let of = &self.history.servers[at];
+        if of.leads.is_none() || !of.serves || self.has_failed(at) {
+            return Ok(());
+        }
+        let patience_ms = self.history.spells.patience_us as i64 / 1000;
+        let grace_ms = 6 * self.swarm.tick_ms + patience_ms;
+        let state = self.history.servers[at].applied.clone();
+        self.history.spells.judge_sessions(&state, mono_ms, grace_ms)
+    }
+
+    fn with_turn<T>(
+        &mut self,
+        at: usize,
+        run: impl FnOnce(&mut TurnContext<'_>) -> T,
+    ) -> (T, Vec<Out>) {
+        let now = self.now_of(at);
+        self.trace.of_server(Some(self.servers[at].id.0));
+        let mut turn = TurnContext {
+            now,
+            check: &mut View { history: &mut self.history, server: at },
+            disk: &mut self.servers[at].disk,
+            trace: &mut self.trace,
+            rng: &mut self.rng,
+            places: &mut self.places,
+            out: Vec::new(),
+        };
+        let result = run(&mut turn);
+        let out = turn.out;
+        self.trace.of_server(None);
+        (result, out)
+    }
+
+    fn carry_out(&mut self, at: usize, out: Vec<Out>) -> Checked {
+        for out in out {
+            match out {
+                Out::Output(link, bytes) => self
+                    .send_to_client(link, bytes)
+                    .map_err(|violation| self.of_server(at, violation))?,
+                Out::Close(link, why) => self.close_link(link, why)?,
+                Out::WakeShard(shard) => self.wake_core(at, shard),
+                Out::WakeQuorum => self.wake_core(at, usize::from(self.swarm.shards)),
+                Out::FlushBegun => self.next_flush_step(at),
+                Out::SnapshotBegun => self.next_snap_step(at),
+                Out::Member(effect) => self.carry_out_member(at, effect),
+                Out::TreeBegun(conn) => self.begin_tree(at, conn),
+                Out::StoreTree => self.ask_disk(at, Job::StoreTree),
+            }
+        }
+        Ok(())
+    }
+
+    fn wake_core(&mut self, at: usize, core: usize) {
+        let delay = 1 + self.rng.below(self.swarm.core_delay);
+        self.wake_core_in(at, core, delay);
+    }
+
+    fn wake_core_in(&mut self, at: usize, core: usize, delay: u64) {
+        let due = self.now_us + delay;
+        if let std::collections::btree_map::Entry::Vacant(turn) =
+            self.servers[at].turns_due.entry(core)
+        {
+            turn.insert(due);
+            self.after(delay, Event::Core(at, self.servers[at].generation, core));
+        }
+    }
+
+    /// The longest time that a step of the disk takes.
+    fn flush_delay(&self, at: usize) -> u64 {
+        match self.weather.slow {
+            Some((slow, times)) if slow == at => self.swarm.flush_delay * times,
+            _ => self.swarm.flush_delay,
+        }
+    }
+
+    fn next_flush_step(&mut self, at: usize) {
+        let slow = !self.calm && self.rng.chance(self.swarm.slow_flush);
+        let longest = if slow { SLOW_FLUSH_US } else { self.flush_delay(at) };
+        let delay = self.rng.below(longest);
+        if slow || self.weather.slow.is_some() {
+            self.history.spells.rough_until(self.now_us + delay);
+        }
+        self.after(1 + delay, Event::FlushStep(at, self.servers[at].generation));
+    }
+
+    fn next_snap_step(&mut self, at: usize) {
+        let delay = 1 + self.rng.below(self.swarm.flush_delay * 2);
+        self.after(delay, Event::SnapStep(at, self.servers[at].generation));
+    }
+
+    fn flush_step(&mut self, at: usize) -> Checked {
+        let fails = !self.calm && self.rng.chance(self.swarm.flush_fails);
+        let Some(mut node) = self.servers[at].node.take() else { return Ok(()) };
+        let (more, out) = self.with_turn(at, |turn| node.flush_step(fails, turn));
+        let failed = node.failed;
+        self.servers[at].node = Some(node);
+        match more {
+            Ok(true) => self.next_flush_step(at),
+            Ok(false) => {}
+            Err(error) => {
+                return Err(Property::Shell.broken(format_args!("a flush step answers {error:?}")));
+            }
+        }
+        if failed {
+            // The process ends by itself, some turns later.
+            let delay = self.rng.below(5000);
+            self.after(delay, Event::Crash(at, self.servers[at].generation));
+        }
+        self.carry_out(at, out)
+    }
+
+    fn snap_step(&mut self, at: usize) -> Checked {
+        let Some(mut node) = self.servers[at].node.take() else { return Ok(()) };
+        let (more, out) = self.with_turn(at, |turn| node.snap_step(turn));
+        self.servers[at].node = Some(node);
+        if more == Ok(true) {
+            self.next_snap_step(at);
+        }
+        self.carry_out(at, out)
+    }
+}
+
+/// What goes on inside each server and with its clients. What would hide the faults of an ensemble,
+/// or is judged in the world of one server, is left out.
+fn swarm(rng: &mut Rng) -> Swarm {
+    let drawn = Swarm::new(rng);
+    let clients = rng.between(1, 6) as usize;
+    let think = rng.between(3_000, 40_000);
+    Swarm {
+        shards: rng.between(1, 2) as u16,
+        clients,
+        think,
+        out_bytes_max: 1 << 20,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        run_us: rng.between(1_500, 5_000) * 1000,
+        crash_every: if rng.chance(700) { rng.between(200_000, 2_000_000) } else { 0 },
+        full_every: 0,
+        jump_every: 0,
+        large_requests: None,
+        zxid_base: 0,
+        enforce_quota: false,
+        hostile_every: 0,
+        pause_every: 0,
+        clock_begins_anew: false,
+        damage: 0,
+        read_fails: 0,
+        ..drawn
+    }
+}
+
+/// The longest that a slow flush takes.
+const SLOW_FLUSH_US: u64 = 400_000;
+/// Within this time all must have come together.
+const TOGETHER_US: u64 = 60_000_000;
+/// The time that an answer may take in calm times; shorter than any session's timeout.
+const STILL_US: u64 = 120_000;
+const AGAIN_MAX: usize = 10;

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use crate::packet::PeerState;
 use crate::quorum::member::{MemberEffect, MemberEvent, PeerConn};
 use crate::sim::ensemble::net::{Arrival, Port};
-use crate::sim::node::{PeerInput, TreePiece};
+use crate::sim::node::PeerInput;
+use crate::sim::send_tree::TreePiece;
 use crate::zab::{ElectionEffect, ServerId};
 
 use super::jobs::Job;
 use super::votes::{Surroundings, is_cut};
-use super::world::{Event, Servers};
+use super::{Event, Servers};
 
 impl Servers {
     pub(super) fn carry_out_member(&mut self, at: usize, effect: MemberEffect) {

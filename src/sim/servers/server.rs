@@ -13,12 +13,12 @@ use crate::sim::node::{Node, PeerInput};
 use crate::sim::property::{Checked, Property, hold};
 use crate::sim::recover::{self, Start};
 use crate::sim::store::Store;
-use crate::zab::ServerId;
+use crate::zab::{Members, ServerId};
 use crate::zxid::Now;
 
-use super::jobs::{Job, read_epoch, write_epoch};
+use super::jobs::{ACCEPTED, CURRENT, Job, read_epoch, write_epoch};
 use super::votes::Votes;
-use super::world::{Event, Servers};
+use super::{Event, Servers};
 
 /// See the module.
 pub(super) struct Server {
@@ -54,6 +54,29 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// A new server that is down.
+    pub(super) fn new(id: ServerId, members: &Members, offset_ms: i64) -> Self {
+        Self {
+            id,
+            disk: Disk::new(DISK_BYTES),
+            node: None,
+            generation: 0,
+            votes: Votes::new(id, members),
+            turns_due: BTreeMap::new(),
+            looks_at_us: None,
+            stalled_until_us: 0,
+            back_at_us: 0,
+            takes_learners: false,
+            known: BTreeSet::new(),
+            held: BTreeMap::new(),
+            attempt: None,
+            jobs: VecDeque::new(),
+            is_lost: false,
+            wall_offset_ms: 1_700_000_000_000 + offset_ms,
+            quorum_turn_ms: 0,
+        }
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.node.is_some()
     }
@@ -269,8 +292,6 @@ impl Servers {
     }
 }
 
-pub(super) const ACCEPTED: &str = "acceptedEpoch";
-pub(super) const CURRENT: &str = "currentEpoch";
-pub(super) const DISK_BYTES: usize = 16 << 20;
+const DISK_BYTES: usize = 16 << 20;
 /// Bytes of committed transactions that a leader keeps in memory.
 const HISTORY_BYTES: usize = 1 << 20;

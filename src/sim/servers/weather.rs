@@ -4,7 +4,7 @@ use crate::sim::ensemble::net::Port;
 use crate::sim::rng::Rng;
 use crate::zab::ZabSettings;
 
-use super::world::{Event, Servers};
+use super::{Event, Servers};
 
 /// One world's choices. Chances are per mille, times are in microseconds unless they say otherwise.
 #[derive(Clone, Debug)]
