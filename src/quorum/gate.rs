@@ -43,7 +43,9 @@ impl Gate {
         if self.is_open {
             self.is_open = false;
             self.joined.fill(false);
-            self.tell(effects, || ToShard::NotServing);
+            if !mutant!(RoleEndNotTold) {
+                self.tell(effects, || ToShard::NotServing);
+            }
         }
     }
 
@@ -63,6 +65,7 @@ impl Gate {
     /// Whether what this shard asks for is taken.
     pub(super) fn lets_in(&self, shard: ShardId) -> bool {
         self.joined.get(usize::from(shard.0)).is_some_and(|joined| *joined)
+            || mutant!(OldRequestsTaken)
     }
 
     pub(super) fn is_open(&self) -> bool {

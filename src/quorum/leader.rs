@@ -320,7 +320,8 @@ impl Leader {
         }
         // Whoever has had a session may end it (`PrepRequestProcessor`).
         let may_be_moved = op != OpCode::CLOSE_SESSION && self.has_room(writes, CLOSE_BYTES_MIN);
-        if may_be_moved && self.is_moved(session, asker.learner()) {
+        let is_kept = mutant!(MovedSessionKept);
+        if may_be_moved && !is_kept && self.is_moved(session, asker.learner()) {
             let header = self.header(writes, session, asker.cxid());
             let moved = Err(Refusal::Failed(ErrorCode::SESSION_MOVED));
             return self.decide(writes, header, asker, op, moved, KnownNodes::NOTHING);
@@ -429,8 +430,8 @@ impl Leader {
                 let reply = reply::synced(origin, writes.last_zxid, request.path.as_deref());
                 // Nobody else can lead in place of a standalone server.
                 let round = match self.ensemble {
-                    Some(_) => self.rounds.join(&mut self.machine),
-                    None => 0,
+                    Some(_) if !mutant!(LeaderSyncsAlone) => self.rounds.join(&mut self.machine),
+                    _ => 0,
                 };
                 writes.pipeline.answer_in_round(round, origin.shard, reply);
             }
@@ -516,7 +517,11 @@ impl Leader {
                 return true;
             }
             let can_go_on = self.preparing.is_none() && !budget.is_spent();
-            let Some((from, request)) = self.forwarded.pop_front_if(|_| can_go_on) else {
+            let next = match mutant!(ForwardedReversed) {
+                true => self.forwarded.pop_back_if(|_| can_go_on),
+                false => self.forwarded.pop_front_if(|_| can_go_on),
+            };
+            let Some((from, request)) = next else {
                 return false;
             };
             budget.spend(1);
@@ -535,11 +540,13 @@ impl Leader {
                 }
                 LeadEffect::Touched { sessions } => {
                     for (session, _) in sessions {
-                        self.sessions.touch(session, writes.now.mono_ms);
+                        if !mutant!(LearnerTouchesIgnored) {
+                            self.sessions.touch(session, writes.now.mono_ms);
+                        }
                     }
                 }
                 LeadEffect::Revalidate { from, session, timeout_ms } => {
-                    let valid = self.sessions.is_live(session);
+                    let valid = self.sessions.is_live(session) || mutant!(RevalidatesAll);
                     if valid {
                         self.sessions.track(session, timeout_ms, writes.now);
                         self.move_to(session, Some(from));

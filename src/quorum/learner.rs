@@ -119,6 +119,10 @@ impl Learner {
                 }
                 self.begin(session, timeout_ms, Pending::Open { origin, timeout_ms });
             }
+            ToQuorum::Renew { origin, session, timeout_ms } if mutant!(RenewedLocally) => {
+                let answer = ToShard::Renewed { origin, session, timeout_ms, valid: true };
+                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+            }
             ToQuorum::Renew { origin, session, timeout_ms } => {
                 if writes.renew_local_session(origin, session, timeout_ms) {
                     return;
@@ -178,7 +182,12 @@ impl Learner {
             (Err(err), _) => return self.decide(writes, session, origin, op, err),
             (Ok(()), OpCode::SYNC) => {
                 let request = PathRequest::read(&mut Reader::new(&record));
-                let path = request.ok().and_then(|request| request.path.as_deref().map(Into::into));
+                let path: Option<Box<str>> =
+                    request.ok().and_then(|request| request.path.as_deref().map(Into::into));
+                if mutant!(SyncAnsweredLocally) && !self.pending.contains_key(&session) {
+                    let reply = reply::synced(origin, writes.last_zxid, path.as_deref());
+                    return writes.pipeline.answer(origin.shard, reply);
+                }
                 self.syncs.push_back(Syncer::Client(session));
                 let number = self.synced + self.syncs.len() as u64;
                 Pending::Sync { origin, path, number }

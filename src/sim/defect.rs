@@ -238,6 +238,27 @@ pub enum Defect {
     LostQuorumLeadsOn,
     /// A learner waits for ever for a leader that is silent.
     SilentLeaderFollowed,
+    // Of clients of an ensemble, in `quorum` and `frontend`:
+    /// S60: a learner answers a sync without its leader.
+    SyncAnsweredLocally,
+    /// A leader answers a sync of its own client without a quorum.
+    LeaderSyncsAlone,
+    /// A leader says of every session that it lives.
+    RevalidatesAll,
+    /// A learner says of every session that it lives.
+    RenewedLocally,
+    /// Requests are taken from a server that a session's client has left.
+    MovedSessionKept,
+    /// A leader does not heed what its learners have heard of.
+    LearnerTouchesIgnored,
+    /// S76: a client is served by a server that is behind what it has seen.
+    FloorIgnored,
+    /// Shards do not learn of the end of a role.
+    RoleEndNotTold,
+    /// What a shard has asked an earlier role for is taken up by a later one.
+    OldRequestsTaken,
+    /// S59: requests that learners have forwarded overtake each other while a multi is prepared.
+    ForwardedReversed,
 }
 
 thread_local! {
@@ -252,9 +273,17 @@ impl Defect {
     /// The first of those that take several servers.
     pub const FIRST_OF_ENSEMBLE: Self = Self::ToldFromMemory;
 
-    /// Whether it takes several servers.
+    /// The first of those that take several whole servers and their clients.
+    pub const FIRST_OF_SERVERS: Self = Self::SyncAnsweredLocally;
+
+    /// Whether it takes several servers, of which elections and broadcast are enough.
     pub fn is_of_ensemble(self) -> bool {
-        self as u8 >= Self::FIRST_OF_ENSEMBLE as u8
+        self as u8 >= Self::FIRST_OF_ENSEMBLE as u8 && !self.is_of_servers()
+    }
+
+    /// Whether it takes several whole servers and their clients.
+    pub fn is_of_servers(self) -> bool {
+        self as u8 >= Self::FIRST_OF_SERVERS as u8
     }
 
     /// Whether it lives inside a machine.

@@ -5,10 +5,13 @@
 //! |---|---|
 //! | `rng` `trace` | chance; what happened, with its hash |
 //! | `swarm` | which faults a seed has, and how often |
-//! | `world` | virtual time, events, connections, faults |
+//! | `world` | virtual time, events, connections, faults, and one server in the middle |
+//! | `servers` | the same for several whole servers |
+//! | `ensemble` | elections and broadcast of several servers, with opaque transactions |
 //! | `client` `op` `hostile` | who asks for what, and who should not |
 //! | `node` `lane` | the machines and the queues between them |
-//! | `store` `snap` `purge` `recover` | the server's files |
+//! | `store` `snap` `purge` `recover` | the files of a server |
+//! | `send_tree` `receive_tree` | trees between servers |
 //! | `disk` | what survives a crash |
 //! | `model` `quota` | what ZooKeeper's state means, independently of the production tree |
 //! | `property` `compare` | what is promised, and whether states are the same |

@@ -191,8 +191,10 @@ fn check_twice(args: &SimArgs, outcomes: &[Outcome]) -> ExitCode {
 fn run_defects(args: &SimArgs) -> ExitCode {
     let mut missed = 0;
     let mut found = Vec::new();
-    let wanted =
-        |defect: &&Defect| is_built_in(**defect) && defect.is_of_ensemble() == args.ensemble;
+    let wanted = |defect: &&Defect| {
+        let of_world = (defect.is_of_ensemble(), defect.is_of_servers());
+        is_built_in(**defect) && of_world == (args.ensemble, args.servers)
+    };
     for defect in Defect::value_variants().iter().filter(wanted) {
         let (outcomes, _) = run_many(args, Some(*defect), args.from, args.seeds);
         match outcomes.iter().find_map(|outcome| Some((outcome.seed, outcome.failure.as_ref()?))) {

@@ -28,11 +28,12 @@ impl Servers {
                 self.servers[at].held.clear();
                 self.hang_up_peers(at, Port::Quorum);
             }
-            MemberEffect::Look { zxid, epoch } => {
+            MemberEffect::Look { zxid, epoch, stands } => {
                 self.history.spells.rough_now();
                 (self.servers[at].attempt, self.servers[at].takes_learners) = (None, false);
                 self.history.servers[at].leads = None;
                 let now_ms = (self.now_us / 1000) as i64;
+                self.servers[at].votes.election.stand(stands);
                 self.servers[at].votes.election.look(zxid, epoch, now_ms);
                 self.step_votes(at, true);
             }

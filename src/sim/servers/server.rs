@@ -13,7 +13,7 @@ use crate::sim::node::{Node, PeerInput};
 use crate::sim::property::{Checked, Property, hold};
 use crate::sim::recover::{self, Start};
 use crate::sim::store::Store;
-use crate::zab::{Members, ServerId};
+use crate::zab::{Members, ServerId, SyncLimits};
 use crate::zxid::Now;
 
 use super::jobs::{ACCEPTED, CURRENT, Job, read_epoch, write_epoch};
@@ -192,6 +192,7 @@ impl Servers {
                 me: self.servers[at].id,
                 members: self.members.clone(),
                 zab: self.weather.zab,
+                syncs: SyncLimits::default(),
                 accepted_epoch,
                 current_epoch,
             },
