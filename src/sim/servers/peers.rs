@@ -68,6 +68,8 @@ impl Servers {
             MemberEffect::TakeTree => self.ask_disk(at, Job::TakeTree),
             // So little comes here that nothing need wait.
             MemberEffect::Pause { .. } => {}
+            // No server of these worlds takes observers in its leader's place.
+            MemberEffect::DialObserverMaster { .. } | MemberEffect::TakeObservers => {}
             MemberEffect::SendTree { .. }
             | MemberEffect::ReceiveTree { .. }
             | MemberEffect::Tell(_) => unreachable!("the server takes it"),
