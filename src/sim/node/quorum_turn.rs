@@ -72,28 +72,7 @@ impl Node {
             "{done} transactions of {requests} requests and {units} units of work"
         );
         if self.quorum.has_committable() && self.lanes_have_room() && !self.is_held_back(now) {
-            let watching: Vec<bool> =
-                self.shards.iter().map(|shard| shard.front.is_watching()).collect();
-            let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
-            let (defect, shards, on_the_way) =
-                (self.defect, &mut self.shards, &mut self.on_the_way);
-            let mut hand_over = |shard, message| {
-                push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out)
-            };
-            self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
-            let done = (self.tree.last_zxid().0 - before) as u64;
-            let is_new_epoch = self.tree.last_zxid().epoch() != Zxid(before).epoch();
-            hold!(
-                done <= units || is_new_epoch,
-                Work,
-                "{done} transactions are committed for {units} units of work"
-            );
-            self.quorum_effects(turn)?;
-            turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
-            let preparing = self.quorum.is_preparing();
-            if !self.tree.is_amid() {
-                turn.check.on_commit(&self.tree, preparing, turn.rng.chance(30))?;
-            }
+            self.commit(turn)?;
         }
         let has_requests = self.shards.iter().any(|shard| !shard.to_quorum.is_empty());
         let has_messages = !self.on_the_way.backlog.is_empty();
@@ -101,6 +80,32 @@ impl Node {
         let may_go_on = may_go_on || self.member_has_work();
         if has_messages || may_go_on || self.quorum.has_committable() {
             turn.out.push(Out::WakeQuorum);
+        }
+        Ok(())
+    }
+
+    /// Applies some of what is committed.
+    fn commit(&mut self, turn: &mut TurnContext<'_>) -> Checked {
+        let watching: Vec<bool> =
+            self.shards.iter().map(|shard| shard.front.is_watching()).collect();
+        let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
+        let (defect, shards, on_the_way) = (self.defect, &mut self.shards, &mut self.on_the_way);
+        let mut hand_over = |shard, message| {
+            push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out)
+        };
+        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
+        let done = (self.tree.last_zxid().0 - before) as u64;
+        let is_new_epoch = self.tree.last_zxid().epoch() != Zxid(before).epoch();
+        hold!(
+            done <= units || is_new_epoch,
+            Work,
+            "{done} transactions are committed for {units} units of work"
+        );
+        self.quorum_effects(turn)?;
+        turn.trace.say(format_args!("tree at {}", self.tree.last_zxid()));
+        let preparing = self.quorum.is_preparing();
+        if !self.tree.is_amid() {
+            turn.check.on_commit(&self.tree, preparing, turn.rng.chance(30))?;
         }
         Ok(())
     }
