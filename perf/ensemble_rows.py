@@ -398,11 +398,6 @@ class Run:
         started = time.monotonic()
         self.make_tree([first, second], ensemble, tree + ["--duration", 0, "--sessions", 16])
         say(f"{ensemble.name}: created in {time.monotonic() - started:.1f} s")
-        # From here on without periodic snapshots, which would fall into some slots and not into others.
-        ensemble.stop()
-        ensemble.settings += "snapCount=100000000\n"
-        ensemble.start(first, second)
-        ensemble.await_roles()
         writes = tree + ["--sessions", 16, "--outstanding", 1, "--mix", "set=1"]
         seconds = max(3.0, options.slot_seconds)
         warm = min(10.0, options.warm_seconds) if kind == "apache" else 1.0
