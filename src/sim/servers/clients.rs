@@ -160,7 +160,9 @@ impl Servers {
             CloseReason::ClientAhead => floor > of.applied.zxid,
             CloseReason::NotServing | CloseReason::NoSession => is_rough,
             CloseReason::SessionMoved => {
-                self.history.has_moved(session, link) || self.has_older_link(link, client)
+                self.has_older_link(link, client)
+                    || self.history.has_moved(session, link)
+                    || self.history.may_be_elsewhere(session, server)
             }
             _ => false,
         };

@@ -208,7 +208,7 @@ impl History {
 
     /// Whether it was asked for at another server: an earlier connection, which the client has
     /// given up, may come to the leader late.
-    fn may_be_elsewhere(&self, session: i64, here: usize) -> bool {
+    pub(super) fn may_be_elsewhere(&self, session: i64, here: usize) -> bool {
         let home = (session >> 56) as usize - 1;
         let links = self.links.get(&session);
         home != here || links.is_some_and(|links| links.iter().any(|(_, at)| *at != here))
