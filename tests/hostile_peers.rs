@@ -296,6 +296,26 @@ fn go_to_stage(stream: &mut TcpStream, id: i64, stage: u64) -> bool {
     true
 }
 
+/// The leader is killed, and the two that elect another one hear votes that lie.
+fn elect_amid_lies(chance: &mut Chance, places: &Places, servers: &mut [Server]) {
+    let Some(leader) = servers.iter().position(|server| mode(server).as_deref() == Some("leader"))
+    else {
+        return;
+    };
+    servers[leader].kill();
+    for _ in 0..20 {
+        let (to, id) = (1 + chance.below(3) as i64, 1 + chance.below(3) as i64);
+        let mut bytes = Vec::new();
+        Greeting { server_id: id, addresses: vec!["h:1".to_owned()] }.write(&mut bytes);
+        (0..4).for_each(|_| chance.notification(&mut bytes));
+        if let Some(mut stream) = dial(places.election_port(to)) {
+            let _ = stream.write_all(&bytes);
+        }
+    }
+    servers[leader].restart();
+    all_live("an election amid lies", servers);
+}
+
 /// Garbage from a member's own address, at both ports of all servers, while one of them is led by
 /// another: what was written is there, and the three go on.
 #[test]
@@ -309,6 +329,9 @@ fn garbage_takes_no_quorum_down() {
     let mut chance = Chance::new(1);
     let mut trickles = Vec::new();
     for round in 0..150 {
+        if round % 50 == 49 {
+            elect_amid_lies(&mut chance, &places, &mut servers);
+        }
         let to = 1 + chance.below(3) as i64;
         let mut bytes = Vec::new();
         let address = match chance.below(5) {
