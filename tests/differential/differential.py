@@ -65,7 +65,7 @@ def parse():
     parser.add_argument("--servers", type=int, default=1, help="with --start: ensembles of so many servers")
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
     parser.add_argument("--flag", action="append", default=[], help="with --start: key=value for Ringkeeper alone")
-    setting = "with --servers: key=value of both configurations, as localSessionsEnabled=true"
+    setting = "with --servers: key=value of both configurations; sessions must be able to move"
     parser.add_argument("--setting", action="append", default=[], help=setting)
     parser.add_argument("--shrink", action="store_true", help="with --start: look for a shorter stream that differs too")
     parser.add_argument("--no-expiry", action="store_true", help="leave out the session that expires (about 6 s)")
