@@ -17,7 +17,7 @@ use crate::jute::data::Acl;
 use crate::zxid::{SessionId, Zxid};
 
 pub use path::SharedPath;
-pub use record::{LogRecord, TxnError, read_log_record, write_log_record};
+pub use record::{LogRecord, TxnError, read_log_record, read_shared_record, write_log_record};
 
 /// The session, time and zxid of a transaction (`txn.TxnHeader`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::jute::data::{read_acls, write_acls};
 use crate::jute::{Malformed, Reader, Writer};
 use crate::zxid::{SessionId, Zxid};
 
-use super::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnDigest, TxnHeader};
+use super::{CreateKind, CreateTxn, SetDataTxn, SharedPath, Txn, TxnDigest, TxnHeader};
 
 /// A whole log record: what was decided and the digest that it must lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +66,65 @@ pub fn write_log_record(
     }
 }
 
-/// Reads the payload of a log record, or of a PROPOSAL. Data is copied out of `payload` once.
+/// Reads the payload of a log record. Data is copied out of `payload` once.
 pub fn read_log_record(payload: &[u8]) -> Result<LogRecord, TxnError> {
-    let mut reader = Reader::new(payload);
+    read_record(Source { reader: Reader::new(payload), shared: None })
+}
+
+/// The same of a PROPOSAL or an INFORM: the data of nodes, and the paths of setData, share the
+/// memory of the packet, which stays for as long as the transaction does.
+pub fn read_shared_record(payload: &Bytes) -> Result<LogRecord, TxnError> {
+    read_record(Source { reader: Reader::new(payload), shared: Some(payload) })
+}
+
+fn read_record(mut source: Source<'_>) -> Result<LogRecord, TxnError> {
+    let reader = &mut source.reader;
     let session = SessionId(reader.i64()?);
     let cxid = reader.i32()?;
     let zxid = Zxid(reader.i64()?);
     let time_ms = reader.i64()?;
     let op = OpCode(reader.i32()?);
-    let txn = read_txn(&mut reader, op, Place::Log)?;
+    let txn = read_txn(&mut source, op, Place::Log)?;
+    let reader = &mut source.reader;
     let digest = match reader.rest().len() {
         DIGEST_BYTES.. => Some(TxnDigest { version: reader.i32()?, tree: reader.i64()? }),
         _ => None,
     };
     Ok(LogRecord { header: TxnHeader { session, cxid, zxid, time_ms }, txn, digest })
+}
+
+/// The bytes of a record that are still to be read.
+struct Source<'a> {
+    reader: Reader<'a>,
+    /// The memory that all of them are in, if it may be shared.
+    shared: Option<&'a Bytes>,
+}
+
+impl<'a> Source<'a> {
+    fn data(&mut self) -> Result<Option<Bytes>, Malformed> {
+        let data = self.reader.buffer()?;
+        Ok(data.map(|data| match self.shared {
+            Some(shared) => shared.slice_ref(data),
+            None => Bytes::copy_from_slice(data),
+        }))
+    }
+
+    fn shared_path(&mut self) -> Result<SharedPath, Malformed> {
+        let path = self.reader.string()?.unwrap_or_default();
+        Ok(match self.shared {
+            Some(shared) => SharedPath::of(shared, &path),
+            None => path.into_owned().into(),
+        })
+    }
+
+    fn path(&mut self) -> Result<String, Malformed> {
+        Ok(self.reader.string()?.unwrap_or_default().into())
+    }
+
+    /// What is within this one, in the same memory.
+    fn within(&self, record: &'a [u8]) -> Self {
+        Self { reader: Reader::new(record), shared: self.shared }
+    }
 }
 
 /// The place of a record: the last field of some may be missing, and only a log record is followed
@@ -144,34 +189,34 @@ fn write_create(writer: &mut Writer<'_>, create: &CreateTxn) {
     }
 }
 
-fn read_txn(reader: &mut Reader<'_>, op: OpCode, place: Place) -> Result<Txn, TxnError> {
+fn read_txn(source: &mut Source<'_>, op: OpCode, place: Place) -> Result<Txn, TxnError> {
     Ok(match op {
-        OpCode::CREATE_SESSION => Txn::CreateSession { timeout_ms: reader.i32()? },
-        OpCode::CLOSE_SESSION => Txn::CloseSession { paths: read_close_paths(reader)? },
+        OpCode::CREATE_SESSION => Txn::CreateSession { timeout_ms: source.reader.i32()? },
+        OpCode::CLOSE_SESSION => Txn::CloseSession { paths: read_close_paths(&mut source.reader)? },
         OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
-            Txn::Create(read_create(reader, op)?)
+            Txn::Create(read_create(source, op)?)
         }
-        OpCode::DELETE => Txn::Delete { path: read_path(reader)? },
-        OpCode::DELETE_CONTAINER => Txn::DeleteContainer { path: read_path(reader)? },
-        OpCode::SET_DATA => Txn::SetData(read_set_data(reader)?),
-        OpCode::RECONFIG => Txn::Reconfig(read_set_data(reader)?),
+        OpCode::DELETE => Txn::Delete { path: source.path()? },
+        OpCode::DELETE_CONTAINER => Txn::DeleteContainer { path: source.path()? },
+        OpCode::SET_DATA => Txn::SetData(read_set_data(source)?),
+        OpCode::RECONFIG => Txn::Reconfig(read_set_data(source)?),
         OpCode::SET_ACL => Txn::SetAcl {
-            path: read_path(reader)?,
-            acl: read_acls(reader)?.into(),
-            version: reader.i32()?,
+            path: source.path()?,
+            acl: read_acls(&mut source.reader)?.into(),
+            version: source.reader.i32()?,
         },
         OpCode::CHECK if place == Place::Multi => {
-            Txn::Check { path: read_path(reader)?, version: reader.i32()? }
+            Txn::Check { path: source.path()?, version: source.reader.i32()? }
         }
-        OpCode::MULTI if place == Place::Log => Txn::Multi(read_multi(reader)?),
-        OpCode::ERROR => Txn::Error(ErrorCode(reader.i32()?)),
+        OpCode::MULTI if place == Place::Log => Txn::Multi(read_multi(source)?),
+        OpCode::ERROR => Txn::Error(ErrorCode(source.reader.i32()?)),
         OpCode(unknown) => return Err(TxnError::UnknownType(unknown)),
     })
 }
 
-fn read_create(reader: &mut Reader<'_>, op: OpCode) -> Result<CreateTxn, TxnError> {
-    let path = read_path(reader)?;
-    let data = reader.buffer()?.map(Bytes::copy_from_slice);
+fn read_create(source: &mut Source<'_>, op: OpCode) -> Result<CreateTxn, TxnError> {
+    let (path, data) = (source.path()?, source.data()?);
+    let reader = &mut source.reader;
     let acl = read_acls(reader)?.into();
     let (kind, parent_cversion) = match op {
         OpCode::CREATE_CONTAINER => (CreateKind::Container, reader.i32()?),
@@ -188,12 +233,9 @@ fn read_create(reader: &mut Reader<'_>, op: OpCode) -> Result<CreateTxn, TxnErro
     Ok(CreateTxn { path, data, acl, kind, with_stat: op != OpCode::CREATE, parent_cversion })
 }
 
-fn read_set_data(reader: &mut Reader<'_>) -> Result<SetDataTxn, TxnError> {
-    Ok(SetDataTxn {
-        path: read_path(reader)?.into(),
-        data: reader.buffer()?.map(Bytes::copy_from_slice),
-        version: reader.i32()?,
-    })
+fn read_set_data(source: &mut Source<'_>) -> Result<SetDataTxn, TxnError> {
+    let (path, data) = (source.shared_path()?, source.data()?);
+    Ok(SetDataTxn { path, data, version: source.reader.i32()? })
 }
 
 /// A closeSession record is empty where `closeSessionTxn.enabled=false` (and before 3.6). A digest
@@ -218,19 +260,15 @@ fn paths(reader: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
     Ok(paths.into_iter().flatten().map(String::from).collect())
 }
 
-fn read_multi(reader: &mut Reader<'_>) -> Result<Vec<Txn>, TxnError> {
-    let count = reader.count()?.unwrap_or(0);
-    let mut txns = Vec::with_capacity(count.min(reader.rest().len() / SUB_TXN_BYTES_MIN));
+fn read_multi(source: &mut Source<'_>) -> Result<Vec<Txn>, TxnError> {
+    let count = source.reader.count()?.unwrap_or(0);
+    let mut txns = Vec::with_capacity(count.min(source.reader.rest().len() / SUB_TXN_BYTES_MIN));
     for _ in 0..count {
-        let op = OpCode(reader.i32()?);
-        let record = reader.buffer()?.unwrap_or_default();
-        txns.push(read_txn(&mut Reader::new(record), op, Place::Multi)?);
+        let op = OpCode(source.reader.i32()?);
+        let record = source.reader.buffer()?.unwrap_or_default();
+        txns.push(read_txn(&mut source.within(record), op, Place::Multi)?);
     }
     Ok(txns)
-}
-
-fn read_path(reader: &mut Reader<'_>) -> Result<String, Malformed> {
-    Ok(reader.string()?.unwrap_or_default().into())
 }
 
 /// Version and digest of a `TxnDigest`.
@@ -300,6 +338,29 @@ mod tests {
                 write_log_record(&mut out, &header(), &txn, digest);
                 let record = read_log_record(&out).unwrap();
                 assert_eq!((record.header, &record.txn, record.digest), (header(), &txn, digest));
+                assert_eq!(read_shared_record(&out.into()), Ok(record));
+            }
+        }
+    }
+
+    /// Data and path are parts of the packet, within a multi too, and nothing is copied.
+    #[test]
+    fn what_a_packet_brings_shares_its_memory() {
+        let one = set_data(Some(Bytes::from_static(b"data")));
+        for txn in [one.clone(), Txn::Multi(vec![one.clone(), one])] {
+            let mut out = Vec::new();
+            write_log_record(&mut out, &header(), &txn, None);
+            let packet = Bytes::from(out);
+            let all = packet.as_ptr_range();
+            let parts = match read_shared_record(&packet).unwrap().txn {
+                Txn::Multi(parts) => parts,
+                one => vec![one],
+            };
+            for part in parts {
+                let Txn::SetData(SetDataTxn { path, data: Some(data), .. }) = part else {
+                    panic!("{part:?}")
+                };
+                assert!(all.contains(&path.as_bytes().as_ptr()) && all.contains(&data.as_ptr()));
             }
         }
     }
