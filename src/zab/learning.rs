@@ -161,6 +161,8 @@ pub struct Learning {
     silent_at: i64,
     has_ended: bool,
     effects: VecDeque<LearnEffect>,
+    /// Packets to the leader, after all of `effects`.
+    out: Vec<u8>,
 }
 
 impl Learning {
@@ -193,6 +195,7 @@ impl Learning {
             silent_at: now_ms + settings.init_ms(),
             has_ended: false,
             effects: VecDeque::new(),
+            out: Vec::new(),
         };
         let info = LearnerInfo {
             accepted_epoch: own.accepted_epoch,
@@ -239,16 +242,29 @@ impl Learning {
             }
             (Stage::Accepted, Packet::Trunc { zxid }) => {
                 self.stage = Stage::Truncating;
-                self.effects.push_back(LearnEffect::Truncate { to: zxid });
+                self.push(LearnEffect::Truncate { to: zxid });
             }
             (Stage::Accepted, Packet::Snap { zxid }) => {
                 self.stage = Stage::Loading;
-                self.effects.push_back(LearnEffect::LoadTree { zxid });
+                self.push(LearnEffect::LoadTree { zxid });
             }
             (Stage::Syncing | Stage::HasHistory | Stage::Serving, packet) => {
                 self.on_history(packet);
             }
             (_, packet) => self.leave(Leave::Unexpected { kind: packet.kind() }),
+        }
+        self.check();
+    }
+
+    /// The COMMITs of `first` and of all that come after it up to `last`, in the same epoch: as
+    /// [`Self::on_packet`] takes them one by one.
+    pub fn on_commits(&mut self, first: Zxid, last: Zxid, now_ms: i64) {
+        assert!(self.wants_packets(), "a packet waits while the disk is at work");
+        assert!(first <= last && first.epoch() == last.epoch(), "{first} to {last}");
+        self.hears(now_ms);
+        match self.stage {
+            Stage::Syncing | Stage::HasHistory | Stage::Serving => self.commit(first, last),
+            _ => self.leave(Leave::Unexpected { kind: Packet::Commit { zxid: first }.kind() }),
         }
         self.check();
     }
@@ -362,7 +378,18 @@ impl Learning {
 
     /// The next thing that the shell must do.
     pub fn poll(&mut self) -> Option<LearnEffect> {
+        self.poll_before_sends().or_else(|| self.poll_sends())
+    }
+
+    /// The same, but for packets that nothing comes after: more may be added to them.
+    pub fn poll_before_sends(&mut self) -> Option<LearnEffect> {
         self.effects.pop_front()
+    }
+
+    /// Those packets, once [`Self::poll_before_sends`] has nothing.
+    pub fn poll_sends(&mut self) -> Option<LearnEffect> {
+        let bytes = Bytes::from(std::mem::take(&mut self.out));
+        (!bytes.is_empty()).then_some(LearnEffect::Send { bytes })
     }
 
     /// Whether clients may be served.
@@ -408,7 +435,7 @@ impl Learning {
             let (zxid, current_epoch) = (self.own.last.get(), self.own.current_epoch as i32);
             self.send(&Packet::AckEpoch { zxid, current_epoch });
         }
-        self.effects.push_back(LearnEffect::StoreAcceptedEpoch { epoch });
+        self.push(LearnEffect::StoreAcceptedEpoch { epoch });
     }
 
     fn ack_epoch(&mut self, current_epoch: i32) {
@@ -424,18 +451,18 @@ impl Learning {
         let is_serving = self.stage == Stage::Serving;
         match packet {
             Packet::Proposal { zxid, record } => self.append(Logged { zxid, record }),
-            Packet::Commit { zxid } => self.commit(zxid),
+            Packet::Commit { zxid } => self.commit(zxid, zxid),
             Packet::Inform { zxid, record } => {
                 self.append(Logged { zxid, record });
-                self.commit(zxid);
+                self.commit(zxid, zxid);
             }
             Packet::CommitAndActivate { zxid, .. } => {
-                self.commit(zxid);
+                self.commit(zxid, zxid);
                 self.leave(Leave::Reconfigured { zxid });
             }
             Packet::InformAndActivate { zxid, record, .. } => {
                 self.append(Logged { zxid, record });
-                self.commit(zxid);
+                self.commit(zxid, zxid);
                 self.leave(Leave::Reconfigured { zxid });
             }
             Packet::NewLeader { zxid, .. } if self.stage == Stage::Syncing => {
@@ -452,13 +479,13 @@ impl Learning {
             }
             Packet::UpToDate if mutant!(ServesBeforeUpToDate) => {}
             Packet::Ping { zxid } if is_serving => {
-                self.effects.push_back(LearnEffect::Ping { zxid });
+                self.push(LearnEffect::Ping { zxid });
             }
             Packet::Sync if is_serving => {
-                self.effects.push_back(LearnEffect::Synced { after: self.committed });
+                self.push(LearnEffect::Synced { after: self.committed });
             }
             Packet::Revalidated { session, valid } if is_serving => {
-                self.effects.push_back(LearnEffect::Revalidated { session, valid });
+                self.push(LearnEffect::Revalidated { session, valid });
             }
             // Before UPTODATE these have no meaning, and later ones say the same.
             Packet::Ping { .. } | Packet::Sync | Packet::Revalidated { .. } => {}
@@ -470,7 +497,7 @@ impl Learning {
     fn serve(&mut self) {
         self.stage = Stage::Serving;
         self.apply();
-        self.effects.push_back(LearnEffect::Serve { epoch: self.epoch });
+        self.push(LearnEffect::Serve { epoch: self.epoch });
     }
 
     /// A transaction of the leader. What the tree of a SNAP, or the log, has already comes again
@@ -489,7 +516,7 @@ impl Learning {
         self.appended = zxid;
         self.pending.push_back(zxid);
         self.unacked.push_back(zxid);
-        self.effects.push_back(LearnEffect::Append { logged });
+        self.push(LearnEffect::Append { logged });
     }
 
     /// Nobody but a later leader can have made it, or nobody at all.
@@ -497,16 +524,24 @@ impl Learning {
         zxid < Zxid::ZERO || zxid.epoch() > self.epoch
     }
 
-    fn commit(&mut self, zxid: Zxid) {
-        if zxid <= self.committed {
+    /// All from `first` to `last` is committed, in one epoch. What is not next is not passed over.
+    fn commit(&mut self, first: Zxid, last: Zxid) {
+        if last <= self.committed {
             return;
         }
         let next = self.pending.front().copied();
-        if next != Some(zxid) {
-            return self.leave(Leave::CommitOutOfOrder { next, zxid });
+        let first = if first <= self.committed { self.committed.next() } else { first };
+        // Within an epoch nothing is left out.
+        let count = usize::try_from(last.0 - first.0).unwrap_or(usize::MAX).saturating_add(1);
+        if next != Some(first) || self.pending.get(count - 1) != Some(&last) {
+            let why = match next == Some(first) {
+                true => Leave::CommitOutOfOrder { next: None, zxid: last },
+                false => Leave::CommitOutOfOrder { next, zxid: first },
+            };
+            return self.leave(why);
         }
-        self.pending.pop_front();
-        self.committed = zxid;
+        self.pending.drain(..count);
+        self.committed = last;
         self.apply();
     }
 
@@ -523,7 +558,7 @@ impl Learning {
             if mutant!(NewLeaderAckedBeforeEpoch) {
                 self.send(&Packet::Ack { zxid: self.start() });
             }
-            self.effects.push_back(LearnEffect::StoreCurrentEpoch { epoch: self.epoch });
+            self.push(LearnEffect::StoreCurrentEpoch { epoch: self.epoch });
         }
     }
 
@@ -533,14 +568,12 @@ impl Learning {
         if (self.stage != Stage::Serving && !is_early) || self.has_ended {
             return;
         }
-        let mut bytes = Vec::new();
         while self.unacked.front().is_some_and(|zxid| *zxid <= self.durable) {
-            if let Some(zxid) = self.unacked.pop_front() {
-                Packet::Ack { zxid }.write(&mut bytes);
+            if let Some(zxid) = self.unacked.pop_front()
+                && self.votes
+            {
+                self.send(&Packet::Ack { zxid });
             }
-        }
-        if self.votes && !bytes.is_empty() {
-            self.effects.push_back(LearnEffect::Send { bytes: bytes.into() });
         }
     }
 
@@ -553,7 +586,7 @@ impl Learning {
         let upto = self.committed.min(logged);
         if upto > self.applied {
             self.applied = upto;
-            self.effects.push_back(LearnEffect::Apply { upto });
+            self.push(LearnEffect::Apply { upto });
         }
     }
 
@@ -577,16 +610,25 @@ impl Learning {
     pub fn leave(&mut self, why: Leave) {
         if !self.has_ended {
             self.has_ended = true;
-            self.effects.push_back(LearnEffect::Leave { why });
+            self.push(LearnEffect::Leave { why });
         }
     }
 
+    /// Packets that are sent one after another go together.
     fn send(&mut self, packet: &Packet) {
         if !self.has_ended {
-            let mut bytes = Vec::new();
-            packet.write(&mut bytes);
-            self.effects.push_back(LearnEffect::Send { bytes: bytes.into() });
+            if self.out.capacity() == 0 {
+                self.out.reserve(OUT_BYTES);
+            }
+            packet.write(&mut self.out);
         }
+    }
+
+    /// Adds an effect after what has been sent.
+    fn push(&mut self, effect: LearnEffect) {
+        let sends = self.poll_sends();
+        self.effects.extend(sends);
+        self.effects.push_back(effect);
     }
 
     /// The invariants of the fields.
@@ -604,3 +646,6 @@ impl Learning {
         assert!(self.own.accepted_epoch <= self.epoch, "an accepted epoch only rises");
     }
 }
+
+/// Bytes of packets for which there is room at first.
+const OUT_BYTES: usize = 1 << 10;

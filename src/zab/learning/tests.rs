@@ -1,6 +1,8 @@
-//! What a learner does not take over from a leader that lies.
+//! The role of a learner by single situations: rows of COMMITs, what is sent, and what it does not
+//! take over from a leader that lies.
 
 use super::*;
+use crate::packet::PacketStream;
 
 /// A learner of server 3 that has accepted epoch 1 and logged up to 0x100000005.
 fn learner() -> Learning {
@@ -43,4 +45,108 @@ fn a_leader_has_nothing_of_a_later_epoch() {
             assert_eq!(after(&mut learner, packet), expected);
         }
     }
+}
+
+const EPOCH: u32 = 1;
+
+fn zxid(counter: u32) -> Zxid {
+    Zxid::new(EPOCH, counter)
+}
+
+/// A follower that serves, of an empty history, and has logged this many transactions.
+fn follower(logged: u32) -> Learning {
+    let settings = ZabSettings { tick_ms: 2000, init_ticks: 10, sync_ticks: 5 };
+    let last = Durable::recovered(Zxid::ZERO);
+    let own = OwnHistory { accepted_epoch: 0, current_epoch: 0, last };
+    let mut learning = Learning::new(ServerId(2), true, settings, own, Zxid::ZERO, Zxid::ZERO, 0);
+    learning.on_packet(Packet::LeaderInfo { epoch: EPOCH, protocol: LearnerInfo::PROTOCOL }, 0);
+    learning.on_accepted_epoch(EPOCH, 0);
+    learning.on_packet(Packet::Diff { zxid: Zxid::ZERO }, 0);
+    learning.on_packet(Packet::NewLeader { zxid: zxid(0), config: None }, 0);
+    learning.on_current_epoch(EPOCH, 0);
+    learning.on_packet(Packet::UpToDate, 0);
+    for counter in 1..=logged {
+        let record = Bytes::from_static(b"record");
+        learning.on_packet(Packet::Proposal { zxid: zxid(counter), record }, 0);
+    }
+    if logged > 0 {
+        learning.on_durable(Durable::recovered(zxid(logged)), 0);
+    }
+    learning
+}
+
+/// Every effect; those that send as the packets in them.
+fn effects(learning: &mut Learning) -> (Vec<LearnEffect>, Vec<Packet>) {
+    let (mut others, mut stream) = (Vec::new(), PacketStream::new(1 << 20));
+    while let Some(effect) = learning.poll() {
+        match effect {
+            LearnEffect::Send { bytes } => stream.push(&bytes),
+            other => others.push(other),
+        }
+    }
+    (others, std::iter::from_fn(|| stream.next_packet().unwrap()).collect())
+}
+
+/// What is committed at once is applied at once, and what was committed before may be among it.
+#[test]
+fn a_row_of_commits_is_as_good_as_each_of_them() {
+    for (committed, first) in [(0, 1), (2, 1), (2, 3)] {
+        let (mut one, mut row) = (follower(5), follower(5));
+        for learning in [&mut one, &mut row] {
+            for counter in 1..=committed {
+                learning.on_packet(Packet::Commit { zxid: zxid(counter) }, 0);
+            }
+            effects(learning);
+        }
+        row.on_commits(zxid(first), zxid(4), 0);
+        for counter in first..=4 {
+            one.on_packet(Packet::Commit { zxid: zxid(counter) }, 0);
+        }
+        let (singly, _) = effects(&mut one);
+        assert_eq!(singly.last(), Some(&LearnEffect::Apply { upto: zxid(4) }));
+        assert_eq!(effects(&mut row).0, [LearnEffect::Apply { upto: zxid(4) }]);
+        // Both go on with what is next, and nothing else.
+        for learning in [&mut one, &mut row] {
+            learning.on_packet(Packet::Commit { zxid: zxid(5) }, 0);
+            assert_eq!(effects(learning).0, [LearnEffect::Apply { upto: zxid(5) }]);
+        }
+    }
+}
+
+/// A row that leaves something out at its beginning, or goes beyond what was proposed, ends the
+/// role, and nothing of it is applied.
+#[test]
+fn a_row_of_commits_that_is_not_next_ends_the_role() {
+    let out_of_order =
+        |next, zxid| LearnEffect::Leave { why: Leave::CommitOutOfOrder { next, zxid } };
+    for (first, last, why) in [
+        (2, 3, out_of_order(Some(zxid(1)), zxid(2))),
+        (1, 4, out_of_order(None, zxid(4))),
+        (1, u32::MAX, out_of_order(None, zxid(u32::MAX))),
+    ] {
+        let mut learning = follower(3);
+        effects(&mut learning);
+        learning.on_commits(zxid(first), zxid(last), 0);
+        assert_eq!(effects(&mut learning).0, [why]);
+    }
+}
+
+/// What is sent goes together, but not past an effect that comes in between.
+#[test]
+fn packets_that_are_sent_together_are_one_send() {
+    let mut learning = follower(3);
+    let (_, sent) = effects(&mut learning);
+    let acks: Vec<Packet> = (1..=3).map(|counter| Packet::Ack { zxid: zxid(counter) }).collect();
+    assert!(sent.ends_with(&acks), "{sent:?}");
+    learning.revalidate(SessionId(1), 4000);
+    learning.pong(zxid(3), Vec::new());
+    learning.on_packet(Packet::Commit { zxid: zxid(1) }, 0);
+    assert!(matches!(learning.poll_before_sends(), Some(LearnEffect::Send { .. })));
+    assert_eq!(learning.poll_before_sends(), Some(LearnEffect::Apply { upto: zxid(1) }));
+    assert_eq!(learning.poll_sends(), None);
+    learning.revalidate(SessionId(2), 4000);
+    learning.revalidate(SessionId(3), 4000);
+    assert_eq!(learning.poll_before_sends(), None);
+    let (others, sent) = effects(&mut learning);
+    assert_eq!((others.len(), sent.len()), (0, 2));
 }
