@@ -651,7 +651,7 @@ fn a_learner_that_lies_is_not_believed() {
                     cxid: -1,
                     op: OpCode(*op),
                     record: Bytes::from_static(b"\0\0\0\x02/x\0\0\0\x01"),
-                    auth: Some(Vec::new()),
+                    auth: Some([].into()),
                 };
                 written_into(&mut bytes, &Packet::Request(request));
             }

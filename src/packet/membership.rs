@@ -433,6 +433,7 @@ fn in_hash_order<T>(items: &mut [T], id: impl Fn(&T) -> i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::ids::KnownIds;
     use crate::packet::{Notification, Packet};
     use bytes::Bytes;
 
@@ -491,7 +492,7 @@ mod tests {
                     texts.push(said.config);
                 }
                 ("quorum", "NEWLEADER") => {
-                    let packet = Packet::read(&bytes).expect("a packet");
+                    let packet = Packet::read(&bytes, &mut KnownIds::default()).expect("a packet");
                     let Packet::NewLeader { config, .. } = packet else { panic!("{packet:?}") };
                     texts.extend(config);
                 }

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `quorum` | the packets of the quorum port (`QuorumPacket`), all 19 types |
+//! | `ids` | the ids of clients, which come again and again |
 //! | `stream` | from a stream of bytes to packets |
 //! | `notification` | the votes of the election port |
 //! | `greeting` | the first bytes of a connection to the election port |
@@ -12,6 +13,7 @@
 //! Records only: who may send what, and when, is the machines' business.
 
 mod greeting;
+mod ids;
 mod membership;
 mod notification;
 mod quorum;

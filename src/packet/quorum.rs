@@ -5,6 +5,7 @@
 //! `Leader.java`'s constants).
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -12,6 +13,8 @@ use crate::codes::OpCode;
 use crate::jute::data::Id;
 use crate::jute::{Malformed, Reader, Writer};
 use crate::zxid::{SessionId, Zxid};
+
+use super::ids::KnownIds;
 
 /// One packet between a leader and a learner. Beside each type stands its number and who sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +97,7 @@ pub struct RequestPacket {
     /// The request's record as the client sent it; of a createSession its timeout.
     pub record: Bytes,
     /// The ids that the client has proven; `None` of a createSession.
-    pub auth: Option<Vec<Id>>,
+    pub auth: Option<Arc<[Id]>>,
 }
 
 /// The reason why bytes are no packet: the connection is closed.
@@ -169,7 +172,7 @@ impl Packet {
         match self {
             Self::Request(RequestPacket { auth: Some(ids), .. }) => {
                 writer.len(ids.len());
-                for id in ids {
+                for id in ids.iter() {
                     writer.string(&id.scheme);
                     writer.string(&id.id);
                 }
@@ -267,12 +270,13 @@ impl Packet {
         }
     }
 
-    /// Reads the packet that `bytes` hold, no more and no less. Records share its memory.
-    pub(super) fn read(bytes: &Bytes) -> Result<Self, PacketError> {
+    /// Reads the packet that `bytes` hold, no more and no less. Records share its memory, lists of
+    /// ids that of `known`.
+    pub(super) fn read(bytes: &Bytes, known: &mut KnownIds) -> Result<Self, PacketError> {
         let mut reader = Reader::new(bytes);
         let (kind, zxid) = (reader.i32()?, Zxid(reader.i64()?));
         let data = reader.buffer()?.map(|data| bytes.slice_ref(data));
-        let auth = read_auth(&mut reader)?;
+        let auth = known.read(&mut reader)?;
         let wrong = || PacketError::Data { kind, len: data.as_ref().map_or(0, |data| data.len()) };
         let fields = Fields { kind, zxid, data: data.as_ref(), auth };
         fields.decode().ok_or_else(wrong)
@@ -284,7 +288,7 @@ struct Fields<'a> {
     kind: i32,
     zxid: Zxid,
     data: Option<&'a Bytes>,
-    auth: Option<Vec<Id>>,
+    auth: Option<Arc<[Id]>>,
 }
 
 impl Fields<'_> {
@@ -377,17 +381,6 @@ fn read_touches(data: &[u8]) -> Option<Vec<(SessionId, i32)>> {
     Some(touches.collect())
 }
 
-fn read_auth(reader: &mut Reader<'_>) -> Result<Option<Vec<Id>>, Malformed> {
-    let Some(count) = reader.count()? else { return Ok(None) };
-    let mut ids = Vec::with_capacity(count.min(reader.rest().len() / ID_BYTES_MIN));
-    for _ in 0..count {
-        let scheme = reader.string()?.unwrap_or_default();
-        let id = reader.string()?.unwrap_or_default();
-        ids.push(Id::new(&scheme, &id));
-    }
-    Ok(Some(ids))
-}
-
 /// The zxid of packets that concern none.
 const NO_ZXID: Zxid = Zxid(-1);
 /// The length of a null buffer, and the count of a null vector.
@@ -400,5 +393,3 @@ const TOUCH_BYTES: usize = 12;
 const REVALIDATED_BYTES: usize = 9;
 /// Server id, protocol version, version of the membership.
 const LEARNER_INFO_BYTES: usize = 20;
-/// Two empty strings.
-const ID_BYTES_MIN: usize = 8;

@@ -3,6 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::ids::KnownIds;
 use super::quorum::{Packet, PacketError};
 use crate::zxid::Zxid;
 
@@ -17,6 +18,7 @@ pub struct PacketStream {
     data_bytes_max: usize,
     /// Where the next packet must end, as far as it has been found.
     end: End,
+    ids: KnownIds,
 }
 
 /// The progress in finding the end of a packet.
@@ -34,7 +36,12 @@ impl PacketStream {
     /// A stream whose packets have at most `data_bytes_max` bytes of data: `jute.maxbuffer` and
     /// `jute.maxbuffer.extrasize` together.
     pub fn new(data_bytes_max: usize) -> Self {
-        Self { bytes: BytesMut::new(), data_bytes_max, end: End::default() }
+        Self {
+            bytes: BytesMut::new(),
+            data_bytes_max,
+            end: End::default(),
+            ids: KnownIds::default(),
+        }
     }
 
     /// Takes in what was received.
@@ -54,23 +61,38 @@ impl PacketStream {
         }
         let packet = self.bytes.split_to(self.end.at).freeze();
         self.end = End::default();
-        Packet::read(&packet).map(Some)
+        Packet::read(&packet, &mut self.ids).map(Some)
     }
 
     /// Passes over the acknowledgements that follow the one of `zxid` at once, and returns the zxid
     /// of the last: it stands for all before it. The start of an epoch is acknowledged for other
     /// reasons: it is not passed over, and stands for nothing.
     pub fn last_ack(&mut self, zxid: Zxid) -> Zxid {
-        let mut last = zxid;
-        while last.counter() > 0
-            && self.end.at == 0
-            && let Some(next) = self.bytes.get(..ACK_BYTES).and_then(ack)
-            && next.epoch() == last.epoch()
-            && next > last
-        {
-            self.bytes.advance(ACK_BYTES);
-            last = next;
+        match zxid.counter() {
+            0 => zxid,
+            _ => self.pass_over(Packet::Ack { zxid }.kind(), zxid, |last, next| next > last),
         }
+    }
+
+    /// Passes over the COMMITs that follow the one of `zxid` at once, each of the transaction right
+    /// after the one before it, and returns the zxid of the last.
+    pub fn last_commit(&mut self, zxid: Zxid) -> Zxid {
+        let kind = Packet::Commit { zxid }.kind();
+        self.pass_over(kind, zxid, |last, next| next == last.next())
+    }
+
+    /// Passes over packets of this type that have neither data nor ids and come at once, for as
+    /// long as their zxids follow each other in one epoch. Returns the last one.
+    fn pass_over(&mut self, kind: i32, zxid: Zxid, follows: impl Fn(Zxid, Zxid) -> bool) -> Zxid {
+        let (mut last, mut len) = (zxid, 0);
+        while self.end.at == 0
+            && let Some(next) = self.bytes.get(len..len + BARE_BYTES).and_then(|b| bare(kind, b))
+            && next.epoch() == last.epoch()
+            && follows(last, next)
+        {
+            (last, len) = (next, len + BARE_BYTES);
+        }
+        self.bytes.advance(len);
         last
     }
 
@@ -133,14 +155,14 @@ impl PacketStream {
     }
 }
 
-/// The zxid of an ACK, if these bytes are one: it has neither data nor ids.
-fn ack(mut bytes: &[u8]) -> Option<Zxid> {
-    let (kind, zxid) = (bytes.get_i32(), Zxid(bytes.get_i64()));
-    (kind == Packet::Ack { zxid }.kind() && bytes.get_i64() == -1).then_some(zxid)
+/// The zxid of a packet of this type, if these bytes are one that has neither data nor ids.
+fn bare(kind: i32, mut bytes: &[u8]) -> Option<Zxid> {
+    let (found, zxid) = (bytes.get_i32(), Zxid(bytes.get_i64()));
+    (found == kind && bytes.get_i64() == -1).then_some(zxid)
 }
 
 /// Type, zxid, and the lengths of no data and no ids.
-const ACK_BYTES: usize = DATA_AT + 2 * LENGTH_BYTES;
+const BARE_BYTES: usize = DATA_AT + 2 * LENGTH_BYTES;
 /// Where the length of the data stands: after type and zxid.
 const DATA_AT: usize = 12;
 const LENGTH_BYTES: usize = 4;

@@ -348,3 +348,35 @@ fn acknowledgements_that_follow_at_once_are_one() {
     stream.push(&bytes[19..]);
     assert_eq!(stream.next_packet(), Ok(Some(ack(1, 2))));
 }
+
+/// The same of COMMITs, which are one only if each is of the transaction after the one before.
+#[test]
+fn commits_that_follow_each_other_are_one() {
+    let commit = |epoch: u32, counter: u32| Packet::Commit { zxid: Zxid::new(epoch, counter) };
+    let last = |packets: &[Packet]| {
+        let mut stream = PacketStream::new(MAX);
+        packets.iter().for_each(|packet| stream.push(&written(packet)));
+        let Ok(Some(Packet::Commit { zxid })) = stream.next_packet() else { panic!("no COMMIT") };
+        (stream.last_commit(zxid), stream)
+    };
+    let (zxid, mut stream) = last(&[commit(1, 1), commit(1, 2), commit(1, 3), Packet::Sync]);
+    assert_eq!((zxid, stream.next_packet()), (Zxid::new(1, 3), Ok(Some(Packet::Sync))));
+    for [first, next] in [
+        [commit(1, 1), commit(1, 3)],
+        [commit(1, 2), commit(1, 2)],
+        [commit(1, 2), commit(1, 1)],
+        [commit(1, u32::MAX), commit(2, 0)],
+        [commit(1, 1), commit(2, 1)],
+        [commit(1, 1), Packet::Ack { zxid: Zxid::new(1, 2) }],
+        [commit(1, 1), Packet::Inform { zxid: Zxid::new(1, 2), record: Bytes::new() }],
+    ] {
+        let (zxid, mut stream) = last(&[first.clone(), next.clone()]);
+        assert_eq!(Packet::Commit { zxid }, first);
+        assert_eq!(stream.next_packet(), Ok(Some(next)));
+    }
+    let lowest = Zxid(i64::MIN);
+    let mut stream = PacketStream::new(MAX);
+    stream.push(&written(&Packet::Commit { zxid: lowest }));
+    assert_eq!(stream.last_commit(lowest), lowest, "it comes after nothing");
+    assert_eq!(stream.next_packet(), Ok(Some(Packet::Commit { zxid: lowest })));
+}

@@ -491,7 +491,7 @@ impl Leader {
         let RequestPacket { session, cxid, op, record, auth } = request;
         let asker = Asker::Learner { conn, cxid };
         if op != OpCode::CREATE_SESSION {
-            let auth = auth.unwrap_or_default().into();
+            let auth = auth.unwrap_or_else(|| self.nobody.clone());
             let asked = Asked { asker, session, op, record, auth, ephemerals: Ok(()) };
             return self.on_request(writes, asked, tree, budget);
         }

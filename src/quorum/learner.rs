@@ -15,7 +15,7 @@ use crate::jute::Reader;
 use crate::packet::RequestPacket;
 use crate::proto::PathRequest;
 use crate::tree::Tree;
-use crate::txn::{LogRecord, Txn, read_log_record};
+use crate::txn::{LogRecord, Txn, read_shared_record};
 use crate::txnlog::Durable;
 use crate::zab::{LearnEffect, LearnerConn, Learning, Leave, Logged, ObserverMaster};
 use crate::zxid::{SessionId, Zxid};
@@ -199,8 +199,8 @@ impl Learner {
             }
         };
         self.push(session, pending);
-        let auth = Some(auth.to_vec());
-        self.machine.forward(RequestPacket { session, cxid: origin.xid, op, record, auth });
+        let (cxid, auth) = (origin.xid, Some(auth));
+        self.machine.forward(RequestPacket { session, cxid, op, record, auth });
     }
 
     /// Whether the session is one of the ensemble, or is becoming it.
@@ -263,9 +263,10 @@ impl Learner {
         }
     }
 
-    /// What the leader's packets have brought. True if the role has ended.
+    /// What the leader's packets have brought, but for what is sent to it now: the shell takes that
+    /// when it has nothing else to do, and all of it at once. True if the role has ended.
     fn take_all(&mut self, writes: &mut Writes, tree: &Tree) -> bool {
-        while let Some(effect) = self.machine.poll() {
+        while let Some(effect) = self.machine.poll_before_sends() {
             match effect {
                 LearnEffect::Append { logged } => {
                     let zxid = logged.zxid;
@@ -331,7 +332,7 @@ impl Learner {
 
     /// The same after a flush, of which nothing needs the tree. True if the role has ended.
     pub(super) fn take_progress(&mut self, writes: &mut Writes) -> bool {
-        while let Some(effect) = self.machine.poll() {
+        while let Some(effect) = self.machine.poll_before_sends() {
             match effect {
                 LearnEffect::Apply { upto } => writes.pipeline.on_committed(upto),
                 effect => {
@@ -350,7 +351,7 @@ impl Learner {
     /// it cannot be read.
     fn append(&mut self, writes: &mut Writes, logged: Logged) -> bool {
         let Logged { zxid, record } = logged;
-        let decoded = match read_log_record(&record) {
+        let decoded = match read_shared_record(&record) {
             Ok(decoded) if decoded.header.zxid == zxid => decoded,
             _ => return false,
         };

@@ -679,6 +679,12 @@ impl Quorum {
     /// The next thing that the shell must do.
     pub fn poll(&mut self) -> Option<Effect> {
         if self.writes.effects.is_empty() {
+            if let Role::Learning(learner) = &mut self.role
+                && !self.writes.pipeline.has_failed()
+                && let Some(sends) = learner.machine.poll_sends()
+            {
+                return Some(Effect::Learn(sends));
+            }
             self.writes.pipeline.end_group(&mut self.writes.effects);
         }
         let effect = self.writes.effects.pop_front();

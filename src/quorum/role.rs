@@ -38,6 +38,8 @@ pub enum PeerEvent {
     LearnerGone(LearnerConn),
     /// The leader's packet; to come only while [`super::Quorum::wants_packets`].
     Leader(Packet),
+    /// The same: COMMITs of the first of these and of all after it up to the second, in one epoch.
+    Commits(Zxid, Zxid),
     /// The connection to the leader is gone.
     LeaderGone,
     /// The accepted epoch is stored.
@@ -127,6 +129,7 @@ impl Role {
                 | PeerEvent::Taken(..)
                 | PeerEvent::LogReach(..) => learner.on_observer(event, now_ms),
                 PeerEvent::Leader(packet) => learner.machine.on_packet(packet, now_ms),
+                PeerEvent::Commits(first, last) => learner.machine.on_commits(first, last, now_ms),
                 PeerEvent::LeaderGone => learner.machine.on_closed(),
                 PeerEvent::AcceptedEpoch(epoch) => learner.machine.on_accepted_epoch(epoch, now_ms),
                 PeerEvent::CurrentEpoch(epoch) => learner.machine.on_current_epoch(epoch, now_ms),

@@ -3,6 +3,7 @@
 use super::news::Peer;
 use crate::packet::{Packet, PacketError, PacketStream};
 use crate::zab::ServerId;
+use crate::zxid::Zxid;
 
 /// See the module.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Inbound {
 /// What comes next.
 pub(super) enum Next {
     Packet(Packet),
+    /// COMMITs that came together: of the first of these and of all after it up to the second.
+    Commits(Zxid, Zxid),
     /// The rest has not come yet.
     Later,
     /// Nothing more will come, and why.
@@ -39,11 +42,14 @@ impl Inbound {
         std::mem::replace(&mut self.is_paused, is_paused) != is_paused
     }
 
-    /// The next packet. Acknowledgements that come together are one.
+    /// The next packet. Acknowledgements that come together are one, and so are COMMITs.
     pub(super) fn next(&mut self) -> Next {
         match self.packets.next_packet() {
             Ok(Some(Packet::Ack { zxid })) => {
                 Next::Packet(Packet::Ack { zxid: self.packets.last_ack(zxid) })
+            }
+            Ok(Some(Packet::Commit { zxid })) => {
+                Next::Commits(zxid, self.packets.last_commit(zxid))
             }
             Ok(Some(packet)) => {
                 if let Packet::FollowerInfo(info) | Packet::ObserverInfo(info) = &packet {

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::{EnsembleServer, PeerEvent, Quorum};
-use crate::packet::PeerState;
+use crate::packet::{Packet, PeerState};
 use crate::tree::Tree;
 use crate::zab::{CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
 use crate::zxid::{Now, Zxid};
@@ -574,6 +574,11 @@ impl Learners {
                     taking.takes(&packet);
                     quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
                 }
+                // No learner commits: the role says what becomes of it.
+                Next::Commits(zxid, _) => {
+                    let packet = Packet::Commit { zxid };
+                    quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
+                }
                 Next::Later => {
                     if inbound.pause(false) {
                         effects.push_back(MemberEffect::Pause { conn, is_paused: false });
@@ -612,6 +617,9 @@ impl LeaderLink {
                 Next::Packet(packet) => {
                     taking.takes(&packet);
                     quorum.on_peer(PeerEvent::Leader(packet), tree, taking.now);
+                }
+                Next::Commits(first, last) => {
+                    quorum.on_peer(PeerEvent::Commits(first, last), tree, taking.now);
                 }
                 Next::Later => {
                     if inbound.pause(false) {

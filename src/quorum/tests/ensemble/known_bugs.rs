@@ -100,7 +100,7 @@ fn s74_whatever_is_logged_can_be_applied_by_everybody() {
             }
             // The tree of the session's nodes is made by its own requests.
             let session = SessionId(0x300 + i64::from(cxid % 50 == 49));
-            let auth = Some(vec![Id::new("ip", "127.0.0.1")]);
+            let auth = Some([Id::new("ip", "127.0.0.1")].into());
             let request = RequestPacket { session, cxid, op, record: record.into(), auth };
             ensemble.peer(0, PeerEvent::Learner(LearnerConn(conn), Packet::Request(request)));
             ensemble.settle();

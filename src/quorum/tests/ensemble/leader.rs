@@ -13,7 +13,7 @@ impl Ensemble {
     /// The same of another learner.
     fn forward_of(&mut self, learner: usize, session: i64, cxid: i32, op: OpCode, record: Vec<u8>) {
         let (conn, _) = self.link_of(learner).unwrap();
-        let auth = (op != OpCode::CREATE_SESSION).then(|| vec![Id::new("ip", "127.0.0.1")]);
+        let auth = (op != OpCode::CREATE_SESSION).then(|| [Id::new("ip", "127.0.0.1")].into());
         let (session, record) = (SessionId(session), record.into());
         let request = RequestPacket { session, cxid, op, record, auth };
         self.peer(0, PeerEvent::Learner(LearnerConn(conn), Packet::Request(request)));

@@ -260,7 +260,7 @@ fn a_leader_takes_nothing_from_a_learner_for_a_session_of_its_own() {
             cxid: 5,
             op: OpCode::CREATE,
             record: Bytes::from(persistent("/a")),
-            auth: Some(Vec::new()),
+            auth: Some([].into()),
         };
         let packet = Packet::Request(request);
         ensemble.peer(0, PeerEvent::Learner(LearnerConn(conn), packet));

@@ -63,7 +63,7 @@ fn what_cannot_be_read_gets_a_fresh_zxid_from_the_leader() {
             cxid,
             op,
             record: Bytes::from_static(&[1]),
-            auth: Some(Vec::new()),
+            auth: Some([].into()),
         };
         let packet = crate::packet::Packet::Request(request);
         let before = ensemble.last_txn(0).header.zxid;
