@@ -119,6 +119,9 @@ pub(super) struct Pipeline {
     roll: Roll,
     /// Buffers that came back.
     spare: Vec<Vec<u8>>,
+    /// Of the last group: the next one is likely to be as long, where its buffer does not come
+    /// back.
+    group_bytes: usize,
 }
 
 impl Pipeline {
@@ -139,6 +142,7 @@ impl Pipeline {
             room: u64::MAX,
             roll: Roll::new(config, seed),
             spare: Vec::new(),
+            group_bytes: 0,
         }
     }
 
@@ -188,7 +192,8 @@ impl Pipeline {
         if self.bytes.is_empty() {
             self.first = proposal.header.zxid;
             if self.bytes.capacity() == 0 {
-                self.bytes = self.spare.pop().unwrap_or_default();
+                let new = || Vec::with_capacity(self.group_bytes);
+                self.bytes = self.spare.pop().unwrap_or_else(new);
             }
         }
         let start = begin_entry(&mut self.bytes);
@@ -459,6 +464,7 @@ impl Pipeline {
         }
         assert!(self.appended < self.first && self.first <= self.proposed, "entries in order");
         self.appended = self.proposed;
+        self.group_bytes = self.bytes.len().min(SPARE_BYTES_MAX);
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
     }

@@ -39,7 +39,7 @@ impl Leading {
 
     /// One buffer of packets goes to all followers.
     fn propose_to_others(&mut self, group: impl IntoIterator<Item = Logged>, now_ms: i64) {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.group_bytes);
         for logged in group {
             let (zxid, last) = (logged.zxid, self.proposed);
             assert_eq!(self.zxid_after(last), Some(zxid), "{zxid} does not follow {last}");
@@ -47,6 +47,8 @@ impl Leading {
             self.outstanding.push_back(logged);
             self.proposed = zxid;
         }
+        // The next group is likely to be as long: its buffer does not grow step by step.
+        self.group_bytes = bytes.len().min(GROUP_BYTES_MAX);
         let bytes = Bytes::from(bytes);
         let joined = |l: &super::Learner| l.stage >= Stage::HasHistory;
         let is_live =
@@ -149,16 +151,19 @@ impl Leading {
     }
 
     fn commit(&mut self, upto: Zxid) {
-        let (mut commits, mut informs) = (Vec::new(), Vec::new());
+        let count = self.outstanding.partition_point(|logged| logged.zxid <= upto);
+        let (mut commits, mut informs) = (Vec::with_capacity(count * COMMIT_BYTES), Vec::new());
         let (mut commit_starts, mut inform_starts) = (Vec::new(), Vec::new());
         let has_observers = self.learners.values().any(|l| l.is_live() && !l.is_follower);
-        while self.outstanding.front().is_some_and(|next| next.zxid <= upto) {
-            let Some(logged) = self.outstanding.pop_front() else { break };
+        let has_syncs = self.learners.values().any(|l| !l.syncs.is_empty());
+        for logged in self.outstanding.drain(..count) {
             let zxid = logged.zxid;
-            commit_starts.push((zxid, commits.len()));
+            if has_syncs {
+                commit_starts.push((zxid, commits.len()));
+                inform_starts.push((zxid, informs.len()));
+            }
             Packet::Commit { zxid }.write(&mut commits);
             if has_observers {
-                inform_starts.push((zxid, informs.len()));
                 let record = logged.record.clone();
                 Packet::Inform { zxid, record }.write(&mut informs);
             }
@@ -186,3 +191,8 @@ impl Leading {
         }
     }
 }
+
+/// The bytes of a COMMIT: type, zxid, and the lengths of no data and no ids.
+const COMMIT_BYTES: usize = 20;
+/// A longer group's buffer grows.
+const GROUP_BYTES_MAX: usize = 256 << 10;

@@ -264,6 +264,8 @@ pub struct Leading {
     full_since: Option<i64>,
     has_ended: bool,
     effects: VecDeque<LeadEffect>,
+    /// Of the packets of the last group.
+    group_bytes: usize,
 }
 
 impl Leading {
@@ -346,6 +348,7 @@ impl Leading {
             full_since: None,
             has_ended: false,
             effects: VecDeque::new(),
+            group_bytes: 0,
         }
     }
 
