@@ -167,7 +167,7 @@ impl Node {
     ) -> Self {
         let quorum = Quorum::member(quorum_config(swarm), &tree, seed, now);
         let byte = settings.server.me.0 as u8;
-        let first = session::first_id(now.wall_ms, byte, last_session);
+        let first = session::first_id(now.mono_ms, byte, last_session);
         let mut node = Self::with(swarm, tree, quorum, store, None, first, seed);
         node.member = Some(Box::new(NodeMember::new(Member::new(settings))));
         node

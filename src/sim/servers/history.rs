@@ -356,12 +356,12 @@ impl History {
             asked.told
         );
         asked.zxid = Some(zxid);
-        let is_moved = *txn == Txn::Error(ErrorCode::SESSION_MOVED);
-        if is_moved && may_move {
+        if may_move && *txn == Txn::Error(ErrorCode::SESSION_MOVED) {
             return Ok(());
         }
-        let is_late =
-            answered.is_some_and(|(link, server)| link > asked.link && server != asked.server);
+        // Whoever has had a session may end it.
+        let is_late = asked.op != Op::Close
+            && answered.is_some_and(|(link, server)| link > asked.link && server != asked.server);
         hold!(
             !is_late || matches!(txn, Txn::Error(_)),
             SessionState,
