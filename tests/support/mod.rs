@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ringkeeper::codes::OpCode;
@@ -248,12 +249,18 @@ impl Drop for Server {
 /// The user without rights.
 const NOBODY: u32 = 65534;
 
-/// A port that nobody has at the moment.
+/// A port of 127.0.0.1 that nobody listens on. It is below those that the kernel gives to
+/// connections, so that none of them has it before its server listens.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("loopback has ports")
-        .port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id().wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        // Far from each other: an ensemble takes those that follow.
+        let port = 12_000 + (nth % 18_000 * 7_919 % 18_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The answer to a four-letter word; none if nobody answers.
