@@ -20,6 +20,8 @@ mod jobs;
 mod peers;
 mod server;
 mod spells;
+#[cfg(test)]
+mod tests;
 mod view;
 mod votes;
 mod weather;
