@@ -234,6 +234,8 @@ impl Member {
                 self.life = Life::Leading(Learners::default());
                 let history = self.history(quorum.last_logged());
                 quorum.lead(&self.settings.server, history, tree, now);
+                // A disk that is full from now on had room when this server was elected.
+                quorum.on_peer(PeerEvent::FullDisk(self.has_full_disk), tree, now);
                 self.effects.push_back(MemberEffect::TakeLearners { is_wanted: true });
             }
             _ => {}
