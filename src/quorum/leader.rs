@@ -322,6 +322,10 @@ impl Leader {
         let may_be_moved = op != OpCode::CLOSE_SESSION && self.has_room(writes, CLOSE_BYTES_MIN);
         let is_kept = mutant!(MovedSessionKept);
         if may_be_moved && !is_kept && self.is_moved(session, asker.learner()) {
+            // A sync is no transaction, whatever becomes of it.
+            if op == OpCode::SYNC {
+                return self.refuse(writes, (asker, session), op, ErrorCode::SESSION_MOVED);
+            }
             let header = self.header(writes, session, asker.cxid());
             let moved = Err(Refusal::Failed(ErrorCode::SESSION_MOVED));
             return self.decide(writes, header, asker, op, moved, KnownNodes::NOTHING);

@@ -90,6 +90,10 @@ fn a_moved_session_is_refused_where_it_was() {
         assert_eq!(ensemble.last_txn(2).txn, Txn::Error(moved));
         assert_eq!(ensemble.ask(to, 0x100, OpCode::CREATE, wanted), (0, false));
     }
+    let root = record(|writer| text(writer, Some("/")));
+    let logged = ensemble.servers[0].log.len();
+    assert_eq!(ensemble.ask(0, 0x100, OpCode::SYNC, root).0, moved.0);
+    assert_eq!(ensemble.servers[0].log.len(), logged, "a sync is no transaction");
     assert_eq!(ensemble.ask(1, 0x100, OpCode::CLOSE_SESSION, Vec::new()), (0, true));
     assert!(!ensemble.renew(2, 0x100) && !ensemble.renew(0, 0x100), "it is closed");
     ensemble.check_equal();
