@@ -453,7 +453,9 @@ pub(super) const RECEIVED_PREFIX: &str = "ringkeeper.received.";
 const BYTES_PER_SECOND: u64 = 100 << 20;
 /// One write to disk; a multiple of every block size.
 const PIECE_BYTES: usize = 128 << 10;
-const IO_MEMORY_BYTES: usize = 1 << 20;
+/// The least. More would be locked three times, beside what all servers of a user may lock together;
+/// pieces are written from memory that is not locked.
+const IO_MEMORY_BYTES: usize = 64 << 10;
 const RING_DEPTH: usize = 16;
 /// Digests of this version are what the tree computes.
 pub(super) const DIGEST_VERSION: i32 = 2;
