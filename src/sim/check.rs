@@ -10,7 +10,7 @@ use crate::txn::{LogRecord, Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
 use super::compare::{compare, records, same};
-use super::judge::Judge;
+use super::judge::{Judge, judge_waited};
 use super::model::Model;
 use super::op::Op;
 use super::property::{Checked, Done, Property, hold};
@@ -488,13 +488,7 @@ impl Judge for Check {
     }
     fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
         let waited_us = self.now_us.saturating_sub(came_us.max(self.slow_until_us));
-        let patience_us = self.patience_us;
-        hold!(
-            waited_us <= patience_us,
-            Late,
-            "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
-        );
-        Ok(())
+        judge_waited(session, xid, waited_us, self.patience_us)
     }
 }
 

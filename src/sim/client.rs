@@ -73,6 +73,16 @@ pub(crate) enum Told {
     Closed,
 }
 
+/// What an open client does next, beside its pings.
+#[derive(Debug)]
+pub(crate) enum Doing {
+    HangUp,
+    /// It falls silent until that time.
+    Silence(i64),
+    Ask(Vec<(i32, Op)>),
+    Nothing,
+}
+
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
     pub(crate) fn new(rng: Rng, asked_ms: i32, has_user: bool, swarm: &Swarm) -> Self {
@@ -191,6 +201,32 @@ impl Client {
         if self.watches_max > 0 && paths.len() > self.watches_max {
             let kept: BTreeSet<String> = paths.into_iter().take(self.watches_max).collect();
             sets.iter_mut().for_each(|set| set.retain(|path| kept.contains(path)));
+        }
+    }
+
+    /// What it does next while its connection is open, as its world's chance has it; in calm times
+    /// nothing that a ping does not do.
+    pub(crate) fn doing(
+        &mut self,
+        rng: &mut Rng,
+        swarm: &Swarm,
+        is_calm: bool,
+        now_ms: i64,
+    ) -> Doing {
+        let (cut, silence, close) = match is_calm {
+            true => (0, 0, 0),
+            false => (swarm.cut, swarm.silence, swarm.close),
+        };
+        match rng.below(1000) {
+            draw if draw < cut => Doing::HangUp,
+            draw if draw < cut + silence => {
+                let until = now_ms + self.timeout_ms() * rng.between(1, 3) as i64;
+                self.silent_until_ms = until;
+                Doing::Silence(until)
+            }
+            draw if draw < cut + silence + close => Doing::Ask(vec![self.close()]),
+            _ if is_calm => Doing::Nothing,
+            _ => Doing::Ask(self.requests(now_ms)),
         }
     }
 

@@ -47,6 +47,13 @@ pub(crate) enum Survivors {
     Random,
 }
 
+impl Survivors {
+    /// Any of them.
+    pub(crate) fn any(rng: &mut Rng) -> Self {
+        *rng.pick(&[Self::None, Self::All, Self::Prefix, Self::Suffix, Self::Random])
+    }
+}
+
 /// The one disk of the one server.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {

@@ -7,7 +7,7 @@ use crate::zab::{LeadEffect, LearnEffect};
 use crate::zxid::Zxid;
 
 use super::model::Model;
-use super::property::{Checked, Done};
+use super::property::{Checked, Done, hold};
 
 /// The judge as one server has it. See the module.
 pub(crate) trait Judge {
@@ -81,4 +81,14 @@ pub(crate) trait Judge {
     fn slow_now(&mut self);
     /// A request is answered that came to the server at `came_us`.
     fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked;
+}
+
+/// No request waits longer than its bound; slow times do not count.
+pub(crate) fn judge_waited(session: i64, xid: i32, waited_us: u64, patience_us: u64) -> Checked {
+    hold!(
+        waited_us <= patience_us,
+        Late,
+        "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
+    );
+    Ok(())
 }

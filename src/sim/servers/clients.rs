@@ -1,7 +1,7 @@
 //! Connections of clients: bytes under way, who asks, who moves to another server.
 
 use crate::frontend::CloseReason;
-use crate::sim::client::{Phase, Told};
+use crate::sim::client::{Doing, Phase, Told};
 use crate::sim::node::Input;
 use crate::sim::op::Op;
 use crate::sim::property::{Checked, hold};
@@ -239,29 +239,15 @@ impl Servers {
     }
 
     fn act(&mut self, client: usize, now_ms: i64) {
-        let (cut, silence, close) = match self.calm {
-            true => (0, 0, 0),
-            false => (self.swarm.cut, self.swarm.silence, self.swarm.close),
-        };
         let ping = self.clients[client].ping(now_ms);
         self.ask(client, ping.into_iter().collect());
-        match self.rng.below(1000) {
-            draw if draw < cut => self.hang_up(client),
-            draw if draw < cut + silence => {
-                let until =
-                    now_ms + self.clients[client].timeout_ms() * self.rng.between(1, 3) as i64;
+        match self.clients[client].doing(&mut self.rng, &self.swarm, self.calm, now_ms) {
+            Doing::HangUp => self.hang_up(client),
+            Doing::Silence(until) => {
                 self.trace.say(format_args!("client {client} falls silent until {until}"));
-                self.clients[client].silent_until_ms = until;
             }
-            draw if draw < cut + silence + close => {
-                let close = self.clients[client].close();
-                self.ask(client, vec![close]);
-            }
-            _ if self.calm => {}
-            _ => {
-                let requests = self.clients[client].requests(now_ms);
-                self.ask(client, requests);
-            }
+            Doing::Ask(requests) => self.ask(client, requests),
+            Doing::Nothing => {}
         }
     }
 

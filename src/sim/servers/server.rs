@@ -272,14 +272,7 @@ impl Servers {
         if !surely && !self.rng.chance(self.swarm.power) {
             return self.say(at, format_args!("the server is killed"));
         }
-        let all = [
-            Survivors::None,
-            Survivors::All,
-            Survivors::Prefix,
-            Survivors::Suffix,
-            Survivors::Random,
-        ];
-        let survivors = *self.rng.pick(&all);
+        let survivors = Survivors::any(&mut self.rng);
         self.say(at, format_args!("the power goes, {survivors:?} of what was not flushed stays"));
         self.servers[at].disk.cut_power(survivors, &mut self.rng);
     }

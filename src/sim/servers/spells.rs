@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::sim::judge::judge_waited;
 use crate::sim::model::Model;
 use crate::sim::property::{Checked, hold};
 
@@ -93,13 +94,7 @@ impl Spells {
 
     pub(super) fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {
         let waited_us = self.now_us.saturating_sub(came_us.max(self.rough_until_us));
-        let patience_us = self.patience_us;
-        hold!(
-            waited_us <= patience_us,
-            Late,
-            "session {session:x}: {xid} waited {waited_us} us, not {patience_us}"
-        );
-        Ok(())
+        judge_waited(session, xid, waited_us, self.patience_us)
     }
 }
 

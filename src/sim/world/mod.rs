@@ -372,14 +372,7 @@ impl World {
         if !surely && !self.rng.chance(self.swarm.power) {
             return self.trace.say(format_args!("the server is killed"));
         }
-        let all = [
-            Survivors::None,
-            Survivors::All,
-            Survivors::Prefix,
-            Survivors::Suffix,
-            Survivors::Random,
-        ];
-        let survivors = *self.rng.pick(&all);
+        let survivors = Survivors::any(&mut self.rng);
         self.trace.say(format_args!("the power goes, {survivors:?} of what was not flushed stays"));
         self.disk.cut_power(survivors, &mut self.rng);
         // Names that come back take up space again; a file system has a block left for the tail of
