@@ -19,6 +19,7 @@
 
 mod error;
 mod history_end;
+mod log_part;
 mod purge;
 mod read_back;
 mod replay;
@@ -41,6 +42,7 @@ use crate::zxid::{SessionId, Zxid};
 
 pub use error::{RecoveryError, Rejection};
 pub use history_end::{TakingOver, Truncation};
+pub use log_part::{Gap, LogPart};
 pub use purge::{SnapshotFile, superseded};
 pub use read_back::{ReadBack, ReadBackError, Step, reach};
 pub use snapshots::{load_part, verify};

@@ -12,10 +12,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 
-use bytes::Bytes;
-
-use crate::packet::Packet;
-use crate::quorum::recovery::{Dir, ReadBack, ReadBackError, Step, Storage, reach};
+use crate::quorum::recovery::{Dir, Gap, LogPart, ReadBack, ReadBackError, Step, Storage, reach};
 use crate::runtime::datadir::{DataDir, DataDirError, LiveFile, PieceFile};
 use crate::snapshot::FileName;
 use crate::zab::LogReach;
@@ -36,8 +33,8 @@ pub enum SendLogError {
     DataDir(DataDirError),
     /// A file does not give what it should hold.
     Log(ReadBackError),
-    /// Transactions are missing after `after`, or those that come then are of another history.
-    Gap { after: Zxid, found: Zxid },
+    /// What the log has does not follow.
+    Gap(Gap),
     /// The connection does not take it.
     Connection(io::Error),
 }
@@ -47,9 +44,7 @@ impl fmt::Display for SendLogError {
         match self {
             Self::DataDir(error) => error.fmt(f),
             Self::Log(error) => write!(f, "the log cannot be read back: {error}"),
-            Self::Gap { after, found } => {
-                write!(f, "the log does not lead from {after} to {found}: nothing is sent of it")
-            }
+            Self::Gap(gap) => gap.fmt(f),
             Self::Connection(error) => write!(f, "the learner does not take the log: {error}"),
         }
     }
@@ -85,10 +80,7 @@ pub fn send_log(
         Some(error) => return Err(error),
         None => walked.map_err(SendLogError::Log)?,
     }
-    // The history may end with a snapshot that is named after no transaction.
-    if sending.last != Some(upto) {
-        return Err(SendLogError::Gap { after, found: upto });
-    }
+    sending.part.end(upto).map_err(SendLogError::Gap)?;
     sending.flush(out)?;
     out.flush().map_err(SendLogError::Connection)?;
     Ok(sending.sent)
@@ -154,51 +146,20 @@ impl Files {
 
 /// The sending under way.
 struct Sending {
-    after: Zxid,
-    /// The place in the history up to which it leads without a gap, in what comes of the log.
-    last: Option<Zxid>,
-    /// What comes now does not follow.
-    is_broken: bool,
+    part: LogPart,
     sent: SentLog,
     buffer: Vec<u8>,
 }
 
 impl Sending {
     fn new(after: Zxid) -> Self {
-        let (sent, buffer) = (SentLog::default(), Vec::new());
-        Self { after, last: None, is_broken: false, sent, buffer }
+        Self { part: LogPart::new(after), sent: SentLog::default(), buffer: Vec::new() }
     }
 
     fn take(&mut self, step: Step<'_>, out: &mut dyn Write) -> Result<(), SendLogError> {
-        match step {
-            Step::Break => {
-                self.is_broken = true;
-                Ok(())
-            }
-            Step::Snapshot(zxid) => self.come_to(zxid),
-            Step::Entry(_, entry) => {
-                self.come_to(entry.zxid)?;
-                if entry.zxid > self.after {
-                    let (zxid, record) = (entry.zxid, Bytes::copy_from_slice(entry.payload));
-                    Packet::Proposal { zxid, record }.write(&mut self.buffer);
-                    Packet::Commit { zxid }.write(&mut self.buffer);
-                    self.sent.transactions += 1;
-                }
-                if self.buffer.len() >= BUFFER_BYTES { self.flush(out) } else { Ok(()) }
-            }
-        }
-    }
-
-    /// The next place: what is sent leads on from `after`, or from where the learner would be cut.
-    fn come_to(&mut self, zxid: Zxid) -> Result<(), SendLogError> {
-        let last = self.last.replace(zxid).filter(|_| !self.is_broken);
-        self.is_broken = false;
-        debug_assert!(last.is_none_or(|last| zxid > last), "{zxid} after {last:?}");
-        let leads_on = zxid <= self.after || last.is_some_and(|last| last >= self.after);
-        match leads_on {
-            true => Ok(()),
-            false => Err(SendLogError::Gap { after: last.unwrap_or(self.after), found: zxid }),
-        }
+        let is_sent = self.part.take(step, &mut self.buffer).map_err(SendLogError::Gap)?;
+        self.sent.transactions += u64::from(is_sent);
+        if self.buffer.len() >= BUFFER_BYTES { self.flush(out) } else { Ok(()) }
     }
 
     fn flush(&mut self, out: &mut dyn Write) -> Result<(), SendLogError> {

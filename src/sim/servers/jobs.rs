@@ -1,9 +1,10 @@
 //! What a member wants of its disk: one job after the other, each done in one event, in the middle
 //! of which the machine may stop.
 
-use crate::packet::Packet;
 use crate::quorum::member::{MemberEvent, PeerConn};
-use crate::quorum::recovery::{ReadBack, RecoveryError, Step, TakingOver, Truncation, reach};
+use crate::quorum::recovery::{
+    LogPart, ReadBack, RecoveryError, Step, TakingOver, Truncation, reach,
+};
 use crate::sim::disk::{Disk, DiskError};
 use crate::sim::node::{Node, PeerInput};
 use crate::sim::property::Checked;
@@ -211,32 +212,13 @@ fn log_reach(disk: &Disk, peer: Zxid, upto: Zxid) -> LogReach {
 /// The packets of the transactions after `after` and up to `upto`, if the log leads from there.
 fn log_part(disk: &Disk, after: Zxid, upto: Zxid) -> Option<Vec<u8>> {
     let (back, files) = read_back(disk, after);
-    let (mut bytes, mut last, mut broken, mut leads) = (Vec::new(), None, false, true);
-    let come_to = |zxid: Zxid, broken: &mut bool, last: &mut Option<Zxid>| {
-        let before = last.replace(zxid).filter(|_| !*broken);
-        *broken = false;
-        zxid <= after || before.is_some_and(|before| before >= after)
+    let (mut part, mut bytes, mut leads) = (LogPart::new(after), Vec::new(), true);
+    let take = |step: Step<'_>| {
+        leads = part.take(step, &mut bytes).is_ok();
+        leads
     };
-    let walked = back.walk(
-        upto,
-        |nth| Ok(files[nth]),
-        |step| {
-            match step {
-                Step::Break => broken = true,
-                Step::Snapshot(zxid) => leads &= come_to(zxid, &mut broken, &mut last),
-                Step::Entry(_, entry) => {
-                    leads &= come_to(entry.zxid, &mut broken, &mut last);
-                    if entry.zxid > after {
-                        let (zxid, record) = (entry.zxid, Bytes::copy_from_slice(entry.payload));
-                        Packet::Proposal { zxid, record }.write(&mut bytes);
-                        Packet::Commit { zxid }.write(&mut bytes);
-                    }
-                }
-            }
-            leads
-        },
-    );
-    (walked.is_ok() && leads && last == Some(upto)).then_some(bytes)
+    let walked = back.walk(upto, |nth| Ok(files[nth]), take);
+    (walked.is_ok() && leads && part.end(upto).is_ok()).then_some(bytes)
 }
 
 /// The epoch that a file holds; 0 without one.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::packet::PacketStream;
+use crate::packet::{Packet, PacketStream};
 use crate::runtime::log::{Log, LogConfig};
 use crate::txnlog::{Appending, Nonce, append_entry, file_header, file_name};
 
