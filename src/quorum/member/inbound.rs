@@ -1,5 +1,8 @@
 //! What has come on one connection and was not taken yet.
 
+use std::collections::VecDeque;
+
+use super::effect::{MemberEffect, PeerConn};
 use super::news::Peer;
 use crate::packet::{Packet, PacketError, PacketStream};
 use crate::zab::ServerId;
@@ -37,9 +40,16 @@ impl Inbound {
         self.packets.buffered() > BUFFERED_BYTES_MAX
     }
 
-    /// Whether that is new.
-    pub(super) fn pause(&mut self, is_paused: bool) -> bool {
-        std::mem::replace(&mut self.is_paused, is_paused) != is_paused
+    /// From now on nothing more is read from it, or all; said if that is new.
+    pub(super) fn pause(
+        &mut self,
+        conn: PeerConn,
+        is_paused: bool,
+        effects: &mut VecDeque<MemberEffect>,
+    ) {
+        if std::mem::replace(&mut self.is_paused, is_paused) != is_paused {
+            effects.push_back(MemberEffect::Pause { conn, is_paused });
+        }
     }
 
     /// The next packet. Acknowledgements that come together are one, and so are COMMITs.

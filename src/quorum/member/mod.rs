@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `effect` | events and effects |
 //! | `inbound` | what has come on a connection |
+//! | `links` | the connections of a role |
 //! | `taking` | how much of it is taken in one turn |
 //! | `receiving` | a leader's tree that is on its way |
 //! | `news` | what is said of it all |
@@ -15,6 +16,7 @@
 
 mod effect;
 mod inbound;
+mod links;
 mod news;
 mod observing;
 mod receiving;
@@ -22,16 +24,17 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::{EnsembleServer, PeerEvent, Quorum};
-use crate::packet::{Packet, PeerState};
+use crate::packet::PeerState;
 use crate::tree::Tree;
 use crate::zab::{CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
 use crate::zxid::{Now, Zxid};
 
-use inbound::{Inbound, Next};
+use inbound::Inbound;
+use links::{LeaderLink, Learners};
 use receiving::Receiving;
 use taking::{Taking, entry_bytes_max};
 
@@ -99,25 +102,6 @@ enum Life {
     },
     Leading(Learners),
     Learning(Box<LeaderLink>),
-}
-
-/// The connections of a leader.
-#[derive(Debug, Default)]
-struct Learners {
-    inbound: BTreeMap<PeerConn, Inbound>,
-    /// Whose packets are taken first: each is first in turn.
-    first: u64,
-}
-
-/// The connection of a learner.
-#[derive(Debug)]
-struct LeaderLink {
-    leader: ServerId,
-    conn: PeerConn,
-    inbound: Inbound,
-    tree: Option<Receiving>,
-    /// The observers of a follower, once it takes them.
-    observers: Option<Learners>,
 }
 
 impl Member {
@@ -460,8 +444,8 @@ impl Member {
     pub fn on_bytes(&mut self, conn: PeerConn, bytes: &[u8]) {
         let Some(inbound) = self.life.inbound(conn) else { return };
         inbound.packets.push(bytes);
-        if inbound.is_full() && inbound.pause(true) {
-            self.effects.push_back(MemberEffect::Pause { conn, is_paused: true });
+        if inbound.is_full() {
+            inbound.pause(conn, true, &mut self.effects);
         }
         self.more = true;
     }
@@ -506,9 +490,7 @@ impl Member {
         let Life::Learning(link) = &mut self.life else { return };
         let Some(tree) = &mut link.tree else { return };
         let is_paused = !tree.pass_on(&mut link.inbound.packets, offer);
-        if link.inbound.pause(is_paused) {
-            self.effects.push_back(MemberEffect::Pause { conn: link.conn, is_paused });
-        }
+        link.inbound.pause(link.conn, is_paused, &mut self.effects);
     }
 
     /// So many bytes of the leader's tree were taken, and perhaps all: the leader is heard of.
@@ -537,105 +519,6 @@ impl Member {
         let Life::Learning(link) = &mut self.life else { return None };
         self.more = true;
         link.tree.take()
-    }
-}
-
-impl Learners {
-    fn take(
-        &mut self,
-        quorum: &mut Quorum,
-        tree: &Tree,
-        taking: &mut Taking<impl Fn() -> bool>,
-        effects: &mut VecDeque<MemberEffect>,
-    ) {
-        for _ in 0..self.inbound.len() {
-            let from = self.inbound.range(PeerConn(self.first)..).next();
-            let Some((conn, _)) = from.or_else(|| self.inbound.iter().next()) else { return };
-            let conn = *conn;
-            if taking.is_over() {
-                return;
-            }
-            self.first = conn.0 + 1;
-            self.take_of(conn, quorum, tree, taking, effects);
-        }
-    }
-
-    fn take_of(
-        &mut self,
-        conn: PeerConn,
-        quorum: &mut Quorum,
-        tree: &Tree,
-        taking: &mut Taking<impl Fn() -> bool>,
-        effects: &mut VecDeque<MemberEffect>,
-    ) {
-        let Some(inbound) = self.inbound.get_mut(&conn) else { return };
-        let learner = LearnerConn(conn.0);
-        while !taking.is_over() {
-            match inbound.next() {
-                Next::Packet(packet) => {
-                    taking.takes(&packet);
-                    quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
-                }
-                // No learner commits: the role says what becomes of it.
-                Next::Commits(zxid, _) => {
-                    let packet = Packet::Commit { zxid };
-                    quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
-                }
-                Next::Later => {
-                    if inbound.pause(false) {
-                        effects.push_back(MemberEffect::Pause { conn, is_paused: false });
-                    }
-                    return;
-                }
-                Next::End(why) => {
-                    let peer = inbound.peer;
-                    effects.push_back(MemberEffect::Tell(MemberNews::LearnerGone { peer, why }));
-                    effects.push_back(MemberEffect::Close { conn });
-                    self.inbound.remove(&conn);
-                    return quorum.on_peer(PeerEvent::LearnerGone(learner), tree, taking.now);
-                }
-            }
-        }
-    }
-}
-
-impl LeaderLink {
-    fn take(
-        &mut self,
-        quorum: &mut Quorum,
-        tree: &Tree,
-        taking: &mut Taking<impl Fn() -> bool>,
-        effects: &mut VecDeque<MemberEffect>,
-    ) {
-        let Self { conn, ref mut inbound, .. } = *self;
-        while !taking.is_over() {
-            let next = match quorum.wants_packets() {
-                true => inbound.next(),
-                // What came before the end is of no use any more.
-                false if inbound.ended.is_some() => inbound.end(None),
-                false => return,
-            };
-            match next {
-                Next::Packet(packet) => {
-                    taking.takes(&packet);
-                    quorum.on_peer(PeerEvent::Leader(packet), tree, taking.now);
-                }
-                Next::Commits(first, last) => {
-                    quorum.on_peer(PeerEvent::Commits(first, last), tree, taking.now);
-                }
-                Next::Later => {
-                    if inbound.pause(false) {
-                        effects.push_back(MemberEffect::Pause { conn, is_paused: false });
-                    }
-                    return;
-                }
-                Next::End(why) => {
-                    let peer = inbound.peer;
-                    effects.push_back(MemberEffect::Tell(MemberNews::LeaderGone { peer, why }));
-                    return quorum.on_peer(PeerEvent::LeaderGone, tree, taking.now);
-                }
-            }
-        }
     }
 }
 
