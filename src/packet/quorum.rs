@@ -163,6 +163,12 @@ impl Packet {
         }
     }
 
+    /// Appends what a learner gets of a transaction that is committed: PROPOSAL and COMMIT.
+    pub fn write_committed(zxid: Zxid, record: Bytes, out: &mut Vec<u8>) {
+        Self::Proposal { zxid, record }.write(out);
+        Self::Commit { zxid }.write(out);
+    }
+
     /// Appends the packet to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::packet::Packet;
 use crate::zxid::Zxid;
 
 /// One transaction: its zxid and the payload of its log entry.
@@ -130,6 +131,15 @@ impl History {
     pub fn after(&self, after: Zxid) -> impl Iterator<Item = &Logged> {
         let first = self.latest.partition_point(|logged| logged.zxid <= after);
         self.latest.range(first..)
+    }
+
+    /// The same as a learner gets it.
+    pub(super) fn packets_after(&self, after: Zxid) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for Logged { zxid, record } in self.after(after).cloned() {
+            Packet::write_committed(zxid, record, &mut bytes);
+        }
+        bytes
     }
 
     /// What a learner whose log ends with `peer` must get (`LearnerHandler.syncFollower`).

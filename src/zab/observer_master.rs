@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::history::{History, LogReach, Logged, SyncPlan};
-use super::leading::{CloseLearner, LeadEffect, LearnerConn, SyncLimits, ZabSettings};
+use super::leading::{
+    CloseLearner, LeadEffect, LearnerConn, SyncLimits, ZabSettings, first_of_too_many,
+};
 use super::members::{Members, ServerId};
 use crate::packet::{LearnerInfo, Packet};
 use crate::zxid::Zxid;
@@ -175,9 +177,7 @@ impl ObserverMaster {
     /// the one that came first goes.
     pub fn on_connection(&mut self, conn: LearnerConn, now_ms: i64) {
         let unknown = self.conns_of(|observer| observer.stage == Stage::Connected);
-        if unknown.len() >= UNKNOWN_MAX
-            && let Some(first) = unknown.into_iter().min()
-        {
+        if let Some(first) = first_of_too_many(unknown) {
             self.close(first, CloseLearner::TooMany);
         }
         let silent_at = now_ms + self.zab.init_ms() + self.zab.sync_ms();
@@ -368,12 +368,7 @@ impl ObserverMaster {
         if after < before {
             self.effects.push_back(LeadEffect::SendLog { to, after, upto: before });
         }
-        let mut bytes = Vec::new();
-        for logged in self.history.after(after) {
-            let (zxid, record) = (logged.zxid, logged.record.clone());
-            Packet::Proposal { zxid, record }.write(&mut bytes);
-            Packet::Commit { zxid }.write(&mut bytes);
-        }
+        let bytes = self.history.packets_after(after);
         if !bytes.is_empty() {
             self.effects.push_back(LeadEffect::Send { to, bytes: bytes.into() });
         }
@@ -408,6 +403,3 @@ impl ObserverMaster {
         those.map(|(conn, _)| *conn).collect()
     }
 }
-
-/// Connections whose first packet is awaited.
-const UNKNOWN_MAX: usize = 64;

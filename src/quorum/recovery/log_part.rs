@@ -57,8 +57,7 @@ impl LogPart {
             return Ok(false);
         }
         let record = Bytes::copy_from_slice(entry.payload);
-        Packet::Proposal { zxid, record }.write(out);
-        Packet::Commit { zxid }.write(out);
+        Packet::write_committed(zxid, record, out);
         Ok(true)
     }
 

@@ -202,8 +202,7 @@ impl Server {
         let mut bytes = Vec::new();
         for entry in self.disk.read_after(after).iter().filter(|e| e.shown.zxid <= upto) {
             let Logged { zxid, record } = entry.logged.clone();
-            Packet::Proposal { zxid, record }.write(&mut bytes);
-            Packet::Commit { zxid }.write(&mut bytes);
+            Packet::write_committed(zxid, record, &mut bytes);
         }
         shared.send(to.0, self.id, &bytes.into());
     }

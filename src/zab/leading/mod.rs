@@ -368,9 +368,7 @@ impl Leading {
     /// that came first goes.
     pub fn on_connection(&mut self, conn: LearnerConn, now_ms: i64) {
         let unknown = self.conns_of(|learner| learner.stage == Stage::Connected);
-        if unknown.len() >= UNKNOWN_MAX
-            && let Some(first) = unknown.into_iter().min()
-        {
+        if let Some(first) = first_of_too_many(unknown) {
             self.close(first, CloseLearner::TooMany);
         }
         let ends_at = now_ms + self.settings.init_ms() + self.settings.sync_ms();
@@ -548,5 +546,12 @@ impl Leading {
 
 /// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
 const COUNTER_MAX: u32 = u32::MAX - 1;
+/// Of connections that have not said whose they are the one that came first, where one more would
+/// be too many.
+pub(super) fn first_of_too_many(unknown: Vec<LearnerConn>) -> Option<LearnerConn> {
+    let is_full = unknown.len() >= UNKNOWN_MAX;
+    unknown.into_iter().min().filter(|_| is_full)
+}
+
 /// Connections whose first packet is awaited.
-const UNKNOWN_MAX: usize = 64;
+pub(super) const UNKNOWN_MAX: usize = 64;

@@ -138,12 +138,7 @@ impl Leading {
             }
             self.effects.push_back(LeadEffect::SendLog { to, after, upto: before });
         }
-        let mut bytes = Vec::new();
-        for logged in self.history.after(after) {
-            let (zxid, record) = (logged.zxid, logged.record.clone());
-            Packet::Proposal { zxid, record }.write(&mut bytes);
-            Packet::Commit { zxid }.write(&mut bytes);
-        }
+        let bytes = self.history.packets_after(after);
         if !bytes.is_empty() {
             self.send_bytes(to, bytes.into());
         }

@@ -6,6 +6,7 @@ use std::iter;
 use super::*;
 use crate::codes::OpCode;
 use crate::packet::{PacketStream, RequestPacket};
+use crate::zab::leading::UNKNOWN_MAX;
 use crate::zab::members::QuorumSet;
 use crate::zxid::SessionId;
 

@@ -308,8 +308,7 @@ impl Ensemble {
                 let mut bytes = Vec::new();
                 for Logged { zxid, record } in node.log.iter().cloned() {
                     if after < zxid && zxid <= upto {
-                        Packet::Proposal { zxid, record }.write(&mut bytes);
-                        Packet::Commit { zxid }.write(&mut bytes);
+                        Packet::write_committed(zxid, record, &mut bytes);
                     }
                 }
                 self.send(at, conn, &bytes);

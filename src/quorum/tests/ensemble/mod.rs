@@ -385,8 +385,7 @@ impl Ensemble {
                 let mut bytes = Vec::new();
                 for Logged { zxid, record } in server.log.iter().cloned() {
                     if after < zxid && zxid <= upto {
-                        Packet::Proposal { zxid, record }.write(&mut bytes);
-                        Packet::Commit { zxid }.write(&mut bytes);
+                        Packet::write_committed(zxid, record, &mut bytes);
                     }
                 }
                 if let Some(link) = self.links.get_mut(&to.0) {
