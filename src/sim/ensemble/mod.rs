@@ -45,7 +45,7 @@ mod server;
 mod shared;
 #[cfg(test)]
 mod tests;
-mod votes;
+pub(super) mod votes;
 mod weather;
 mod world;
 

@@ -71,6 +71,11 @@ impl Net {
         Self { delay, ..Self::default() }
     }
 
+    /// Whether nothing gets from one server to another and back.
+    pub(in crate::sim) fn is_cut(&self, port: Port, one: ServerId, other: ServerId) -> bool {
+        self.cut.contains(&(port, one, other)) || self.cut.contains(&(port, other, one))
+    }
+
     pub(in crate::sim) fn dial(
         &mut self,
         dialler: ServerId,

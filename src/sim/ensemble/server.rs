@@ -51,7 +51,7 @@ impl Server {
             back_at: 0,
             stalled_until: 0,
             fuse: None,
-            votes: Votes::new(id, shared),
+            votes: Votes::new(id, &shared.members),
             election: shared.election(id),
             role: Role::Resting,
             shown: Shown::default(),
@@ -69,7 +69,7 @@ impl Server {
             return;
         }
         self.shown = self.disk.end();
-        self.votes = Votes::new(self.id, shared);
+        self.votes = Votes::new(self.id, &shared.members);
         self.election = shared.election(self.id);
         shared.up.insert(self.id);
         self.role = Role::Resting;
@@ -153,7 +153,7 @@ impl Server {
     fn take_turn(&mut self, shared: &mut Shared) -> Result<(), Violation> {
         let now_ms = shared.now_ms();
         self.finish_jobs(shared);
-        self.votes.take_in(&mut self.election, shared);
+        self.votes.take_in(&mut self.election, &mut shared.around());
         if matches!(self.role, Role::Resting) && !self.disk.is_busy() {
             self.role = Role::Looking;
             let epoch = i64::from(self.disk.current_epoch);
@@ -164,7 +164,7 @@ impl Server {
         self.write_late(shared);
         self.election.on_time(now_ms);
         self.carry_out_election(shared);
-        self.votes.carry_out(&mut self.election, shared);
+        self.votes.carry_out(&mut self.election, &mut shared.around());
         match self.role {
             Role::Leading(_) => self.step_leading(shared),
             Role::Learning(_) => self.step_learning(shared),

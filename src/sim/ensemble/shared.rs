@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::coverage::{self, Coverage};
 use super::disk::Shown;
 use super::net::{Net, Port};
+use super::votes::Surroundings;
 use crate::sim::rng::Rng;
 use crate::sim::trace::Trace;
-use crate::zab::{Election, ElectionSettings, Links, Members, ServerId, ZabSettings};
+use crate::zab::{Election, ElectionSettings, Members, ServerId, ZabSettings};
 
 /// See the module.
 pub(super) struct Shared {
@@ -49,9 +50,10 @@ impl Shared {
         self.now / 1000
     }
 
-    /// The connections of a server's election port.
-    pub(super) fn links(&self, me: ServerId) -> Links {
-        Links::new(me, vec![format!("10.0.0.{me}:3888")], self.members.clone(), GREETING_MS)
+    /// What an election port needs of it.
+    pub(super) fn around(&mut self) -> Surroundings<'_> {
+        let Self { now, net, rng, up, .. } = self;
+        Surroundings { now_us: *now, net, rng, up }
     }
 
     pub(super) fn election(&self, me: ServerId) -> Election {
@@ -85,13 +87,7 @@ impl Shared {
 
     /// Whether a dial of a leader's quorum port gets through.
     pub(super) fn listens(&self, leader: ServerId, learner: ServerId) -> bool {
-        self.listening.contains(&leader) && !self.is_cut(Port::Quorum, leader, learner)
-    }
-
-    /// Whether nothing gets from one server to another and back.
-    pub(super) fn is_cut(&self, port: Port, one: ServerId, other: ServerId) -> bool {
-        let cut = &self.net.cut;
-        cut.contains(&(port, one, other)) || cut.contains(&(port, other, one))
+        self.listening.contains(&leader) && !self.net.is_cut(Port::Quorum, leader, learner)
     }
 
     /// All connections of a server to or from one kind of port are closed by it.
@@ -106,5 +102,3 @@ impl Shared {
 
 /// Server ids go from 1 to this.
 pub(super) const MEMBERS_MAX: i64 = 9;
-/// How long a caller may take to say who it is.
-const GREETING_MS: i64 = 500;

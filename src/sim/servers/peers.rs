@@ -12,8 +12,8 @@ use crate::sim::send_tree::TreePiece;
 use crate::zab::{ElectionEffect, ServerId};
 
 use super::jobs::Job;
-use super::votes::{Surroundings, is_cut};
 use super::{Event, Servers};
+use crate::sim::ensemble::votes::Surroundings;
 
 impl Servers {
     pub(super) fn carry_out_member(&mut self, at: usize, effect: MemberEffect) {
@@ -112,7 +112,7 @@ impl Servers {
             .servers
             .iter()
             .any(|server| server.id == leader && server.is_up() && server.takes_learners);
-        if takes && !is_cut(&self.net, Port::Quorum, id, leader) {
+        if takes && !self.net.is_cut(Port::Quorum, id, leader) {
             self.servers[at].attempt = None;
             let conn = self.net.dial(id, leader, Port::Quorum);
             self.servers[at].known.insert(conn);
