@@ -161,8 +161,8 @@ impl Servers {
             CloseReason::NotServing | CloseReason::NoSession => is_rough,
             CloseReason::SessionMoved => {
                 self.has_older_link(link, client)
-                    || self.history.has_moved(session, link)
-                    || self.history.may_be_elsewhere(session, server)
+                    || self.history.visits.has_moved(session, link)
+                    || self.history.visits.may_be_elsewhere(session, server)
             }
             _ => false,
         };

@@ -23,6 +23,7 @@ use crate::sim::op::Op;
 use crate::sim::property::{Checked, Done, Property, hold};
 
 use super::spells::Spells;
+use super::visits::Visits;
 
 /// A transaction that a leader has proposed.
 #[derive(Debug)]
@@ -87,9 +88,7 @@ pub(super) struct History {
     ended: BTreeMap<i64, u64>,
     /// New sessions that clients want.
     wanted: usize,
-    /// The connections of each session, each with its server, and the newest that was answered.
-    links: BTreeMap<i64, Vec<(usize, usize)>>,
-    answered: BTreeMap<i64, (usize, usize)>,
+    pub(super) visits: Visits,
     leaders: BTreeMap<u32, usize>,
     /// The last transaction before each epoch.
     before_epochs: BTreeMap<u32, i64>,
@@ -139,8 +138,7 @@ impl History {
             created: BTreeMap::new(),
             ended: BTreeMap::new(),
             wanted: 0,
-            links: BTreeMap::new(),
-            answered: BTreeMap::new(),
+            visits: Visits::default(),
             leaders: BTreeMap::new(),
             before_epochs: BTreeMap::new(),
             told: 0,
@@ -190,28 +188,14 @@ impl History {
     pub(super) fn on_connects(&mut self, session: i64, link: usize, server: usize) {
         match session {
             0 => self.wanted += 1,
-            _ => self.links.entry(session).or_default().push((link, server)),
+            _ => self.visits.on_connects(session, link, server),
         }
     }
 
     /// A connection was told that it has the session.
     pub(super) fn on_answered(&mut self, session: i64, link: usize, server: usize) {
-        let newest = self.answered.entry(session).or_insert((link, server));
-        *newest = (link, server).max(*newest);
-    }
-
-    /// Whether the session was asked for on a later connection.
-    pub(super) fn has_moved(&self, session: i64, link: usize) -> bool {
-        let links = self.links.get(&session);
-        links.is_some_and(|links| links.iter().any(|(newer, _)| *newer > link))
-    }
-
-    /// Whether it was asked for at another server: an earlier connection, which the client has
-    /// given up, may come to the leader late.
-    pub(super) fn may_be_elsewhere(&self, session: i64, here: usize) -> bool {
-        let home = (session >> 56) as usize - 1;
-        let links = self.links.get(&session);
-        home != here || links.is_some_and(|links| links.iter().any(|(_, at)| *at != here))
+        let epoch = self.servers[server].current_epoch;
+        self.visits.on_answered(session, link, server, epoch);
     }
 
     pub(super) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
@@ -341,27 +325,26 @@ impl History {
             }
             _ => {}
         }
-        let answered = self.answered.get(&session).copied();
-        let here = self.asked.get(&(session, header.cxid)).map(|asked| asked.server);
-        let may_move = here.is_some_and(|here| self.may_be_elsewhere(session, here));
         let Some(asked) = self.asked.get_mut(&(session, header.cxid)) else {
             return self.judge_end(state, header, txn, mono_ms);
         };
         let cxid = header.cxid;
         hold!(asked.zxid.is_none(), WriteUnasked, "{zxid} does {cxid} of {session:x} again");
+        // A leader that is deposed does not know what the next one has told.
         hold!(
-            zxid.0 > asked.told,
+            zxid.0 > asked.told || Zxid(asked.told).epoch() > zxid.epoch(),
             ZxidOrder,
             "{zxid} does {cxid} of {session:x}, which came after {:x} was told",
             asked.told
         );
         asked.zxid = Some(zxid);
+        let may_move = self.visits.may_be_elsewhere(session, asked.server);
         if may_move && *txn == Txn::Error(ErrorCode::SESSION_MOVED) {
             return Ok(());
         }
         // Whoever has had a session may end it.
-        let is_late = asked.op != Op::Close
-            && answered.is_some_and(|(link, server)| link > asked.link && server != asked.server);
+        let has_left = self.visits.has_left(session, asked.link, asked.server, zxid.epoch());
+        let is_late = has_left && asked.op != Op::Close;
         hold!(
             !is_late || matches!(txn, Txn::Error(_)),
             SessionState,

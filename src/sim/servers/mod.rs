@@ -9,7 +9,8 @@
 //! | `jobs` | what it wants of its disk |
 //! | `clients` | connections of clients, which move between servers |
 //! | `weather` | which faults a world has, and when they come |
-//! | `history` `spells` `view` | the judge: of all transactions, of times, and as one server has it |
+//! | `history` `visits` `spells` | the judge: of all transactions, of where sessions are, of times |
+//! | `view` | the judge as one server has it |
 //!
 //! Everything that happens is an event at a time. An event runs to its end before the next one, so a
 //! crash falls between any two of them; in a job of the disk it falls between any two operations.
@@ -23,6 +24,7 @@ mod spells;
 #[cfg(test)]
 mod tests;
 mod view;
+mod visits;
 mod votes;
 mod weather;
 
