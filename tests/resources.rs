@@ -1,5 +1,4 @@
-//! A server whose process gets little: few descriptors, little locked memory, one thread, short
-//! files. It serves within what it gets, or is refused with the sentence that mends it.
+//! A server whose process gets little: few descriptors, one thread, short files. It serves within what it gets, or is refused with the sentence that mends it.
 
 mod support;
 
@@ -128,26 +127,6 @@ fn too_little_is_named_with_what_raises_it() {
         let refusal = log.lines().last().unwrap_or_default();
         assert!(refusal.contains("ERROR") && refusal.contains(said), "{before}:\n{log}");
     }
-}
-
-/// The soft limit of locked memory is raised to the hard one, and only one that stays too low is a
-/// reason to end.
-#[test]
-fn little_locked_memory_is_raised() {
-    let home = tempfile::tempdir().unwrap();
-    let mut server = Server::spawn_limited(
-        "ulimit -S -l 64 && ulimit -H -l 512",
-        home.path(),
-        free_port(),
-        &["snapCount=100"],
-    );
-    server.wait_until_it_answers();
-    let mut client = RawClient::connect(server.address, 40_000);
-    for nth in 0..300 {
-        assert_eq!(client.create(&format!("/m{nth}"), b"data", 0).err, 0);
-    }
-    server.wait_for_log("MiB in");
-    assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
 
 /// The limit of threads is reached after the start: the kernel has none of its own for the flush,
