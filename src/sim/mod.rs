@@ -9,6 +9,7 @@
 //! | `servers` | the same for several whole servers |
 //! | `ensemble` | elections and broadcast of several servers, with opaque transactions |
 //! | `client` `op` `hostile` | who asks for what, and who should not |
+//! | `pipe` | bytes of a connection on their way |
 //! | `node` `lane` | the machines and the queues between them |
 //! | `store` `snap` `purge` `recover` | the files of a server |
 //! | `send_tree` `receive_tree` | trees between servers |
@@ -44,6 +45,7 @@ mod lane;
 mod model;
 mod node;
 mod op;
+mod pipe;
 mod property;
 mod purge;
 mod quota;

@@ -4,6 +4,7 @@ use crate::frontend::CloseReason;
 use crate::sim::client::{Doing, Phase, Told};
 use crate::sim::node::Input;
 use crate::sim::op::Op;
+use crate::sim::pipe::{Frames, Pipe};
 use crate::sim::property::{Checked, hold};
 use crate::sim::stream::Stream;
 
@@ -24,11 +25,10 @@ pub(super) struct Link {
     server_gone: bool,
     /// The other end has gone: its output gets nowhere and is judged no more.
     hung_up: bool,
-    /// When the last bytes of each direction arrive.
-    to_server_us: u64,
-    to_client_us: u64,
-    /// Bytes that have reached the server and make up no frame yet.
-    partial: Vec<u8>,
+    to_server: Pipe,
+    to_client: Pipe,
+    /// What has reached the server.
+    frames: Frames,
     /// The largest zxid that the client had been told when it connected.
     floor: i64,
 }
@@ -48,31 +48,19 @@ impl Servers {
             self.history.on_answered(session, link, server);
             self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
         }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let len =
-                if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_client_us);
-            self.links[link].to_client_us = at;
-            self.after(at - self.now_us, Event::ToClient(link, part.to_vec()));
-            rest = left;
+        let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
+        let pieces = self.links[link].to_client.send(&bytes, now_us, delay_us, &mut self.rng);
+        for (at_us, piece) in pieces {
+            self.after(at_us - now_us, Event::ToClient(link, piece));
         }
         Ok(())
     }
 
     fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let len =
-                if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_server_us);
-            self.links[link].to_server_us = at;
-            self.after(at - self.now_us, Event::ToServer(link, part.to_vec()));
-            rest = left;
+        let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
+        let pieces = self.links[link].to_server.send(bytes, now_us, delay_us, &mut self.rng);
+        for (at_us, piece) in pieces {
+            self.after(at_us - now_us, Event::ToServer(link, piece));
         }
     }
 
@@ -84,26 +72,14 @@ impl Servers {
         self.input(link, Input::Bytes(bytes));
     }
 
-    /// Counts whole frames in what reaches the server.
+    /// Counts the frames that have reached the server whole.
     fn note_frames(&mut self, link: usize, bytes: &[u8]) {
-        let entry = &mut self.links[link];
-        entry.partial.extend_from_slice(bytes);
-        let mut at = 0;
-        while let Some(len) =
-            entry.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize)
-        {
-            if entry.partial.len() - at < 4 + len {
-                break;
-            }
-            at += 4 + len;
-            if entry.stream.is_open() {
-                entry.stream.on_came(self.now_us);
-            }
-        }
-        entry.partial.drain(..at);
-        if at > 0 && entry.stream.is_open() {
+        let (now_us, entry) = (self.now_us, &mut self.links[link]);
+        let frames = entry.frames.complete(bytes);
+        if frames > 0 && entry.stream.is_open() {
+            (0..frames).for_each(|_| entry.stream.on_came(now_us));
             let session = entry.stream.session;
-            self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
+            self.history.spells.on_heard(session, (now_us / 1000) as i64);
         }
     }
 
@@ -183,7 +159,7 @@ impl Servers {
         self.links[link].server_gone = true;
         self.links[link].stream.end();
         self.input(link, Input::Closed);
-        let at = self.links[link].to_client_us.max(self.now_us) + 1;
+        let at = self.links[link].to_client.after_all(self.now_us) + 1;
         self.after(at - self.now_us, Event::EndAtClient(link));
         Ok(())
     }
@@ -275,9 +251,9 @@ impl Servers {
             cut: false,
             server_gone: false,
             hung_up: false,
-            to_server_us: self.now_us,
-            to_client_us: self.now_us,
-            partial: Vec::new(),
+            to_server: Pipe::to_server(self.now_us),
+            to_client: Pipe::to_client(self.now_us),
+            frames: Frames::default(),
             floor,
         });
         self.places.push(None);
@@ -316,7 +292,7 @@ impl Servers {
             self.links[link].cut = true;
         }
         let delay = self.rng.below(20_000);
-        let at = (self.now_us + delay).max(self.links[link].to_server_us) + 1;
+        let at = self.links[link].to_server.after_all(self.now_us + delay) + 1;
         self.after(at - self.now_us, Event::EndAtServer(link));
     }
 }

@@ -9,6 +9,7 @@ use crate::sim::hostile::Hostile;
 use crate::sim::judge::Judge;
 use crate::sim::node::Input;
 use crate::sim::op::Op;
+use crate::sim::pipe::{Frames, Pipe};
 use crate::sim::property::{Checked, hold};
 use crate::sim::stream::Stream;
 
@@ -26,11 +27,10 @@ pub(super) struct Link {
     /// The other end has gone, which a shard with much to do may not have taken in yet: its output
     /// gets nowhere and is judged no more.
     hung_up: bool,
-    /// When the last bytes of each direction arrive.
-    to_server_us: u64,
-    to_client_us: u64,
-    /// Bytes that have reached the server and make up no frame yet.
-    partial: Vec<u8>,
+    to_server: Pipe,
+    to_client: Pipe,
+    /// What has reached the server.
+    frames: Frames,
     /// When it was made, in virtual microseconds.
     since_us: u64,
 }
@@ -59,31 +59,19 @@ impl World {
             }
             Peer::Hostile(_) => {}
         }
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let len =
-                if self.rng.chance(800) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_client_us);
-            self.links[link].to_client_us = at;
-            self.after(at - self.now_us, Event::ToClient(link, part.to_vec()));
-            rest = left;
+        let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
+        let pieces = self.links[link].to_client.send(&bytes, now_us, delay_us, &mut self.rng);
+        for (at_us, piece) in pieces {
+            self.after(at_us - now_us, Event::ToClient(link, piece));
         }
         Ok(())
     }
 
     fn send_to_server(&mut self, link: usize, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let len =
-                if self.rng.chance(700) { rest.len() } else { 1 + self.rng.index(rest.len()) };
-            let (part, left) = rest.split_at(len);
-            let delay = 1 + self.rng.below(self.swarm.link_delay);
-            let at = (self.now_us + delay).max(self.links[link].to_server_us);
-            self.links[link].to_server_us = at;
-            self.after(at - self.now_us, Event::ToServer(link, part.to_vec()));
-            rest = left;
+        let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
+        let pieces = self.links[link].to_server.send(bytes, now_us, delay_us, &mut self.rng);
+        for (at_us, piece) in pieces {
+            self.after(at_us - now_us, Event::ToServer(link, piece));
         }
     }
 
@@ -200,7 +188,7 @@ impl World {
         self.links[link].server_gone = true;
         self.links[link].stream.end();
         self.input(link, Input::Closed);
-        let at = self.links[link].to_client_us.max(self.now_us) + 1;
+        let at = self.links[link].to_client.after_all(self.now_us) + 1;
         self.after(at - self.now_us, Event::EndAtClient(link));
         Ok(())
     }
@@ -305,9 +293,9 @@ impl World {
             cut: false,
             server_gone: false,
             hung_up: false,
-            to_server_us: self.now_us,
-            to_client_us: self.now_us,
-            partial: Vec::new(),
+            to_server: Pipe::to_server(self.now_us),
+            to_client: Pipe::to_client(self.now_us),
+            frames: Frames::default(),
             since_us: self.now_us,
         });
         self.places.push(None);
@@ -362,29 +350,17 @@ impl World {
             self.links[link].cut = true;
         }
         let delay = self.rng.below(20_000);
-        let at = (self.now_us + delay).max(self.links[link].to_server_us) + 1;
+        let at = self.links[link].to_server.after_all(self.now_us + delay) + 1;
         self.after(at - self.now_us, Event::EndAtServer(link));
     }
 }
 
 impl Link {
-    /// Counts whole frames in what reaches the server.
+    /// Counts the frames that have reached the server whole.
     fn note_frames(&mut self, bytes: &[u8], now_us: u64, check: &mut Check) {
-        self.partial.extend_from_slice(bytes);
-        let mut at = 0;
-        while let Some(len) =
-            self.partial[at..].first_chunk().map(|len| u32::from_be_bytes(*len) as usize)
-        {
-            if self.partial.len() - at < 4 + len {
-                break;
-            }
-            at += 4 + len;
-            if self.stream.is_open() {
-                self.stream.on_came(now_us);
-            }
-        }
-        self.partial.drain(..at);
-        if at > 0 && self.stream.is_open() {
+        let frames = self.frames.complete(bytes);
+        if frames > 0 && self.stream.is_open() {
+            (0..frames).for_each(|_| self.stream.on_came(now_us));
             check.on_heard(self.stream.session, (now_us / 1000) as i64);
         }
     }
