@@ -560,3 +560,26 @@ fn b27_only_srvr_is_answered_unless_others_are_listed() {
     stream.write_all(b"wchp").unwrap();
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
 }
+
+/// Who is turned away or closed for what he sent stands in the log, once in a while and not each
+/// time: a client is told nothing but the end of its connection.
+#[test]
+fn the_log_says_who_is_turned_away_and_why() {
+    let mut scene = Scene::new(&["maxClientCnxns=2"]);
+    let _second = scene.plain();
+    for _ in 0..20 {
+        // Refused: it ends, whatever it sends.
+        scene.plain().send_bytes(b"ruok");
+    }
+    scene.server.wait_for_log("Too many connections from 127.0.0.1 - max is 2 (maxClientCnxns)");
+    drop(_second);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !scene.server.log().contains("is closed: a frame is not as long") {
+        assert!(Instant::now() < deadline, "{}", scene.server.log());
+        scene.plain().send_bytes(&[0x7f; 8]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = scene.server.log();
+    assert!(log.matches("Too many connections").count() < 5, "{log}");
+    scene.nobody_noticed();
+}

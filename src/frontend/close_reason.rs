@@ -74,6 +74,32 @@ impl CloseReason {
 }
 
 impl CloseReason {
+    /// Whether an operator wants to know: its client, or what was asked for, is not as it must be.
+    pub fn is_trouble(self) -> bool {
+        match self {
+            Self::Malformed
+            | Self::FrameLength
+            | Self::Unimplemented
+            | Self::AuthFailed
+            | Self::AuthRequired
+            | Self::LargeRequests
+            | Self::WatchLimit
+            | Self::ClientAhead
+            | Self::WrongPassword
+            | Self::PasswordLimit
+            | Self::NoRoom
+            | Self::SlowReader => true,
+            Self::NoSession
+            | Self::SessionEnded
+            | Self::SessionMoved
+            | Self::ClientEnded
+            | Self::WordAnswered
+            | Self::Stopping
+            | Self::NotServing
+            | Self::WantsToWrite => false,
+        }
+    }
+
     /// Its name in `mntr`, after `ringkeeper_closed_`.
     pub fn name(self) -> &'static str {
         match self {

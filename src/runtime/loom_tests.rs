@@ -103,7 +103,7 @@ fn admissions() {
     explore(3, || {
         let admission = Arc::new(Admission::new(2, 0, 2));
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        assert!(admission.enter(address, ShardId(0)).is_some());
+        assert!(admission.enter(address, ShardId(0)).is_ok());
         let others = [0, 1].map(|here| {
             let admission = admission.clone();
             thread::spawn(move || admission.enter(address, ShardId(here)))

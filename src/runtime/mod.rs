@@ -43,6 +43,7 @@ pub mod sockets;
 pub mod sync;
 pub mod tree_walk;
 pub mod turn_times;
+pub mod warnings;
 pub mod worker;
 
 use std::sync::{Arc, PoisonError};

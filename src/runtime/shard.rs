@@ -17,10 +17,11 @@ use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchRepor
 use crate::tree::Tree;
 use crate::zxid::Now;
 
-use super::admission::Admission;
+use super::admission::{Admission, Full};
 use super::lane::{Lane, WakeHandle};
 use super::ring::{Event, OpKind, ReceiveStop, Ring, RingError, Token, UserData};
 use super::sockets::{Socket, Sockets, Stage, conn, token};
+use super::warnings::Warnings;
 
 /// A message to a shard other than committed batches.
 pub enum Control {
@@ -107,6 +108,9 @@ pub struct Shard {
     accept_later: Vec<Token>,
     /// It has been said that accepting fails.
     accept_has_failed: bool,
+    /// Connections that were turned away, and closed for each reason.
+    refusals: Warnings,
+    closed: [Warnings; CloseReason::ALL.len()],
     draining: bool,
     /// Connections that have not heard of that.
     to_drain: Vec<ConnId>,
@@ -127,6 +131,8 @@ impl Shard {
             ending: Vec::new(),
             accept_later: Vec::new(),
             accept_has_failed: false,
+            refusals: Warnings::default(),
+            closed: Default::default(),
             draining: false,
             to_drain: Vec::new(),
         }
@@ -409,8 +415,8 @@ impl Shard {
             return Ok(());
         }
         match self.links.admission.enter(peer.ip(), self.id) {
-            Some(shard) if shard == self.id => self.open(descriptor, peer, ring, now).map(drop),
-            Some(shard) => {
+            Ok(shard) if shard == self.id => self.open(descriptor, peer, ring, now).map(drop),
+            Ok(shard) => {
                 let bytes = Vec::new();
                 self.links.controls[usize::from(shard.0)].send(Control::Adopt {
                     descriptor,
@@ -419,11 +425,16 @@ impl Shard {
                 });
                 Ok(())
             }
-            None => {
-                debug!(
-                    "connection from {peer} refused: too many connections (maxClientCnxns, \
-                     maxCnxns)"
-                );
+            Err(full) => {
+                self.refusals.warn(now.mono_ms, || match full {
+                    Full::Address(max) => format!(
+                        "Too many connections from {} - max is {max} (maxClientCnxns)",
+                        peer.ip()
+                    ),
+                    Full::Total(max) => {
+                        format!("Too many connections, {peer} is refused - max is {max} (maxCnxns)")
+                    }
+                });
                 Ok(())
             }
         }
@@ -524,7 +535,12 @@ impl Shard {
         now: Now,
     ) -> Result<(), RingError> {
         let Some(socket) = self.sockets.get(ending) else { return Ok(()) };
-        debug!("connection from {} closed: {why}", socket.peer);
+        let (peer, said) = (socket.peer, &mut self.closed[why as usize]);
+        if why.is_trouble() {
+            said.warn(now.mono_ms, || format!("the connection from {peer} is closed: {why}"));
+        } else {
+            debug!("the connection from {peer} is closed: {why}");
+        }
         if socket.is_open() {
             socket.stage = Stage::Closing { until_ms: now.mono_ms + CLOSING_MS };
             self.ending.push(ending);

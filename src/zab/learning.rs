@@ -62,6 +62,8 @@ pub enum Leave {
     OldEpoch { epoch: u32, accepted: u32 },
     /// The leader's epoch is above the last one that there is.
     NoEpoch { epoch: u32 },
+    /// The leader's epoch is so far above what this server has accepted that few are left after it.
+    EpochTooFar { epoch: u32, accepted: u32 },
     /// What the leader has is of an epoch after its own.
     LaterEpoch { epoch: u32, zxid: Zxid },
     /// A packet that has no place there.
@@ -91,6 +93,12 @@ impl fmt::Display for Leave {
                 write!(f, "the leader's epoch {epoch} is below the accepted epoch {accepted}")
             }
             Self::NoEpoch { epoch } => write!(f, "there is no epoch {epoch}"),
+            Self::EpochTooFar { epoch, accepted } => write!(
+                f,
+                "its epoch {epoch} is far above {accepted}, the last one accepted here, and few are \
+                 left after it: if its file acceptedEpoch is damaged, start that server again with \
+                 an empty dataDir; else this one"
+            ),
             Self::LaterEpoch { epoch, zxid } => {
                 write!(f, "the leader of epoch {epoch} has {zxid}, which is of a later one")
             }
@@ -424,6 +432,11 @@ impl Learning {
         }
         if epoch > Zxid::EPOCH_MAX {
             return self.leave(Leave::NoEpoch { epoch });
+        }
+        // A server without a past may come to an ensemble of any age.
+        let is_new = accepted == 0 || self.own.last.get() == Zxid::UNKNOWN;
+        if epoch - accepted > (Zxid::EPOCH_MAX - accepted) / 2 && !is_new {
+            return self.leave(Leave::EpochTooFar { epoch, accepted });
         }
         self.epoch = epoch;
         if epoch == accepted {

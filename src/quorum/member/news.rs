@@ -62,7 +62,16 @@ pub enum MemberNews {
 impl MemberNews {
     /// Whether an operator should look at it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::CannotCut { .. } | Self::TreeLost { .. })
+        use CloseLearner::{EpochTooFar, NoEpochLeft};
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::CannotCut { .. }
+                | Self::TreeLost { .. }
+                | Self::StepsDown { why: StepDown::NoEpochLeft { .. } }
+                | Self::Leaves { why: Leave::EpochTooFar { .. } | Leave::NoEpoch { .. }, .. }
+                | Self::LearnerClosed { why: EpochTooFar { .. } | NoEpochLeft { .. }, .. }
+        )
     }
 }
 
@@ -100,6 +109,10 @@ impl fmt::Display for MemberNews {
     }
 }
 
+/// What becomes of a member that cannot be believed.
+const REPLACE: &str = "stop it, and start it again with an empty dataDir while a quorum of the \
+                       others serves";
+
 fn closed(why: &CloseLearner) -> String {
     match why {
         CloseLearner::Unexpected { kind } => {
@@ -114,8 +127,15 @@ fn closed(why: &CloseLearner) -> String {
             format!("it speaks version {protocol:#x} of the protocol, from before 3.4")
         }
         CloseLearner::NoEpochLeft { accepted } => {
-            format!("it has accepted epoch {accepted}, and there is none after it")
+            format!(
+                "it has accepted epoch {accepted}, and there is none after it: its file \
+                 acceptedEpoch is damaged, or it lies; {REPLACE}"
+            )
         }
+        CloseLearner::EpochTooFar { accepted, known } => format!(
+            "it says that it has accepted epoch {accepted}, and nobody else knows of one after \
+             {known}: its file acceptedEpoch is damaged, or it lies; {REPLACE}"
+        ),
         CloseLearner::TooMany => {
             "it has not said who it is, and too many like it have come since".to_owned()
         }

@@ -7,6 +7,31 @@ use crate::packet::{LearnerInfo, Packet};
 use crate::zab::members::ServerId;
 use crate::zxid::Zxid;
 
+/// How much is believed of an accepted epoch that only one server knows of. Epochs are numbered once
+/// and for all: what a damaged or lying member may take of them is little each time, and nothing of
+/// what it does brings them to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// As many as failed elections explain.
+    Usual,
+    /// A small part of those that are left: there is no quorum otherwise.
+    AtLast,
+}
+
+/// The highest accepted epoch that is believed where `known` has begun.
+fn epoch_limit(known: u32, claim: Claim) -> u32 {
+    let left = Zxid::EPOCH_MAX.saturating_sub(known);
+    known.saturating_add(match claim {
+        Claim::Usual => EPOCHS_AT_ONCE,
+        Claim::AtLast => EPOCHS_AT_ONCE.max(left / EPOCHS_AT_LAST_PART),
+    })
+}
+
+/// Elections in a row that only one member of a quorum has taken part in.
+pub(super) const EPOCHS_AT_ONCE: u32 = 1_000;
+/// Two million of all that there are.
+const EPOCHS_AT_LAST_PART: u32 = 1_024;
+
 impl Leading {
     /// FOLLOWERINFO or OBSERVERINFO.
     pub(super) fn on_info(
@@ -23,18 +48,21 @@ impl Leading {
         self.close_earlier(conn, id);
         let Some(learner) = self.learners.get_mut(&conn) else { return };
         (learner.id, learner.is_follower, learner.stage) = (Some(id), is_follower, Stage::Informed);
+        learner.accepted = info.accepted_epoch;
+        if self.members.is_voter(id) && is_follower {
+            self.accepted.insert(id, info.accepted_epoch);
+        }
+        let is_far = info.accepted_epoch > epoch_limit(self.known_epoch(), Claim::Usual);
         match self.phase {
-            Phase::Epochs => {
-                self.epoch = self.epoch.max(info.accepted_epoch);
-                if self.members.is_voter(id) && is_follower {
-                    self.heard.insert(id);
-                }
-                self.choose_epoch(now_ms);
+            Phase::Epochs if self.accepted.contains_key(&id) => {
+                self.choose_epoch(Claim::Usual, now_ms);
             }
+            Phase::Epochs if !is_far => self.epoch = self.epoch.max(info.accepted_epoch),
             Phase::StoringAccepted if info.accepted_epoch < self.epoch => {}
             _ if info.accepted_epoch <= self.epoch && self.phase > Phase::StoringAccepted => {
                 self.send_leader_info(conn);
             }
+            _ if is_far => self.close_far(Claim::Usual),
             // It would hang up, and come again for ever.
             _ if self.members.is_voter(id) && !mutant!(HigherEpochIgnored) => {
                 self.step_down(StepDown::HigherEpoch { accepted: info.accepted_epoch });
@@ -66,18 +94,52 @@ impl Leading {
         }
     }
 
-    /// Chooses the epoch once a quorum's accepted ones are known.
-    pub(super) fn choose_epoch(&mut self, now_ms: i64) {
-        if self.phase == Phase::Epochs && self.is_quorum(&self.heard) {
-            if self.epoch >= Zxid::EPOCH_MAX {
-                return self.step_down(StepDown::NoEpochLeft { accepted: self.epoch });
+    /// Chooses the epoch once a quorum's accepted ones are known and taken.
+    pub(super) fn choose_epoch(&mut self, taken: Claim, now_ms: i64) {
+        let known = self.known_epoch();
+        let limit = epoch_limit(known, taken);
+        let is_taken = |id| self.accepted.get(&id).is_some_and(|epoch| *epoch <= limit);
+        let has_quorum = || self.members.is_quorum(|id| id == self.me || is_taken(id));
+        if self.phase == Phase::Epochs && has_quorum() {
+            let of_others = self.accepted.values().filter(|epoch| **epoch <= limit);
+            let highest = of_others.fold(known, |highest, epoch| highest.max(*epoch));
+            if highest >= Zxid::EPOCH_MAX {
+                return self.step_down(StepDown::NoEpochLeft { accepted: highest });
             }
-            self.epoch += 1;
+            self.close_far(taken);
+            self.epoch = highest + 1;
             self.enter(Phase::StoringAccepted, now_ms);
             if mutant!(EpochOfferedBeforeStored) {
                 self.send_leader_info_to_all();
             }
             self.effects.push_back(LeadEffect::StoreAcceptedEpoch { epoch: self.epoch });
+        }
+    }
+
+    /// The time for epochs is over: what one server alone says must do, within its bound.
+    pub(super) fn end_epochs(&mut self, now_ms: i64) {
+        self.choose_epoch(Claim::AtLast, now_ms);
+        if self.phase == Phase::Epochs {
+            self.close_far(Claim::AtLast);
+            self.step_down(StepDown::NoQuorum);
+        }
+    }
+
+    /// The highest epoch that has surely begun: this server has accepted it, or two others say that
+    /// they have. One that is damaged or lies agrees with nobody.
+    fn known_epoch(&self) -> u32 {
+        let mut others: Vec<u32> = self.accepted.values().copied().collect();
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        others.get(1).map_or(self.epoch, |second| self.epoch.max(*second))
+    }
+
+    /// Turns away whoever has accepted what cannot be believed: it follows no lower epoch.
+    fn close_far(&mut self, taken: Claim) {
+        let known = self.known_epoch();
+        let limit = epoch_limit(known, taken);
+        for conn in self.conns_of(|learner| learner.accepted > limit) {
+            let accepted = self.learners.get(&conn).map_or(0, |learner| learner.accepted);
+            self.close(conn, CloseLearner::EpochTooFar { accepted, known });
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Learner {
     pub(super) stage: Stage,
     /// How its history is sent, once that is decided.
     pub(super) sync: Option<Sync>,
+    /// The epoch that it has accepted, of its first packet.
+    pub(super) accepted: u32,
     /// The end of its log, of ACKEPOCH.
     pub(super) last: Zxid,
     /// It is to get a tree that shows at least this.
@@ -70,6 +72,7 @@ impl Learner {
             is_follower: false,
             stage: Stage::Connected,
             sync: None,
+            accepted: 0,
             last: Zxid::ZERO,
             tree_shows: None,
             acked: Zxid::ZERO,

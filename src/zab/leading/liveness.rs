@@ -13,6 +13,9 @@ impl Leading {
             return;
         }
         let is_over = self.phase_ends_at <= now_ms && !mutant!(DiscoveryWithoutEnd);
+        if self.phase == Phase::Epochs && is_over {
+            return self.end_epochs(now_ms);
+        }
         if self.phase < Phase::Broadcast && is_over {
             return self.step_down(StepDown::NoQuorum);
         }

@@ -32,6 +32,7 @@ use crate::packet::{Packet, RequestPacket};
 use crate::txnlog::Durable;
 use crate::zxid::{SessionId, Zxid};
 
+use discovery::Claim;
 use learner::{Learner, Stage};
 
 /// A learner's connection to this leader. A number is never used again.
@@ -136,6 +137,8 @@ pub enum CloseLearner {
     OldProtocol { protocol: i32 },
     /// After the epoch that it has accepted there is no other.
     NoEpochLeft { accepted: u32 },
+    /// It says that it has accepted an epoch that is far above all that is known of.
+    EpochTooFar { accepted: u32, known: u32 },
     /// The same server has come back.
     CameBack,
     /// It has not said who it is, and too many like it have come after it.
@@ -182,7 +185,11 @@ impl fmt::Display for StepDown {
                 "this server has no space for its log, and the others are a quorum without it",
             ),
             Self::NoEpochLeft { accepted } => {
-                write!(f, "this server has accepted epoch {accepted}, and there is none after it")
+                write!(
+                    f,
+                    "epoch {accepted} is accepted, and there is none after it: if a server's file \
+                     acceptedEpoch is damaged, give that server an empty data directory"
+                )
             }
         }
     }
@@ -229,12 +236,14 @@ pub struct Leading {
     phase: Phase,
     /// The phase must end by then, before [`Phase::Broadcast`].
     phase_ends_at: i64,
-    /// The epoch of this leader; until it is chosen, the highest that was accepted.
+    /// The epoch of this leader; until it is chosen, the highest that this server, or one without
+    /// a vote, has accepted.
     epoch: u32,
     learners: BTreeMap<LearnerConn, Learner>,
-    /// The voters whose accepted epochs are known, that have acknowledged the epoch, and that have
-    /// the history. Invariant: this server is in each as soon as it counts.
-    heard: BTreeSet<ServerId>,
+    /// The accepted epochs of the other voters that have come.
+    accepted: BTreeMap<ServerId, u32>,
+    /// The voters that have acknowledged the epoch, and that have the history. Invariant: this
+    /// server is in each as soon as it counts.
     epoch_acks: BTreeSet<ServerId>,
     new_leader_acks: BTreeSet<ServerId>,
     /// What is committed. Nothing of it is in memory where nobody else is in the ensemble.
@@ -305,7 +314,7 @@ impl Leading {
             next_ping_at: now_ms + settings.tick_ms / 2,
             ..Self::with(me, members, settings, own, history)
         };
-        leading.choose_epoch(now_ms);
+        leading.choose_epoch(Claim::Usual, now_ms);
         leading
     }
 
@@ -330,7 +339,7 @@ impl Leading {
             phase_ends_at: 0,
             epoch: own.accepted_epoch,
             learners: BTreeMap::new(),
-            heard: BTreeSet::from([me]),
+            accepted: BTreeMap::new(),
             epoch_acks: BTreeSet::new(),
             new_leader_acks: BTreeSet::new(),
             history,

@@ -11,7 +11,6 @@
 //! | `connections` | the sockets of the election port |
 //! | `dial` | threads that resolve names and connect: both block |
 //! | `callers`, `network` | from which addresses a member may call |
-//! | `warnings` | a warning that comes too often is counted |
 //!
 //! # Who may call
 //!
@@ -28,7 +27,6 @@ mod connections;
 mod dial;
 mod network;
 mod thread;
-mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

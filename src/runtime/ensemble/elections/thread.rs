@@ -17,6 +17,7 @@ use crate::runtime::clock;
 use crate::runtime::ring::{
     Event, ReceiveStop, Ring, RingConfig, RingError, RingUnavailable, Token, Wait, Waker,
 };
+use crate::runtime::warnings::Warnings;
 use crate::zab::{
     Caller, CloseLink, Election, ElectionEffect, LinkEffect, Links, Peer, ServerId, VoteConn,
 };
@@ -25,7 +26,6 @@ use super::super::ports::{PeerListener, PeerListeners, PeerPort};
 use super::callers::{Callers, has_name};
 use super::connections::{After, Connections};
 use super::dial::{Dialled, Dialler, Failure, FailureKind, LeaderDial, MasterPort, Outcome, Task};
-use super::warnings::Warnings;
 use super::{ElectionsConfig, LEARNERS_WAITING_MAX, News, Order, Shared, Standing};
 
 /// Runs the thread until it is to stop. `made` is told of the ring, or that there is none.

@@ -5,7 +5,7 @@ use log::warn;
 
 /// One kind of warning.
 #[derive(Debug, Default)]
-pub(super) struct Warnings {
+pub struct Warnings {
     /// Nothing is said before this time.
     next_ms: i64,
     unsaid: u64,
@@ -13,7 +13,7 @@ pub(super) struct Warnings {
 
 impl Warnings {
     /// Says it or counts it.
-    pub(super) fn warn(&mut self, now_ms: i64, what: impl FnOnce() -> String) {
+    pub fn warn(&mut self, now_ms: i64, what: impl FnOnce() -> String) {
         if let Some(more) = self.due(now_ms) {
             match more {
                 0 => warn!("{}", what()),
