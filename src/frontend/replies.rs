@@ -26,6 +26,9 @@ impl Frontend {
         );
         assert!(self.shard.batch.is_none(), "one batch after the other");
         match message {
+            // After the end of a role the next one may apply what is in this server's log and may
+            // never be committed: those whom the last role served hear nothing of it.
+            ToShard::Commit(_) if !self.shard.service.is_on() => {}
             ToShard::Commit(commit) => self.shard.batch = Some(commit.items.into_iter()),
             ToShard::Renewed { origin, session, timeout_ms, valid } => {
                 self.on_renewed(origin, session, timeout_ms, valid, now);

@@ -80,6 +80,34 @@ fn all_clients_are_disconnected_when_the_role_ends() {
     assert!(world.generations().is_empty(), "no role has begun");
 }
 
+/// What the next role applies of its own log may never be committed: whoever watches hears nothing
+/// of it, though a shard that is late closes its connections after that.
+#[test]
+fn nobody_hears_of_what_is_applied_after_the_end_of_a_role() {
+    let mut world = World::new();
+    let clients: Vec<ConnId> = (0..600).map(|_| world.connect()).collect();
+    for conn in &clients {
+        assert_eq!(world.err(*conn, OpCode::EXISTS, &path_watch("/a", true)), -101);
+    }
+    let mut items = Vec::new();
+    let txn = prepare(&world.tree, OpCode::CREATE, &create("/a", b"", &[Acl::open()], 0));
+    world.apply(SessionId(1), 0, &txn, &mut items);
+    assert!(matches!(items[..], [BatchItem::Event(_), ..]));
+    let zxid = world.tree.last_zxid();
+    let adopted = || ToShard::Commit(CommitBatch { zxid, items: items.clone() });
+    world.deliver(vec![ToShard::NotServing, adopted()]);
+    world.deliver(vec![adopted()]);
+    world.pump();
+    while world.front.has_work() {
+        world.deliver(Vec::new());
+        world.pump();
+    }
+    for conn in clients {
+        assert!(world.is_closed(conn), "{conn:?}");
+        assert_eq!(world.got(conn), [], "{conn:?} is told nothing");
+    }
+}
+
 /// A shard says that it serves again after all that it has sent before.
 #[test]
 fn a_shard_joins_the_next_role_once_nobody_of_the_last_one_is_left() {
