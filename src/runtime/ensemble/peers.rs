@@ -1,21 +1,23 @@
 //! The connections between a leader and its learners, on the quorum core's own ring.
 //!
-//! What is to be sent waits in order; what has come together goes with one operation. Something
-//! long, as a tree or a part of the log, is a [`Feed`]: a thread of its own writes it straight to
-//! the socket, while what comes after it waits here. The more of that there is, the less time the
-//! feed may take.
+//! What is to be sent waits in order; what has come together goes with one system call, which does
+//! not wait. The ring sends what the socket had no room for then: a send of the ring's ends with a
+//! completion, and so would cost another turn of the loop each time. Something long, as a tree or a
+//! part of the log, is a [`Feed`]: a thread of its own writes it straight to the socket, while what
+//! comes after it waits here. The more of that there is, the less time the feed may take.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use crossbeam::queue::SegQueue;
-use rustix::net::{Shutdown, shutdown};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
 
 use crate::quorum::member::PeerConn;
 use crate::runtime::lane::WakeHandle;
@@ -27,7 +29,8 @@ use super::feed::{Feed, FeedSocket, Progress};
 
 /// What has come from another server.
 pub enum FromPeer {
-    Bytes(PeerConn, Bytes),
+    /// With a buffer that [`Peers::recycle`] takes back.
+    Bytes(PeerConn, Vec<u8>),
     /// The connection is gone, and why.
     Gone(PeerConn, String),
 }
@@ -45,6 +48,8 @@ pub struct Peers {
     patience: Duration,
     /// Connections for which the ring has something to do.
     due: Vec<u32>,
+    /// Buffers for what comes.
+    received: Vec<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -95,6 +100,7 @@ impl Peers {
             waker,
             patience,
             due: Vec::new(),
+            received: Vec::new(),
         }
     }
 
@@ -215,6 +221,14 @@ impl Peers {
         self.came.pop_front()
     }
 
+    /// Takes back the buffer of what has come.
+    pub fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if self.received.len() < RECEIVED_MAX {
+            bytes.clear();
+            self.received.push(bytes);
+        }
+    }
+
     /// Whether [`Self::poll`] or [`Self::turn`] has something.
     pub fn has_work(&self) -> bool {
         !self.came.is_empty() || !self.fed.is_empty() || !self.due.is_empty()
@@ -228,7 +242,8 @@ impl Peers {
                     peer.receiving = armed;
                     let conn = peer.conn;
                     if !peer.is_gone {
-                        let bytes = Bytes::copy_from_slice(&chunk);
+                        let mut bytes = self.received.pop().unwrap_or_default();
+                        bytes.extend_from_slice(&chunk);
                         self.came.push_back(FromPeer::Bytes(conn, bytes));
                     }
                     if !armed {
@@ -252,8 +267,12 @@ impl Peers {
         while let Some((conn, end)) = self.fed.pop() {
             self.on_fed(conn, end);
         }
-        for nth in std::mem::take(&mut self.due) {
+        let mut due = std::mem::take(&mut self.due);
+        for nth in due.drain(..) {
             self.turn_one(nth, ring)?;
+        }
+        if self.due.is_empty() {
+            self.due = due;
         }
         Ok(())
     }
@@ -281,6 +300,11 @@ impl Peers {
             ring.receive(name, peer.descriptor.as_fd())?;
         }
         if peer.sending || peer.feeding {
+            return Ok(());
+        }
+        if let Err(error) = peer.send_now() {
+            let conn = peer.conn;
+            self.gone(conn, error.to_string());
             return Ok(());
         }
         match peer.out.front() {
@@ -362,6 +386,51 @@ impl Peers {
 }
 
 impl Peer {
+    /// Sends what the socket has room for, up to the next feed, and no more than is done in a
+    /// moment. What is left is the ring's.
+    fn send_now(&mut self) -> Result<(), Errno> {
+        let mut in_all = 0;
+        while in_all < AT_ONCE_BYTES_MAX {
+            let mut next = self.out.iter().map_while(Out::bytes).fuse().peekable();
+            if next.peek().is_none() {
+                return Ok(());
+            }
+            let mut len = 0;
+            let parts: [IoSlice<'_>; PARTS_MAX] = std::array::from_fn(|_| {
+                let part = next.next().map_or(&[][..], |bytes| &bytes[..]);
+                len += part.len();
+                IoSlice::new(part)
+            });
+            let (mut nothing, flags) = (SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
+            match sendmsg(&self.descriptor, &parts, &mut nothing, flags | SendFlags::DONTWAIT) {
+                Ok(sent) => {
+                    self.forget_sent(sent);
+                    in_all += sent;
+                    if sent < len {
+                        break;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// So many bytes of the front are with the kernel.
+    fn forget_sent(&mut self, mut sent: usize) {
+        self.unsent -= sent;
+        while let Some(Out::Bytes(bytes)) = self.out.front_mut() {
+            if bytes.len() > sent {
+                return bytes.advance(sent);
+            }
+            sent -= bytes.len();
+            self.out.pop_front();
+        }
+        assert_eq!(sent, 0, "what was sent was there");
+    }
+
     /// What has come together, up to the next feed.
     fn take_batch(&mut self) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.spare);
@@ -404,13 +473,28 @@ impl Peer {
     }
 }
 
+impl Out {
+    fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Feed(_) => None,
+        }
+    }
+}
+
 fn is_ours(name: Token) -> bool {
     name.slot >= HIGH_SLOTS
 }
 
 /// Bytes that may wait for one server: it has stopped reading long before.
 const UNSENT_BYTES_MAX: usize = 512 << 20;
-/// Bytes of one send, unless the first part is longer.
+/// Parts of one system call that sends.
+const PARTS_MAX: usize = 16;
+/// Bytes after which no further system call sends in the same turn.
+const AT_ONCE_BYTES_MAX: usize = 1 << 20;
+/// Buffers that are kept for what comes.
+const RECEIVED_MAX: usize = 16;
+/// Bytes of one send of the ring, unless the first part is longer.
 const SEND_BYTES_MAX: usize = 256 << 10;
 /// A send buffer above this size is given back after use.
 const SPARE_BYTES_MAX: usize = 1 << 20;
@@ -478,6 +562,51 @@ mod tests {
             world.turn();
         }
         reader.join().unwrap();
+    }
+
+    /// Many parts, and more than a socket takes at once: all of it comes, in order, with what the
+    /// ring has sent in between.
+    #[test]
+    fn what_finds_no_room_comes_later_and_in_order() {
+        let mut world = World::new();
+        let (conn, mut theirs) = world.pair();
+        let mut expected = Vec::new();
+        for nth in 0..300_u32 {
+            let part = vec![nth as u8; 1 + (nth as usize * 7919) % 100_000];
+            expected.extend_from_slice(&part);
+            world.peers.send(conn, part.into());
+            if nth % 50 == 0 {
+                world.turn();
+            }
+        }
+        let waits = world.peers.peer(conn).unwrap();
+        assert!(waits.sending && waits.unsent > 0, "the socket is full");
+        let reader = thread::spawn(move || {
+            let mut got = vec![0; expected.len()];
+            theirs.read_exact(&mut got).unwrap();
+            assert!(got == expected);
+            theirs
+        });
+        while !reader.is_finished() {
+            world.turn();
+        }
+        let _theirs = reader.join().unwrap();
+        world.turn();
+        assert_eq!(world.peers.peer(conn).unwrap().unsent, 0);
+    }
+
+    /// A small packet is with the kernel when the turn is over: no completion is awaited.
+    #[test]
+    fn a_packet_costs_no_completion() {
+        let mut world = World::new();
+        let (conn, mut theirs) = world.pair();
+        world.turn();
+        world.peers.send(conn, Bytes::from_static(b"now"));
+        world.peers.turn(&mut world.ring).unwrap();
+        assert!(!world.peers.has_work() && !world.peers.peer(conn).unwrap().sending);
+        let mut got = [0; 3];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"now");
     }
 
     #[test]
