@@ -119,8 +119,7 @@ pub(super) struct Pipeline {
     roll: Roll,
     /// Buffers that came back.
     spare: Vec<Vec<u8>>,
-    /// Of the last group: the next one is likely to be as long, where its buffer does not come
-    /// back.
+    /// Room of the next group's buffer, where none has come back.
     group_bytes: usize,
 }
 
@@ -464,7 +463,9 @@ impl Pipeline {
         }
         assert!(self.appended < self.first && self.first <= self.proposed, "entries in order");
         self.appended = self.proposed;
-        self.group_bytes = self.bytes.len().min(SPARE_BYTES_MAX);
+        // Short groups come between long ones, whose buffers are not to grow step by step.
+        let less = self.group_bytes - self.group_bytes / 8;
+        self.group_bytes = self.bytes.len().max(less).min(SPARE_BYTES_MAX);
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
     }

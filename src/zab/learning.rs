@@ -171,6 +171,8 @@ pub struct Learning {
     effects: VecDeque<LearnEffect>,
     /// Packets to the leader, after all of `effects`.
     out: Vec<u8>,
+    /// Its room at first. Few packets come between many: it gets smaller little by little.
+    out_bytes: usize,
 }
 
 impl Learning {
@@ -204,6 +206,7 @@ impl Learning {
             has_ended: false,
             effects: VecDeque::new(),
             out: Vec::new(),
+            out_bytes: 0,
         };
         let info = LearnerInfo {
             accepted_epoch: own.accepted_epoch,
@@ -396,8 +399,13 @@ impl Learning {
 
     /// Those packets, once [`Self::poll_before_sends`] has nothing.
     pub fn poll_sends(&mut self) -> Option<LearnEffect> {
+        if self.out.is_empty() {
+            return None;
+        }
+        let less = self.out_bytes - self.out_bytes / 8;
+        self.out_bytes = self.out.len().max(less).min(OUT_BYTES_MAX);
         let bytes = Bytes::from(std::mem::take(&mut self.out));
-        (!bytes.is_empty()).then_some(LearnEffect::Send { bytes })
+        Some(LearnEffect::Send { bytes })
     }
 
     /// Whether clients may be served.
@@ -631,7 +639,7 @@ impl Learning {
     fn send(&mut self, packet: &Packet) {
         if !self.has_ended {
             if self.out.capacity() == 0 {
-                self.out.reserve(OUT_BYTES);
+                self.out.reserve(self.out_bytes);
             }
             packet.write(&mut self.out);
         }
@@ -660,5 +668,5 @@ impl Learning {
     }
 }
 
-/// Bytes of packets for which there is room at first.
-const OUT_BYTES: usize = 1 << 10;
+/// Bytes of packets for which there is room at first, at most.
+const OUT_BYTES_MAX: usize = 64 << 10;

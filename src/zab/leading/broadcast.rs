@@ -47,8 +47,9 @@ impl Leading {
             self.outstanding.push_back(logged);
             self.proposed = zxid;
         }
-        // The next group is likely to be as long: its buffer does not grow step by step.
-        self.group_bytes = bytes.len().min(GROUP_BYTES_MAX);
+        // Short groups come between long ones, whose buffers are not to grow step by step.
+        let less = self.group_bytes - self.group_bytes / 8;
+        self.group_bytes = bytes.len().max(less).min(GROUP_BYTES_MAX);
         let bytes = Bytes::from(bytes);
         let joined = |l: &super::Learner| l.stage >= Stage::HasHistory;
         let is_live =

@@ -273,7 +273,7 @@ pub struct Leading {
     full_since: Option<i64>,
     has_ended: bool,
     effects: VecDeque<LeadEffect>,
-    /// Of the packets of the last group.
+    /// Room for the packets of the next group.
     group_bytes: usize,
 }
 
