@@ -41,6 +41,8 @@ pub(crate) struct Client {
     bulk: u64,
     /// Whether it sets quotas.
     quotas: bool,
+    /// Whether it asks for many syncs.
+    syncs: bool,
     /// Paths that it may watch, as it knows; 0 for any number.
     watches_max: usize,
     bytes: Vec<u8>,
@@ -80,6 +82,8 @@ pub(crate) enum Doing {
     /// It falls silent until that time.
     Silence(i64),
     Ask(Vec<(i32, Op)>),
+    /// It asks, and moves to another server before anything of that has come to this one.
+    Flee(Vec<(i32, Op)>),
     Nothing,
 }
 
@@ -105,6 +109,7 @@ impl Client {
             has_user,
             bulk: swarm.bulk,
             quotas: swarm.quotas,
+            syncs: swarm.syncs,
             watches_max: swarm.watches_max,
             bytes: Vec::new(),
             made: Vec::new(),
@@ -213,9 +218,9 @@ impl Client {
         is_calm: bool,
         now_ms: i64,
     ) -> Doing {
-        let (cut, silence, close) = match is_calm {
-            true => (0, 0, 0),
-            false => (swarm.cut, swarm.silence, swarm.close),
+        let (cut, silence, close, flee) = match is_calm {
+            true => (0, 0, 0, 0),
+            false => (swarm.cut, swarm.silence, swarm.close, swarm.flee),
         };
         match rng.below(1000) {
             draw if draw < cut => Doing::HangUp,
@@ -225,6 +230,7 @@ impl Client {
                 Doing::Silence(until)
             }
             draw if draw < cut + silence + close => Doing::Ask(vec![self.close()]),
+            draw if draw < cut + silence + close + flee => Doing::Flee(self.requests(now_ms)),
             _ if is_calm => Doing::Nothing,
             _ => Doing::Ask(self.requests(now_ms)),
         }
@@ -381,6 +387,9 @@ impl Client {
     }
 
     fn any_op(&mut self) -> Op {
+        if self.syncs && self.rng.chance(200) {
+            return Op::Sync { path: self.any_path() };
+        }
         match self.rng.below(100) {
             0..=54 => self.any_write(),
             55 if self.quotas => self.any_quota(),

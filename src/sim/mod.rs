@@ -36,6 +36,8 @@
 mod check;
 mod client;
 mod compare;
+mod coverage;
+mod damage;
 mod defect;
 mod disk;
 mod ensemble;

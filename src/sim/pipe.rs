@@ -42,6 +42,11 @@ impl Pipe {
         pieces
     }
 
+    /// What is sent from now on arrives no earlier than at that time.
+    pub(super) fn hold_until(&mut self, at_us: u64) {
+        self.last_us = self.after_all(at_us);
+    }
+
     /// This time, or the one when the last piece arrives if that is later.
     pub(super) fn after_all(&self, at_us: u64) -> u64 {
         at_us.max(self.last_us)

@@ -33,8 +33,13 @@ pub(crate) fn start(disk: &mut Disk, defect: Option<Defect>, read_fails: Option<
 }
 
 /// The same of a server of an ensemble. One that has lost its data takes no snapshot of nothing.
-pub(crate) fn start_member(disk: &mut Disk, settings: &RecoverySettings, is_lost: bool) -> Start {
-    start_from(Files::of(disk), settings, is_lost)
+pub(crate) fn start_member(
+    disk: &mut Disk,
+    settings: &RecoverySettings,
+    is_lost: bool,
+    read_fails: Option<u64>,
+) -> Start {
+    start_from(Files { read_fails, ..Files::of(disk) }, settings, is_lost)
 }
 
 fn start_from(mut files: Files<'_>, settings: &RecoverySettings, is_lost: bool) -> Start {

@@ -3,18 +3,20 @@
 
 use std::any::Any;
 use std::backtrace::Backtrace;
+use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::coverage::{Coverage, Wanted};
 use super::defect::Defect;
-use super::ensemble::{Coverage, Ensemble};
+use super::ensemble::{self, Ensemble};
 use super::property::Checked;
-use super::servers::Servers;
+use super::servers::{self, Servers};
 use super::trace::Trace;
 use super::world::World;
 
@@ -40,13 +42,13 @@ pub struct SimArgs {
     #[arg(long)]
     defects: bool,
     /// Run worlds of the elections and the broadcast of several servers, with opaque transactions.
-    #[arg(long)]
+    #[arg(long, group = "several")]
     ensemble: bool,
     /// Run worlds of several whole servers with clients.
-    #[arg(long, conflicts_with = "ensemble")]
+    #[arg(long, group = "several")]
     servers: bool,
     /// Fail if a kind of fault did not happen, or no crash interrupted a step of the protocol.
-    #[arg(long, requires = "ensemble", conflicts_with_all = ["seed", "defects"])]
+    #[arg(long, requires = "several", conflicts_with_all = ["seed", "defects"])]
     covered: bool,
     /// Rerun every Nth seed and compare the traces; 0 for never.
     #[arg(long, default_value_t = 50)]
@@ -85,7 +87,7 @@ struct Failure {
 }
 
 /// Runs it. The exit code is 0 if all is well, 2 if a defect was not found, 3 if a trace was not
-/// the same twice, 9 for a panic, and from 10 on the property that does not hold.
+/// the same twice, 4 if a seed has no end, 9 for a panic, and from 10 on the property that does not hold.
 pub fn run(args: SimArgs) -> ExitCode {
     if let Some(defect) = args.defect.filter(|defect| !is_built_in(*defect)) {
         say!(
@@ -115,7 +117,12 @@ pub fn run(args: SimArgs) -> ExitCode {
             "{} seeds, {txns} transactions, {crashes} crashes in {seconds:.1} s: all is well",
             outcomes.len()
         );
-        if args.ensemble && !print_coverage(&args, &coverage) {
+        let wanted = match (args.ensemble, args.servers) {
+            (true, _) => Some(ensemble::WANTED),
+            (_, true) => Some(servers::WANTED),
+            _ => None,
+        };
+        if wanted.is_some_and(|wanted| !print_coverage(&args, &coverage, wanted)) {
             return ExitCode::from(EXIT_MISSED);
         }
         return check_twice(&args, &outcomes);
@@ -124,11 +131,11 @@ pub fn run(args: SimArgs) -> ExitCode {
 }
 
 /// Prints what has happened in all worlds together; false if something has not and should have.
-fn print_coverage(args: &SimArgs, coverage: &Coverage) -> bool {
+fn print_coverage(args: &SimArgs, coverage: &Coverage, wanted: Wanted) -> bool {
     for (what, times) in coverage.lines() {
         say!("{times:>10} {what}");
     }
-    let missing = coverage.missing();
+    let missing = coverage.missing(wanted);
     for what in &missing {
         say!("{:>10} {what}", "never:");
     }
@@ -252,15 +259,18 @@ fn run_many(
     let next = AtomicU64::new(from);
     let end = AtomicU64::new(from.saturating_add(seeds));
     let results = Mutex::new((Vec::new(), Coverage::default()));
+    let running = Running::new(threads.max(1));
     std::thread::scope(|scope| {
+        scope.spawn(|| running.watch());
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end.load(Ordering::Relaxed) {
-                        break;
+                        break running.end_thread();
                     }
-                    let mut outcome = run_seed(args, seed, defect, args.tail());
+                    let mut outcome =
+                        running.during(seed, || run_seed(args, seed, defect, args.tail()));
                     if outcome.failure.is_some() {
                         end.fetch_min(seed, Ordering::Relaxed);
                     } else {
@@ -279,6 +289,57 @@ fn run_many(
     (outcomes, coverage)
 }
 
+/// The seeds that run, since when, and the threads that are not done.
+struct Running {
+    state: Mutex<(BTreeMap<u64, Instant>, usize)>,
+    has_ended: Condvar,
+}
+
+impl Running {
+    fn new(threads: usize) -> Self {
+        Self { state: Mutex::new((BTreeMap::new(), threads)), has_ended: Condvar::new() }
+    }
+
+    fn during<T>(&self, seed: u64, run: impl FnOnce() -> T) -> T {
+        self.change(|(seeds, _)| {
+            seeds.insert(seed, Instant::now());
+        });
+        let result = run();
+        self.change(|(seeds, _)| {
+            seeds.remove(&seed);
+        });
+        result
+    }
+
+    fn end_thread(&self) {
+        self.change(|(_, threads)| *threads -= 1);
+        self.has_ended.notify_all();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut (BTreeMap<u64, Instant>, usize))) {
+        if let Ok(mut state) = self.state.lock() {
+            change(&mut state);
+        }
+    }
+
+    /// A world counts its events. One whose machines never come back from an event is named, and
+    /// ends the run.
+    fn watch(&self) {
+        let Ok(mut state) = self.state.lock() else { return };
+        while state.1 > 0 {
+            let waited = self.has_ended.wait_timeout(state, Duration::from_secs(1));
+            let Ok((again, _)) = waited else { return };
+            state = again;
+            let endless = state.0.iter().find(|(_, since)| since.elapsed() > LONGEST);
+            if let Some((seed, since)) = endless {
+                let seconds = since.elapsed().as_secs();
+                say_error!("seed {seed} has run for {seconds} s: it has no end");
+                std::process::exit(i32::from(EXIT_ENDLESS));
+            }
+        }
+    }
+}
+
 /// One world, from its seed to its end.
 fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> Outcome {
     Defect::switch_on(defect);
@@ -289,7 +350,8 @@ fn run_seed(args: &SimArgs, seed: u64, defect: Option<Defect>, tail: usize) -> O
         let mut world = Servers::new(seed, tail);
         let failure = failure_of(|| world.run());
         let (txns, crashes) = (world.commits(), world.crashes);
-        return outcome(seed, &world.trace, (txns, crashes), Coverage::default(), failure);
+        let coverage = world.coverage().clone();
+        return outcome(seed, &world.trace, (txns, crashes), coverage, failure);
     }
     let mut world = World::new(seed, defect, tail);
     let failure = failure_of(|| world.run());
@@ -352,6 +414,10 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 const TAIL_LINES: usize = 60;
 const EXIT_MISSED: u8 = 2;
 const EXIT_TRACE: u8 = 3;
+/// A seed has run for longer than [`LONGEST`].
+const EXIT_ENDLESS: u8 = 4;
+/// Some hundred times as long as the longest world takes on a quiet machine.
+const LONGEST: Duration = Duration::from_secs(600);
 const EXIT_PANIC: u8 = 9;
 /// A property of an ensemble; those of one server have numbers from 10 on.
 const EXIT_ENSEMBLE: u8 = 8;

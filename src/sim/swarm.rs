@@ -34,6 +34,10 @@ pub(crate) struct Swarm {
     pub(crate) cut: u64,
     pub(crate) silence: u64,
     pub(crate) close: u64,
+    /// Of its leaving with requests under way that come late, for another server of its ensemble.
+    pub(crate) flee: u64,
+    /// Clients ask for many syncs.
+    pub(crate) syncs: bool,
     /// How much more of a timeout a client asks for when it comes back with its session, in
     /// milliseconds.
     pub(crate) longer_ms: i32,
@@ -98,6 +102,8 @@ impl Swarm {
             cut: on(rng, 700, 2, 40),
             silence: on(rng, 600, 2, 30),
             close: on(rng, 600, 2, 30),
+            flee: 0,
+            syncs: false,
             bulk: if rng.chance(400) { 600 } else { 60 },
             crash_every: on(rng, 700, 100_000, 1_500_000),
             power: rng.between(100, 1000),

@@ -162,11 +162,11 @@ impl Judge {
 /// The voters, each with its group and its weight: the judge counts by itself. A plain majority is
 /// one group of equal weights.
 #[derive(Clone, Debug)]
-pub(super) struct Voters(pub(super) Vec<(ServerId, i64, u64)>);
+pub(in crate::sim) struct Voters(pub(in crate::sim) Vec<(ServerId, i64, u64)>);
 
 impl Voters {
     /// Whether some are more than half of the weight in more than half of the groups.
-    pub(super) fn is_quorum(&self, has: impl Fn(ServerId) -> bool) -> bool {
+    pub(in crate::sim) fn is_quorum(&self, has: impl Fn(ServerId) -> bool) -> bool {
         let groups: BTreeSet<i64> = self.0.iter().map(|(_, group, _)| *group).collect();
         let weigh = |of: i64, counts: &dyn Fn(ServerId) -> bool| -> u64 {
             let some = self.0.iter().filter(|(id, group, _)| *group == of && counts(*id));

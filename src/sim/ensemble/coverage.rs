@@ -1,43 +1,8 @@
-//! What has happened in worlds: each kind of fault, and what crashes have interrupted.
+//! What should happen in these worlds: each kind of fault, and what crashes must interrupt.
 
-use std::collections::BTreeMap;
+use crate::sim::coverage::Wanted;
 
-/// How often each thing has happened.
-#[derive(Clone, Debug, Default)]
-pub(in crate::sim) struct Coverage(BTreeMap<String, u64>);
-
-impl Coverage {
-    pub(super) fn note(&mut self, what: &str) {
-        match self.0.get_mut(what) {
-            Some(times) => *times += 1,
-            None => drop(self.0.insert(what.to_owned(), 1)),
-        }
-    }
-
-    /// Takes over another world's.
-    pub(in crate::sim) fn add(&mut self, other: &Self) {
-        for (what, times) in &other.0 {
-            *self.0.entry(what.clone()).or_default() += times;
-        }
-    }
-
-    /// All that has happened, and what has not and should have.
-    pub(in crate::sim) fn lines(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(what, times)| (what.as_str(), *times))
-    }
-
-    /// What should have happened and has not.
-    pub(in crate::sim) fn missing(&self) -> Vec<String> {
-        let wanted = FAULTS.iter().map(|fault| (*fault).to_owned());
-        let steps = INTERRUPTED.iter().map(|step| format!("{CRASH_IN}{step}"));
-        wanted.chain(steps).filter(|what| !self.0.contains_key(what)).collect()
-    }
-
-    /// A crash while the server was at `step`.
-    pub(super) fn crash_in(&mut self, step: &str) {
-        self.note(&format!("{CRASH_IN}{step}"));
-    }
-}
+pub(super) use crate::sim::coverage::Coverage;
 
 pub(super) const KILLED: &str = "a server killed";
 pub(super) const POWER_LOST: &str = "power lost";
@@ -62,7 +27,9 @@ pub(super) const SNAP: &str = "a learner synchronized by SNAP";
 pub(super) const TRUNC: &str = "a learner synchronized by TRUNC";
 pub(super) const LOG_DIFF: &str = "a DIFF read from the log";
 
-/// Every kind of fault, and what they must lead to.
+/// All of it.
+pub(in crate::sim) const WANTED: Wanted = Wanted { faults: &FAULTS, interrupted: &INTERRUPTED };
+
 const FAULTS: [&str; 22] = [
     KILLED,
     POWER_LOST,
@@ -88,9 +55,6 @@ const FAULTS: [&str; 22] = [
     LOG_DIFF,
 ];
 
-const CRASH_IN: &str = "crash in ";
-
-/// Every step of the protocol, and all that a disk is asked for.
 const INTERRUPTED: [&str; 25] = [
     "the end of a role",
     "LOOKING",

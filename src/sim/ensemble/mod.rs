@@ -10,6 +10,7 @@
 //! | `leader` `learner` | the same while it leads, and while it learns |
 //! | `shared` | what all servers share: time, chance, links |
 //! | `votes` | its election port |
+//! | `members` | which servers there are, and what is a quorum of them |
 //! | `net` | the connections between servers |
 //! | `disk` | what a server has stored, and what of it survives a crash |
 //! | `check` | the judge |
@@ -32,13 +33,14 @@
 //! quorum has it on its disks; what is shown is the committed history; each acknowledgement when it
 //! is sent, against the disk of its sender; packets that have no place where they come; syncs.
 
-mod check;
+pub(super) mod check;
 mod coverage;
 #[cfg(test)]
 mod directed;
 mod disk;
 mod leader;
 mod learner;
+pub(super) mod members;
 pub(super) mod net;
 mod role;
 mod server;
@@ -49,5 +51,6 @@ pub(super) mod votes;
 mod weather;
 mod world;
 
-pub(super) use coverage::Coverage;
+pub(super) use coverage::WANTED;
+pub(super) use shared::MEMBERS_MAX;
 pub(super) use world::Ensemble;

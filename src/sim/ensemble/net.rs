@@ -63,6 +63,8 @@ pub(in crate::sim) struct Net {
     ends: BTreeMap<(ServerId, Port), Vec<u64>>,
     /// Servers that have been dialled and do not know it yet.
     dialled: BTreeSet<ServerId>,
+    /// Something may arrive at another time since [`Self::take_changed`].
+    is_changed: bool,
 }
 
 impl Net {
@@ -82,6 +84,7 @@ impl Net {
         acceptor: ServerId,
         port: Port,
     ) -> u64 {
+        self.is_changed = true;
         self.last_conn += 1;
         let (up, down) = (Pipe::default(), Pipe::default());
         self.conns.insert(self.last_conn, Conn { dialler, acceptor, port, up, down });
@@ -101,6 +104,7 @@ impl Net {
         now: i64,
         rng: &mut Rng,
     ) {
+        self.is_changed = true;
         let delay = self.delay;
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         let (pipe, back) = match from == conn.dialler {
@@ -146,6 +150,7 @@ impl Net {
         now: i64,
         rng: &mut Rng,
     ) -> bool {
+        self.is_changed = true;
         let delay = self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return false };
         let (own, other) = match by == entry.dialler {
@@ -177,6 +182,7 @@ impl Net {
 
     /// The connection is reset: both ends learn of it, each in its time.
     pub(in crate::sim) fn reset(&mut self, conn: u64, now: i64, rng: &mut Rng) {
+        self.is_changed = true;
         let delay = 100 * self.delay;
         let Some(entry) = self.conns.get_mut(&conn) else { return };
         for pipe in [&mut entry.up, &mut entry.down] {
@@ -224,6 +230,7 @@ impl Net {
             let left = self.passes.get_mut(&way).filter(|left| **left > 0)?;
             *left -= 1;
         }
+        self.is_changed = true;
         if let Some((_, bytes)) = pipe.pieces.pop_front() {
             return Some(Arrival::Bytes(bytes));
         }
@@ -248,19 +255,27 @@ impl Net {
         })
     }
 
-    /// When something arrives next at a server, in microseconds.
-    pub(in crate::sim) fn due_at(&self, to: ServerId) -> Option<i64> {
-        let due = self.conns.values().filter_map(|entry| {
-            let (way, pipe) = match to {
-                _ if to == entry.dialler => ((entry.acceptor, entry.dialler), &entry.down),
-                _ if to == entry.acceptor => ((entry.dialler, entry.acceptor), &entry.up),
-                _ => return None,
-            };
-            let piece = pipe.pieces.front().map(|(at, _)| *at);
-            let end = pipe.closes_at.filter(|at| *at != i64::MIN && *at != i64::MAX);
-            piece.or(end).filter(|_| !self.cut.contains(&(entry.port, way.0, way.1)))
-        });
-        due.min()
+    /// Whether anything was sent, taken, dialled or ended since the last time that this was asked.
+    pub(in crate::sim) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Says when something arrives at whom, in microseconds: the next piece or end of each direction
+    /// of each connection.
+    pub(in crate::sim) fn each_due(&self, mut is_due: impl FnMut(ServerId, i64)) {
+        for entry in self.conns.values() {
+            for (from, to, pipe) in [
+                (entry.dialler, entry.acceptor, &entry.up),
+                (entry.acceptor, entry.dialler, &entry.down),
+            ] {
+                let piece = pipe.pieces.front().map(|(at, _)| *at);
+                let end = pipe.closes_at.filter(|at| *at != i64::MIN && *at != i64::MAX);
+                let Some(at) = piece.or(end) else { continue };
+                if !self.cut.contains(&(entry.port, from, to)) {
+                    is_due(to, at);
+                }
+            }
+        }
     }
 
     /// The connections of a server to or from one kind of port.

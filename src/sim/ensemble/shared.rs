@@ -101,4 +101,4 @@ impl Shared {
 }
 
 /// Server ids go from 1 to this.
-pub(super) const MEMBERS_MAX: i64 = 9;
+pub(in crate::sim) const MEMBERS_MAX: i64 = 9;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::check::{Judge, Violation, Voters};
 use super::coverage::{self, Coverage};
 use super::disk::Shown;
+use super::members::members;
 use super::net::Net;
 use super::role::Role;
 use super::server::{Server, settings};
@@ -14,8 +15,7 @@ use super::shared::{MEMBERS_MAX, Shared};
 use super::weather::Weather;
 use crate::sim::rng::Rng;
 use crate::sim::trace::Trace;
-use crate::zab::{Members, QuorumSet, ServerId};
-use crate::zxid::Zxid;
+use crate::zab::ServerId;
 
 /// A world of several servers. See the module.
 pub(in crate::sim) struct Ensemble {
@@ -41,7 +41,7 @@ impl Ensemble {
     /// The world of a seed, whose trace keeps its last `tail` lines.
     pub(in crate::sim) fn new(seed: u64, tail: usize) -> Self {
         let mut rng = Rng::new(seed);
-        let (members, voters) = members(&mut rng);
+        let (members, voters) = members(&mut rng, b"");
         let ids = (1..=MEMBERS_MAX).map(ServerId).filter(|id| members.is_member(*id));
         let ids: Vec<ServerId> = ids.collect();
         let mut net = Net::new(*rng.pick(&[200, 2_000, 20_000]));
@@ -322,38 +322,6 @@ impl Ensemble {
             if self.shared.rng.chance(chance) {
                 server.kill(self.shared.rng.chance(700), &mut self.shared);
             }
-        }
-    }
-}
-
-/// Voters, observers, and which voters are a quorum.
-fn members(rng: &mut Rng) -> (Members, Voters) {
-    let voters = *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
-    let observers = *rng.pick(&[0, 0, 0, 1, 2]);
-    let ids = |from: i64, to: i64| (from..=to).map(ServerId);
-    let grouped = voters >= 5 && rng.chance(300);
-    let in_groups = ids(1, voters).map(|id| match grouped {
-        true => (id, id.0 % 3, *rng.pick(&[0, 1, 1, 1, 2])),
-        false => (id, 0, 1),
-    });
-    let in_groups = Voters(in_groups.collect());
-    let quorums = match grouped {
-        true => QuorumSet::Groups {
-            group_of: in_groups.0.iter().map(|(id, group, _)| (*id, *group)).collect(),
-            weights: in_groups.0.iter().map(|(id, _, weight)| (*id, *weight)).collect(),
-        },
-        false => QuorumSet::Majority,
-    };
-    let make = |quorums| {
-        let observers = ids(voters + 1, voters + observers).collect();
-        Members::new(ids(1, voters).collect(), observers, quorums, Zxid::ZERO, Bytes::new())
-    };
-    match make(quorums) {
-        Ok(members) => (members, in_groups),
-        // No group has a weight.
-        Err(_) => {
-            let members = make(QuorumSet::Majority).expect("voters are an ensemble");
-            (members, Voters(ids(1, voters).map(|id| (id, 0, 1)).collect()))
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum PeerInput {
     Gone(PeerConn),
     /// The leader's tree that has come is durable.
     TreeStored,
+    /// It could not be stored.
+    TreeNotStored(String),
     /// The log ends elsewhere, and another tree belongs to it; or it is as it was.
     Truncated(Zxid, Result<(Box<Tree>, Box<Store>), String>),
     TreeTaken(Zxid, Box<Store>),
@@ -141,6 +143,10 @@ impl Node {
                 }
                 _ => return Ok(()),
             },
+            PeerInput::TreeNotStored(why) => {
+                member.incoming = Incoming::None;
+                MemberEvent::TreeLost { why }
+            }
             PeerInput::Truncated(to, outcome) => {
                 member.log_is_away = false;
                 match outcome {

@@ -9,7 +9,7 @@ use crate::sim::property::{Checked, hold};
 use crate::sim::stream::Stream;
 
 use super::view::View;
-use super::{Event, Servers};
+use super::{Event, Servers, coverage};
 
 /// One connection, as the network has it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Servers {
         if !was_open && self.links[link].stream.is_open() {
             let session = self.links[link].stream.session;
             self.history.on_answered(session, link, server);
-            self.history.spells.on_heard(session, (self.now_us / 1000) as i64);
+            self.history.spells.on_heard(session, server, (self.now_us / 1000) as i64);
         }
         let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
         let pieces = self.links[link].to_client.send(&bytes, now_us, delay_us, &mut self.rng);
@@ -78,8 +78,8 @@ impl Servers {
         let frames = entry.frames.complete(bytes);
         if frames > 0 && entry.stream.is_open() {
             (0..frames).for_each(|_| entry.stream.on_came(now_us));
-            let session = entry.stream.session;
-            self.history.spells.on_heard(session, (now_us / 1000) as i64);
+            let (session, server) = (entry.stream.session, entry.server);
+            self.history.spells.on_heard(session, server, (now_us / 1000) as i64);
         }
     }
 
@@ -219,7 +219,9 @@ impl Servers {
         self.ask(client, ping.into_iter().collect());
         match self.clients[client].doing(&mut self.rng, &self.swarm, self.calm, now_ms) {
             Doing::HangUp => self.hang_up(client),
+            Doing::Flee(requests) => self.flee(client, requests),
             Doing::Silence(until) => {
+                self.history.coverage.note(coverage::CLIENT_SILENT);
                 self.trace.say(format_args!("client {client} falls silent until {until}"));
             }
             Doing::Ask(requests) => self.ask(client, requests),
@@ -227,12 +229,16 @@ impl Servers {
         }
     }
 
-    /// The client goes to some server, with its session if it has one.
+    /// The client goes to some server.
     fn connect(&mut self, client: usize) {
         let at = self.rng.index(self.servers.len());
-        if !self.servers[at].is_up() {
-            return;
+        if self.servers[at].is_up() {
+            self.connect_to(client, at);
         }
+    }
+
+    /// The client goes to a server, with its session if it has one.
+    fn connect_to(&mut self, client: usize, at: usize) {
         let now_ms = (self.now_us / 1000) as i64;
         let session = self.clients[client].session;
         let floor = self.clients[client].last_zxid;
@@ -283,9 +289,31 @@ impl Servers {
         self.send_to_server(link, &bytes);
     }
 
+    /// The client asks, gives its connection up and is on its way to another server, while what it
+    /// has asked, and the end of the connection, come late.
+    fn flee(&mut self, client: usize, requests: Vec<(i32, Op)>) {
+        let Some(link) = self.in_use[client] else { return };
+        let to = self.rng.index(self.servers.len());
+        let late_us = self.rng.below(FLEE_US);
+        self.links[link].to_server.hold_until(self.now_us + late_us);
+        self.ask(client, requests);
+        if to == self.links[link].server || !self.servers[to].is_up() {
+            return;
+        }
+        self.in_use[client] = None;
+        self.clients[client].on_lost();
+        self.history.coverage.note(coverage::CLIENT_FLED);
+        self.trace.say(format_args!("client {client} leaves c{link}"));
+        let delay = 1 + self.rng.below(FLEE_US);
+        let at = self.links[link].to_server.after_all(self.now_us) + delay;
+        self.after(at - self.now_us, Event::EndAtServer(link));
+        self.connect_to(client, to);
+    }
+
     /// The client's end of its connection is gone; what is on its way may be lost.
     fn hang_up(&mut self, client: usize) {
         let Some(link) = self.in_use[client].take() else { return };
+        self.history.coverage.note(coverage::CLIENT_LEFT);
         self.trace.say(format_args!("client {client} hangs up c{link}"));
         self.clients[client].on_lost();
         if self.rng.chance(500) {
@@ -299,3 +327,5 @@ impl Servers {
 
 /// For so long after a disturbance servers may turn clients away.
 const ROUGH_MS: i64 = 5_000;
+/// What a client has sent before it moved comes within this time, and its end within as much more.
+const FLEE_US: u64 = 60_000;

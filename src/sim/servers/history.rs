@@ -18,10 +18,13 @@ use crate::txn::{LogRecord, Txn, TxnHeader};
 use crate::zxid::Zxid;
 
 use crate::sim::compare::{compare, records, same};
+use crate::sim::coverage::Coverage;
+use crate::sim::ensemble::check::Voters;
 use crate::sim::model::Model;
 use crate::sim::op::Op;
 use crate::sim::property::{Checked, Done, Property, hold};
 
+use super::coverage;
 use super::spells::Spells;
 use super::visits::Visits;
 
@@ -57,11 +60,10 @@ pub(super) struct OfServer {
     /// How many of them a flush has covered.
     pub(super) durable: usize,
     /// The state that its tree shows.
-    pub(super) applied: Model,
+    pub(super) applied: Rc<Model>,
     pub(super) serves: bool,
     /// The epoch that it leads, or led last since it looked.
     pub(super) leads: Option<u32>,
-    pub(super) votes: bool,
     pub(super) was_full: bool,
     /// The disk is giving its log this end: a crash leaves the old log, the new one, or less of the
     /// old one.
@@ -81,6 +83,7 @@ pub(super) struct History {
     proposals: BTreeMap<i64, Proposal>,
     committed: Vec<i64>,
     pub(super) servers: Vec<OfServer>,
+    pub(super) voters: Voters,
     asked: BTreeMap<(i64, i32), Asked>,
     /// The zxids that made the sessions that are committed, or shown to somebody.
     created: BTreeMap<i64, i64>,
@@ -95,17 +98,18 @@ pub(super) struct History {
     /// The largest zxid that anybody was told.
     told: i64,
     pub(super) spells: Spells,
+    /// What has happened.
+    pub(super) coverage: Coverage,
 }
 
 impl OfServer {
-    pub(super) fn new(votes: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             log: Vec::new(),
             durable: 0,
-            applied: Model::at(0),
+            applied: Rc::new(Model::at(0)),
             serves: false,
             leads: None,
-            votes,
             was_full: false,
             changes_to: None,
             lost: Vec::new(),
@@ -126,14 +130,15 @@ impl OfServer {
 }
 
 impl History {
-    pub(super) fn new(user: Id, voters: usize, observers: usize) -> Self {
-        let servers = (0..voters + observers).map(|at| OfServer::new(at < voters));
+    pub(super) fn new(user: Id, voters: Voters, observers: usize) -> Self {
+        let servers = (0..voters.0.len() + observers).map(|_| OfServer::new());
         Self {
             user,
             base: Rc::new(Model::at(0)),
             proposals: BTreeMap::new(),
             committed: Vec::new(),
             servers: servers.collect(),
+            voters,
             asked: BTreeMap::new(),
             created: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -143,6 +148,7 @@ impl History {
             before_epochs: BTreeMap::new(),
             told: 0,
             spells: Spells::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -314,7 +320,7 @@ impl History {
     ) -> Checked {
         let (session, zxid) = (header.session.0, header.zxid);
         match txn {
-            Txn::CreateSession { .. } => return self.judge_session(session, mono_ms),
+            Txn::CreateSession { .. } => return self.judge_session(server, session, mono_ms),
             Txn::DeleteContainer { path } => {
                 let node = state.nodes.get(path);
                 let was_due = node
@@ -326,7 +332,7 @@ impl History {
             _ => {}
         }
         let Some(asked) = self.asked.get_mut(&(session, header.cxid)) else {
-            return self.judge_end(state, header, txn, mono_ms);
+            return self.judge_end(server, state, header, txn, mono_ms);
         };
         let cxid = header.cxid;
         hold!(asked.zxid.is_none(), WriteUnasked, "{zxid} does {cxid} of {session:x} again");
@@ -340,6 +346,7 @@ impl History {
         asked.zxid = Some(zxid);
         let may_move = self.visits.may_be_elsewhere(session, asked.server);
         if may_move && *txn == Txn::Error(ErrorCode::SESSION_MOVED) {
+            self.coverage.note(coverage::MOVED);
             return Ok(());
         }
         // Whoever has had a session may end it.
@@ -374,16 +381,23 @@ impl History {
     }
 
     /// A new session has an id of its own, and somebody has asked for it.
-    fn judge_session(&mut self, session: i64, mono_ms: i64) -> Checked {
+    fn judge_session(&mut self, server: usize, session: i64, mono_ms: i64) -> Checked {
         let first = self.created.get(&session);
         hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
         hold!(self.wanted > 0, WriteUnasked, "session {session:x} was not asked for");
-        self.spells.on_heard(session, mono_ms);
+        self.spells.on_heard(session, server, mono_ms);
         Ok(())
     }
 
     /// Nobody has asked for it: only a session may end.
-    fn judge_end(&mut self, state: &Model, header: &TxnHeader, txn: &Txn, mono_ms: i64) -> Checked {
+    fn judge_end(
+        &mut self,
+        server: usize,
+        state: &Model,
+        header: &TxnHeader,
+        txn: &Txn,
+        mono_ms: i64,
+    ) -> Checked {
         let (zxid, session) = (header.zxid, header.session.0);
         let Txn::CloseSession { paths } = txn else {
             return Err(Property::WriteUnasked
@@ -393,7 +407,8 @@ impl History {
             return Err(Property::SessionState
                 .broken(format_args!("{zxid} ends session {session:x}, which is not")));
         };
-        self.spells.judge_expiry(session, *timeout_ms, mono_ms)?;
+        self.spells.judge_expiry(session, *timeout_ms, server, mono_ms)?;
+        self.coverage.note(coverage::EXPIRED);
         let due = Txn::CloseSession { paths: Some(state.ephemerals_of(session)) };
         hold!(
             same(&due, txn),
@@ -411,8 +426,7 @@ impl History {
 
     /// Whether a quorum of the voters has a transaction on its disks.
     fn is_on_quorum(&self, zxid: i64) -> bool {
-        let voters = || self.servers.iter().filter(|server| server.votes);
-        2 * voters().filter(|server| server.has_durable(zxid)).count() > voters().count()
+        self.voters.is_quorum(|id| self.servers[id.0 as usize - 1].has_durable(zxid))
     }
 
     /// A server shows the state after `zxid` to its clients.
@@ -466,12 +480,13 @@ impl History {
         {
             self.commit(server, *last)?;
         }
-        let last = new.last().copied();
-        if let Some(last) = last {
-            self.servers[server].applied = (**self.after(last)).clone();
+        if let Some(last) = new.last() {
+            self.servers[server].applied = Rc::clone(self.after(*last));
         }
         let applied = &mut self.servers[server].applied;
-        applied.zxid = to.0;
+        if applied.zxid != to.0 {
+            Rc::make_mut(applied).zxid = to.0;
+        }
         let digest = applied.digest();
         hold!(
             tree.is_reaping() || tree.digest() == digest,
@@ -501,8 +516,10 @@ impl History {
         }
         log.reverse();
         let last = log.last().copied().unwrap_or(0);
-        let mut applied = (**self.after(last)).clone();
-        applied.zxid = to.0;
+        let mut applied = Rc::clone(self.after(last));
+        if applied.zxid != to.0 {
+            Rc::make_mut(&mut applied).zxid = to.0;
+        }
         let of = &mut self.servers[server];
         (of.durable, of.log, of.applied, of.changes_to) = (log.len(), log, applied, None);
         compare(&self.servers[server].applied, tree)
@@ -546,7 +563,7 @@ impl History {
         let of = &mut self.servers[server];
         let mut lost: BTreeSet<i64> = of.lost.iter().copied().collect();
         lost.extend(&of.log[..of.durable]);
-        *of = OfServer { lost: lost.into_iter().collect(), ..OfServer::new(of.votes) };
+        *of = OfServer { lost: lost.into_iter().collect(), ..OfServer::new() };
     }
 
     /// A leader has the history that its epoch goes on from.

@@ -13,7 +13,7 @@ use crate::zab::{LearnerConn, LogReach};
 use crate::zxid::Zxid;
 use bytes::Bytes;
 
-use super::{Event, Servers};
+use super::{Event, Servers, coverage};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +24,20 @@ pub(super) enum Job {
     StoreTree,
     TakeTree,
     AskLog { of: LearnerConn, peer: Zxid, upto: Zxid },
+}
+
+impl Job {
+    /// What its disk is at meanwhile.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::AcceptedEpoch(_) => "storing the accepted epoch",
+            Self::CurrentEpoch(_) => "storing the current epoch",
+            Self::Truncate(_) => "a truncation",
+            Self::StoreTree => "storing a tree",
+            Self::TakeTree => "putting a tree in place",
+            Self::AskLog { .. } => "a look at the log",
+        }
+    }
 }
 
 /// How a job has ended.
@@ -56,6 +70,7 @@ impl Servers {
         let fuse = stops.then(|| self.rng.below(14));
         self.servers[at].disk.set_fuse(fuse);
         self.say(at, format_args!("disk: {job:?}"));
+        let name = job.name();
         let end = self.carry_out_job(at, &mut node, job);
         self.servers[at].disk.set_fuse(None);
         self.servers[at].node = Some(node);
@@ -63,6 +78,7 @@ impl Servers {
             End::Told(input) => self.peer_input(at, input),
             End::Nothing => {}
             End::Stopped => {
+                self.history.coverage.crash_in(name);
                 self.crash(at, false);
                 return Ok(());
             }
@@ -96,6 +112,10 @@ impl Servers {
                 let stored = disk.create(&name).and_then(|()| disk.write(&name, 0, &bytes));
                 match stored.and_then(|()| disk.flush(&name)) {
                     Ok(()) => End::Told(PeerInput::TreeStored),
+                    Err(DiskError::Full) => match disk.unlink(&name) {
+                        Ok(()) => End::Told(PeerInput::TreeNotStored("no space".to_owned())),
+                        Err(_) => End::Stopped,
+                    },
                     Err(_) => End::Stopped,
                 }
             }
@@ -142,6 +162,7 @@ impl Servers {
             Ok(recovered) => recovered,
             Err(_) => return End::Stopped,
         };
+        self.history.coverage.note(coverage::TRUNC);
         let mut store = self.new_store(at, to);
         match store.open(&mut self.servers[at].disk, &mut self.rng) {
             Ok(()) => {
@@ -181,8 +202,13 @@ impl Servers {
 
     /// A part of the log goes to a learner.
     pub(super) fn send_log(&mut self, at: usize, conn: PeerConn, after: Zxid, upto: Zxid) {
-        match log_part(&self.servers[at].disk, after, upto) {
+        let fails = !self.calm && self.rng.chance(self.weather.read_fails);
+        if fails {
+            self.history.coverage.note(coverage::LOG_NOT_READ);
+        }
+        match log_part(&self.servers[at].disk, after, upto).filter(|_| !fails) {
             Some(bytes) => {
+                self.history.coverage.note(coverage::LOG_DIFF);
                 self.send_peer(at, conn, &Bytes::from(bytes));
                 self.release_held(at, conn);
             }

@@ -9,13 +9,28 @@
 //! | `jobs` | what it wants of its disk |
 //! | `clients` | connections of clients, which move between servers |
 //! | `weather` | which faults a world has, and when they come |
+//! | `coverage` | what should happen in many of them together |
 //! | `history` `visits` `spells` | the judge: of all transactions, of where sessions are, of times |
 //! | `view` | the judge as one server has it |
 //!
 //! Everything that happens is an event at a time. An event runs to its end before the next one, so a
 //! crash falls between any two of them; in a job of the disk it falls between any two operations.
+//!
+//! **Faults.** Servers killed or their power cut, one or many at once, in a start and in a job of the
+//! disk too. Ways between servers cut, one or both, for the votes, the quorum port or both;
+//! connections reset or half-open; a leader that all others leave without a word. Servers and cores
+//! that stand still, disks and single flushes that are slow, flushes that fail, full disks, files
+//! that do not read. A disk that is empty again, and a bit that changes in what was flushed: one
+//! server at a time, as long as the others are a quorum. Wall clocks that jump. Clients that fall
+//! silent, hang up, and move to another server with requests under way. `coverage` counts them.
+//!
+//! **Judged.** Each server's log, and what it applies and shows, against the one committed history;
+//! each reply and event of each connection, at all times; that a session does not end early, where
+//! neither its server nor its leader was disturbed; that nothing is late, in quiet times. When faults
+//! have ended all must come together, and again after all were killed.
 
 mod clients;
+mod coverage;
 mod history;
 mod jobs;
 mod peers;
@@ -30,22 +45,26 @@ mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-
-use bytes::Bytes;
+use std::rc::Rc;
 
 use crate::acl;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::quorum::member::PeerConn;
 use crate::sim::client::{Client, Phase};
+use crate::sim::coverage::Coverage;
+use crate::sim::ensemble::MEMBERS_MAX;
+use crate::sim::ensemble::members::members;
 use crate::sim::ensemble::net::Net;
 use crate::sim::node::{Out, Place, TurnContext};
 use crate::sim::op::USER_PASSWORD;
-use crate::sim::property::{Checked, Property};
+use crate::sim::property::{Checked, Property, hold};
 use crate::sim::rng::Rng;
 use crate::sim::swarm::Swarm;
 use crate::sim::trace::Trace;
-use crate::zab::{Members, QuorumSet, ServerId};
+use crate::zab::{Members, ServerId};
 use crate::zxid::Zxid;
+
+pub(super) use coverage::WANTED;
 
 use clients::Link;
 use history::{History, OfServer};
@@ -73,6 +92,8 @@ pub(in crate::sim) struct Servers {
     in_use: Vec<Option<usize>>,
     links: Vec<Link>,
     places: Vec<Option<Place>>,
+    /// A server may have to look at its ports at another time.
+    looks_due: bool,
     /// Logs that were opened, so that no two have files of the same name.
     stores: u64,
     /// No more faults, no more requests.
@@ -103,6 +124,8 @@ enum Event {
     Dial(usize, u32, ServerId, u64, u64),
     SendLog(usize, u32, PeerConn, Zxid, Zxid),
     TreePiece(usize, u32, PeerConn),
+    /// A server's disk has room again.
+    Room(usize),
     Fault(Fault),
 }
 
@@ -130,17 +153,10 @@ impl Servers {
     pub(in crate::sim) fn new(seed: u64, trace_lines: usize) -> Self {
         let mut rng = Rng::new(seed);
         let swarm = swarm(&mut rng);
-        let weather = Weather::new(&mut rng);
-        let (voters, observers) = (weather.voters as i64, weather.observers as i64);
-        let ids = |from: i64, to: i64| (from..=to).map(ServerId);
-        let members = Members::new(
-            ids(1, voters).collect(),
-            ids(voters + 1, voters + observers).collect(),
-            QuorumSet::Majority,
-            Zxid::ZERO,
-            Bytes::from_static(b"version=0"),
-        );
-        let members = members.expect("voters are an ensemble");
+        let (members, voters) = members(&mut rng, b"version=0");
+        let ids: Vec<ServerId> = (1..=MEMBERS_MAX).map(ServerId).collect();
+        let ids: Vec<ServerId> = ids.into_iter().filter(|id| members.is_member(*id)).collect();
+        let weather = Weather::new(&mut rng, ids.len());
         let clients: Vec<Client> = (0..swarm.clients)
             .map(|_| {
                 let asked_ms = rng.between(6, 20) as i32 * 100;
@@ -148,13 +164,17 @@ impl Servers {
                 Client::new(rng.fork(), asked_ms, has_user, &swarm)
             })
             .collect();
-        let servers = ids(1, voters + observers);
-        let servers: Vec<Server> =
-            servers.map(|id| Server::new(id, &members, rng.below(1 << 20) as i64)).collect();
+        let servers = ids.iter().map(|id| Server::new(*id, &members, rng.below(1 << 20) as i64));
+        let servers: Vec<Server> = servers.collect();
         let mut net = Net::new(weather.net_delay);
         net.half_open = weather.half_open;
         let user = acl::digest_id(USER_PASSWORD);
-        let mut history = History::new(user, weather.voters, weather.observers);
+        let observers = servers.len() - voters.0.len();
+        let is_grouped = voters.0.iter().any(|(_, group, weight)| (*group, *weight) != (0, 1));
+        let mut history = History::new(user, voters, observers);
+        if is_grouped {
+            history.coverage.note(coverage::GROUPS);
+        }
         history.spells.lag_ms = 2 * swarm.tick_ms + 4 * weather.net_delay as i64 / 1000 + 50;
         history.spells.patience_us = 10 * swarm.patience_us() + 20 * weather.net_delay + 500_000;
         let mut world = Self {
@@ -173,19 +193,27 @@ impl Servers {
             links: Vec::new(),
             places: Vec::new(),
             stores: 0,
+            looks_due: true,
             calm: false,
             still: false,
             crashes: 0,
             swarm,
             weather,
         };
-        world.trace.say(format_args!("seed {seed} {:?} {:?}", world.swarm, world.weather));
+        let voters = &world.history.voters;
+        let (swarm, weather) = (&world.swarm, &world.weather);
+        world.trace.say(format_args!("seed {seed} {voters:?} {swarm:?} {weather:?}"));
         world
     }
 
     /// Transactions committed.
     pub(in crate::sim) fn commits(&self) -> usize {
         self.history.commits()
+    }
+
+    /// What has happened.
+    pub(in crate::sim) fn coverage(&self) -> &Coverage {
+        &self.history.coverage
     }
 
     /// Runs to the end: the wild time, the calm, all killed, and calm again.
@@ -201,6 +229,12 @@ impl Servers {
         self.run_until(self.swarm.run_us)?;
         self.heal();
         self.come_together()?;
+        if self.weather.idle_us > 0 {
+            self.history.coverage.note(coverage::IDLE);
+            self.still = false;
+            self.run_until(self.now_us + self.weather.idle_us)?;
+            self.come_together()?;
+        }
         for at in 0..self.servers.len() {
             self.crash(at, true);
         }
@@ -282,6 +316,13 @@ impl Servers {
             if entry.key().0 > end_us {
                 break;
             }
+            hold!(
+                self.next_event < EVENTS_MAX,
+                Work,
+                "{} events in {} ms: this has no end",
+                self.next_event,
+                self.now_us / 1000
+            );
             self.now_us = entry.key().0;
             let event = entry.remove();
             self.trace.at(self.now_us);
@@ -329,6 +370,7 @@ impl Servers {
             }
             Event::SendLog(at, _, conn, after, upto) => self.send_log(at, conn, after, upto),
             Event::TreePiece(at, _, conn) => self.tree_piece(at, conn),
+            Event::Room(at) => self.make_room(at),
             Event::Fault(fault) => self.strike(fault),
         }
         Ok(())
@@ -354,7 +396,8 @@ impl Servers {
             self.servers[at].turns_due.remove(&core);
             if !self.calm && self.rng.chance(self.swarm.stall) {
                 self.say(at, format_args!("core {core} stalls"));
-                self.history.spells.rough_until(self.now_us + self.swarm.stall_us);
+                self.history.coverage.note(coverage::CORE_STALLED);
+                self.history.spells.rough_at(at, self.now_us + self.swarm.stall_us);
                 self.wake_core_in(at, core, self.swarm.stall_us);
                 return Ok(());
             }
@@ -387,7 +430,7 @@ impl Servers {
         let mono_ms = (self.now_us / 1000) as i64;
         let since = mono_ms - std::mem::replace(&mut self.servers[at].quorum_turn_ms, mono_ms);
         if since > self.swarm.tick_ms {
-            self.history.spells.rough_now();
+            self.history.spells.rough_at_now(at);
         }
         let of = &self.history.servers[at];
         if of.leads.is_none() || !of.serves || self.has_failed(at) {
@@ -395,7 +438,7 @@ impl Servers {
         }
         let patience_ms = self.history.spells.patience_us as i64 / 1000;
         let grace_ms = 6 * self.swarm.tick_ms + patience_ms;
-        let state = self.history.servers[at].applied.clone();
+        let state = Rc::clone(&self.history.servers[at].applied);
         self.history.spells.judge_sessions(&state, mono_ms, grace_ms)
     }
 
@@ -431,9 +474,15 @@ impl Servers {
                 Out::WakeShard(shard) => self.wake_core(at, shard),
                 Out::WakeQuorum => self.wake_core(at, usize::from(self.swarm.shards)),
                 Out::FlushBegun => self.next_flush_step(at),
-                Out::SnapshotBegun => self.next_snap_step(at),
+                Out::SnapshotBegun => {
+                    self.history.coverage.note(coverage::OWN_SNAPSHOT);
+                    self.next_snap_step(at);
+                }
                 Out::Member(effect) => self.carry_out_member(at, effect),
-                Out::TreeBegun(conn) => self.begin_tree(at, conn),
+                Out::TreeBegun(conn) => {
+                    self.history.coverage.note(coverage::SNAP);
+                    self.begin_tree(at, conn);
+                }
                 Out::StoreTree => self.ask_disk(at, Job::StoreTree),
             }
         }
@@ -467,8 +516,18 @@ impl Servers {
         let slow = !self.calm && self.rng.chance(self.swarm.slow_flush);
         let longest = if slow { SLOW_FLUSH_US } else { self.flush_delay(at) };
         let delay = self.rng.below(longest);
-        if slow || self.weather.slow.is_some() {
-            self.history.spells.rough_until(self.now_us + delay);
+        let has_slow_disk = self.weather.slow.is_some_and(|(of, _)| of == at);
+        let (coverage, until) = (&mut self.history.coverage, self.now_us + delay);
+        if slow {
+            coverage.note(coverage::SLOW_FLUSH);
+        }
+        if has_slow_disk {
+            coverage.note(coverage::SLOW_DISK);
+        }
+        if slow || has_slow_disk {
+            self.history.spells.rough_at(at, until);
+        } else if self.weather.slow.is_some() {
+            self.history.spells.rough_until(until);
         }
         self.after(1 + delay, Event::FlushStep(at, self.servers[at].generation));
     }
@@ -492,6 +551,7 @@ impl Servers {
             }
         }
         if failed {
+            self.history.coverage.note(coverage::FLUSH_FAILED);
             // The process ends by itself, some turns later.
             let delay = self.rng.below(5000);
             self.after(delay, Event::Crash(at, self.servers[at].generation));
@@ -524,6 +584,8 @@ fn swarm(rng: &mut Rng) -> Swarm {
         frame_bytes_max: FRAME_BYTES_MAX,
         run_us: rng.between(1_500, 5_000) * 1000,
         crash_every: if rng.chance(700) { rng.between(200_000, 2_000_000) } else { 0 },
+        flee: if rng.chance(400) { rng.between(20, 150) } else { 0 },
+        syncs: rng.chance(300),
         full_every: 0,
         jump_every: 0,
         large_requests: None,
@@ -545,3 +607,5 @@ const TOGETHER_US: u64 = 60_000_000;
 /// The time that an answer may take in calm times; shorter than any session's timeout.
 const STILL_US: u64 = 120_000;
 const AGAIN_MAX: usize = 10;
+/// Events that a world may have: some ten times as many as the longest one.
+const EVENTS_MAX: u64 = 20_000_000;

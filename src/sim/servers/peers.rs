@@ -12,7 +12,7 @@ use crate::sim::send_tree::TreePiece;
 use crate::zab::{ElectionEffect, ServerId};
 
 use super::jobs::Job;
-use super::{Event, Servers};
+use super::{Event, Servers, coverage};
 use crate::sim::ensemble::votes::Surroundings;
 
 impl Servers {
@@ -24,12 +24,12 @@ impl Servers {
             },
             MemberEffect::Close { conn } => self.close_peer(at, conn),
             MemberEffect::EndRole => {
-                self.history.spells.rough_now();
+                self.history.spells.rough_at_now(at);
                 self.servers[at].held.clear();
                 self.hang_up_peers(at, Port::Quorum);
             }
             MemberEffect::Look { zxid, epoch, stands } => {
-                self.history.spells.rough_now();
+                self.history.spells.rough_at_now(at);
                 (self.servers[at].attempt, self.servers[at].takes_learners) = (None, false);
                 self.history.servers[at].leads = None;
                 let now_ms = (self.now_us / 1000) as i64;
@@ -84,14 +84,19 @@ impl Servers {
 
     pub(super) fn close_peer(&mut self, at: usize, conn: PeerConn) {
         self.servers[at].held.remove(&conn);
+        self.close_conn(at, conn.0);
+    }
+
+    fn close_conn(&mut self, at: usize, conn: u64) {
         let id = self.servers[at].id;
-        self.net.close(conn.0, id, self.now_us as i64, &mut self.rng);
+        if self.net.close(conn, id, self.now_us as i64, &mut self.rng) {
+            self.history.coverage.note(coverage::HALF_OPEN);
+        }
     }
 
     pub(super) fn hang_up_peers(&mut self, at: usize, port: Port) {
-        let id = self.servers[at].id;
-        for conn in self.net.at(id, port) {
-            self.net.close(conn, id, self.now_us as i64, &mut self.rng);
+        for conn in self.net.at(self.servers[at].id, port) {
+            self.close_conn(at, conn);
         }
     }
 
@@ -168,6 +173,7 @@ impl Servers {
             return;
         }
         self.servers[at].looks_at_us = None;
+        self.looks_due = true;
         if self.servers[at].stalled_until_us > self.now_us {
             let delay = self.servers[at].stalled_until_us - self.now_us;
             return self.look_in(at, delay);
@@ -199,7 +205,7 @@ impl Servers {
                 Arrival::Closed => {
                     self.peer_input(at, PeerInput::Gone(conn));
                     self.servers[at].held.remove(&conn);
-                    self.net.close(number, id, self.now_us as i64, &mut self.rng);
+                    self.close_conn(at, number);
                 }
             }
         }
@@ -207,8 +213,17 @@ impl Servers {
 
     /// Whoever has something coming looks when it comes.
     pub(super) fn schedule_looks(&mut self) {
-        for at in 0..self.servers.len() {
-            if let Some(due) = self.net.due_at(self.servers[at].id) {
+        let has_changed = self.net.take_changed();
+        if !std::mem::take(&mut self.looks_due) && !has_changed {
+            return;
+        }
+        let mut due_at: Vec<Option<i64>> = vec![None; self.servers.len()];
+        self.net.each_due(|id, at| {
+            let due = &mut due_at[id.0 as usize - 1];
+            *due = Some(due.map_or(at, |due| due.min(at)));
+        });
+        for (at, due) in due_at.into_iter().enumerate() {
+            if let Some(due) = due {
                 let due = (due.max(0) as u64).max(self.servers[at].stalled_until_us);
                 let delay = due.saturating_sub(self.now_us).max(1);
                 self.look_in(at, delay);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::quorum::EnsembleServer;
 use crate::quorum::member::{MemberSettings, PeerConn};
 use crate::quorum::recovery::{Recovered, RecoverySettings};
+use crate::sim::damage;
 use crate::sim::disk::{Disk, Survivors};
 use crate::sim::ensemble::net::Port;
 use crate::sim::node::{Node, PeerInput};
@@ -16,6 +17,7 @@ use crate::sim::store::Store;
 use crate::zab::{Members, ServerId, SyncLimits};
 use crate::zxid::Now;
 
+use super::coverage;
 use super::jobs::{ACCEPTED, CURRENT, Job, read_epoch, write_epoch};
 use super::votes::Votes;
 use super::{Event, Servers};
@@ -48,6 +50,8 @@ pub(super) struct Server {
     pub(super) jobs: VecDeque<Job>,
     /// Its disk is a new one, in place of one that had data.
     pub(super) is_lost: bool,
+    /// A file has been damaged since it was last up.
+    pub(super) is_damaged: bool,
     pub(super) wall_offset_ms: i64,
     /// When its quorum core last took a turn, in milliseconds.
     pub(super) quorum_turn_ms: i64,
@@ -72,6 +76,7 @@ impl Server {
             attempt: None,
             jobs: VecDeque::new(),
             is_lost: false,
+            is_damaged: false,
             wall_offset_ms: 1_700_000_000_000 + offset_ms,
             quorum_turn_ms: 0,
         }
@@ -114,33 +119,105 @@ impl Servers {
         let interrupted =
             !self.calm && server.generation > 0 && self.rng.chance(self.swarm.crash_in_recovery);
         let fuse = interrupted.then(|| self.rng.below(9));
+        let may_fail = !self.calm && server.generation > 0;
+        let read_fails = may_fail && self.rng.chance(self.weather.read_fails);
+        let read_fails = read_fails.then(|| self.rng.below(4));
         let settings = self.recovery_settings(at);
         let server = &mut self.servers[at];
         server.disk.set_fuse(fuse);
-        let started = recover::start_member(&mut server.disk, &settings, server.is_lost);
+        let is_lost = server.is_lost;
+        let started = recover::start_member(&mut server.disk, &settings, is_lost, read_fails);
         let recovered = match started {
             Start::Up(recovered) => *recovered,
             Start::Stopped => {
-                server.disk.set_fuse(None);
-                self.say(at, format_args!("crash during the start"));
-                self.lose_power_maybe(at, false);
-                self.after(1000, Event::Start(at));
+                self.stop_in_start(at);
                 return Ok(());
             }
             Start::Refused(error) => {
-                return Err(Property::Recovery
-                    .broken(format_args!("server {at} refuses to start: {error}")));
+                server.disk.set_fuse(None);
+                return self.on_refused(at, read_fails.is_some(), &error.to_string());
             }
         };
         let settled = self.settle_epochs(at, &recovered)?;
-        self.servers[at].disk.set_fuse(None);
         let Some((accepted_epoch, current_epoch)) = settled else {
-            self.say(at, format_args!("crash during the start"));
-            self.lose_power_maybe(at, false);
-            self.after(1000, Event::Start(at));
+            self.stop_in_start(at);
             return Ok(());
         };
+        let server = &mut self.servers[at];
+        server.disk.set_fuse(None);
+        server.is_damaged = false;
         self.come_up(at, recovered, accepted_epoch, current_epoch)
+    }
+
+    /// The machine stops in the middle of a start, or its disk is full.
+    fn stop_in_start(&mut self, at: usize) {
+        self.servers[at].disk.set_fuse(None);
+        self.history.coverage.crash_in("a start");
+        self.say(at, format_args!("crash during the start"));
+        self.lose_power_maybe(at, false);
+        self.start_again(at);
+    }
+
+    fn start_again(&mut self, at: usize) {
+        let is_full = self.servers[at].disk.capacity() < DISK_BYTES;
+        self.after(if is_full { 50_000 } else { 1000 }, Event::Start(at));
+    }
+
+    /// A server does not start from what its disk holds. Where that is damaged it gets an empty one.
+    fn on_refused(&mut self, at: usize, does_not_read: bool, error: &str) -> Checked {
+        self.say(at, format_args!("refuses to start: {error}"));
+        let server = &self.servers[at];
+        let is_full = server.disk.capacity() < DISK_BYTES;
+        if does_not_read {
+            self.history.coverage.note(coverage::NOT_READ);
+        } else if server.is_damaged {
+            self.history.coverage.note(coverage::DAMAGE_SEEN);
+            self.wipe(at);
+        } else {
+            hold!(is_full, Recovery, "server {at} refuses to start: {error}");
+        }
+        self.start_again(at);
+        Ok(())
+    }
+
+    /// A server gets an empty disk, and stays away until nobody counts on what it had promised.
+    fn wipe(&mut self, at: usize) {
+        self.say(at, format_args!("the server gets a new disk"));
+        self.history.coverage.note(coverage::WIPED);
+        self.history.on_wiped(at);
+        let back_us = 5 * (self.weather.zab.tick_ms * self.weather.zab.init_ticks) as u64 * 1000;
+        let back_at_us = if self.calm { 0 } else { self.now_us + back_us };
+        let server = &mut self.servers[at];
+        server.disk = Disk::new(DISK_BYTES);
+        (server.is_lost, server.is_damaged, server.back_at_us) = (true, false, back_at_us);
+    }
+
+    /// A byte of a file changes by itself: of the log only if all of it has been flushed.
+    fn damage(&mut self, at: usize) {
+        let of = &self.history.servers[at];
+        let is_all_durable = of.durable == of.log.len() && of.changes_to.is_none();
+        let end = |bytes: &[u8]| if is_all_durable { damage::entries_end(bytes) } else { 0 };
+        let damaged = damage::damage(&mut self.servers[at].disk, &mut self.rng, end);
+        if let Some((name, offset)) = damaged {
+            self.history.coverage.note(coverage::DAMAGED);
+            self.say(at, format_args!("{name} is damaged at {offset}"));
+            self.servers[at].is_damaged = true;
+        }
+    }
+
+    /// What the server is at when it is killed.
+    fn note_crash(&mut self, at: usize) {
+        let Some(node) = &self.servers[at].node else { return };
+        let coverage = &mut self.history.coverage;
+        let report = node.quorum.report();
+        coverage.crash_in(&format!("{:?} {:?}", report.role, report.zab_state));
+        if node.store.has_work() {
+            coverage.crash_in("a flush");
+        }
+        if node.snap.is_some() {
+            coverage.crash_in("a snapshot");
+        }
+        self.servers[at].jobs.iter().for_each(|job| coverage.crash_in(job.name()));
     }
 
     /// The epochs as the files have them, and as the log proves them (P14).
@@ -236,6 +313,7 @@ impl Servers {
 
     /// The server is killed, or its power goes.
     pub(super) fn crash(&mut self, at: usize, surely_power: bool) {
+        self.note_crash(at);
         let server = &mut self.servers[at];
         let Some(node) = server.node.take() else { return };
         node.store.abandon(&mut server.disk);
@@ -248,7 +326,7 @@ impl Servers {
         server.disk.set_fuse(None);
         let id = server.id;
         self.crashes += 1;
-        self.history.spells.rough_now();
+        self.history.spells.rough_at_now(at);
         self.history.on_crash(at);
         self.up.remove(&id);
         self.lose_power_maybe(at, surely_power);
@@ -256,13 +334,10 @@ impl Servers {
             self.hang_up_peers(at, port);
         }
         self.lose_clients(at);
-        if self.may_wipe(at) && self.rng.chance(self.weather.wipe) {
-            self.say(at, format_args!("the server gets a new disk"));
-            self.servers[at].disk = Disk::new(DISK_BYTES);
-            self.servers[at].is_lost = true;
-            self.history.on_wiped(at);
-            let back_us = 5 * (self.weather.zab.tick_ms * self.weather.zab.init_ticks) as u64;
-            self.servers[at].back_at_us = self.now_us + back_us * 1000;
+        if self.may_lose(at) && self.rng.chance(self.weather.wipe) {
+            self.wipe(at);
+        } else if self.may_lose(at) && self.rng.chance(self.weather.damage) {
+            self.damage(at);
         }
         let delay = self.rng.below(self.weather.down_us);
         self.after(delay, Event::Start(at));
@@ -270,11 +345,18 @@ impl Servers {
 
     fn lose_power_maybe(&mut self, at: usize, surely: bool) {
         if !surely && !self.rng.chance(self.swarm.power) {
+            self.history.coverage.note(coverage::KILLED);
             return self.say(at, format_args!("the server is killed"));
         }
+        self.history.coverage.note(coverage::POWER_LOST);
         let survivors = Survivors::any(&mut self.rng);
         self.say(at, format_args!("the power goes, {survivors:?} of what was not flushed stays"));
-        self.servers[at].disk.cut_power(survivors, &mut self.rng);
+        let disk = &mut self.servers[at].disk;
+        disk.cut_power(survivors, &mut self.rng);
+        // Names that come back take up space again; a file system has a block left for the tail of
+        // a file that is there.
+        let used = disk.used() + BLOCK_BYTES;
+        disk.set_capacity(disk.capacity().max(used));
     }
 
     /// Something for the quorum core of a server.
@@ -286,6 +368,8 @@ impl Servers {
     }
 }
 
-const DISK_BYTES: usize = 16 << 20;
+pub(super) const DISK_BYTES: usize = 16 << 20;
+/// The space that a full disk still gives to files that are there.
+pub(super) const BLOCK_BYTES: usize = 4096;
 /// Bytes of committed transactions that a leader keeps in memory.
 const HISTORY_BYTES: usize = 1 << 20;

@@ -9,6 +9,7 @@ use crate::sim::judge::Judge;
 use crate::sim::model::Model;
 use crate::sim::property::{Checked, Done, hold};
 
+use super::coverage;
 use super::history::History;
 
 /// See the module.
@@ -84,7 +85,7 @@ impl Judge for View<'_> {
     }
 
     fn on_replaced(&mut self, tree: &Tree) -> Checked {
-        self.history.spells.rough_now();
+        self.history.spells.rough_at_now(self.server);
         self.history.on_replaced(self.server, tree)
     }
 
@@ -112,13 +113,15 @@ impl Judge for View<'_> {
     }
 
     fn on_serving(&mut self, is_serving: bool, tree: &Tree) -> Checked {
-        self.history.spells.rough_now();
+        self.history.spells.rough_at_now(self.server);
         self.history.on_serving(self.server, is_serving, tree)
     }
 
     fn on_room(&mut self, has_room: bool) {
         if !has_room {
-            self.history.servers[self.server].was_full = true;
+            if !std::mem::replace(&mut self.history.servers[self.server].was_full, true) {
+                self.history.coverage.note(coverage::NO_ROOM);
+            }
             self.slow_now();
         }
     }
@@ -128,7 +131,7 @@ impl Judge for View<'_> {
     }
 
     fn slow_now(&mut self) {
-        self.history.spells.rough_now();
+        self.history.spells.rough_at_now(self.server);
     }
 
     fn judge_wait(&self, session: i64, xid: i32, came_us: u64) -> Checked {

@@ -2,15 +2,15 @@
 
 use crate::sim::ensemble::net::Port;
 use crate::sim::rng::Rng;
-use crate::zab::ZabSettings;
+use crate::sim::store::SEGMENT_BYTES;
+use crate::zab::{ServerId, ZabSettings};
 
-use super::{Event, Servers};
+use super::server::{BLOCK_BYTES, DISK_BYTES};
+use super::{Event, Servers, coverage};
 
 /// One world's choices. Chances are per mille, times are in microseconds unless they say otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Weather {
-    pub(super) voters: usize,
-    pub(super) observers: usize,
     pub(super) zab: ZabSettings,
     /// Committed transactions that a leader keeps in memory.
     pub(super) history_count: usize,
@@ -29,9 +29,17 @@ pub(super) struct Weather {
     reset_every: u64,
     stall_every: u64,
     jump_every: u64,
+    full_every: u64,
+    leave_every: u64,
     /// Of a crash in the middle of a job of the disk, and of a crash losing the whole disk.
     pub(super) job_crash: u64,
     pub(super) wipe: u64,
+    /// Of a file being damaged while its server is down; of one that does not read, at a start or
+    /// for a learner.
+    pub(super) damage: u64,
+    pub(super) read_fails: u64,
+    /// For so long sessions live by pings alone when all have come together.
+    pub(super) idle_us: u64,
     /// The server whose disk is slow, and how many times.
     pub(super) slow: Option<(usize, u64)>,
 }
@@ -45,19 +53,19 @@ pub(super) enum Fault {
     Reset,
     Stall,
     Jump,
+    Full,
+    /// All others lose a leader, which hears nothing of that.
+    Leave,
 }
 
 impl Weather {
-    pub(super) fn new(rng: &mut Rng) -> Self {
-        let voters = *rng.pick(&[1, 3, 3, 3, 3, 3, 5, 5, 7]);
-        let observers = *rng.pick(&[0, 0, 0, 1, 2]);
+    /// The weather of so many servers.
+    pub(super) fn new(rng: &mut Rng, servers: usize) -> Self {
         let every = |rng: &mut Rng, chance, low: u64, high: u64| match rng.chance(chance) {
             true => rng.between(low, high) * 1000,
             false => 0,
         };
         Self {
-            voters,
-            observers,
             zab: ZabSettings { tick_ms: 100, init_ticks: 10, sync_ticks: 5 },
             history_count: *rng.pick(&[0, 3, 20, 500]),
             net_delay: *rng.pick(&[200, 2_000, 10_000]),
@@ -72,7 +80,12 @@ impl Weather {
             jump_every: every(rng, 300, 100, 1_000),
             job_crash: if rng.chance(400) { rng.between(20, 200) } else { 0 },
             wipe: if rng.chance(250) { rng.between(100, 400) } else { 0 },
-            slow: rng.chance(200).then(|| (rng.index(voters + observers), rng.between(5, 40))),
+            full_every: every(rng, 200, 300, 2_000),
+            leave_every: every(rng, 300, 300, 2_000),
+            damage: if rng.chance(200) { rng.between(100, 400) } else { 0 },
+            read_fails: if rng.chance(200) { rng.between(50, 300) } else { 0 },
+            idle_us: if rng.chance(300) { 2_500_000 } else { 0 },
+            slow: rng.chance(200).then(|| (rng.index(servers), rng.between(5, 40))),
         }
     }
 
@@ -84,12 +97,22 @@ impl Weather {
             Fault::Reset => self.reset_every,
             Fault::Stall => self.stall_every,
             Fault::Jump => self.jump_every,
+            Fault::Full => self.full_every,
+            Fault::Leave => self.leave_every,
         }
     }
 }
 
-const FAULTS: [Fault; 6] =
-    [Fault::Storm, Fault::Cut, Fault::Heal, Fault::Reset, Fault::Stall, Fault::Jump];
+const FAULTS: [Fault; 8] = [
+    Fault::Storm,
+    Fault::Cut,
+    Fault::Heal,
+    Fault::Reset,
+    Fault::Stall,
+    Fault::Jump,
+    Fault::Full,
+    Fault::Leave,
+];
 
 impl Servers {
     pub(super) fn schedule_faults(&mut self) {
@@ -111,10 +134,12 @@ impl Servers {
             return;
         }
         self.next_fault(fault);
+        self.looks_due = true;
         self.history.spells.rough_now();
         let at = self.rng.index(self.servers.len());
         match fault {
             Fault::Storm => {
+                self.history.coverage.note(coverage::STORM);
                 self.trace.say(format_args!("a storm"));
                 for at in 0..self.servers.len() {
                     if self.rng.chance(700) {
@@ -126,21 +151,89 @@ impl Servers {
             Fault::Heal => {
                 let id = self.servers[at].id;
                 self.net.cut.retain(|(_, from, to)| *from != id && *to != id);
+                (0..self.servers.len()).for_each(|at| self.disturb(at));
             }
             Fault::Reset => {
                 let conns = self.net.of(self.servers[at].id);
                 if !conns.is_empty() {
                     let conn = *self.rng.pick(&conns);
                     self.say(at, format_args!("connection {conn} is reset"));
-                    self.net.reset(conn, self.now_us as i64, &mut self.rng);
+                    self.reset(conn);
                 }
             }
             Fault::Stall => self.stall(at),
             Fault::Jump => {
                 let by = self.rng.below(2_000_000) as i64 - 1_000_000;
                 self.servers[at].wall_offset_ms += by;
+                self.history.coverage.note(coverage::CLOCK_JUMPED);
                 self.say(at, format_args!("the wall clock jumps by {by} ms"));
             }
+            Fault::Full => self.fill_disk(at),
+            Fault::Leave => self.leave_leader(),
+        }
+    }
+
+    /// The connections of a server are disturbed. If it has a role that it loses by that, it has
+    /// lost it after two times of silence.
+    fn disturb(&mut self, at: usize) {
+        let zab = self.weather.zab;
+        let silence_us = 2 * (zab.sync_ticks * zab.tick_ms) as u64 * 1000;
+        let until = self.now_us + silence_us + 20 * self.weather.net_delay + 200_000;
+        self.history.spells.rough_connections(at, until);
+    }
+
+    fn disturb_id(&mut self, id: ServerId) {
+        self.disturb(id.0 as usize - 1);
+    }
+
+    fn reset(&mut self, conn: u64) {
+        self.history.coverage.note(coverage::RESET);
+        let ends = self.net.conns.get(&conn).map(|conn| [conn.dialler, conn.acceptor]);
+        ends.into_iter().flatten().for_each(|id| self.disturb_id(id));
+        self.net.reset(conn, self.now_us as i64, &mut self.rng);
+    }
+
+    /// A disk has room for little more, for some time.
+    fn fill_disk(&mut self, at: usize) {
+        let disk = &mut self.servers[at].disk;
+        if disk.capacity() < DISK_BYTES {
+            return;
+        }
+        self.history.coverage.note(coverage::FULL_DISK);
+        disk.set_capacity(disk.used() + BLOCK_BYTES + self.rng.index(SEGMENT_BYTES));
+        let longest = *self.rng.pick(&[300_000, 1_000_000, 5_000_000]);
+        let delay = self.rng.below(longest);
+        self.after(delay, Event::Room(at));
+        self.say(at, format_args!("the disk is nearly full"));
+    }
+
+    /// A disk has room again.
+    pub(super) fn make_room(&mut self, at: usize) {
+        self.servers[at].disk.set_capacity(DISK_BYTES);
+        self.history.spells.rough_at_now(at);
+        self.say(at, format_args!("the disk has room"));
+    }
+
+    /// The connections of a leader that serves end at the others, who look for the next one at once,
+    /// while it hears nothing more.
+    fn leave_leader(&mut self) {
+        let leads = |at: &usize| {
+            let of = &self.history.servers[*at];
+            of.serves && of.leads.is_some() && self.servers[*at].is_up()
+        };
+        let Some(at) = (0..self.servers.len()).find(leads) else { return };
+        self.history.coverage.note(coverage::LEADER_LEFT);
+        self.say(at, format_args!("is left alone"));
+        let id = self.servers[at].id;
+        for other in 0..self.servers.len() {
+            let from = self.servers[other].id;
+            if from != id {
+                self.net.cut.insert((Port::Election, from, id));
+                self.net.cut.insert((Port::Quorum, from, id));
+            }
+        }
+        for conn in self.net.of(id) {
+            self.reset(conn);
         }
     }
 
@@ -155,6 +248,15 @@ impl Servers {
         };
         let arrow = if both_ways { "<->" } else { "->" };
         self.trace.say(format_args!("cut: {one} {arrow} {other} {ports:?}"));
+        let ways = if both_ways { coverage::CUT_TWO_WAYS } else { coverage::CUT_ONE_WAY };
+        let what = match ports {
+            [Port::Election] => coverage::CUT_VOTES,
+            [Port::Quorum] => coverage::CUT_QUORUM,
+            _ => coverage::CUT_BOTH,
+        };
+        self.history.coverage.note(ways);
+        self.history.coverage.note(what);
+        [one, other].into_iter().for_each(|id| self.disturb_id(id));
         for port in ports {
             self.net.cut.insert((*port, one, other));
             if both_ways {
@@ -169,22 +271,24 @@ impl Servers {
         let longest = *self.rng.pick(&[100_000, 500_000, 1_500_000]);
         let until = self.now_us + self.rng.below(longest);
         self.servers[at].stalled_until_us = until;
-        self.history.spells.rough_until(until);
+        self.history.coverage.note(coverage::STALLED);
+        self.history.spells.rough_at(at, until);
         self.say(at, format_args!("stands still until {}", until / 1000));
         if self.rng.chance(400) {
             for conn in self.net.of(self.servers[at].id) {
-                self.net.reset(conn, self.now_us as i64, &mut self.rng);
+                self.reset(conn);
             }
         }
     }
 
-    /// Whether the disk of a server may be lost: it is down, and so are not the others' data.
-    pub(super) fn may_wipe(&self, at: usize) -> bool {
-        let voters = self.weather.voters;
+    /// Whether the data of a server may be lost: it is down, the others are a quorum, and have
+    /// theirs.
+    pub(super) fn may_lose(&self, at: usize) -> bool {
+        let id = self.servers[at].id;
+        let has_data = |server: &super::server::Server| !server.is_lost && !server.is_damaged;
         !self.calm
-            && voters >= 3
-            && self.servers.iter().enumerate().all(|(other, server)| other == at || !server.is_lost)
-            && !self.servers[at].is_lost
+            && self.servers.iter().all(has_data)
+            && self.history.voters.is_quorum(|other| other != id)
     }
 
     /// Faults have ended.
@@ -192,11 +296,13 @@ impl Servers {
         self.calm = true;
         self.net.cut.clear();
         self.net.half_open = 0;
+        self.looks_due = true;
         self.weather.slow = None;
         self.weather.feed_us = 300;
         for server in &mut self.servers {
             server.stalled_until_us = 0;
             server.back_at_us = 0;
+            server.disk.set_capacity(DISK_BYTES);
         }
         self.trace.say(format_args!("calm"));
         for at in 0..self.servers.len() {

@@ -236,7 +236,7 @@ impl World {
             Doing::Silence(until) => {
                 self.trace.say(format_args!("client {client} falls silent until {until}"));
             }
-            Doing::Ask(requests) => self.ask(client, requests),
+            Doing::Ask(requests) | Doing::Flee(requests) => self.ask(client, requests),
             Doing::Nothing => {}
         }
     }

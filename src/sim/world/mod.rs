@@ -19,6 +19,7 @@ use crate::zxid::{Now, Zxid};
 use super::check::Check;
 use super::client::Client;
 use super::compare::compare;
+use super::damage;
 use super::defect::Defect;
 use super::disk::{Disk, Survivors};
 use super::node::{Node, Out, Place, TurnContext};
@@ -538,30 +539,15 @@ impl World {
         if !may_damage || !self.rng.chance(self.swarm.damage) {
             return;
         }
-        let names: Vec<String> =
-            self.disk.list().into_iter().filter(|name| is_data(name)).collect();
-        if names.is_empty() {
-            return;
-        }
-        let name = self.rng.pick(&names).clone();
-        let bytes = self.disk.read(&name).unwrap_or_default();
-        let end = match name.starts_with("log.") {
-            true if self.check.is_all_durable() => entries_end(bytes),
-            true => marked_end(bytes, Zxid(self.check.marked())),
-            false => bytes.len(),
+        let (is_all_durable, marked) = (self.check.is_all_durable(), Zxid(self.check.marked()));
+        let end = |bytes: &[u8]| match is_all_durable {
+            true => damage::entries_end(bytes),
+            false => marked_end(bytes, marked),
         };
-        if end == 0 {
+        let Some((name, offset)) = damage::damage(&mut self.disk, &mut self.rng, end) else {
             return;
-        }
-        // Anywhere, or near the end, where least is said of what was flushed.
-        let from = if self.rng.chance(500) { end.saturating_sub(END_BYTES) } else { 0 };
-        let (offset, bit) = (from + self.rng.index(end - from), 1 << self.rng.below(8));
-        // The last byte of a sector but zeros: without it the sector looks like one that was lost.
-        if bytes[offset] == bit {
-            return;
-        }
+        };
         self.trace.say(format_args!("{name} is damaged at {offset}"));
-        self.disk.damage(&name, offset, bit);
         (self.damaged, self.damaged_since_up) = (true, true);
     }
 
@@ -615,11 +601,6 @@ fn snapshot_zxid(report: &RecoveryReport) -> Zxid {
     name.map_or(Zxid::ZERO, |name| name.zxid)
 }
 
-/// Where the entries of a log end.
-fn entries_end(bytes: &[u8]) -> usize {
-    Scanner::new(bytes).end().map_or(0, |end| end.offset() as usize)
-}
-
 /// Where the last entry of a log begins that has a mark behind it for certain; 0 if there is none.
 fn marked_end(bytes: &[u8], marked: Zxid) -> usize {
     let (mut scanner, mut end) = (Scanner::new(bytes), 0);
@@ -631,12 +612,6 @@ fn marked_end(bytes: &[u8], marked: Zxid) -> usize {
     end
 }
 
-fn is_data(name: &str) -> bool {
-    name.starts_with("log.") || name.starts_with("snapshot.")
-}
-
-/// The last writes of a log: some sectors.
-const END_BYTES: usize = 1024;
 /// The space that a full disk still gives to files that are there.
 const BLOCK_BYTES: usize = 4096;
 /// Where a clock that begins anew begins.
