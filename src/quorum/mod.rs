@@ -184,6 +184,8 @@ pub struct EnsembleServer {
     pub zab: ZabSettings,
     /// While it leads.
     pub syncs: SyncLimits,
+    /// `leader.maxTimeToWaitForEpoch`, in milliseconds.
+    pub epoch_wait_ms_max: Option<i64>,
     /// What it has on its disk: see [`OwnHistory`].
     pub accepted_epoch: u32,
     pub current_epoch: u32,
@@ -301,6 +303,7 @@ impl Quorum {
         let history = history.snapping(self.writes.config.always_snap);
         let mut machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
         machine.limit_syncs(server.syncs);
+        machine.limit_wait_for_epochs(server.epoch_wait_ms_max);
         let leader = Leader::elected(machine, server.me, &self.writes, tree, self.seed);
         self.role = Role::Leading(Box::new(leader));
         self.role_since_ms = now.mono_ms;

@@ -1,5 +1,7 @@
 //! What a server is at: it leads, it learns, or it serves nobody.
 
+use std::collections::BTreeSet;
+
 use super::leader::Leader;
 use super::learner::Learner;
 use super::writes::Writes;
@@ -8,7 +10,7 @@ use crate::handoff::ToQuorum;
 use crate::packet::Packet;
 use crate::tree::Tree;
 use crate::txnlog::Durable;
-use crate::zab::{LearnerConn, LearnerCounts, LogReach, Stage};
+use crate::zab::{LearnerConn, LearnerCounts, LogReach, ServerId, Stage, VoterNews};
 use crate::zxid::{SessionId, Zxid};
 
 /// A value that is dropped as a whole when the server does something else.
@@ -28,6 +30,10 @@ pub enum PeerEvent {
     Time,
     /// Whether the disk has no space for the log; to come before [`PeerEvent::Time`].
     FullDisk(bool),
+    /// The voters that have made this server the leader.
+    ElectedBy(BTreeSet<ServerId>),
+    /// What the election has heard of a voter meanwhile.
+    Voter(ServerId, VoterNews),
     /// Somebody has connected to the leader.
     Connected(LearnerConn),
     /// A learner's packet.
@@ -109,6 +115,8 @@ impl Role {
                     let is_full = is_full && !leader.has_room(writes, usize::MAX);
                     leader.machine.on_full_disk(is_full, now_ms);
                 }
+                PeerEvent::ElectedBy(voters) => leader.machine.elected_by(voters),
+                PeerEvent::Voter(id, news) => leader.machine.on_voter(id, news, now_ms),
                 PeerEvent::Connected(conn) => leader.machine.on_connection(conn, now_ms),
                 PeerEvent::Learner(conn, packet) => leader.machine.on_packet(conn, packet, now_ms),
                 PeerEvent::Taken(conn) => leader.machine.on_taken(conn, now_ms),
@@ -144,7 +152,10 @@ impl Role {
                     learner.restart_observers(zxid);
                     learner.machine.on_tree(zxid, now_ms);
                 }
-                PeerEvent::TreeBytes { .. } | PeerEvent::FullDisk(_) => {}
+                PeerEvent::TreeBytes { .. }
+                | PeerEvent::FullDisk(_)
+                | PeerEvent::ElectedBy(_)
+                | PeerEvent::Voter(..) => {}
             },
         }
     }

@@ -104,6 +104,7 @@ pub(crate) fn member(
         members: ensemble.members.clone(),
         zab: ensemble.zab,
         syncs: ensemble.synchronization.limits,
+        epoch_wait_ms_max: ensemble.epoch_wait_ms_max.map(i64::from),
         accepted_epoch: epochs.accepted,
         current_epoch: epochs.current,
     };

@@ -6,7 +6,7 @@
 //! late costs time, never a transaction. So servers that know of each other that they wait no
 //! longer than they must need not wait for long.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::claims::Claims;
 use super::members::{Members, ServerId};
@@ -55,8 +55,22 @@ pub struct Peer {
 pub enum ElectionEffect {
     /// To one other server. A later one may take its place while it has not been sent.
     Send { to: ServerId, notification: Notification },
-    /// The server is no longer LOOKING: it leads, or learns from the leader of the vote.
+    /// The server is no longer LOOKING: it leads, or learns from the leader of the vote. Of one
+    /// that leads then [`Election::supporters`].
     Elected { state: PeerState, vote: Vote },
+    /// What a leader that does not serve yet hears of a voter.
+    Voter { id: ServerId, news: VoterNews },
+}
+
+/// What a leader hears of a voter by the way of elections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoterNews {
+    /// It is still LOOKING, and votes for this leader.
+    Supports,
+    /// It is LOOKING, in another round or with another vote: it does not follow this leader.
+    HasLeft,
+    /// Nothing can be sent to it.
+    IsUnreachable,
 }
 
 /// The machine. See the module.
@@ -68,6 +82,8 @@ pub struct Election {
     config: Bytes,
     settings: ElectionSettings,
     state: PeerState,
+    /// An epoch is served, and nobody has to be waited for.
+    serves: bool,
     /// The logical clock: which election this is. It only rises.
     round: i64,
     /// Whether this server may be elected, beside what its weight says.
@@ -107,6 +123,7 @@ impl Election {
             config,
             settings,
             state: PeerState::Looking,
+            serves: false,
             round: 0,
             stands: true,
             own: Vote::none(),
@@ -132,7 +149,7 @@ impl Election {
     /// Begins a new round. `zxid` is the last one of the server's log that is durable, `epoch` that
     /// of its history: nothing else may be promised.
     pub fn look(&mut self, zxid: Zxid, epoch: i64, now_ms: i64) {
-        self.state = PeerState::Looking;
+        (self.state, self.serves) = (PeerState::Looking, false);
         // Others choose the number too: one who lies makes it the last one.
         self.round = self.round.saturating_add(1);
         // A voter without weight cannot win: it takes any vote over.
@@ -158,6 +175,15 @@ impl Election {
     pub fn serves(&mut self, epoch: u32) {
         assert_ne!(self.state, PeerState::Looking, "a server that is LOOKING serves no epoch");
         self.vote.epoch = i64::from(epoch);
+        self.serves = true;
+    }
+
+    /// The voters that have made this server the leader, itself among them.
+    pub fn supporters(&self) -> BTreeSet<ServerId> {
+        let vote = |id| self.votes.get(&id).is_some_and(|vote| vote.leader == self.me);
+        let supports =
+            |id: &ServerId| *id == self.me || vote(*id) || self.claims.follows(*id, self.me);
+        self.members.voters().filter(supports).collect()
     }
 
     /// What has been found out about a server's connection.
@@ -167,6 +193,7 @@ impl Election {
             // says so again.
             if peer.is_unreachable {
                 self.claims.forget(id);
+                self.hear_of_voter(id, VoterNews::IsUnreachable);
             }
             self.count(now_ms);
         }
@@ -184,6 +211,10 @@ impl Election {
         if self.state != PeerState::Looking {
             if said.state == PeerState::Looking {
                 self.send(from);
+                // In one round a voter only goes over to better votes.
+                let supports = said.round == self.round && Vote::of(said).leader == self.me;
+                let news = if supports { VoterNews::Supports } else { VoterNews::HasLeft };
+                self.hear_of_voter(from, news);
             }
             return;
         }
@@ -236,6 +267,13 @@ impl Election {
 
     pub fn vote(&self) -> Vote {
         self.vote
+    }
+
+    /// A leader that has no quorum yet must know who still comes (ZOOKEEPER-3109).
+    fn hear_of_voter(&mut self, id: ServerId, news: VoterNews) {
+        if self.state == PeerState::Leading && !self.serves && self.members.is_voter(id) {
+            self.effects.push_back(ElectionEffect::Voter { id, news });
+        }
     }
 
     /// A LOOKING voter's vote.
@@ -448,6 +486,60 @@ mod tests {
         election.on_peer(ServerId(3), Peer::UNKNOWN, 4);
         election.on_notification(ServerId(3), &says(PeerState::Leading), 5);
         assert!(elected(&mut election));
+    }
+
+    /// S53, ZOOKEEPER-3109: until it serves, a leader hears which voters have left it.
+    #[test]
+    fn s53_a_leader_hears_which_voters_have_left_it() {
+        let voters = (1..=5).map(ServerId).collect();
+        let quorums = QuorumSet::Majority;
+        let members = Members::new(voters, [].into(), quorums, Zxid::ZERO, Bytes::new()).unwrap();
+        let mut election = Election::new(ServerId(5), members, ElectionSettings::default());
+        election.look(Zxid::ZERO, 0, 0);
+        let round = election.round();
+        let says = |leader, round, state| Notification {
+            state,
+            leader,
+            zxid: Zxid::ZERO,
+            round,
+            peer_epoch: 0,
+            version: Notification::VERSION,
+            config: Bytes::new(),
+        };
+        let votes = |leader, round| says(leader, round, PeerState::Looking);
+        let heard = |election: &mut Election| -> Vec<(i64, VoterNews)> {
+            let effects = std::iter::from_fn(|| election.poll());
+            let news = effects.filter_map(|effect| match effect {
+                ElectionEffect::Voter { id, news } => Some((id.0, news)),
+                _ => None,
+            });
+            news.collect()
+        };
+        election.on_notification(ServerId(4), &votes(5, round), 1);
+        election.on_notification(ServerId(1), &votes(5, round), 1);
+        election.on_notification(ServerId(2), &votes(2, round), 1);
+        election.on_time(1_000);
+        assert_eq!(election.state(), PeerState::Leading);
+        assert_eq!(election.supporters(), [1, 4, 5].map(ServerId).into());
+        assert_eq!(heard(&mut election), []);
+
+        election.on_notification(ServerId(3), &votes(5, round), 1_001);
+        election.on_notification(ServerId(4), &votes(4, round), 1_001);
+        election.on_notification(ServerId(1), &votes(5, round + 1), 1_001);
+        election.on_notification(ServerId(9), &votes(9, round), 1_001);
+        election.on_notification(ServerId(2), &says(5, round, PeerState::Following), 1_001);
+        let gone = Peer { is_unreachable: true, ..Peer::UNKNOWN };
+        election.on_peer(ServerId(2), gone, 1_002);
+        let wanted = [
+            (3, VoterNews::Supports),
+            (4, VoterNews::HasLeft),
+            (1, VoterNews::HasLeft),
+            (2, VoterNews::IsUnreachable),
+        ];
+        assert_eq!(heard(&mut election), wanted);
+        election.serves(1);
+        election.on_notification(ServerId(4), &votes(4, round + 1), 1_003);
+        assert_eq!(heard(&mut election), []);
     }
 
     /// S58, ZOOKEEPER-764: what an observer says counts for nothing, and it votes for nobody.

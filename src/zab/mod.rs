@@ -24,7 +24,7 @@ mod observer_master;
 mod tests;
 mod vote;
 
-pub use election::{Election, ElectionEffect, ElectionSettings, Peer};
+pub use election::{Election, ElectionEffect, ElectionSettings, Peer, VoterNews};
 pub use history::{History, LogReach, Logged, SyncPlan, follows};
 pub use leading::{
     CloseLearner, LeadEffect, Leading, LearnerConn, LearnerCounts, OwnHistory, Phase, StepDown,

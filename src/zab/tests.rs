@@ -94,7 +94,7 @@ fn epoch_then_zxid_then_id_wins() {
     let votes = |election: &mut Election| {
         let sent = effects(election).into_iter().filter_map(|effect| match effect {
             ElectionEffect::Send { to, notification } => Some((to.0, notification.leader)),
-            ElectionEffect::Elected { .. } => None,
+            ElectionEffect::Elected { .. } | ElectionEffect::Voter { .. } => None,
         });
         sent.collect::<Vec<_>>()
     };
@@ -318,6 +318,7 @@ impl World {
             while let Some(effect) = server.election.poll() {
                 match effect {
                     ElectionEffect::Elected { .. } => server.since_ms = self.now_ms,
+                    ElectionEffect::Voter { .. } => {}
                     ElectionEffect::Send { to, notification } => {
                         let is_lost = !calm && splitmix::next(random).is_multiple_of(10);
                         let late_ms = splitmix::next(random) as i64 & if calm { 3 } else { 63 };
@@ -773,7 +774,7 @@ fn a_ringkeeper_says_so() {
     election.on_notification(ServerId(1), &looking(1, Zxid::ZERO, 1, 0), 1);
     let sent = effects(&mut election).into_iter().find_map(|effect| match effect {
         ElectionEffect::Send { notification, .. } => Some(notification),
-        ElectionEffect::Elected { .. } => None,
+        ElectionEffect::Elected { .. } | ElectionEffect::Voter { .. } => None,
     });
     let sent = sent.unwrap();
     assert!(sent.is_of_ringkeeper() && sent.config.ends_with(b"\n#ringkeeper"));

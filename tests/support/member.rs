@@ -302,6 +302,7 @@ impl Shell {
             match effect {
                 ElectionEffect::Send { to, notification } => self.links.send(to, &notification),
                 ElectionEffect::Elected { state: PeerState::Leading, .. } => self.lead(),
+                ElectionEffect::Voter { .. } => {}
                 ElectionEffect::Elected { vote, .. } => {
                     let until = Instant::now() + Duration::from_secs(5);
                     self.role = Role::Dialing { leader: vote.leader, until };

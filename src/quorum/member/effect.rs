@@ -1,12 +1,13 @@
 //! What happens to a member, and what it wants done.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
 use super::news::{MemberNews, Peer};
 use crate::packet::PeerState;
-use crate::zab::{LearnerConn, LogReach, ServerId};
+use crate::zab::{LearnerConn, LogReach, ServerId, VoterNews};
 use crate::zxid::Zxid;
 
 /// A connection between a leader and a learner. A number is never used again.
@@ -18,6 +19,10 @@ pub struct PeerConn(pub u64);
 pub enum MemberEvent {
     /// An election has ended.
     Elected { state: PeerState, leader: ServerId },
+    /// The voters that have made this server the leader: to come right after that.
+    ElectedBy(BTreeSet<ServerId>),
+    /// What the election has heard of a voter since.
+    Voter { id: ServerId, news: VoterNews },
     /// The dial of this number has got through.
     LeaderConnected { attempt: u64, conn: PeerConn, address: SocketAddr },
     /// It has not.

@@ -24,13 +24,15 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use super::{EnsembleServer, PeerEvent, Quorum};
 use crate::packet::PeerState;
 use crate::tree::Tree;
-use crate::zab::{CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId};
+use crate::zab::{
+    CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId, VoterNews,
+};
 use crate::zxid::{Now, Zxid};
 
 use inbound::Inbound;
@@ -63,6 +65,8 @@ pub struct MemberSettings {
 pub struct Member {
     settings: MemberSettings,
     life: Life,
+    /// The voters that have made this server the leader, until its role begins.
+    elected_by: Option<BTreeSet<ServerId>>,
     /// The number of the latest try to reach a leader.
     attempt: u64,
     /// The log could not be cut, or is lost: the next leader is asked for its whole tree.
@@ -111,6 +115,7 @@ impl Member {
             wants_tree: settings.is_lost,
             settings,
             life: Life::Resting,
+            elected_by: None,
             attempt: 0,
             has_looked: false,
             more: true,
@@ -220,6 +225,9 @@ impl Member {
                 quorum.lead(&self.settings.server, history, tree, now);
                 // A disk that is full from now on had room when this server was elected.
                 quorum.on_peer(PeerEvent::FullDisk(self.has_full_disk), tree, now);
+                if let Some(voters) = self.elected_by.take() {
+                    quorum.on_peer(PeerEvent::ElectedBy(voters), tree, now);
+                }
                 self.effects.push_back(MemberEffect::TakeLearners { is_wanted: true });
             }
             _ => {}
@@ -299,6 +307,10 @@ impl Member {
         self.check(quorum);
         match event {
             MemberEvent::Elected { state, leader } => self.on_elected(state, leader, quorum),
+            MemberEvent::ElectedBy(voters) => {
+                self.elected_by = Some(voters).filter(|_| matches!(self.life, Life::Adopting));
+            }
+            MemberEvent::Voter { id, news } => self.on_voter(id, news, quorum, tree, now),
             MemberEvent::LeaderConnected { attempt, conn, address } => {
                 self.on_leader_connected(attempt, conn, address, quorum, tree, now);
             }
@@ -355,6 +367,26 @@ impl Member {
         };
         self.effects.push_back(effect);
         self.life = Life::Dialing { leader };
+    }
+
+    fn on_voter(
+        &mut self,
+        id: ServerId,
+        news: VoterNews,
+        quorum: &mut Quorum,
+        tree: &Tree,
+        now: Now,
+    ) {
+        match (&self.life, &mut self.elected_by) {
+            (Life::Leading(_), _) => quorum.on_peer(PeerEvent::Voter(id, news), tree, now),
+            (Life::Adopting, Some(voters)) if news == VoterNews::Supports => {
+                voters.insert(id);
+            }
+            (Life::Adopting, Some(voters)) => {
+                voters.remove(&id);
+            }
+            _ => {}
+        }
     }
 
     /// The leader is connected: the role of a learner begins.
@@ -428,6 +460,8 @@ impl Member {
                 PeerEvent::Loaded(None)
             }
             MemberEvent::Elected { .. }
+            | MemberEvent::ElectedBy(_)
+            | MemberEvent::Voter { .. }
             | MemberEvent::LeaderConnected { .. }
             | MemberEvent::LeaderUnreachable { .. }
             | MemberEvent::LearnerConnected { .. }

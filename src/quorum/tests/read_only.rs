@@ -122,6 +122,7 @@ fn it_ends_with_the_search_for_a_leader() {
         members,
         zab,
         syncs: SyncLimits::default(),
+        epoch_wait_ms_max: None,
         accepted_epoch: 0,
         current_epoch: 0,
     };

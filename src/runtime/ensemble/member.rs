@@ -171,6 +171,8 @@ impl MemberShell {
             News::Elected { state, vote, .. } => {
                 MemberEvent::Elected { state, leader: vote.leader }
             }
+            News::ElectedBy(voters) => MemberEvent::ElectedBy(voters),
+            News::Voter { id, news } => MemberEvent::Voter { id, news },
             News::LeaderConnected { attempt, socket, peer: address } => {
                 let conn = self.peers.insert(socket, address);
                 MemberEvent::LeaderConnected { attempt, conn, address }

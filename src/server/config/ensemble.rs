@@ -134,7 +134,6 @@ impl EnsembleConfig {
         check_addresses(&membership, reader)?;
         note_role(own, reader);
         note_members(&membership, reader);
-        note_what_is_missing(reader);
         let members = Members::try_from(&membership).map_err(ConfigError::Members)?;
         let connect_ticks = i64::from(reader.int("connectToLearnerMasterLimit", 0));
         Ok(Self {
@@ -339,16 +338,6 @@ fn note_members(membership: &Membership, reader: &mut Reader<'_>) {
     }
 }
 
-/// Keys that Apache's servers of an ensemble know and that do nothing here yet: said where they ask
-/// for something else than what happens.
-fn note_what_is_missing(reader: &mut Reader<'_>) {
-    for (key, is_asked_for, what) in MISSING {
-        if let Some(given) = reader.given(key).filter(|given| is_asked_for(&given.value)) {
-            reader.warn(given, format!("not in this version: {what}"));
-        }
-    }
-}
-
 fn is_on(value: &str) -> bool {
     value.eq_ignore_ascii_case("true")
 }
@@ -473,15 +462,6 @@ fn read_synchronization(reader: &mut Reader<'_>) -> Synchronization {
         },
     }
 }
-
-/// A key, whether its value asks for something else than what happens, and what happens.
-type Missing = (&'static str, fn(&str) -> bool, &'static str);
-
-const MISSING: &[Missing] = &[(
-    "leader.maxTimeToWaitForEpoch",
-    |value| value != "-1",
-    "a leader waits for epochs as long as initLimit",
-)];
 
 /// In milliseconds.
 const CONNECT_MS: u32 = 5000;

@@ -39,6 +39,7 @@ impl Server {
         let (id, members) = (self.id, shared.members.clone());
         let mut machine = Leading::new(id, members, shared.settings, own, history, shared.now_ms());
         machine.end_epoch_at(shared.counter_max);
+        machine.elected_by(self.election.supporters());
         self.role = Role::Leading(Box::new(LeadingRole {
             machine,
             streams: BTreeMap::new(),

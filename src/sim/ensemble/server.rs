@@ -316,6 +316,11 @@ impl Server {
                     self.votes.links.send(to, &notification);
                 }
                 ElectionEffect::Elected { state: PeerState::Leading, .. } => self.lead(shared),
+                ElectionEffect::Voter { id, news } => {
+                    if let Role::Leading(role) = &mut self.role {
+                        role.machine.on_voter(id, news, shared.now_ms());
+                    }
+                }
                 ElectionEffect::Elected { state, vote } => {
                     shared.trace.say(format_args!("{} is {state}, of {}", self.id, vote.leader));
                     let until = shared.now + shared.settings.tick_ms * 10_000;

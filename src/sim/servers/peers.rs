@@ -151,6 +151,12 @@ impl Servers {
                 self.say(at, format_args!("elected: {state}, of {leader}"));
                 debug_assert!(state != PeerState::Looking);
                 self.peer_input(at, PeerInput::Event(MemberEvent::Elected { state, leader }));
+                if state == PeerState::Leading {
+                    let voters = self.servers[at].votes.election.supporters();
+                    self.peer_input(at, PeerInput::Event(MemberEvent::ElectedBy(voters)));
+                }
+            } else if let ElectionEffect::Voter { id, news } = effect {
+                self.peer_input(at, PeerInput::Event(MemberEvent::Voter { id, news }));
             }
         }
         let wakes_us = self.servers[at].votes.wakes_at().saturating_mul(1000) as u64;

@@ -270,6 +270,7 @@ impl Servers {
                 members: self.members.clone(),
                 zab: self.weather.zab,
                 syncs: SyncLimits::default(),
+                epoch_wait_ms_max: None,
                 accepted_epoch,
                 current_epoch,
             },

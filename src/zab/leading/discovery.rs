@@ -53,6 +53,7 @@ impl Leading {
             self.accepted.insert(id, info.accepted_epoch);
         }
         let is_far = info.accepted_epoch > epoch_limit(self.known_epoch(), Claim::Usual);
+        self.voters.has_come(id);
         match self.phase {
             Phase::Epochs if self.accepted.contains_key(&id) => {
                 self.choose_epoch(Claim::Usual, now_ms);

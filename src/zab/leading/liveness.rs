@@ -86,10 +86,14 @@ impl Leading {
     }
 
     /// Steps down at once without a quorum: nothing can be committed, and a server that lost this
-    /// leader finds no other while it claims to lead.
+    /// leader finds no other while it claims to lead. Before it serves: when none can come any more.
     pub(super) fn look_for_quorum(&mut self) {
-        if self.phase == Phase::Broadcast && !self.has_quorum() && !mutant!(LostQuorumLeadsOn) {
+        let is_serving = self.phase == Phase::Broadcast;
+        if is_serving && !self.has_quorum() && !mutant!(LostQuorumLeadsOn) {
             self.step_down(StepDown::LostQuorum);
+        }
+        if !is_serving && !self.may_get_quorum() && !mutant!(DiscoveryWithoutEnd) {
+            self.step_down(StepDown::VotersLeft);
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `sync` | every learner gets the leader's history |
 //! | `broadcast` | proposals, acknowledgements, commits |
 //! | `liveness` | pings, deadlines, whether a quorum is still there |
+//! | `voters` | before it serves: whether a quorum can still come |
 //! | `learner` | what the leader knows of one learner |
 
 mod broadcast;
@@ -20,6 +21,7 @@ mod liveness;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod voters;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -34,6 +36,7 @@ use crate::zxid::{SessionId, Zxid};
 
 use discovery::Claim;
 use learner::{Learner, Stage};
+use voters::Voters;
 
 /// A learner's connection to this leader. A number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +163,11 @@ pub enum CloseLearner {
 pub enum StepDown {
     /// No quorum came within `initLimit`.
     NoQuorum,
+    /// Of the voters that have made it the leader too many have left to be a quorum.
+    VotersLeft,
+    /// A voter that has made it the leader is LOOKING again, for longer than
+    /// `leader.maxTimeToWaitForEpoch` after the election.
+    VoterLooks { voter: ServerId },
     /// A quorum was there and is not any more.
     LostQuorum,
     /// A voter has accepted an epoch above this one: only a new one can take it in.
@@ -176,6 +184,14 @@ impl fmt::Display for StepDown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoQuorum => f.write_str("no quorum came within initLimit"),
+            Self::VotersLeft => {
+                f.write_str("voters that have elected this server have left: no quorum can come")
+            }
+            Self::VoterLooks { voter } => write!(
+                f,
+                "server {voter}, which has elected this server, looks for a leader again \
+                 (leader.maxTimeToWaitForEpoch)"
+            ),
             Self::LostQuorum => f.write_str("the quorum is lost"),
             Self::HigherEpoch { accepted } => {
                 write!(f, "a voter has accepted epoch {accepted}: a higher one is needed")
@@ -240,6 +256,7 @@ pub struct Leading {
     /// a vote, has accepted.
     epoch: u32,
     learners: BTreeMap<LearnerConn, Learner>,
+    voters: Voters,
     /// The accepted epochs of the other voters that have come.
     accepted: BTreeMap<ServerId, u32>,
     /// The voters that have acknowledged the epoch, and that have the history. Invariant: this
@@ -331,6 +348,7 @@ impl Leading {
         assert_eq!(history.last(), last, "a leader has applied all that it has logged");
         Self {
             me,
+            voters: Voters::all(&members),
             members,
             settings,
             limits: SyncLimits::default(),
@@ -400,6 +418,7 @@ impl Leading {
         if learner.stage == Stage::UpToDate {
             learner.silent_at = now_ms + self.settings.sync_ms();
         }
+        let was_serving = self.phase == Phase::Broadcast;
         match (learner.stage, packet) {
             (Stage::Connected, Packet::FollowerInfo(info)) => {
                 self.on_info(conn, info, true, now_ms);
@@ -419,6 +438,9 @@ impl Leading {
             }
         }
         self.send_due_trees();
+        if !was_serving {
+            self.look_for_quorum();
+        }
         self.check();
     }
 

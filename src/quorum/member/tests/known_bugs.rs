@@ -4,29 +4,114 @@ use super::ensemble::Ensemble;
 use super::*;
 use crate::codes::OpCode;
 use crate::handoff::{BatchItem, ToShard};
-use crate::zab::StepDown;
+use crate::zab::{StepDown, VoterNews};
 
-/// S53, ZOOKEEPER-3109: a voter that made this server the leader changes its mind. The leader is
-/// not waited for longer than `initLimit`, and looks again.
-#[test]
-fn s53_a_leader_whose_voter_changes_its_mind_looks_again() {
-    let mut world = World::leading();
-    world.on(MemberEvent::LearnerConnected { conn: LEARNER, address: ADDRESS });
-    world.on_packets(LEARNER, &[Packet::FollowerInfo(info(2))]);
-    world.on(MemberEvent::AcceptedEpoch(1));
-    world.member.on_gone(LEARNER, "it has closed the connection".into());
-    world.run();
+/// A leader of three, elected by itself and server 2, that has come this far with it: elected,
+/// connected, its epoch stored, acknowledged, and the history sent.
+fn leader_of_two(steps: usize) -> World {
+    let mut world = World::looking();
+    let leads = MemberEvent::Elected { state: PeerState::Leading, leader: ServerId(1) };
+    let World { member, quorum, tree, now, .. } = &mut world;
+    member.on_event(leads, quorum, tree, *now);
+    world.on(MemberEvent::ElectedBy([1, 2].map(ServerId).into()));
+    if steps > 0 {
+        world.on(MemberEvent::LearnerConnected { conn: LEARNER, address: ADDRESS });
+        world.on_packets(LEARNER, &[Packet::FollowerInfo(info(2))]);
+    }
+    if steps > 1 {
+        world.on(MemberEvent::AcceptedEpoch(1));
+    }
+    if steps > 2 {
+        world.on_packets(LEARNER, &[Packet::AckEpoch { zxid: Zxid::ZERO, current_epoch: 0 }]);
+        world.on(MemberEvent::CurrentEpoch(1));
+    }
     world.take();
-    world.pass(INIT_MS - 1);
-    assert_eq!(world.take(), []);
-    world.pass(1);
+    world
+}
+
+/// Whether the leader steps down and looks again.
+fn looks_again(world: &mut World, why: StepDown) -> bool {
     let ends = [
-        told(MemberNews::StepsDown { why: StepDown::NoQuorum }),
+        told(MemberNews::StepsDown { why }),
         MemberEffect::TakeLearners { is_wanted: false },
         MemberEffect::EndRole,
         look(Zxid::ZERO, 0),
     ];
-    assert_eq!(world.take(), ends);
+    world.take() == ends
+}
+
+/// S53, ZOOKEEPER-3109: a voter that made this server the leader changes its mind. The leader looks
+/// again at once, whatever it has come to.
+#[test]
+fn s53_a_leader_whose_voter_changes_its_mind_looks_again() {
+    let cases = [
+        (leader_of_two(2), StepDown::VotersLeft),
+        (leader_of_two(3), StepDown::VotersLeft),
+        (World::serving(), StepDown::LostQuorum),
+    ];
+    for (mut world, why) in cases {
+        world.member.on_gone(LEARNER, "it has closed the connection".into());
+        world.run();
+        let effects = world.take();
+        let said = told(MemberNews::StepsDown { why });
+        assert!(effects.contains(&said), "{effects:?}");
+    }
+}
+
+/// The same where it never comes: it says that it looks for another leader, or nobody is there. If
+/// nothing is heard the leader looks again after `initLimit`.
+#[test]
+fn s53_a_leader_does_not_wait_for_voters_that_have_left() {
+    let voter = |id, news| MemberEvent::Voter { id: ServerId(id), news };
+    for news in [VoterNews::HasLeft, VoterNews::IsUnreachable] {
+        let mut world = leader_of_two(0);
+        world.on(voter(2, news));
+        assert!(looks_again(&mut world, StepDown::VotersLeft));
+        // Where it is connected the connection counts.
+        let mut world = leader_of_two(3);
+        world.on(voter(2, news));
+        assert_eq!(world.take(), []);
+    }
+    // The third may come in its place.
+    let mut world = leader_of_two(0);
+    world.on(voter(3, VoterNews::Supports));
+    world.on(voter(2, VoterNews::HasLeft));
+    assert_eq!(world.take(), []);
+    world.on(voter(3, VoterNews::HasLeft));
+    assert!(looks_again(&mut world, StepDown::VotersLeft));
+
+    let mut world = leader_of_two(0);
+    world.pass(INIT_MS - 1);
+    assert_eq!(world.take(), []);
+    world.pass(1);
+    assert!(looks_again(&mut world, StepDown::NoQuorum));
+}
+
+/// `leader.maxTimeToWaitForEpoch`, of ZOOKEEPER-3109: a leader that still waits for epochs gives up
+/// when one of those that have elected it is LOOKING after that time, for it or for another.
+#[test]
+fn s53_a_leader_waits_for_epochs_as_long_as_it_is_told_to() {
+    for (limit, is_over) in [(None, false), (Some(3_000), true), (Some(3_001), false)] {
+        let mut settings = settings();
+        settings.server.epoch_wait_ms_max = limit;
+        let mut world = World::with(settings);
+        let leads = MemberEvent::Elected { state: PeerState::Leading, leader: ServerId(1) };
+        let World { member, quorum, tree, now, .. } = &mut world;
+        member.on_event(leads, quorum, tree, *now);
+        world.on(MemberEvent::ElectedBy([1, 2].map(ServerId).into()));
+        let looks = |id| MemberEvent::Voter { id: ServerId(id), news: VoterNews::Supports };
+        world.pass(3_000);
+        world.on(looks(2));
+        world.take();
+        world.pass(1);
+        assert_eq!(world.take(), [], "no time ends it");
+        world.on(looks(3));
+        assert_eq!(world.take(), [], "it has not elected this server");
+        world.on(looks(2));
+        let why = StepDown::VoterLooks { voter: ServerId(2) };
+        let told = world.take().first() == Some(&told(MemberNews::StepsDown { why }));
+        assert_eq!(told, is_over, "{limit:?}");
+    }
 }
 
 /// S55, ZOOKEEPER-2247: the log of the leader fails. Nothing is heard of it from then on, no ping

@@ -47,7 +47,15 @@ fn settings() -> MemberSettings {
     let members = voting(3);
     let me = ServerId(1);
     let (zab, syncs) = (ZAB, SyncLimits::default());
-    let server = EnsembleServer { me, members, zab, syncs, accepted_epoch: 0, current_epoch: 0 };
+    let server = EnsembleServer {
+        me,
+        members,
+        zab,
+        syncs,
+        epoch_wait_ms_max: None,
+        accepted_epoch: 0,
+        current_epoch: 0,
+    };
     MemberSettings {
         server,
         history_count: 500,

@@ -237,6 +237,7 @@ impl Ensemble {
             members: members.unwrap(),
             zab: SETTINGS,
             syncs: SyncLimits::default(),
+            epoch_wait_ms_max: None,
             accepted_epoch: self.servers[at].accepted,
             current_epoch: self.servers[at].current,
         }

@@ -44,7 +44,7 @@ use crate::packet::{PeerState, ServerAddress};
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::ring::{RingUnavailable, Waker};
 use crate::runtime::slice;
-use crate::zab::{ElectionSettings, Members, ServerId, Vote};
+use crate::zab::{ElectionSettings, Members, ServerId, Vote, VoterNews};
 use crate::zxid::Zxid;
 
 use super::ports::{self, PeerListeners};
@@ -132,6 +132,10 @@ pub enum Order {
 pub enum News {
     /// An election has ended.
     Elected { state: PeerState, vote: Vote, round: i64 },
+    /// The voters that have made this server the leader: right after that.
+    ElectedBy(BTreeSet<ServerId>),
+    /// What a leader that does not serve yet hears of a voter. Passed over where much news waits.
+    Voter { id: ServerId, news: VoterNews },
     /// A dial to the leader, or to a follower in its place, has got through. The socket blocks.
     LeaderConnected { attempt: u64, socket: OwnedFd, peer: SocketAddr },
     /// A dial to the leader has failed for as long as it may take, the leader refuses or does not

@@ -608,6 +608,15 @@ impl<'a> Thread<'a> {
                 }
                 let round = self.election.round();
                 self.shared.tell(News::Elected { state, vote, round });
+                if state == PeerState::Leading {
+                    self.shared.tell(News::ElectedBy(self.election.supporters()));
+                }
+            }
+            ElectionEffect::Voter { id, news } => {
+                // Anybody at a member's address may bring about as many as he likes of these.
+                if self.shared.news.len() < LEARNERS_WAITING_MAX {
+                    self.shared.tell(News::Voter { id, news });
+                }
             }
         }
     }
