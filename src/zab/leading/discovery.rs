@@ -58,7 +58,8 @@ impl Leading {
             Phase::Epochs if self.accepted.contains_key(&id) => {
                 self.choose_epoch(Claim::Usual, now_ms);
             }
-            Phase::Epochs if !is_far => self.epoch = self.epoch.max(info.accepted_epoch),
+            Phase::Epochs if is_far => {}
+            Phase::Epochs => self.epoch = self.epoch.max(info.accepted_epoch),
             Phase::StoringAccepted if info.accepted_epoch < self.epoch => {}
             _ if info.accepted_epoch <= self.epoch && self.phase > Phase::StoringAccepted => {
                 self.send_leader_info(conn);

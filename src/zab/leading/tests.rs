@@ -2,6 +2,7 @@
 
 use std::iter;
 
+use super::discovery::EPOCHS_AT_ONCE;
 use super::liveness::FULL_MS;
 use super::*;
 use crate::packet::{LearnerInfo, PacketStream};
@@ -353,6 +354,85 @@ fn a_learner_after_whose_epoch_there_is_none_is_turned_away() {
         assert_eq!(effects(&mut leading), [LeadEffect::Close { conn: LearnerConn(20), why }]);
         assert!(leading.is_serving());
     }
+}
+
+/// A leader of `voters` that has accepted epoch 5 and waits for epochs.
+fn discovering(voters: i64) -> Leading {
+    let ids: BTreeSet<ServerId> = (1..=voters).map(ServerId).collect();
+    let observers = BTreeSet::from([ServerId(9)]);
+    let majority = QuorumSet::Majority;
+    let members = Members::new(ids, observers, majority, Zxid::ZERO, Bytes::new()).unwrap();
+    let last = Durable::recovered(Zxid::ZERO);
+    let own = OwnHistory { accepted_epoch: 5, current_epoch: 5, last };
+    let history = History::new(Zxid::ZERO, 500, 1 << 20);
+    Leading::new(ServerId(1), members, SETTINGS, own, history, 0)
+}
+
+/// A server comes that has accepted this epoch.
+fn comes(leading: &mut Leading, conn: u64, id: i64, accepted_epoch: u32) {
+    leading.on_connection(LearnerConn(conn), 0);
+    let info = LearnerInfo {
+        accepted_epoch,
+        server_id: Some(id),
+        protocol: LearnerInfo::PROTOCOL,
+        config_version: Zxid::ZERO,
+    };
+    let info = if id == 9 { Packet::ObserverInfo(info) } else { Packet::FollowerInfo(info) };
+    leading.on_packet(LearnerConn(conn), info, 0);
+}
+
+const LAST_BUT_ONE: u32 = Zxid::EPOCH_MAX - 1;
+
+/// One packet of a member that is damaged or lies takes no epoch away: the leader chooses the one
+/// after those that are known of, and says whom it has turned away.
+#[test]
+fn one_member_alone_cannot_use_up_the_epochs() {
+    for accepted in [20 + EPOCHS_AT_ONCE, 1 << 20, 1 << 30, LAST_BUT_ONE] {
+        let far = |conn, known| LeadEffect::Close {
+            conn: LearnerConn(conn),
+            why: CloseLearner::EpochTooFar { accepted, known },
+        };
+        // It comes first.
+        let mut leading = discovering(3);
+        comes(&mut leading, 1, 2, accepted);
+        comes(&mut leading, 2, 9, accepted);
+        assert_eq!(effects(&mut leading), [], "somebody else may come");
+        comes(&mut leading, 3, 3, 7);
+        let stored = LeadEffect::StoreAcceptedEpoch { epoch: 8 };
+        assert_eq!(effects(&mut leading), [far(1, 7), far(2, 7), stored]);
+        // It comes late, to a leader that serves or does not.
+        for mut leading in [leading, serving(3)] {
+            let known = leading.epoch;
+            comes(&mut leading, 20, 2, accepted);
+            assert!(effects(&mut leading).contains(&far(20, known)));
+            assert!(!leading.has_ended);
+        }
+        // There is nobody else: a small part of what is left may go at last.
+        let mut leading = discovering(3);
+        comes(&mut leading, 1, 2, accepted);
+        leading.on_time(SETTINGS.init_ms());
+        let told = match accepted {
+            ..2_000_000 => vec![LeadEffect::StoreAcceptedEpoch { epoch: accepted + 1 }],
+            _ => vec![far(1, 5), LeadEffect::StepDown { why: StepDown::NoQuorum }],
+        };
+        assert_eq!(effects(&mut leading), told);
+        // Two of them know of it: they have elected without this server.
+        let mut leading = discovering(5);
+        for id in 2..=4 {
+            comes(&mut leading, id as u64, id, accepted - (id as u32 - 2));
+        }
+        let told = vec![LeadEffect::StoreAcceptedEpoch { epoch: accepted + 1 }];
+        assert_eq!(effects(&mut leading), told);
+    }
+    // What a few failed elections explain is taken as it is.
+    let mut leading = discovering(3);
+    comes(&mut leading, 1, 2, 5 + EPOCHS_AT_ONCE);
+    let epoch = 5 + EPOCHS_AT_ONCE + 1;
+    assert_eq!(effects(&mut leading), [LeadEffect::StoreAcceptedEpoch { epoch }]);
+    let mut leading = serving(3);
+    comes(&mut leading, 20, 2, 1 + EPOCHS_AT_ONCE);
+    let why = StepDown::HigherEpoch { accepted: 1 + EPOCHS_AT_ONCE };
+    assert!(effects(&mut leading).contains(&LeadEffect::StepDown { why }));
 }
 
 /// A leader without space for its log gives way to followers that can go on without it, and to no

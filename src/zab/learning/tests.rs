@@ -47,6 +47,25 @@ fn a_leader_has_nothing_of_a_later_epoch() {
     }
 }
 
+/// A leader that is damaged or lies does not use up the epochs either. Who has no past takes any.
+#[test]
+fn a_leader_cannot_use_up_the_epochs() {
+    let half = 1 + (Zxid::EPOCH_MAX - 1) / 2;
+    let told = |mut learner: Learning, epoch| {
+        let info = Packet::LeaderInfo { epoch, protocol: LearnerInfo::PROTOCOL };
+        learner.on_packet(info, 0);
+        learner.poll()
+    };
+    for epoch in [half + 1, Zxid::EPOCH_MAX] {
+        let why = Leave::EpochTooFar { epoch, accepted: 1 };
+        assert_eq!(told(learner(), epoch), Some(LearnEffect::Leave { why }));
+        let mut new = learner();
+        new.own.last = Durable::recovered(Zxid::UNKNOWN);
+        assert_eq!(told(new, epoch), Some(LearnEffect::StoreAcceptedEpoch { epoch }));
+    }
+    assert_eq!(told(learner(), half), Some(LearnEffect::StoreAcceptedEpoch { epoch: half }));
+}
+
 const EPOCH: u32 = 1;
 
 fn zxid(counter: u32) -> Zxid {
