@@ -87,8 +87,11 @@ pub struct Member {
     observing: Option<Observing>,
     /// It takes observers while it follows.
     takes_observers: bool,
-    /// The role of an observer has ended: it rests before it looks again, until then.
+    /// A role has ended, and it rests before it looks again, until then: an observer always, others
+    /// after a tree that was lost.
     rests: Option<i64>,
+    /// Trees of leaders that did not come whole or could not be stored, since it last served.
+    trees_lost: u32,
     effects: VecDeque<MemberEffect>,
 }
 
@@ -126,6 +129,7 @@ impl Member {
             observing: None,
             takes_observers: false,
             rests: None,
+            trees_lost: 0,
             effects: VecDeque::new(),
         }
     }
@@ -221,6 +225,7 @@ impl Member {
             }
             Life::Adopting if is_still && !quorum.has_committable() => {
                 self.life = Life::Leading(Learners::default());
+                self.trees_lost = 0;
                 let history = self.history(quorum.last_logged());
                 quorum.lead(&self.settings.server, history, tree, now);
                 // A disk that is full from now on had room when this server was elected.
@@ -240,21 +245,37 @@ impl Member {
         matches!(self.life, Life::Looking) && self.yields_since.is_some_and(is_over)
     }
 
-    /// An observer rests before it looks again.
+    /// An observer rests before it looks again. So does a server that has lost a tree: it may lose
+    /// the next one for the same reason, and each is all that the leader has.
     fn begin_to_rest(&mut self) {
-        self.rests = self.observing.is_some().then_some(REST_BEGINS);
+        let rests = self.observing.is_some() || self.trees_lost > 0;
+        self.rests = rests.then_some(REST_BEGINS);
     }
 
-    /// Whether an observer has rested as long as it must between two roles.
+    /// Whether it has rested as long as it must between two roles.
     fn has_rested(&mut self, now: Now) -> bool {
-        if let (Some(observing), Some(REST_BEGINS)) = (&mut self.observing, self.rests) {
-            self.rests = Some(now.mono_ms + observing.pause_ms());
+        if self.rests == Some(REST_BEGINS) {
+            let of_observer = self.observing.as_mut().map_or(0, Observing::pause_ms);
+            self.rests = Some(now.mono_ms + of_observer.max(self.pause_after_lost_trees()));
         }
         let is_over = self.rests.is_none_or(|until| until <= now.mono_ms);
         if is_over {
             self.rests = None;
         }
         is_over
+    }
+
+    /// It doubles with each tree that is lost, up to a bound.
+    fn pause_after_lost_trees(&self) -> i64 {
+        match self.trees_lost {
+            0 => 0,
+            lost => LOST_TREE_MS << (lost - 1).min(LOST_TREE_DOUBLINGS),
+        }
+    }
+
+    fn tree_lost(&mut self, why: String) {
+        self.trees_lost = self.trees_lost.saturating_add(1);
+        self.tell(MemberNews::TreeLost { why });
     }
 
     /// What is in memory of a history that ends with `last`: in the first role what the start has
@@ -331,7 +352,7 @@ impl Member {
             MemberEvent::TreeReceived { rest } => self.on_tree_received(&rest),
             MemberEvent::TreeLost { why } => {
                 if self.end_receiving().is_some() {
-                    self.tell(MemberNews::TreeLost { why });
+                    self.tree_lost(why);
                     quorum.on_peer(PeerEvent::Loaded(None), tree, now);
                 }
             }
@@ -456,7 +477,7 @@ impl Member {
                 PeerEvent::Loaded(Some(zxid))
             }
             MemberEvent::TreeNotTaken { why } => {
-                self.tell(MemberNews::TreeLost { why });
+                self.tree_lost(why);
                 PeerEvent::Loaded(None)
             }
             MemberEvent::Elected { .. }
@@ -669,6 +690,7 @@ impl Member {
                 self.effects.push_back(MemberEffect::ReceiveTree { zxid });
             }
             LearnEffect::Serve { epoch } => {
+                self.trees_lost = 0;
                 if self.takes_observers {
                     link.observers = Some(Learners::default());
                     self.effects.push_back(MemberEffect::TakeObservers);
@@ -701,5 +723,9 @@ impl Member {
 
 /// A server whose disk is full leaves it to others to lead for so long, in milliseconds.
 const YIELD_MS: i64 = 5_000;
+/// How long a server rests after a tree that it has lost, in milliseconds, and how often that
+/// doubles with the next ones: an election waits for it no longer than 8 s.
+const LOST_TREE_MS: i64 = 1_000;
+const LOST_TREE_DOUBLINGS: u32 = 3;
 /// Of [`Member::rests`]: its end is chosen in the next turn.
 const REST_BEGINS: i64 = i64::MAX;

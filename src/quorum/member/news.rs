@@ -62,16 +62,15 @@ pub enum MemberNews {
 impl MemberNews {
     /// Whether an operator should look at it.
     pub fn is_warning(&self) -> bool {
-        use CloseLearner::{EpochTooFar, NoEpochLeft};
-        matches!(
-            self,
+        match self {
             Self::Unreachable { .. }
-                | Self::CannotCut { .. }
-                | Self::TreeLost { .. }
-                | Self::StepsDown { why: StepDown::NoEpochLeft { .. } }
-                | Self::Leaves { why: Leave::EpochTooFar { .. } | Leave::NoEpoch { .. }, .. }
-                | Self::LearnerClosed { why: EpochTooFar { .. } | NoEpochLeft { .. }, .. }
-        )
+            | Self::CannotCut { .. }
+            | Self::TreeLost { .. }
+            | Self::StepsDown { why: StepDown::NoEpochLeft { .. } }
+            | Self::Leaves { why: Leave::EpochTooFar { .. } | Leave::NoEpoch { .. }, .. } => true,
+            Self::LearnerClosed { why, .. } => is_refused(why),
+            _ => false,
+        }
     }
 }
 
@@ -113,6 +112,26 @@ impl fmt::Display for MemberNews {
 const REPLACE: &str = "stop it, and start it again with an empty dataDir while a quorum of the \
                        others serves";
 
+/// Whether it would come to the same end each time: somebody has to mend a configuration, a
+/// version or a data directory.
+fn is_refused(why: &CloseLearner) -> bool {
+    match why {
+        CloseLearner::Unexpected { .. }
+        | CloseLearner::NoMember { .. }
+        | CloseLearner::NewerConfig { .. }
+        | CloseLearner::OldProtocol { .. }
+        | CloseLearner::EpochTooFar { .. }
+        | CloseLearner::NoEpochLeft { .. }
+        | CloseLearner::NewerHistory { .. }
+        | CloseLearner::AckedTooMuch { .. } => true,
+        CloseLearner::TooMany
+        | CloseLearner::CameBack
+        | CloseLearner::Silent
+        | CloseLearner::NoRoom
+        | CloseLearner::TooManySyncs => false,
+    }
+}
+
 fn closed(why: &CloseLearner) -> String {
     match why {
         CloseLearner::Unexpected { kind } => {
@@ -139,7 +158,9 @@ fn closed(why: &CloseLearner) -> String {
         CloseLearner::TooMany => {
             "it has not said who it is, and too many like it have come since".to_owned()
         }
-        CloseLearner::CameBack => "the same server has come back".to_owned(),
+        CloseLearner::CameBack => {
+            "the same server has come back, or another one has its number".to_owned()
+        }
         CloseLearner::NewerHistory { epoch, zxid } => {
             format!("its history is newer: it ends with {zxid} of epoch {epoch}")
         }
@@ -153,5 +174,21 @@ fn closed(why: &CloseLearner) -> String {
         CloseLearner::TooManySyncs => {
             "as many learners as there may be are being synchronized: an observer waits".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learner_that_is_refused_for_what_it_is_is_a_warning() {
+        let peer =
+            Peer { id: Some(ServerId(7)), address: SocketAddr::from(([127, 0, 0, 1], 2888)) };
+        let closed = |why| MemberNews::LearnerClosed { peer, why };
+        assert!(closed(CloseLearner::NoMember { id: Some(7) }).is_warning());
+        assert!(closed(CloseLearner::OldProtocol { protocol: 1 }).is_warning());
+        assert!(!closed(CloseLearner::CameBack).is_warning());
+        assert!(!closed(CloseLearner::Silent).is_warning());
     }
 }

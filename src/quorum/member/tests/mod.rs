@@ -529,7 +529,8 @@ fn a_tree_that_does_not_come_whole_ends_the_role() {
     world.on(MemberEvent::TreeLost { why: "cut".into() });
     let taken = world.take();
     assert_eq!(taken[0], told(MemberNews::TreeLost { why: "cut".into() }));
-    assert_eq!(taken.last(), Some(&look(Zxid::ZERO, 0)));
+    world.pass(1_000);
+    assert_eq!(world.take().last(), Some(&look(Zxid::ZERO, 0)));
     world.on(MemberEvent::TreeLost { why: "of an earlier life".into() });
     assert_eq!(world.take(), []);
 }
@@ -542,7 +543,24 @@ fn a_tree_that_is_not_stored_ends_the_role() {
     world.on(MemberEvent::TreeReceived { rest: Vec::new() });
     assert_eq!(world.take().last(), Some(&MemberEffect::TakeTree));
     world.on(MemberEvent::TreeNotTaken { why: "no space".into() });
+    world.pass(1_000);
     assert_eq!(world.take().last(), Some(&look(Zxid::ZERO, 0)));
+}
+
+/// A full disk loses each tree: the leader does not send one after the other without a pause.
+#[test]
+fn a_server_that_loses_trees_rests_longer_each_time() {
+    let mut world = World::looking();
+    for (epoch, rest) in (1..).zip([1_000, 2_000, 4_000, 8_000, 8_000]) {
+        world.learn();
+        accept_epoch(&mut world, epoch);
+        world.on_packets(LEADER, &[Packet::Snap { zxid: Zxid::new(0, 5) }]);
+        world.on(MemberEvent::TreeLost { why: "no space".into() });
+        world.pass(rest - 1);
+        assert!(!world.take().contains(&look(Zxid::ZERO, 0)), "looks before {rest} ms are over");
+        world.pass(1);
+        assert_eq!(world.take(), [look(Zxid::ZERO, 0)]);
+    }
 }
 
 /// The role may be over when the disk has done it: log and tree are the new ones all the same.
