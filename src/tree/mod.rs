@@ -240,6 +240,12 @@ impl Tree {
         self.data_size + 1
     }
 
+    /// About the bytes of a snapshot, or of the tree on its way to a learner, without sessions and
+    /// ACLs.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.data_size + self.node_count() as u64 * SNAPSHOT_NODE_BYTES
+    }
+
     /// The answer to getAllChildrenNumber: the number of nodes below `path`. Below "" that includes
     /// "/".
     pub fn count_descendants(&self, path: &str) -> Option<usize> {
@@ -697,3 +703,5 @@ impl<'a> Node<'a> {
 
 const CONFIG_PATH: &str = "/zookeeper/config";
 const QUOTA_PATH: &str = "/zookeeper/quota";
+/// Bytes of a node in a snapshot beside its path and data: their lengths, the ACL's number, the stat.
+const SNAPSHOT_NODE_BYTES: u64 = 4 + 4 + 8 + 60;

@@ -39,9 +39,10 @@ pub enum Job {
     /// of the history as the snapshot `file`: [`DiskEvent::TreeTaken`] or
     /// [`DiskEvent::TreeNotTaken`]. The same holds as for a truncation.
     TakeTree { from: String, file: FileName, log: Box<Log> },
-    /// What does the log say about a learner's last zxid? All up to `upto` is durable.
+    /// What does the log say about a learner's last zxid? All up to `upto` is durable; the tree
+    /// would be about so many bytes.
     /// [`DiskEvent::LogReach`], of which nothing is true once [`Disk::end_reading`] was called.
-    LogReach { of: LearnerConn, peer: Zxid, upto: Zxid },
+    LogReach { of: LearnerConn, peer: Zxid, upto: Zxid, tree_bytes: u64 },
 }
 
 /// The end of a job.
@@ -229,10 +230,10 @@ impl Worker {
             }
             Job::Truncate { to, log } => self.truncate(to, log),
             Job::TakeTree { from, file, log } => self.take_tree(&from, file, log),
-            Job::LogReach { of, peer, upto } => {
+            Job::LogReach { of, peer, upto, tree_bytes } => {
                 let is_wanted = || self.reader.load(Ordering::Relaxed) == reader;
                 let part_max = self.settings.log_part_max;
-                let reach = log_reach(&self.data, peer, upto, part_max, is_wanted);
+                let reach = log_reach(&self.data, peer..=upto, tree_bytes, part_max, is_wanted);
                 let reach = reach.unwrap_or_else(|why| {
                     log::warn!("a learner that ends with {peer} gets the whole tree: {why}");
                     None

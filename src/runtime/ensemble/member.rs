@@ -246,7 +246,8 @@ impl MemberShell {
                 MemberEffect::Serve { epoch } => self.begin_serving(epoch, core),
                 MemberEffect::EndRole => self.end_role(),
                 MemberEffect::AskLog { of, peer, upto } => {
-                    self.disk.ask(Job::LogReach { of, peer, upto });
+                    let tree_bytes = core.tree.read().snapshot_bytes();
+                    self.disk.ask(Job::LogReach { of, peer, upto, tree_bytes });
                 }
                 MemberEffect::StoreAcceptedEpoch { epoch } => {
                     self.disk.ask(Job::StoreAcceptedEpoch(epoch));

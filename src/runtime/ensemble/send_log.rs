@@ -11,10 +11,10 @@ mod tests;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
 use crate::quorum::recovery::{Dir, Gap, LogPart, ReadBack, ReadBackError, Step, Storage, reach};
 use crate::runtime::datadir::{DataDir, DataDirError, LiveFile, PieceFile};
-use crate::snapshot::FileName;
 use crate::zab::LogReach;
 use crate::zxid::Zxid;
 
@@ -87,22 +87,23 @@ pub fn send_log(
 }
 
 /// What the log says about a zxid of a learner's that is older than the memory. All up to `upto` is
-/// durable. `part_max` is `snapshotSizeFactor`: the part of the newest snapshot's size up to which
-/// reading the log is taken to be quicker than sending the tree, 0 for any, none for never. None if
-/// `is_wanted` says no on the way.
+/// durable. `part_max` is `snapshotSizeFactor`: the part of the tree's bytes up to which reading the log
+/// is taken to be quicker than sending the tree, 0 for any, none for never. Apache takes the newest
+/// snapshot for the tree, which may be much shorter, or packed. None if `is_wanted` says no on the
+/// way.
 pub fn log_reach(
     data: &DataDir,
-    peer: Zxid,
-    upto: Zxid,
+    span: RangeInclusive<Zxid>,
+    tree_bytes: u64,
     part_max: Option<f64>,
     is_wanted: impl Fn() -> bool,
 ) -> Result<Option<LogReach>, SendLogError> {
     let Some(part_max) = part_max else {
         return Ok(Some(LogReach { floor: None, next: None, is_too_long: true }));
     };
+    let (peer, upto) = span.into_inner();
     let files = Files::open(data, peer)?;
-    let bytes_max = (files.snapshot_bytes as f64 * part_max) as u64;
-    let bytes_max = (bytes_max > 0).then_some(bytes_max);
+    let bytes_max = (part_max > 0.0).then_some((tree_bytes as f64 * part_max) as u64);
     let found = reach(&files.back, peer, upto, bytes_max, is_wanted, |nth| files.take(nth));
     found.map_err(SendLogError::Log)
 }
@@ -111,8 +112,6 @@ pub fn log_reach(
 struct Files {
     back: ReadBack,
     open: Vec<RefCell<Option<LiveFile>>>,
-    /// Of the newest snapshot.
-    snapshot_bytes: u64,
 }
 
 impl Files {
@@ -129,12 +128,7 @@ impl Files {
             })
         });
         let open = open.collect::<Result<_, _>>()?;
-        let newest = snapshots
-            .iter()
-            .filter_map(|name| Some((FileName::parse(name)?.zxid, name)))
-            .max()
-            .and_then(|(_, name)| std::fs::metadata(data.snapshots().join(name)).ok());
-        Ok(Self { back, open, snapshot_bytes: newest.map_or(0, |found| found.len()) })
+        Ok(Self { back, open })
     }
 
     /// The so-many-th one, which is read once.

@@ -194,7 +194,10 @@ const LATE_AFTER: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jute::data::Acl;
     use crate::tree::Tree;
+    use crate::txn::{CreateKind, CreateTxn, Txn, TxnHeader};
+    use crate::zxid::SessionId;
 
     const HURRY: Haste<fn() -> bool> = Haste { within: Duration::MAX, hurries: || true };
 
@@ -263,5 +266,27 @@ mod tests {
         assert!(!out.ends_with(b"BenWasHere"));
         assert_eq!(send_tree(other, &mut out, HURRY).unwrap().nodes, 4);
         assert!(out.ends_with(b"BenWasHere"));
+    }
+
+    /// The choice between the log and the tree rests on how long the tree would be.
+    #[test]
+    fn the_tree_says_about_how_long_it_is_when_it_is_sent() {
+        let mut tree = Tree::new();
+        for nth in 1..=2000 {
+            let txn = Txn::Create(CreateTxn {
+                path: format!("/node{nth}").into(),
+                data: Some(vec![7; nth as usize % 300].into()),
+                acl: [Acl::open()].into(),
+                kind: CreateKind::Persistent,
+                with_stat: false,
+                parent_cversion: nth,
+            });
+            let zxid = Zxid(i64::from(nth));
+            tree.apply(&TxnHeader { session: SessionId(1), cxid: 0, zxid, time_ms: 1 }, &txn, None);
+        }
+        let said = tree.snapshot_bytes();
+        let to_send = TreeToSend::begin(&SharedTree::new(tree)).unwrap();
+        let sent = send_tree(to_send, &mut io::sink(), HURRY).unwrap().bytes;
+        assert!(said.abs_diff(sent) < sent / 50, "{said} bytes, and {sent} were sent");
     }
 }

@@ -211,7 +211,7 @@ fn what_the_log_says_is_told_and_damage_is_no_reach() {
     server.append_all(0, 1..=10);
     let reach_of = |peer| {
         let (of, upto) = (LearnerConn(3), Zxid(10));
-        Job::LogReach { of, peer: Zxid(peer), upto }
+        Job::LogReach { of, peer: Zxid(peer), upto, tree_bytes: 1 << 20 }
     };
     let ask = |server: &mut Server, peer| {
         server.disk.ask(reach_of(peer));

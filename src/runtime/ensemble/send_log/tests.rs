@@ -98,8 +98,9 @@ fn what_is_durable_is_sent_while_more_is_written() {
                 check(&out, after + 1..=upto);
                 assert_eq!(sent.transactions as i64, upto - after);
                 assert_eq!(sent.bytes, out.len() as u64);
-                let reach =
-                    log_reach(&data, Zxid(after), Zxid(upto), Some(0.0), || true).unwrap().unwrap();
+                let reach = log_reach(&data, Zxid(after)..=Zxid(upto), 1, Some(0.0), || true)
+                    .unwrap()
+                    .unwrap();
                 let next = (after < upto).then_some(Zxid(after + 1));
                 assert_eq!((reach.floor, reach.next), (Some(Zxid(after)), next));
                 sendings += 1;
@@ -206,19 +207,22 @@ fn damage_and_a_lost_connection_are_said() {
     let mut sent = Vec::new();
     let error = send_log(&data, Zxid(0), Zxid(400), &mut sent).unwrap_err();
     assert!(error.to_string().contains("log.1 is damaged at offset"), "{error}");
-    let reach = log_reach(&data, Zxid(0), Zxid(400), Some(0.0), || true);
+    let reach = log_reach(&data, Zxid(0)..=Zxid(400), 1, Some(0.0), || true);
     assert!(matches!(reach, Err(SendLogError::Log(ReadBackError::Damaged { .. }))));
 }
 
 #[test]
-fn a_log_that_is_longer_than_its_part_of_the_snapshot_is_too_long() {
+fn a_log_that_is_longer_than_its_part_of_the_tree_is_too_long() {
     let (_dir, data) = empty();
     put(data.logs(), 1..=10);
     put(data.logs(), 11..=20);
     let bytes: usize = (11..=20).map(|zxid| payload(zxid).len()).sum();
-    std::fs::write(data.snapshots().join("snapshot.a"), vec![0; 4 * bytes]).unwrap();
-    let is_too_long =
-        |part| log_reach(&data, Zxid(3), Zxid(20), part, || true).unwrap().unwrap().is_too_long;
+    // The only snapshot is one of the beginning, of an empty tree.
+    std::fs::write(data.snapshots().join("snapshot.0"), [0; 9]).unwrap();
+    let is_too_long = |part| {
+        let reach = log_reach(&data, Zxid(3)..=Zxid(20), 4 * bytes as u64, part, || true);
+        reach.unwrap().unwrap().is_too_long
+    };
     assert!(!is_too_long(Some(0.25)) && is_too_long(Some(0.24)));
     assert!(!is_too_long(Some(0.0)) && is_too_long(None));
 }
