@@ -319,11 +319,10 @@ impl Leader {
             return self.refuse_and_close(writes, (asker, session), op);
         }
         // Whoever has had a session may end it (`PrepRequestProcessor`).
-        let may_be_moved = op != OpCode::CLOSE_SESSION && self.has_room(writes, CLOSE_BYTES_MIN);
-        let is_kept = mutant!(MovedSessionKept);
-        if may_be_moved && !is_kept && self.is_moved(session, asker.learner()) {
-            // A sync is no transaction, whatever becomes of it.
-            if op == OpCode::SYNC {
+        let may_be_moved = op != OpCode::CLOSE_SESSION && !mutant!(MovedSessionKept);
+        if may_be_moved && self.is_moved(session, asker.learner()) {
+            // A sync is no transaction, whatever becomes of it; without room nothing is.
+            if op == OpCode::SYNC || !self.has_room(writes, CLOSE_BYTES_MIN) {
                 return self.refuse(writes, (asker, session), op, ErrorCode::SESSION_MOVED);
             }
             let header = self.header(writes, session, asker.cxid());

@@ -99,6 +99,23 @@ fn a_moved_session_is_refused_where_it_was() {
     ensemble.check_equal();
 }
 
+/// A log that has room for the write, but not for what may have to be logged in its place, is no
+/// excuse: nothing is logged then, and the write is refused all the same.
+#[test]
+fn a_moved_session_is_refused_where_it_was_when_there_is_little_room() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(0, 0x100);
+    assert!(ensemble.renew(1, 0x100));
+    let logged = ensemble.servers[0].log.len();
+    ensemble.servers[0].quorum.on_log_room(10_000);
+    let wanted = create(Some("/a"), b"", 0);
+    let moved = ErrorCode::SESSION_MOVED.0;
+    assert_eq!(ensemble.ask(0, 0x100, OpCode::CREATE, wanted.clone()).0, moved);
+    assert_eq!(ensemble.servers[0].log.len(), logged, "nothing is logged");
+    assert_eq!(ensemble.ask(1, 0x100, OpCode::CREATE, wanted), (0, false));
+    ensemble.check_equal();
+}
+
 /// Whoever had it may end it, wherever it is by now.
 #[test]
 fn a_moved_session_may_be_ended_from_where_it_was() {
