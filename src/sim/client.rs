@@ -41,8 +41,9 @@ pub(crate) struct Client {
     bulk: u64,
     /// Whether it sets quotas.
     quotas: bool,
-    /// Whether it asks for many syncs.
+    /// Whether it asks for many syncs, and for nothing but syncs and reads.
     syncs: bool,
+    looks_on: bool,
     /// Paths that it may watch, as it knows; 0 for any number.
     watches_max: usize,
     bytes: Vec<u8>,
@@ -89,9 +90,12 @@ pub(crate) enum Doing {
 
 impl Client {
     /// A client without a session that will ask for `asked_ms`.
-    pub(crate) fn new(rng: Rng, asked_ms: i32, has_user: bool, swarm: &Swarm) -> Self {
+    pub(crate) fn new(mut rng: Rng, asked_ms: i32, has_user: bool, swarm: &Swarm) -> Self {
+        // Whoever writes as well waits for that where a leader is cut off, and asks nothing more.
+        let looks_on = swarm.syncs && rng.chance(400);
         Self {
             rng,
+            looks_on,
             session: 0,
             password: vec![0; 16],
             asked_ms,
@@ -387,8 +391,11 @@ impl Client {
     }
 
     fn any_op(&mut self) -> Op {
-        if self.syncs && self.rng.chance(200) {
+        if self.syncs && self.rng.chance(if self.looks_on { 500 } else { 200 }) {
             return Op::Sync { path: self.any_path() };
+        }
+        if self.looks_on {
+            return self.any_read();
         }
         match self.rng.below(100) {
             0..=54 => self.any_write(),

@@ -125,13 +125,14 @@ impl Servers {
         let Some(client) = self.client_of(link) else { return Ok(()) };
         let Link { server, floor, .. } = self.links[link];
         let (session, of) = (self.clients[client].session, &self.history.servers[server]);
+        let was_full = self.history.servers.iter().any(|server| server.was_full);
         let long_ago_ms = (self.now_us / 1000) as i64 - ROUGH_MS;
         let is_rough = !self.history.spells.is_smooth_since(long_ago_ms);
         let may = match why {
             CloseReason::SessionEnded => {
                 !self.history.head().sessions.contains_key(&session)
                     || self.history.is_ending(session)
-                    || of.was_full
+                    || was_full
             }
             CloseReason::ClientAhead => floor > of.applied.zxid,
             CloseReason::NotServing | CloseReason::NoSession => is_rough,

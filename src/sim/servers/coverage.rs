@@ -80,8 +80,8 @@ const FAULTS: [&str; 35] = [
     IDLE,
 ];
 
-/// What a server is at, by its role and how far that has come; then what its disk is at.
-const INTERRUPTED: [&str; 19] = [
+/// What a server is at, by its role and how far that has come; then what its disk is writing.
+const INTERRUPTED: [&str; 18] = [
     "a start",
     "Looking Election",
     "Leading Discovery",
@@ -100,5 +100,4 @@ const INTERRUPTED: [&str; 19] = [
     "a truncation",
     "storing a tree",
     "putting a tree in place",
-    "a look at the log",
 ];

@@ -92,6 +92,8 @@ pub(in crate::sim) struct Servers {
     in_use: Vec<Option<usize>>,
     links: Vec<Link>,
     places: Vec<Option<Place>>,
+    /// The leader that was left alone last, and until when nothing gets to it for certain.
+    left: Option<(ServerId, u64)>,
     /// A server may have to look at its ports at another time.
     looks_due: bool,
     /// Logs that were opened, so that no two have files of the same name.
@@ -152,11 +154,13 @@ impl Servers {
     /// The world of a seed.
     pub(in crate::sim) fn new(seed: u64, trace_lines: usize) -> Self {
         let mut rng = Rng::new(seed);
-        let swarm = swarm(&mut rng);
+        let mut swarm = swarm(&mut rng);
         let (members, voters) = members(&mut rng, b"version=0");
         let ids: Vec<ServerId> = (1..=MEMBERS_MAX).map(ServerId).collect();
         let ids: Vec<ServerId> = ids.into_iter().filter(|id| members.is_member(*id)).collect();
         let weather = Weather::new(&mut rng, ids.len());
+        // Who is still at a leader that was left can tell only by a sync.
+        swarm.syncs |= weather.leave_every > 0;
         let clients: Vec<Client> = (0..swarm.clients)
             .map(|_| {
                 let asked_ms = rng.between(6, 20) as i32 * 100;
@@ -193,6 +197,7 @@ impl Servers {
             links: Vec::new(),
             places: Vec::new(),
             stores: 0,
+            left: None,
             looks_due: true,
             calm: false,
             still: false,
@@ -256,10 +261,13 @@ impl Servers {
         }
         self.still = true;
         self.run_until(self.now_us + STILL_US)?;
-        // Sessions that nobody has come back for may end in this moment.
+        // Sessions that nobody has come back for, and nodes that have lived their time, may end in
+        // this moment: whoever watches hears of it some turns later.
         for _ in 0..AGAIN_MAX {
-            if !self.are_together() {
-                self.run_until(self.now_us + 10_000)?;
+            let last = self.history.last_committed();
+            self.run_until(self.now_us + 20_000)?;
+            if self.are_together() && self.history.last_committed() == last {
+                break;
             }
         }
         for link in &mut self.links {

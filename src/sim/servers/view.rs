@@ -48,7 +48,11 @@ impl Judge for View<'_> {
     }
 
     fn may_refuse(&self, session: i64) -> bool {
-        self.may_end(session)
+        // A leader that is deposed and does not know it yet knows nothing of sessions that the next
+        // one has made, and who has one of those may have seen nothing yet that is newer than it.
+        let shown = Zxid(self.applied().zxid).epoch();
+        let is_newer = self.created(session).is_some_and(|made| Zxid(made).epoch() > shown);
+        is_newer || self.may_end(session)
     }
 
     fn may_renew(&self, session: i64, since_us: u64) -> bool {

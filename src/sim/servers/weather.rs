@@ -30,7 +30,7 @@ pub(super) struct Weather {
     stall_every: u64,
     jump_every: u64,
     full_every: u64,
-    leave_every: u64,
+    pub(super) leave_every: u64,
     /// Of a crash in the middle of a job of the disk, and of a crash losing the whole disk.
     pub(super) job_crash: u64,
     pub(super) wipe: u64,
@@ -150,7 +150,10 @@ impl Servers {
             Fault::Cut => self.cut(at),
             Fault::Heal => {
                 let id = self.servers[at].id;
-                self.net.cut.retain(|(_, from, to)| *from != id && *to != id);
+                let left = self.left.filter(|(_, until_us)| *until_us > self.now_us);
+                self.net.cut.retain(|(_, from, to)| {
+                    *from != id && *to != id || left.is_some_and(|(left, _)| left == *to)
+                });
                 (0..self.servers.len()).for_each(|at| self.disturb(at));
             }
             Fault::Reset => {
@@ -225,6 +228,9 @@ impl Servers {
         self.history.coverage.note(coverage::LEADER_LEFT);
         self.say(at, format_args!("is left alone"));
         let id = self.servers[at].id;
+        let zab = self.weather.zab;
+        let silence_us = (zab.sync_ticks * zab.tick_ms) as u64 * 1000;
+        self.left = Some((id, self.now_us + silence_us));
         for other in 0..self.servers.len() {
             let from = self.servers[other].id;
             if from != id {
