@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam::queue::SegQueue;
 use log::{debug, warn};
+use rustix::net::SendFlags;
 
 use crate::frontend::{CloseReason, Effect, Frontend, Hold};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
@@ -338,11 +339,30 @@ impl Shard {
     /// Queues one send for every connection that has something to say.
     pub fn flush(&mut self, ring: &mut Ring, now: Now) -> Result<(), RingError> {
         let mut writable = std::mem::take(&mut self.writable);
+        if let [alone] = writable[..] {
+            self.send_at_once(alone);
+        }
         for conn in writable.drain(..) {
             self.send(conn, ring, now)?;
         }
         self.writable = writable;
         Ok(())
+    }
+
+    /// What one connection alone has to say goes by a system call of its own, which does not wait.
+    /// A send of the ring's ends with a completion, which would cost one more turn for each reply.
+    /// What is left, and every error, is the ring's.
+    fn send_at_once(&mut self, to: ConnId) {
+        let Some(socket) = self.sockets.get(to) else { return };
+        let output = self.frontend.output(to);
+        let is_short = (1..=SEND_BYTES_MAX).contains(&output.len());
+        if socket.sending || !matches!(socket.stage, Stage::Open) || !is_short {
+            return;
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let Ok(sent) = rustix::net::send(socket.fd(), output, flags) else { return };
+        output.drain(..sent);
+        self.frontend.on_sent(to, sent);
     }
 
     fn send(&mut self, to: ConnId, ring: &mut Ring, now: Now) -> Result<(), RingError> {

@@ -8,8 +8,10 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::frontend::FrontendConfig;
+use crate::handoff::{BatchItem, CommitBatch};
 use crate::runtime::clock;
 use crate::runtime::ring::{RingConfig, Wait};
+use crate::zxid::Zxid;
 
 struct World {
     ring: Ring,
@@ -263,4 +265,34 @@ fn a_connection_that_ends_leaves_nothing_to_look_for() {
     let before = world.ring.queued();
     world.shard.remove(conn, &mut world.ring).unwrap();
     assert_eq!(world.ring.queued() - before, 1, "it is closed");
+}
+
+/// A lone reply is with the kernel when it is flushed: no turn of the ring is needed, and no
+/// completion comes.
+#[test]
+fn a_lone_reply_costs_no_turn() {
+    let mut world = World::new();
+    let mut client = TcpStream::connect(world.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // Version, last zxid, timeout, no session, and its password.
+    let request = [0_i32.to_be_bytes().to_vec(), vec![0; 8], 10_000_i32.to_be_bytes().to_vec()];
+    let request = [request.concat(), vec![0; 8], 16_i32.to_be_bytes().to_vec(), vec![0; 16]];
+    let request = request.concat();
+    client.write_all(&(request.len() as i32).to_be_bytes()).unwrap();
+    client.write_all(&request).unwrap();
+    let has_come = |world: &mut World| !world.shard.links.to_quorum.is_empty();
+    world.until("the request", has_come);
+    let Some(ToQuorum::CreateSession { origin, session, timeout_ms }) =
+        world.shard.links.to_quorum.pop()
+    else {
+        panic!("no session is asked for")
+    };
+    let items = vec![BatchItem::SessionOpened { origin, session, timeout_ms }];
+    let opened = ToShard::Commit(CommitBatch { zxid: Zxid::ZERO, items });
+    assert!(world.shard.links.from_quorum.push(opened).is_ok());
+    world.settle();
+    let mut length = [0; 4];
+    client.read_exact(&mut length).unwrap();
+    assert_eq!(i32::from_be_bytes(length), 36, "version, timeout, session and password");
+    assert!(!world.shard.sockets.get(origin.conn).unwrap().sending);
 }
