@@ -413,7 +413,12 @@ impl QuorumCore {
         while let Some(effect) = self.quorum.poll() {
             match effect {
                 Effect::Append { last, bytes, .. } => self.append(bytes, last),
-                Effect::Flush(flush) => self.flush(flush, ring)?,
+                Effect::Flush(flush) => {
+                    // Proposals and acknowledgements leave first: whoever is woken to write may
+                    // take this processor.
+                    self.turn_member(ring)?;
+                    self.flush(flush, ring)?;
+                }
                 Effect::RollLog => {
                     if let Some(log) = &mut self.log {
                         log.roll();
@@ -429,11 +434,13 @@ impl QuorumCore {
                 Effect::Learn(effect) => self.with_core(|member, core| member.learn(effect, core)),
             }
         }
-        if let Some(member) = &mut self.member {
-            member.turn(ring)?;
-        }
+        self.turn_member(ring)?;
         // A flush may go on with the next file.
         self.submit(ring)
+    }
+
+    fn turn_member(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        self.member.as_mut().map_or(Ok(()), |member| member.turn(ring))
     }
 
     fn append(&mut self, bytes: Bytes, last: Zxid) {
