@@ -274,7 +274,7 @@ mod tests {
         let mut tree = Tree::new();
         for nth in 1..=2000 {
             let txn = Txn::Create(CreateTxn {
-                path: format!("/node{nth}").into(),
+                path: format!("/node{nth}"),
                 data: Some(vec![7; nth as usize % 300].into()),
                 acl: [Acl::open()].into(),
                 kind: CreateKind::Persistent,
