@@ -221,12 +221,16 @@ impl Quorum {
         self.unobstructed = 0;
         // Nodes that have departed are still counted, and a tree that an Apache's leader wrote down
         // while it changed shows no one point in time at first.
-        if digest.is_some_and(|digest| digest != tree.digest())
+        if let Some(digest) = digest
             && !tree.is_reaping()
             && tree.is_whole()
+            && let Some(nth) = self.digests.compared(digest == tree.digest())
         {
-            self.digest_mismatches += 1;
-            log::error!("digest mismatch at zxid {}: the tree is not what was logged", header.zxid);
+            log::error!(
+                "digest mismatch at zxid {}, number {nth} in a row: the tree is not what was \
+                 logged; a member of an ensemble gets its leader's with an empty data directory",
+                header.zxid
+            );
         }
         match answer {
             Answer::Nobody => {}

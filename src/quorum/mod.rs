@@ -34,6 +34,7 @@
 
 mod budget;
 mod commit;
+mod digests;
 mod gate;
 mod held;
 mod leader;
@@ -74,6 +75,7 @@ use crate::zab::{
 use crate::zxid::{Now, SessionId, Zxid};
 
 use commit::{Announcing, Applying};
+use digests::DigestCheck;
 use gate::Gate;
 use leader::Leader;
 use learner::Learner;
@@ -235,7 +237,7 @@ pub struct Quorum {
     /// shard.
     changes: Vec<Change>,
     batches: Vec<CommitBatch>,
-    digest_mismatches: u64,
+    digests: DigestCheck,
     /// The multi that is being applied. Invariant: the tree is amid it, and nothing is prepared.
     applying: Option<Applying>,
     /// Operations of the multi that comes next which no departed node is in the way of.
@@ -272,7 +274,7 @@ impl Quorum {
             spent: Spent::default(),
             changes: Vec::new(),
             batches,
-            digest_mismatches: 0,
+            digests: DigestCheck::default(),
             applying: None,
             unobstructed: 0,
             is_obstructed: false,

@@ -133,7 +133,7 @@ impl Quorum {
             sessions: leader.map_or(0, |leader| leader.sessions.len()),
             local_sessions: self.writes.local.len(),
             waiting_for_room: leader.map_or(0, Leader::waiting),
-            digest_mismatches: self.digest_mismatches,
+            digest_mismatches: self.digests.mismatches(),
             failed: self.writes.pipeline.has_failed(),
             roles: figures.with_diffs(leader.map_or(0, |leader| leader.machine.diffs())),
         }
