@@ -5,6 +5,7 @@ and event.
     tests/differential/differential.py --start [--ops 200000] [--seed 1]      Apache 3.9.5 against Ringkeeper
     tests/differential/differential.py --start --control                      Apache against a second Apache
     tests/differential/differential.py --start --servers 3                    ensembles, each session on a server of its own
+    tests/differential/differential.py --start --servers 3 --local-sessions   the same with local sessions
     tests/differential/differential.py --a host:port --b host:port            servers that run already, both fresh
 
 Exit 0: no difference. Exit 1: a difference, printed with seed, step, operation and both answers.
@@ -63,6 +64,8 @@ def parse():
     parser.add_argument("--b", help="host:port of the server under test")
     parser.add_argument("--start", action="store_true", help="start both, on fresh directories")
     parser.add_argument("--servers", type=int, default=1, help="with --start: ensembles of so many servers")
+    upgrading = "with --servers: sessions are local, and upgraded where they must be"
+    parser.add_argument("--local-sessions", action="store_true", help=upgrading)
     parser.add_argument("--control", action="store_true", help="with --start: a second Apache in Ringkeeper's place")
     parser.add_argument("--flag", action="append", default=[], help="with --start: key=value for Ringkeeper alone")
     setting = "with --servers: key=value of both configurations; sessions must be able to move"
@@ -74,6 +77,8 @@ def parse():
     parser.add_argument("--replay", help="take the steps from a file made by --save or --shrink")
     parser.add_argument("--keep", help="with --start: directory for the servers' data and logs, kept")
     arguments = parser.parse_args()
+    if arguments.local_sessions and arguments.servers == 1:
+        parser.error("--local-sessions takes --servers")
     if bool(arguments.a and arguments.b) == arguments.start:
         parser.error("either --a and --b, or --start")
     arguments.quota = arguments.seed % 2 == 1
@@ -127,6 +132,9 @@ def ensembles(arguments, home):
     }
     own = dict(flag.split("=", 1) for flag in arguments.flag)
     settings = {"tickTime": 2000, "initLimit": 10, "syncLimit": 5}
+    if arguments.local_sessions:
+        settings.update({"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"})
+        settings["maxSessionTimeout"] = 200000
     settings.update(setting.split("=", 1) for setting in arguments.setting)
     for number, kind in enumerate(("apache-3.9.5", "apache-3.9.5" if arguments.control else RINGKEEPER)):
         base = BASE_PORT + 50 * number
@@ -137,7 +145,8 @@ def ensembles(arguments, home):
 def run(arguments, a, b):
     generator = Generator(arguments.seed, arguments.quota, len(a) > 1)
     coverage = collections.Counter()
-    driver = Driver(a, b, learner(generator, coverage if arguments.coverage else None))
+    learn = learner(generator, coverage if arguments.coverage else None)
+    driver = Driver(a, b, learn, arguments.local_sessions)
     source = replayed(arguments.replay) if arguments.replay else generated(generator, arguments, driver)
     began = shown = time.monotonic()
     for step in source:
@@ -151,6 +160,9 @@ def run(arguments, a, b):
     for pair in zip(a, b):
         same_end(driver, *pair, is_single=len(a) == 1)
     print_coverage(coverage)
+    if arguments.local_sessions:
+        print(f"  {driver.lost_sessions} sessions were local when they came to another server")
+        assert driver.lost_sessions, "no session was local"
     print(
         f"seed {arguments.seed}: {driver.operations} operations, {driver.compared_events} events, {len(arguments.trace)} "
         f"steps, no difference ({took:.1f} s, {driver.operations / took:.0f}/s)"
