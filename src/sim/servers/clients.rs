@@ -2,6 +2,7 @@
 
 use crate::frontend::CloseReason;
 use crate::sim::client::{Doing, Phase, Told};
+use crate::sim::judge::Judge as _;
 use crate::sim::node::Input;
 use crate::sim::op::Op;
 use crate::sim::pipe::{Frames, Pipe};
@@ -121,19 +122,16 @@ impl Servers {
 
     /// Whether the server may end a connection for this reason. A client that still uses it has
     /// done everything right.
-    fn judge_close(&self, link: usize, why: CloseReason) -> Checked {
+    fn judge_close(&mut self, link: usize, why: CloseReason) -> Checked {
         let Some(client) = self.client_of(link) else { return Ok(()) };
         let Link { server, floor, .. } = self.links[link];
-        let (session, of) = (self.clients[client].session, &self.history.servers[server]);
-        let was_full = self.history.servers.iter().any(|server| server.was_full);
+        let session = self.clients[client].session;
+        let may_refuse = View { history: &mut self.history, server }.may_refuse(session);
+        let of = &self.history.servers[server];
         let long_ago_ms = (self.now_us / 1000) as i64 - ROUGH_MS;
         let is_rough = !self.history.spells.is_smooth_since(long_ago_ms);
         let may = match why {
-            CloseReason::SessionEnded => {
-                !self.history.head().sessions.contains_key(&session)
-                    || self.history.is_ending(session)
-                    || was_full
-            }
+            CloseReason::SessionEnded => may_refuse,
             CloseReason::ClientAhead => floor > of.applied.zxid,
             CloseReason::NotServing | CloseReason::NoSession => is_rough,
             CloseReason::SessionMoved => {
