@@ -200,7 +200,8 @@ impl History {
 
     /// A connection was told that it has the session.
     pub(super) fn on_answered(&mut self, session: i64, link: usize, server: usize) {
-        let epoch = self.servers[server].current_epoch;
+        let of = &self.servers[server];
+        let epoch = of.current_epoch.min(Zxid(of.applied.zxid).epoch());
         self.visits.on_answered(session, link, server, epoch);
     }
 

@@ -3,8 +3,8 @@
 //! A leader takes the requests of a session from the server for which it has found the session alive
 //! last (Apache's `checkSession`): it knows servers and not connections. Each server asks it once
 //! for a connection that comes with a session, after the client has sent its request for it and
-//! before the client is answered. A leader that is deposed and does not know it yet hears nothing of
-//! what goes on under the next one; what it proposes then is never committed.
+//! before the client is answered. No leader hears of what goes on under another one: neither what the
+//! next one does before it knows of that, nor what the last one still does.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ struct Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Answered {
     nth: u64,
-    /// The epoch of the leader that was asked, or a later one.
+    /// The epoch of the leader that was asked.
     epoch: u32,
 }
 
@@ -68,7 +68,7 @@ impl Visits {
         let of = self.of(session);
         let elsewhere = of.iter().filter(|visit| visit.link > link && visit.server != server);
         let answers = elsewhere.filter_map(|visit| visit.answered);
-        let Some(left) = answers.filter(|answered| answered.epoch <= epoch).max() else {
+        let Some(left) = answers.filter(|answered| answered.epoch == epoch).max() else {
             return false;
         };
         let is_back = |visit: &Visit| {
@@ -119,6 +119,7 @@ mod tests {
         visits.on_answered(SESSION, 2, 1, EPOCH + 1);
         assert!(!has_left(&visits, 1, 0));
         assert!(visits.has_left(SESSION, 1, 0, EPOCH + 1));
+        assert!(!visits.has_left(SESSION, 1, 0, EPOCH + 2), "a server may not know of it yet");
     }
 
     /// What an earlier connection has left is taken as soon as the session may be back.
