@@ -74,6 +74,9 @@ pub enum Packet {
 pub struct LearnerInfo {
     /// The epoch that it has accepted last.
     pub accepted_epoch: u32,
+    /// The one of its history, if it says so: it stands, one higher, in the half of the packet's
+    /// zxid that Apache's learners leave 0 and its leaders do not look at.
+    pub current_epoch: Option<u32>,
     /// `None` if it sent no data at all.
     pub server_id: Option<i64>,
     /// [`LearnerInfo::PROTOCOL`] since 3.4.
@@ -204,7 +207,8 @@ impl Packet {
             | Self::AckEpoch { zxid, .. }
             | Self::InformAndActivate { zxid, .. } => *zxid,
             Self::FollowerInfo(info) | Self::ObserverInfo(info) => {
-                Zxid::new(info.accepted_epoch, 0)
+                let current = info.current_epoch.map_or(0, |epoch| epoch.saturating_add(1));
+                Zxid::new(info.accepted_epoch, current)
             }
             Self::LeaderInfo { epoch, .. } => Zxid::new(*epoch, 0),
             Self::Sync => Zxid::ZERO,
@@ -353,6 +357,7 @@ impl Fields<'_> {
     fn learner_info(&self) -> Option<LearnerInfo> {
         let mut info = LearnerInfo {
             accepted_epoch: self.zxid.epoch(),
+            current_epoch: self.zxid.counter().checked_sub(1),
             server_id: None,
             protocol: 0,
             config_version: Zxid::ZERO,

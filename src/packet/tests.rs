@@ -107,6 +107,7 @@ fn a_tree_is_taken_out_of_the_stream() {
 fn types_that_no_recording_holds() {
     let info = LearnerInfo {
         accepted_epoch: 3,
+        current_epoch: Some(2),
         server_id: Some(-7),
         protocol: LearnerInfo::PROTOCOL,
         config_version: Zxid::new(1, 4),
@@ -133,6 +134,7 @@ fn types_that_no_recording_holds() {
 fn short_forms_of_the_learner_info() {
     let long = written(&Packet::FollowerInfo(LearnerInfo {
         accepted_epoch: 1,
+        current_epoch: None,
         server_id: Some(9),
         protocol: 0x1_0000,
         config_version: Zxid(6),

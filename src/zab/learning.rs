@@ -210,6 +210,7 @@ impl Learning {
         };
         let info = LearnerInfo {
             accepted_epoch: own.accepted_epoch,
+            current_epoch: Some(own.current_epoch),
             server_id: Some(me.0),
             protocol: LearnerInfo::PROTOCOL,
             config_version,

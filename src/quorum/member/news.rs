@@ -123,6 +123,7 @@ fn is_refused(why: &CloseLearner) -> bool {
         | CloseLearner::EpochTooFar { .. }
         | CloseLearner::NoEpochLeft { .. }
         | CloseLearner::NewerHistory { .. }
+        | CloseLearner::OtherHistory { .. }
         | CloseLearner::AckedTooMuch { .. } => true,
         CloseLearner::TooMany
         | CloseLearner::CameBack
@@ -164,6 +165,11 @@ fn closed(why: &CloseLearner) -> String {
         CloseLearner::NewerHistory { epoch, zxid } => {
             format!("its history is newer: it ends with {zxid} of epoch {epoch}")
         }
+        CloseLearner::OtherHistory { epoch } => format!(
+            "its history is of epoch {epoch}, which this ensemble does not know, and has served \
+             without it: most of the others have lost their data; if what has been written since \
+             is to be kept: {REPLACE}"
+        ),
         CloseLearner::AckedTooMuch { zxid } => {
             format!("it acknowledged {zxid}, which was never proposed")
         }

@@ -256,7 +256,10 @@ fn keeps_promises(disk: &Disk, bytes: &Bytes) -> Result<(), String> {
 /// Among our own servers nobody sends what has no place.
 fn is_legal(why: &CloseLearner) -> Result<(), String> {
     match why {
-        CloseLearner::CameBack | CloseLearner::NewerHistory { .. } | CloseLearner::Silent => Ok(()),
+        CloseLearner::CameBack
+        | CloseLearner::NewerHistory { .. }
+        | CloseLearner::OtherHistory { .. }
+        | CloseLearner::Silent => Ok(()),
         why => Err(format!("got what has no place there: {why:?}")),
     }
 }

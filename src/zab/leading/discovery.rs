@@ -53,6 +53,7 @@ impl Leading {
             self.accepted.insert(id, info.accepted_epoch);
         }
         let is_far = info.accepted_epoch > epoch_limit(self.known_epoch(), Claim::Usual);
+        let later = info.current_epoch.filter(|epoch| *epoch > self.epoch);
         self.voters.has_come(id);
         match self.phase {
             Phase::Epochs if self.accepted.contains_key(&id) => {
@@ -65,6 +66,12 @@ impl Leading {
                 self.send_leader_info(conn);
             }
             _ if is_far => self.close_far(Claim::Usual),
+            // To step down would let it be elected, and what this leader has acknowledged be lost:
+            // most servers have lost their data, and this one comes with what it was before.
+            Phase::Broadcast if later.is_some() => {
+                let epoch = later.unwrap_or_default();
+                self.close(conn, CloseLearner::OtherHistory { epoch });
+            }
             // It would hang up, and come again for ever.
             _ if self.members.is_voter(id) && !mutant!(HigherEpochIgnored) => {
                 self.step_down(StepDown::HigherEpoch { accepted: info.accepted_epoch });

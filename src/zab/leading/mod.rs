@@ -148,6 +148,8 @@ pub enum CloseLearner {
     TooMany,
     /// Its history is newer than the leader's.
     NewerHistory { epoch: i32, zxid: Zxid },
+    /// Its history is of a later epoch than the one that is served in without it.
+    OtherHistory { epoch: u32 },
     /// It acknowledged what was never proposed.
     AckedTooMuch { zxid: Zxid },
     /// Nothing was heard of it, or a proposal was not acknowledged, for as long as it has.

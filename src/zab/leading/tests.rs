@@ -68,6 +68,7 @@ fn serving(voters: i64) -> Leading {
         leading.on_connection(LearnerConn(id as u64), 0);
         let info = LearnerInfo {
             accepted_epoch: 0,
+            current_epoch: None,
             server_id: Some(id),
             protocol: LearnerInfo::PROTOCOL,
             config_version: Zxid::ZERO,
@@ -222,6 +223,7 @@ fn coming(leading: &mut Leading, ids: &[i64], last: Zxid) -> BTreeMap<i64, Optio
         leading.on_connection(conn, 0);
         let info = LearnerInfo {
             accepted_epoch: 0,
+            current_epoch: None,
             server_id: Some(id),
             protocol: LearnerInfo::PROTOCOL,
             config_version: Zxid::ZERO,
@@ -345,6 +347,7 @@ fn a_learner_after_whose_epoch_there_is_none_is_turned_away() {
         leading.on_connection(LearnerConn(20), 0);
         let info = LearnerInfo {
             accepted_epoch: accepted,
+            current_epoch: None,
             server_id: Some(3),
             protocol: LearnerInfo::PROTOCOL,
             config_version: Zxid::ZERO,
@@ -373,6 +376,7 @@ fn comes(leading: &mut Leading, conn: u64, id: i64, accepted_epoch: u32) {
     leading.on_connection(LearnerConn(conn), 0);
     let info = LearnerInfo {
         accepted_epoch,
+        current_epoch: None,
         server_id: Some(id),
         protocol: LearnerInfo::PROTOCOL,
         config_version: Zxid::ZERO,
@@ -433,6 +437,31 @@ fn one_member_alone_cannot_use_up_the_epochs() {
     comes(&mut leading, 20, 2, 1 + EPOCHS_AT_ONCE);
     let why = StepDown::HigherEpoch { accepted: 1 + EPOCHS_AT_ONCE };
     assert!(effects(&mut leading).contains(&LeadEffect::StepDown { why }));
+}
+
+/// Most servers have lost their data and serve again; one comes that has its own. Stepping down
+/// would get it elected, and what was acknowledged since would be gone.
+#[test]
+fn a_serving_leader_does_not_give_way_to_a_newer_history() {
+    for (current_epoch, stays) in
+        [(Some(3), true), (Some(2), true), (Some(1), false), (None, false)]
+    {
+        let mut leading = serving(3);
+        leading.on_connection(LearnerConn(20), 0);
+        let info = LearnerInfo {
+            accepted_epoch: 3,
+            current_epoch,
+            server_id: Some(2),
+            protocol: LearnerInfo::PROTOCOL,
+            config_version: Zxid::ZERO,
+        };
+        leading.on_packet(LearnerConn(20), Packet::FollowerInfo(info), 0);
+        let told = effects(&mut leading);
+        let stepped_down = LeadEffect::StepDown { why: StepDown::HigherEpoch { accepted: 3 } };
+        assert_eq!(told.contains(&stepped_down), !stays, "{current_epoch:?}");
+        let why = CloseLearner::OtherHistory { epoch: current_epoch.unwrap_or(0) };
+        assert_eq!(told.contains(&LeadEffect::Close { conn: LearnerConn(20), why }), stays);
+    }
 }
 
 /// A leader without space for its log gives way to followers that can go on without it, and to no
