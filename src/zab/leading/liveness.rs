@@ -22,6 +22,7 @@ impl Leading {
         self.close_silent(now_ms);
         self.send_due_trees();
         self.look_for_quorum();
+        self.look_for_voters(now_ms);
         if self.next_ping_at <= now_ms {
             self.next_ping_at = now_ms + (self.settings.tick_ms / 2).max(1);
             self.ping();
@@ -48,8 +49,10 @@ impl Leading {
 
     /// When [`Self::on_time`] has something to do at the latest.
     pub fn wakes_at(&self) -> i64 {
-        let phase_ends = if self.phase < Phase::Broadcast { self.phase_ends_at } else { i64::MAX };
-        self.next_ping_at.min(phase_ends)
+        match self.phase {
+            Phase::Broadcast => self.next_ping_at,
+            _ => self.next_ping_at.min(self.phase_ends_at).min(self.voters_wake_at()),
+        }
     }
 
     /// A learner has taken more of what it is synchronized with: a tree of gigabytes is on its way
@@ -86,14 +89,11 @@ impl Leading {
     }
 
     /// Steps down at once without a quorum: nothing can be committed, and a server that lost this
-    /// leader finds no other while it claims to lead. Before it serves: when none can come any more.
+    /// leader finds no other while it claims to lead.
     pub(super) fn look_for_quorum(&mut self) {
         let is_serving = self.phase == Phase::Broadcast;
         if is_serving && !self.has_quorum() && !mutant!(LostQuorumLeadsOn) {
             self.step_down(StepDown::LostQuorum);
-        }
-        if !is_serving && !self.may_get_quorum() && !mutant!(DiscoveryWithoutEnd) {
-            self.step_down(StepDown::VotersLeft);
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A voter that has made this server the leader and has left it looks for a leader again, and does
 //! not come back to one that no quorum follows: waiting for it would be waiting for nobody. So the
-//! leader steps down as soon as those that are connected, and those of its voters that are still to
-//! come, are no quorum. A voter has left when its connection is gone, when its notifications say so,
+//! leader steps down when those that are connected, and those of its voters that are still to come,
+//! have been no quorum for a tick. It does not look again earlier: each time it begins a new round,
+//! in which those that have left it for another begin anew, too. A voter has left when its connection is gone, when its notifications say so,
 //! or when its election port refuses; while it is connected the connection alone counts.
 
 use std::collections::BTreeSet;
@@ -21,13 +22,15 @@ pub(super) struct Voters {
     awaited: BTreeSet<ServerId>,
     /// `leader.maxTimeToWaitForEpoch`, in milliseconds.
     wait_ms_max: Option<i64>,
+    /// Since when no quorum can come.
+    too_few_since: Option<i64>,
 }
 
 impl Voters {
     /// Nothing is known of the election.
     pub(super) fn all(members: &Members) -> Self {
         let all: BTreeSet<ServerId> = members.voters().collect();
-        Self { elected_by: all.clone(), awaited: all, wait_ms_max: None }
+        Self { elected_by: all.clone(), awaited: all, wait_ms_max: None, too_few_since: None }
     }
 
     /// A server has connected, and said who it is.
@@ -41,7 +44,6 @@ impl Leading {
     pub fn elected_by(&mut self, voters: BTreeSet<ServerId>) {
         self.voters.awaited = voters.iter().copied().filter(|id| !self.is_connected(*id)).collect();
         self.voters.elected_by = voters;
-        self.look_for_quorum();
     }
 
     /// `leader.maxTimeToWaitForEpoch`: if one of those voters is LOOKING later than that, and
@@ -66,7 +68,28 @@ impl Leading {
         if self.phase == Phase::Epochs && is_late && looks {
             self.step_down(StepDown::VoterLooks { voter: id });
         }
-        self.look_for_quorum();
+    }
+
+    /// Steps down when no quorum can come, and none could for a tick.
+    pub(super) fn look_for_voters(&mut self, now_ms: i64) {
+        if self.phase == Phase::Broadcast || self.may_get_quorum() {
+            self.voters.too_few_since = None;
+            return;
+        }
+        let since = *self.voters.too_few_since.get_or_insert(now_ms);
+        if now_ms - since >= self.settings.tick_ms && !mutant!(DiscoveryWithoutEnd) {
+            self.step_down(StepDown::VotersLeft);
+        }
+    }
+
+    /// When [`Self::look_for_voters`] is due, before this leader serves: at once if nobody has seen
+    /// yet that no quorum can come.
+    pub(super) fn voters_wake_at(&self) -> i64 {
+        match self.voters.too_few_since {
+            _ if self.may_get_quorum() => i64::MAX,
+            Some(since) => since + self.settings.tick_ms,
+            None => 0,
+        }
     }
 
     /// Whether those that are connected, and those that may still come, are a quorum.
