@@ -4,8 +4,10 @@
 //! not come back to one that no quorum follows: waiting for it would be waiting for nobody. So the
 //! leader steps down when those that are connected, and those of its voters that are still to come,
 //! have been no quorum for a tick. It does not look again earlier: each time it begins a new round,
-//! in which those that have left it for another begin anew, too. A voter has left when its connection is gone, when its notifications say so,
-//! or when its election port refuses; while it is connected the connection alone counts.
+//! in which those that have left it for another begin anew, too.
+//!
+//! A voter has left when its connection is gone, when its notifications say so, or when its election
+//! port refuses; while it is connected the connection alone counts.
 
 use std::collections::BTreeSet;
 
