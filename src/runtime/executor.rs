@@ -14,7 +14,7 @@ use crate::frontend::Hold;
 use crate::zxid::Now;
 
 use super::quorum_core::QuorumCore;
-use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker};
+use super::ring::{Ring, RingConfig, RingError, RingUnavailable, Wait, Waker, awaiting_memory};
 use super::shard::Shard;
 use super::turn_times::{LongTurns, Part, TurnTimes, TurnWatch};
 use super::{SharedTree, clock, slice, sync};
@@ -108,13 +108,15 @@ pub fn spawn(
             // A server that has lost one of its threads must not go on without it: its end is told
             // in any case.
             let over = catch_unwind(AssertUnwindSafe(|| {
-                let made = LocalExecutorBuilder::new(placement)
-                    .io_memory(IO_MEMORY_BYTES)
-                    .ring_depth(RING_DEPTH)
-                    .make();
-                match made {
+                let make = || {
+                    let builder = LocalExecutorBuilder::new(placement.clone());
+                    let made = builder.io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make();
+                    made.map_err(io::Error::from)
+                };
+                let lacks_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+                match awaiting_memory(make, lacks_memory) {
                     Ok(executor) => executor.run(async move { run(load) }),
-                    Err(err) => Err(cannot_set_up(name.clone(), err.into())),
+                    Err(error) => Err(cannot_set_up(name.clone(), error)),
                 }
             }));
             ended(over.unwrap_or(Err(ExecutorError::Panicked(name))));

@@ -12,7 +12,7 @@ use crate::runtime::SharedTree;
 use crate::runtime::datadir::{DataDir, EpochFiles};
 use crate::runtime::lane::WakeHandle;
 use crate::runtime::log::{Log, LogConfig};
-use crate::runtime::ring;
+use crate::runtime::ring::{self, RingUnavailable};
 use crate::runtime::snapshotter::take_snapshot;
 use crate::session;
 use crate::zxid::{SessionId, Zxid};
@@ -83,7 +83,7 @@ pub(crate) fn prepare(
     resources::check_open_files(placement.executors()).map_err(StartError::Resources)?;
     resources::probe_threads(placement.executors()).map_err(StartError::Resources)?;
     let log_config = within_limits(&config.log).map_err(StartError::Resources)?;
-    ring::probe().map_err(StartError::Ring)?;
+    ring::awaiting_memory(ring::probe, RingUnavailable::is_memory).map_err(StartError::Ring)?;
     let listener = listen::reserve(
         config.client_host.as_deref(),
         config.client_port,

@@ -5,12 +5,11 @@
 use std::fmt;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::runtime::ring::can_lock;
+use crate::runtime::ring::{self, can_lock};
 use crate::runtime::shard::ACCEPTS;
 
 use super::process;
@@ -99,10 +98,10 @@ pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
 
 /// As many of the wanted executors as the kernel locks memory for. It counts the rings of all
 /// processes of the user against the limit, unless they have CAP_IPC_LOCK: only trying tells.
-/// Where there is not even enough for one, its rings say themselves what they lack.
+/// One executor is not looked at: its rings say themselves what they lack.
 pub(crate) fn executors_within_locked_memory(wanted: usize) -> usize {
     let fits = |executors: usize| can_lock(locked_by(executors));
-    if fits(wanted) || is_freed_soon(|| fits(wanted)) || wanted <= 1 {
+    if wanted <= 1 || fits(wanted) || is_freed_soon(|| fits(wanted)) {
         return wanted;
     }
     // The largest that fits, by halves.
@@ -114,22 +113,15 @@ pub(crate) fn executors_within_locked_memory(wanted: usize) -> usize {
     fit
 }
 
-/// What so many executors lock beside each other; one alone does with the least that may be locked,
-/// of which asking takes a little.
+/// What so many executors lock beside each other.
 fn locked_by(executors: usize) -> u64 {
-    match executors {
-        1 => LOCKED_BYTES - ASKING_LOCKED,
-        _ => executors as u64 * EXECUTOR_LOCKED + SPARE_LOCKED,
-    }
+    executors as u64 * EXECUTOR_LOCKED + SPARE_LOCKED
 }
 
 /// Whether locked memory that is missing comes back: the kernel frees the rings of a process that
 /// has ended at a time of its own, mostly within a second.
 fn is_freed_soon(fits: impl Fn() -> bool) -> bool {
-    (0..FREED_LOOKS).any(|_| {
-        thread::sleep(FREED_LOOK);
-        fits()
-    })
+    ring::awaiting_memory(|| fits().then_some(()).ok_or(()), |()| true).is_ok()
 }
 
 /// The refusal of a server whose executors were asked for by number.
@@ -240,11 +232,6 @@ pub(crate) fn log_file_bytes(wanted: u64, needed: u64) -> Result<u64, TooLittle>
 const EXECUTOR_FILES: u64 = 16 + ACCEPTS as u64;
 /// Locked memory below which glommio makes no executor.
 const LOCKED_BYTES: u64 = 512 << 10;
-/// Bytes that are locked to ask whether more may be.
-const ASKING_LOCKED: u64 = 48 << 10;
-/// How often, and how long apart, missing memory is looked for again.
-const FREED_LOOKS: u32 = 40;
-const FREED_LOOK: Duration = Duration::from_millis(50);
 /// Bytes that the kernel locks for an executor: its raw ring, and glommio's rings and buffers.
 const EXECUTOR_LOCKED: u64 = 360 << 10;
 /// Bytes for the ring of elections, and those of a snapshot that is taken now and then.

@@ -58,7 +58,7 @@ use send::SendTable;
 
 pub use buffers::Chunk;
 pub use event::{Event, ReceiveStop};
-pub use probe::{RingUnavailable, can_lock, probe};
+pub use probe::{RingUnavailable, awaiting_memory, can_lock, probe};
 pub use token::{HIGH_SLOTS, OpKind, Token, UserData};
 pub use wake::Waker;
 
@@ -123,6 +123,10 @@ struct Spin {
 impl Ring {
     /// Sets a ring up on this thread. Run [`probe`] first: it tells a person what to mend.
     pub fn new(config: RingConfig) -> Result<Self, RingUnavailable> {
+        awaiting_memory(|| Self::set_up(config), RingUnavailable::is_memory)
+    }
+
+    fn set_up(config: RingConfig) -> Result<Self, RingUnavailable> {
         let uring = probe::set_up(config.submissions)?;
         let group = BufferGroup::new(config.receive_buffers, config.receive_buffer_bytes)
             .and_then(|group| group.register(&uring.submitter()).map(|()| group))

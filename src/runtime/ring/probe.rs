@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode};
 use memmap2::MmapMut;
@@ -100,7 +102,31 @@ pub enum RingUnavailable {
     Other(io::Error),
 }
 
+/// Makes something that locks memory. Where memory is missing it is made again some time later: the
+/// kernel frees the rings of a process that has ended, or of this one, at a time of its own.
+pub fn awaiting_memory<T, E>(
+    make: impl Fn() -> Result<T, E>,
+    is_memory: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..FREED_LOOKS {
+        match make() {
+            Err(error) if is_memory(&error) => thread::sleep(FREED_LOOK),
+            made => return made,
+        }
+    }
+    make()
+}
+
+/// How often, and how long apart, memory that is missing is looked for again.
+const FREED_LOOKS: u32 = 40;
+const FREED_LOOK: Duration = Duration::from_millis(50);
+
 impl RingUnavailable {
+    /// Whether memory is missing, which may be freed soon.
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Self::LockedMemory { .. })
+    }
+
     /// What an error of making rings means.
     pub fn from_setup(error: io::Error) -> Self {
         match error.raw_os_error() {
