@@ -101,7 +101,7 @@ pub(crate) fn raise_locked_memory() -> Result<(), TooLittle> {
 /// One executor is not looked at: its rings say themselves what they lack.
 pub(crate) fn executors_within_locked_memory(wanted: usize) -> usize {
     let fits = |executors: usize| can_lock(locked_by(executors));
-    if wanted <= 1 || fits(wanted) || is_freed_soon(|| fits(wanted)) {
+    if wanted <= 1 || fits_soon(|| fits(wanted)) {
         return wanted;
     }
     // The largest that fits, by halves.
@@ -118,9 +118,8 @@ fn locked_by(executors: usize) -> u64 {
     executors as u64 * EXECUTOR_LOCKED + SPARE_LOCKED
 }
 
-/// Whether locked memory that is missing comes back: the kernel frees the rings of a process that
-/// has ended at a time of its own, mostly within a second.
-fn is_freed_soon(fits: impl Fn() -> bool) -> bool {
+/// Whether it fits now, or as soon as memory that the kernel has not freed yet is back.
+fn fits_soon(fits: impl Fn() -> bool) -> bool {
     ring::awaiting_memory(|| fits().then_some(()).ok_or(()), |()| true).is_ok()
 }
 
