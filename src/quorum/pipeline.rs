@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{Effect, QuorumConfig};
 use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{Origin, Reply, ShardId};
+use crate::room::Room;
 use crate::splitmix;
 use crate::tree::Known;
 use crate::txn::{Txn, TxnDigest, TxnHeader, write_log_record};
@@ -120,7 +121,7 @@ pub(super) struct Pipeline {
     /// Buffers that came back.
     spare: Vec<Vec<u8>>,
     /// Room of the next group's buffer, where none has come back.
-    group_bytes: usize,
+    group_room: Room,
 }
 
 impl Pipeline {
@@ -141,7 +142,7 @@ impl Pipeline {
             room: u64::MAX,
             roll: Roll::new(config, seed),
             spare: Vec::new(),
-            group_bytes: 0,
+            group_room: Room::new(SPARE_BYTES_MAX),
         }
     }
 
@@ -191,7 +192,7 @@ impl Pipeline {
         if self.bytes.is_empty() {
             self.first = proposal.header.zxid;
             if self.bytes.capacity() == 0 {
-                let new = || Vec::with_capacity(self.group_bytes);
+                let new = || Vec::with_capacity(self.group_room.bytes());
                 self.bytes = self.spare.pop().unwrap_or_else(new);
             }
         }
@@ -463,9 +464,7 @@ impl Pipeline {
         }
         assert!(self.appended < self.first && self.first <= self.proposed, "entries in order");
         self.appended = self.proposed;
-        // Short groups come between long ones, whose buffers are not to grow step by step.
-        let less = self.group_bytes - self.group_bytes / 8;
-        self.group_bytes = self.bytes.len().max(less).min(SPARE_BYTES_MAX);
+        self.group_room.filled(self.bytes.len());
         let bytes = Bytes::from(std::mem::take(&mut self.bytes));
         Some(Effect::Append { first: self.first, last: self.proposed, bytes })
     }

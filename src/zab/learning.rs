@@ -17,6 +17,7 @@ use super::history::{Logged, follows};
 use super::leading::{OwnHistory, ZabSettings};
 use super::members::ServerId;
 use crate::packet::{LearnerInfo, Packet, RequestPacket};
+use crate::room::Room;
 use crate::txnlog::Durable;
 use crate::zxid::{SessionId, Zxid};
 
@@ -171,8 +172,8 @@ pub struct Learning {
     effects: VecDeque<LearnEffect>,
     /// Packets to the leader, after all of `effects`.
     out: Vec<u8>,
-    /// Its room at first. Few packets come between many: it gets smaller little by little.
-    out_bytes: usize,
+    /// Its room at first.
+    room: Room,
 }
 
 impl Learning {
@@ -206,7 +207,7 @@ impl Learning {
             has_ended: false,
             effects: VecDeque::new(),
             out: Vec::new(),
-            out_bytes: 0,
+            room: Room::new(OUT_BYTES_MAX),
         };
         let info = LearnerInfo {
             accepted_epoch: own.accepted_epoch,
@@ -403,8 +404,7 @@ impl Learning {
         if self.out.is_empty() {
             return None;
         }
-        let less = self.out_bytes - self.out_bytes / 8;
-        self.out_bytes = self.out.len().max(less).min(OUT_BYTES_MAX);
+        self.room.filled(self.out.len());
         let bytes = Bytes::from(std::mem::take(&mut self.out));
         Some(LearnEffect::Send { bytes })
     }
@@ -640,7 +640,7 @@ impl Learning {
     fn send(&mut self, packet: &Packet) {
         if !self.has_ended {
             if self.out.capacity() == 0 {
-                self.out.reserve(self.out_bytes);
+                self.out.reserve(self.room.bytes());
             }
             packet.write(&mut self.out);
         }

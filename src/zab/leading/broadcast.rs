@@ -39,7 +39,7 @@ impl Leading {
 
     /// One buffer of packets goes to all followers.
     fn propose_to_others(&mut self, group: impl IntoIterator<Item = Logged>, now_ms: i64) {
-        let mut bytes = Vec::with_capacity(self.group_bytes);
+        let mut bytes = Vec::with_capacity(self.room.bytes());
         for logged in group {
             let (zxid, last) = (logged.zxid, self.proposed);
             assert_eq!(self.zxid_after(last), Some(zxid), "{zxid} does not follow {last}");
@@ -47,9 +47,7 @@ impl Leading {
             self.outstanding.push_back(logged);
             self.proposed = zxid;
         }
-        // Short groups come between long ones, whose buffers are not to grow step by step.
-        let less = self.group_bytes - self.group_bytes / 8;
-        self.group_bytes = bytes.len().max(less).min(GROUP_BYTES_MAX);
+        self.room.filled(bytes.len());
         let bytes = Bytes::from(bytes);
         let joined = |l: &super::Learner| l.stage >= Stage::HasHistory;
         let is_live =
@@ -196,4 +194,4 @@ impl Leading {
 /// The bytes of a COMMIT: type, zxid, and the lengths of no data and no ids.
 const COMMIT_BYTES: usize = 20;
 /// A longer group's buffer grows.
-const GROUP_BYTES_MAX: usize = 256 << 10;
+pub(super) const GROUP_BYTES_MAX: usize = 256 << 10;

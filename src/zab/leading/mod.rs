@@ -31,6 +31,7 @@ use bytes::Bytes;
 use super::history::{History, Logged};
 use super::members::{Members, ServerId};
 use crate::packet::{Packet, RequestPacket};
+use crate::room::Room;
 use crate::txnlog::Durable;
 use crate::zxid::{SessionId, Zxid};
 
@@ -293,7 +294,7 @@ pub struct Leading {
     has_ended: bool,
     effects: VecDeque<LeadEffect>,
     /// Room for the packets of the next group.
-    group_bytes: usize,
+    room: Room,
 }
 
 impl Leading {
@@ -377,7 +378,7 @@ impl Leading {
             full_since: None,
             has_ended: false,
             effects: VecDeque::new(),
-            group_bytes: 0,
+            room: Room::new(broadcast::GROUP_BYTES_MAX),
         }
     }
 
