@@ -239,13 +239,7 @@ fn written(packet: &Packet) -> Vec<u8> {
 }
 
 fn info(id: i64, accepted_epoch: u32, is_follower: bool) -> Vec<u8> {
-    let info = LearnerInfo {
-        accepted_epoch,
-        current_epoch: None,
-        server_id: Some(id),
-        protocol: LearnerInfo::PROTOCOL,
-        config_version: Zxid::ZERO,
-    };
+    let info = LearnerInfo::new(id, accepted_epoch);
     written(&match is_follower {
         true => Packet::FollowerInfo(info),
         false => Packet::ObserverInfo(info),

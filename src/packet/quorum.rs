@@ -88,6 +88,17 @@ pub struct LearnerInfo {
 impl LearnerInfo {
     /// The protocol version of Zab 1.0: epochs are agreed on by LEADERINFO and ACKEPOCH.
     pub const PROTOCOL: i32 = 0x1_0000;
+
+    /// That of a server with this id that has accepted this epoch, and says nothing of its history.
+    pub fn new(server_id: i64, accepted_epoch: u32) -> Self {
+        Self {
+            accepted_epoch,
+            current_epoch: None,
+            server_id: Some(server_id),
+            protocol: Self::PROTOCOL,
+            config_version: Zxid::ZERO,
+        }
+    }
 }
 
 /// A client's request on its way to the leader (type 1).

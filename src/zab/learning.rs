@@ -210,11 +210,9 @@ impl Learning {
             room: Room::new(OUT_BYTES_MAX),
         };
         let info = LearnerInfo {
-            accepted_epoch: own.accepted_epoch,
             current_epoch: Some(own.current_epoch),
-            server_id: Some(me.0),
-            protocol: LearnerInfo::PROTOCOL,
             config_version,
+            ..LearnerInfo::new(me.0, own.accepted_epoch)
         };
         learning.send(&match votes {
             true => Packet::FollowerInfo(info),

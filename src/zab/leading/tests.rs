@@ -66,13 +66,7 @@ fn serving(voters: i64) -> Leading {
     let learners = (2..=voters).chain([9]);
     for id in learners.clone() {
         leading.on_connection(LearnerConn(id as u64), 0);
-        let info = LearnerInfo {
-            accepted_epoch: 0,
-            current_epoch: None,
-            server_id: Some(id),
-            protocol: LearnerInfo::PROTOCOL,
-            config_version: Zxid::ZERO,
-        };
+        let info = LearnerInfo::new(id, 0);
         let info = if id == 9 { Packet::ObserverInfo(info) } else { Packet::FollowerInfo(info) };
         leading.on_packet(LearnerConn(id as u64), info, 0);
     }
@@ -221,13 +215,7 @@ fn coming(leading: &mut Leading, ids: &[i64], last: Zxid) -> BTreeMap<i64, Optio
     for &id in ids {
         let conn = LearnerConn(100 + id as u64);
         leading.on_connection(conn, 0);
-        let info = LearnerInfo {
-            accepted_epoch: 0,
-            current_epoch: None,
-            server_id: Some(id),
-            protocol: LearnerInfo::PROTOCOL,
-            config_version: Zxid::ZERO,
-        };
+        let info = LearnerInfo::new(id, 0);
         let info = if id >= 9 { Packet::ObserverInfo(info) } else { Packet::FollowerInfo(info) };
         leading.on_packet(conn, info, 0);
         effects(leading);
@@ -345,13 +333,7 @@ fn a_learner_after_whose_epoch_there_is_none_is_turned_away() {
     for accepted in [Zxid::EPOCH_MAX, u32::MAX - 1, u32::MAX] {
         let mut leading = serving(3);
         leading.on_connection(LearnerConn(20), 0);
-        let info = LearnerInfo {
-            accepted_epoch: accepted,
-            current_epoch: None,
-            server_id: Some(3),
-            protocol: LearnerInfo::PROTOCOL,
-            config_version: Zxid::ZERO,
-        };
+        let info = LearnerInfo::new(3, accepted);
         leading.on_packet(LearnerConn(20), Packet::FollowerInfo(info), 0);
         let why = CloseLearner::NoEpochLeft { accepted };
         assert_eq!(effects(&mut leading), [LeadEffect::Close { conn: LearnerConn(20), why }]);
@@ -374,13 +356,7 @@ fn discovering(voters: i64) -> Leading {
 /// A server comes that has accepted this epoch.
 fn comes(leading: &mut Leading, conn: u64, id: i64, accepted_epoch: u32) {
     leading.on_connection(LearnerConn(conn), 0);
-    let info = LearnerInfo {
-        accepted_epoch,
-        current_epoch: None,
-        server_id: Some(id),
-        protocol: LearnerInfo::PROTOCOL,
-        config_version: Zxid::ZERO,
-    };
+    let info = LearnerInfo::new(id, accepted_epoch);
     let info = if id == 9 { Packet::ObserverInfo(info) } else { Packet::FollowerInfo(info) };
     leading.on_packet(LearnerConn(conn), info, 0);
 }
@@ -448,13 +424,7 @@ fn a_serving_leader_does_not_give_way_to_a_newer_history() {
     {
         let mut leading = serving(3);
         leading.on_connection(LearnerConn(20), 0);
-        let info = LearnerInfo {
-            accepted_epoch: 3,
-            current_epoch,
-            server_id: Some(2),
-            protocol: LearnerInfo::PROTOCOL,
-            config_version: Zxid::ZERO,
-        };
+        let info = LearnerInfo { current_epoch, ..LearnerInfo::new(2, 3) };
         leading.on_packet(LearnerConn(20), Packet::FollowerInfo(info), 0);
         let told = effects(&mut leading);
         let stepped_down = LeadEffect::StepDown { why: StepDown::HigherEpoch { accepted: 3 } };

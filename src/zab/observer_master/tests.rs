@@ -37,13 +37,7 @@ fn master(settings: ObserverMasterSettings, last: Zxid) -> ObserverMaster {
 }
 
 fn info(id: i64) -> LearnerInfo {
-    LearnerInfo {
-        accepted_epoch: 3,
-        current_epoch: None,
-        server_id: Some(id),
-        protocol: LearnerInfo::PROTOCOL,
-        config_version: Zxid::ZERO,
-    }
+    LearnerInfo::new(id, 3)
 }
 
 /// What was sent and asked for since the last look, sent packets one by one.

@@ -40,7 +40,7 @@ impl Any {
     fn info(&mut self) -> LearnerInfo {
         LearnerInfo {
             accepted_epoch: self.epoch(),
-            current_epoch: None,
+            current_epoch: (self.below(2) > 0).then(|| self.epoch()),
             server_id: (self.below(20) > 0).then(|| self.below(6) as i64),
             protocol: if self.below(20) == 0 { 1 } else { LearnerInfo::PROTOCOL },
             config_version: if self.below(20) == 0 { self.zxid() } else { Zxid::ZERO },

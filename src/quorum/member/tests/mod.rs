@@ -204,13 +204,7 @@ fn wire(packets: &[Packet]) -> Vec<u8> {
 }
 
 fn info(id: i64) -> LearnerInfo {
-    LearnerInfo {
-        accepted_epoch: 0,
-        current_epoch: None,
-        server_id: Some(id),
-        protocol: LearnerInfo::PROTOCOL,
-        config_version: Zxid::ZERO,
-    }
+    LearnerInfo::new(id, 0)
 }
 
 fn peer(id: Option<i64>) -> Peer {
