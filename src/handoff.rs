@@ -134,8 +134,9 @@ pub enum ToShard {
     Commit(CommitBatch),
     /// The answer to [`ToQuorum::Renew`].
     Renewed { origin: Origin, session: SessionId, timeout_ms: i32, valid: bool },
-    /// The answer to [`ToQuorum::CreateSession`] where too many wait for room in the log already.
-    NotOpened { origin: Origin },
+    /// The answer to [`ToQuorum::CreateSession`] and [`ToQuorum::Renew`] where the session can have
+    /// no answer: its client is to ask another server.
+    NotOpened { origin: Origin, why: NotOpened },
     /// A role has begun to serve, and the tree shows all that it began with. The shard takes
     /// clients from now on, and says so by [`ToQuorum::Joined`]; with `read_only` those that have
     /// asked for that.
@@ -143,6 +144,15 @@ pub enum ToShard {
     /// The role has ended, or has not begun: nothing that the shard has asked for is answered. It
     /// closes all connections of clients and takes none until [`Self::Serving`].
     NotServing,
+}
+
+/// The reason why a client gets no session from a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// Too many new sessions wait for room in the log, or there are too many local ones.
+    NoRoom,
+    /// It would be a session of the ensemble, and this server has no leader.
+    NoLeader,
 }
 
 /// One batch of committed transactions, as one shard sees it.

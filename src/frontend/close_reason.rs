@@ -45,11 +45,13 @@ pub enum CloseReason {
     NotServing,
     /// The server has no leader and answers reads alone, which its client has not asked for.
     WantsToWrite,
+    /// The server has no leader, without which a session of the ensemble neither begins nor goes on.
+    NeedsLeader,
 }
 
 impl CloseReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::FrameLength,
         Self::Unimplemented,
@@ -70,6 +72,7 @@ impl CloseReason {
         Self::Stopping,
         Self::NotServing,
         Self::WantsToWrite,
+        Self::NeedsLeader,
     ];
 }
 
@@ -96,7 +99,8 @@ impl CloseReason {
             | Self::WordAnswered
             | Self::Stopping
             | Self::NotServing
-            | Self::WantsToWrite => false,
+            | Self::WantsToWrite
+            | Self::NeedsLeader => false,
         }
     }
 
@@ -123,6 +127,7 @@ impl CloseReason {
             Self::Stopping => "stopping",
             Self::NotServing => "not_serving",
             Self::WantsToWrite => "wants_to_write",
+            Self::NeedsLeader => "needs_leader",
         }
     }
 }
@@ -151,6 +156,9 @@ impl fmt::Display for CloseReason {
             Self::NotServing => "the server has no role in its ensemble",
             Self::WantsToWrite => {
                 "the server has no leader, and its client does not ask for read-only mode"
+            }
+            Self::NeedsLeader => {
+                "the server has no leader, which its session needs (localSessionsEnabled)"
             }
         })
     }

@@ -1,7 +1,7 @@
 //! The first frame of a connection and its answer: sessions made, renewed, moved and refused.
 
 use crate::codes::OpCode;
-use crate::handoff::{ConnId, Origin, ShardId, ToQuorum};
+use crate::handoff::{ConnId, NotOpened, Origin, ShardId, ToQuorum};
 use crate::jute::{Reader, Writer};
 use crate::proto::{ConnectRequest, ConnectResponse};
 use crate::session;
@@ -156,11 +156,15 @@ impl Frontend {
         self.shard.close(connection, CloseReason::SessionEnded);
     }
 
-    /// There is no room for the session that was asked for: the connection ends, and the client may
-    /// try another server.
-    pub(super) fn on_not_opened(&mut self, origin: Origin) {
+    /// The connection ends, and the client may try another server with the session that it asked
+    /// for.
+    pub(super) fn on_not_opened(&mut self, origin: Origin, why: NotOpened) {
         if let Some(connection) = connecting(&mut self.connections, &mut self.shard, origin.conn) {
-            self.shard.close(connection, CloseReason::NoRoom);
+            let why = match why {
+                NotOpened::NoRoom => CloseReason::NoRoom,
+                NotOpened::NoLeader => CloseReason::NeedsLeader,
+            };
+            self.shard.close(connection, why);
         }
     }
 

@@ -33,7 +33,7 @@ impl Frontend {
             ToShard::Renewed { origin, session, timeout_ms, valid } => {
                 self.on_renewed(origin, session, timeout_ms, valid, now);
             }
-            ToShard::NotOpened { origin } => self.on_not_opened(origin),
+            ToShard::NotOpened { origin, why } => self.on_not_opened(origin, why),
             ToShard::Serving { generation, read_only } => self.on_serving(generation, read_only),
             ToShard::NotServing => self.on_not_serving(),
         }

@@ -1,11 +1,12 @@
 //! A member of an ensemble without a leader, where read-only mode is on: it answers reads from a
 //! tree that may be old, to clients that have asked for that, and nothing is written
-//! (`ReadOnlyZooKeeperServer`). A new session is a local one, whether or not those are enabled.
+//! (`ReadOnlyZooKeeperServer`). It takes local sessions alone: one of the ensemble may have ended
+//! there, or end while its client believes that it is kept alive here.
 
 use super::writes::Writes;
 use super::{Effect, reply};
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{BatchItem, Origin, Request, ToQuorum, ToShard};
+use crate::handoff::{BatchItem, NotOpened, Origin, Request, ToQuorum, ToShard};
 use crate::tree::Tree;
 use crate::zxid::SessionId;
 
@@ -17,15 +18,18 @@ pub(super) const LOOKING_MS: i64 = 2000;
 pub(super) fn on_message(writes: &mut Writes, message: ToQuorum, tree: &Tree) {
     match message {
         ToQuorum::Joined { .. } => {}
-        ToQuorum::CreateSession { origin, session, timeout_ms } => {
+        ToQuorum::CreateSession { origin, session, timeout_ms } if writes.config.local_sessions => {
             writes.open_local_session(origin, session, timeout_ms);
         }
+        ToQuorum::CreateSession { origin, .. } => send_away(writes, origin),
         ToQuorum::Renew { origin, session, timeout_ms } => {
             if writes.renew_local_session(origin, session, timeout_ms) {
                 return;
             }
-            let valid = tree.session_timeout(session).is_some();
-            let renewed = ToShard::Renewed { origin, session, timeout_ms, valid };
+            if !writes.config.local_sessions || tree.session_timeout(session).is_some() {
+                return send_away(writes, origin);
+            }
+            let renewed = ToShard::Renewed { origin, session, timeout_ms, valid: false };
             writes.effects.push_back(Effect::ToShard(origin.shard, renewed));
         }
         ToQuorum::Request(Request { origin, session, op, .. }) => {
@@ -34,8 +38,13 @@ pub(super) fn on_message(writes: &mut Writes, message: ToQuorum, tree: &Tree) {
     }
 }
 
-/// Whatever a client wants written is refused. A session of the ensemble does not end here, but the
-/// connection does.
+/// The session is one of the ensemble: whether it lives, and may begin, is for a leader to say.
+fn send_away(writes: &mut Writes, origin: Origin) {
+    let answer = ToShard::NotOpened { origin, why: NotOpened::NoLeader };
+    writes.effects.push_back(Effect::ToShard(origin.shard, answer));
+}
+
+/// Whatever a client wants written is refused. A local session may end.
 fn refuse(writes: &mut Writes, origin: Origin, session: SessionId, op: OpCode) {
     let err = match op {
         OpCode::CLOSE_SESSION => {

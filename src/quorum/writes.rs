@@ -6,7 +6,7 @@ use super::local::LocalSessions;
 use super::pipeline::Pipeline;
 use super::role_figures::RoleFigures;
 use super::{Budget, Effect, QuorumConfig};
-use crate::handoff::{BatchItem, CommitBatch, Origin, ShardId, ToShard};
+use crate::handoff::{BatchItem, CommitBatch, NotOpened, Origin, ShardId, ToShard};
 use crate::tree::Tree;
 use crate::txnlog::Durable;
 use crate::zxid::{Now, SessionId, Zxid};
@@ -83,7 +83,7 @@ impl Writes {
         if self.local.open(session, timeout_ms, self.now) {
             self.tell(origin.shard, BatchItem::SessionOpened { origin, session, timeout_ms });
         } else {
-            let answer = ToShard::NotOpened { origin };
+            let answer = ToShard::NotOpened { origin, why: NotOpened::NoRoom };
             self.effects.push_back(Effect::ToShard(origin.shard, answer));
         }
     }

@@ -103,7 +103,7 @@ fn a_session_for_which_there_is_no_room_is_refused_and_counts_no_more() {
         let ToQuorum::CreateSession { origin, .. } = asked else {
             panic!("a session is asked for")
         };
-        world.deliver(vec![ToShard::NotOpened { origin }]);
+        world.deliver(vec![ToShard::NotOpened { origin, why: NotOpened::NoRoom }]);
     }
     world.pump();
     assert!(world.is_closed(conn) && world.got(conn).is_empty());

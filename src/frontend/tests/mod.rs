@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::codes::{ErrorCode, EventType, OpCode};
 use crate::handoff::{
-    BatchItem, CommitBatch, ConnId, Event, Reply, ReplyBody, Request, ShardId, ToQuorum, ToShard,
+    BatchItem, CommitBatch, ConnId, Event, NotOpened, Reply, ReplyBody, Request, ShardId, ToQuorum,
+    ToShard,
 };
 use crate::jute::data::{Acl, Id, Stat, read_acls};
 use crate::jute::{Reader, Writer};

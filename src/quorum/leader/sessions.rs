@@ -6,7 +6,7 @@ use super::{
     WAITING_MAX, Waiting,
 };
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::ToShard;
+use crate::handoff::{NotOpened, ToShard};
 use crate::quorum::local::{self, NO_EPHEMERALS};
 use crate::quorum::pipeline::{Answer, Proposal};
 use crate::quorum::prepare::Closing;
@@ -89,7 +89,7 @@ impl Leader {
             Asker::Learner { conn, .. } => self.hang_up(conn),
             // An answer all the same: its shard counts what it has asked for.
             Asker::Client(origin) => {
-                let answer = ToShard::NotOpened { origin };
+                let answer = ToShard::NotOpened { origin, why: NotOpened::NoRoom };
                 writes.effects.push_back(Effect::ToShard(origin.shard, answer));
             }
         }

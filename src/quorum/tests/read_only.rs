@@ -1,6 +1,7 @@
 //! A member without a leader, where read-only mode is on.
 
 use super::*;
+use crate::handoff::NotOpened;
 use crate::zab::{QuorumSet, ServerId};
 
 /// What the shards are told next.
@@ -14,7 +15,11 @@ fn told(quorum: &mut Quorum) -> Vec<ToShard> {
 }
 
 fn looking(read_only_mode: bool, tree: &Tree, now: Now) -> Quorum {
-    let config = QuorumConfig { read_only_mode, ..QuorumConfig::default() };
+    let config = QuorumConfig { read_only_mode, local_sessions: true, ..QuorumConfig::default() };
+    looking_as(config, tree, now)
+}
+
+fn looking_as(config: QuorumConfig, tree: &Tree, now: Now) -> Quorum {
     let mut quorum = Quorum::member(config, tree, 7, now);
     quorum.look(now);
     assert!(matches!(told(&mut quorum)[..], [ToShard::NotServing]));
@@ -61,6 +66,41 @@ fn reads_are_answered_once_no_leader_is_found() {
     assert_eq!(quorum.last_logged(), Zxid::ZERO, "nothing is written");
     quorum.on_message(ToQuorum::Renew { origin, session, timeout_ms }, &tree, now);
     assert!(matches!(told(&mut quorum)[..], [ToShard::Renewed { valid: false, .. }]));
+}
+
+/// Whether a session of the ensemble lives, and may begin, is for a leader to say: no answer would
+/// be a true one (`RENEW_GLOBAL_SESSION_IN_RO_MODE`).
+#[test]
+fn sessions_of_the_ensemble_are_sent_away() {
+    let (mut tree, [known, unknown]) = (Tree::new(), [0x100, 0x101].map(SessionId));
+    let mut now = Now { mono_ms: 50_000, wall_ms: 0 };
+    let header = TxnHeader { session: known, cxid: 0, zxid: Zxid(1), time_ms: 0 };
+    tree.apply(&header, &Txn::CreateSession { timeout_ms: 10_000 }, None);
+    for local_sessions in [false, true] {
+        let config =
+            QuorumConfig { read_only_mode: true, local_sessions, ..QuorumConfig::default() };
+        let mut quorum = looking_as(config, &tree, now);
+        now.mono_ms += 2000;
+        quorum.on_tick(now);
+        let [ToShard::Serving { generation, .. }] = told(&mut quorum)[..] else { panic!() };
+        let conn = ConnId { slot: 0, generation: 0 };
+        let (origin, timeout_ms) = (Origin { shard: ShardId(0), conn, xid: 0 }, 10_000);
+        let create = ToQuorum::CreateSession { origin, session: SessionId(0x102), timeout_ms };
+        let renewals =
+            [known, unknown].map(|session| ToQuorum::Renew { origin, session, timeout_ms });
+        quorum.on_message(ToQuorum::Joined { shard: ShardId(0), generation }, &tree, now);
+        for message in renewals.into_iter().chain([create]) {
+            quorum.on_message(message, &tree, now);
+        }
+        let told = told(&mut quorum).into_iter().map(|message| match message {
+            ToShard::NotOpened { why: NotOpened::NoLeader, .. } => "away",
+            ToShard::Renewed { valid: false, .. } => "expired",
+            ToShard::Commit(_) => "opened",
+            other => panic!("{other:?}"),
+        });
+        let expected = if local_sessions { ["away", "expired", "opened"] } else { ["away"; 3] };
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
 }
 
 /// A session that is made then ends as every other when nobody hears of its client.

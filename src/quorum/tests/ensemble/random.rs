@@ -360,7 +360,7 @@ impl World {
                     let is_known = !is_local && !self.ended.contains(&session);
                     assert!(valid || !is_known, "{session:?} lives");
                 }
-                ToShard::NotOpened { origin } => self.opened(at, origin, None),
+                ToShard::NotOpened { origin, .. } => self.opened(at, origin, None),
                 ToShard::Serving { .. } | ToShard::NotServing => unreachable!(),
             }
         }
