@@ -178,12 +178,13 @@ impl Links {
         let line = self.lines.entry(to).or_default();
         line.is_dialling = false;
         if to > self.me {
-            let has_connection = line.conn.is_some();
-            if line.is_probe && !has_connection {
-                line.redial_at = Some(now_ms + DIALLED_BACK_MS);
-            }
-            if !line.is_probe && !has_connection {
-                self.send_greeting(conn);
+            if line.conn.is_none() {
+                // An Apache's does not dial by itself, and logs who says nothing with a warning.
+                if line.is_probe && line.is_ringkeeper {
+                    line.redial_at = Some(now_ms + DIALLED_BACK_MS);
+                } else {
+                    self.send_greeting(conn);
+                }
             }
             return self.effects.push_back(LinkEffect::Close { conn, why: CloseLink::Smaller });
         }
@@ -401,7 +402,7 @@ impl Links {
 
 /// Callers that have not said who they are; for one more the oldest is closed.
 const CALLERS_MAX: usize = 64;
-/// How long a server with a larger id, which runs, may take to dial again.
+/// How long a Ringkeeper with a larger id, which runs, may take to dial again.
 const DIALLED_BACK_MS: i64 = 50;
 /// The time after which a connection has lasted.
 const LASTING_MS: i64 = 100;

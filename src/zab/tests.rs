@@ -534,16 +534,24 @@ fn connections_that_do_not_last_are_dialled_ever_more_rarely() {
     assert!((60..80).contains(&dials), "{dials}");
 }
 
-/// A smaller id that has lost its connection looks whether anybody is there, and greets only if it
-/// is not dialled.
+/// A smaller id that has lost its connection looks whether anybody is there. A Ringkeeper is
+/// greeted only if it does not dial, anybody else at once (`receiveConnection` warns of who says
+/// nothing).
 #[test]
 fn the_smaller_id_waits_to_be_dialled_again() {
     let (conn, probe, back) = (VoteConn(1), VoteConn(2), VoteConn(3));
-    let lost = || {
+    let lost = |is_ringkeeper| {
         let mut small = links(1);
+        let mut said = notification(2);
+        if is_ringkeeper {
+            said.config = Notification::config_of_ringkeeper(&said.config);
+        }
+        let mut bytes = Vec::new();
+        said.write(&mut bytes);
         small.send(ServerId(2), &notification(1));
         small.on_accepted(conn, caller(&[2]), 0);
         small.on_bytes(conn, &greeting(2));
+        small.on_bytes(conn, &bytes);
         link_effects(&mut small);
         small.on_dialled(ServerId(2), VoteConn(9), 1);
         let hangs_up = LinkEffect::Close { conn: VoteConn(9), why: CloseLink::Smaller };
@@ -552,7 +560,12 @@ fn the_smaller_id_waits_to_be_dialled_again() {
         assert_eq!(link_effects(&mut small), [LinkEffect::Dial { to: ServerId(2) }]);
         small
     };
-    let mut small = lost();
+    let mut small = lost(false);
+    small.on_dialled(ServerId(2), probe, 5_000);
+    assert!(matches!(link_effects(&mut small)[0], LinkEffect::Send { conn, .. } if conn == probe));
+    assert_eq!(small.wakes_at(), None, "its answer is awaited");
+
+    let mut small = lost(true);
     small.on_dialled(ServerId(2), probe, 5_000);
     let why = CloseLink::Smaller;
     assert_eq!(link_effects(&mut small), [LinkEffect::Close { conn: probe, why }]);
@@ -561,7 +574,7 @@ fn the_smaller_id_waits_to_be_dialled_again() {
     small.on_dialled(ServerId(2), probe, 5_100);
     assert!(matches!(link_effects(&mut small)[0], LinkEffect::Send { conn, .. } if conn == probe));
 
-    let mut small = lost();
+    let mut small = lost(true);
     small.on_dialled(ServerId(2), probe, 5_000);
     small.on_accepted(back, caller(&[2]), 5_001);
     small.on_bytes(back, &greeting(2));
