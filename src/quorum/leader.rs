@@ -586,6 +586,9 @@ impl Leader {
                 self.rounds.release(&mut self.machine);
             }
             effect => {
+                if let LeadEffect::StepDown { why } = &effect {
+                    writes.figures.on_step_down(why);
+                }
                 let has_ended = matches!(effect, LeadEffect::StepDown { .. });
                 writes.figures.snaps += u64::from(matches!(effect, LeadEffect::SendTree { .. }));
                 writes.effects.push_back(Effect::Lead(effect));

@@ -294,6 +294,11 @@ impl Quorum {
         Self { writes, gate, ..quorum }
     }
 
+    /// `leaderServes`: whether it takes clients while it leads.
+    pub fn leads_with_clients(&self) -> bool {
+        self.writes.config.leader_serves
+    }
+
     /// This server was elected: it leads as soon as a quorum has its history. All that it has
     /// logged is durable and applied: see [`Self::adopt`].
     pub fn lead(&mut self, server: &EnsembleServer, history: History, tree: &Tree, now: Now) {

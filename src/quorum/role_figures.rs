@@ -1,5 +1,7 @@
 //! What came of the roles of a member of an ensemble: how often, how much, and how long it took.
 
+use crate::zab::StepDown;
+
 /// A series of durations in milliseconds. All zero before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
@@ -46,6 +48,8 @@ pub struct RoleFigures {
     pub snaps: u64,
     /// Learners that were synchronized without it.
     pub diffs: u64,
+    /// How often it led no further since voters that had elected it looked for another leader.
+    pub disloyal_voters: u64,
     /// Transactions that a leader has proposed to this follower.
     pub learner_proposals: u64,
     /// Transactions committed as a learner.
@@ -86,6 +90,12 @@ impl RoleFigures {
         let syncs = if votes { &mut self.follower_syncs } else { &mut self.observer_syncs };
         syncs.add(now_ms - self.since.role);
         self.unavailable.add(now_ms - self.since.looking);
+    }
+
+    /// It leads no longer (`quitLeading`).
+    pub(super) fn on_step_down(&mut self, why: &StepDown) {
+        let is_left = matches!(why, StepDown::VotersLeft | StepDown::VoterLooks { .. });
+        self.disloyal_voters += u64::from(is_left);
     }
 
     /// With those of a role that goes on.

@@ -638,7 +638,8 @@ impl Member {
                 self.ask_disk(MemberEffect::StoreCurrentEpoch { epoch });
             }
             LeadEffect::Begin { epoch } => {
-                self.tell(MemberNews::Leads { epoch });
+                let takes_clients = quorum.leads_with_clients();
+                self.tell(MemberNews::Leads { epoch, takes_clients });
                 self.effects.push_back(MemberEffect::Serve { epoch });
             }
             LeadEffect::StepDown { why } => {

@@ -36,7 +36,8 @@ pub enum MemberNews {
     /// Its leader cannot be reached: it looks again.
     Unreachable { why: String },
     /// A quorum has its history.
-    Leads { epoch: u32 },
+    /// `takes_clients` is `leaderServes`.
+    Leads { epoch: u32, takes_clients: bool },
     /// It is in sync with its leader.
     Learns { state: PeerState, epoch: u32 },
     /// It leads no longer: it looks again.
@@ -83,8 +84,10 @@ impl fmt::Display for MemberNews {
             Self::IsElected => f.write_str("LEADING: this server is elected"),
             Self::HasLeader { state, leader } => write!(f, "{state}: server {leader} is elected"),
             Self::Unreachable { why } => write!(f, "LOOKING: {why}"),
-            Self::Leads { epoch } => {
-                write!(f, "LEADING: a quorum has the history, epoch {epoch} begins")
+            Self::Leads { epoch, takes_clients } => {
+                let clients =
+                    if *takes_clients { "" } else { "; it takes no clients (leaderServes=no)" };
+                write!(f, "LEADING: a quorum has the history, epoch {epoch} begins{clients}")
             }
             Self::Learns { state, epoch } => write!(f, "{state}: in sync with epoch {epoch}"),
             Self::StepsDown { why } => write!(f, "LOOKING: {why}"),

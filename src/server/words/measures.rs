@@ -180,7 +180,9 @@ pub const MEASURES: [Measure; 150] = [
     counter("ensemble_auth_fail", ZERO),
     counter("diff_count", |of| member_count(of, |of| of.roles.diffs)),
     counter("connection_revalidate_count", ZERO),
-    counter("quit_leading_due_to_disloyal_voter", ZERO),
+    counter("quit_leading_due_to_disloyal_voter", |of| {
+        member_count(of, |of| of.roles.disloyal_voters)
+    }),
     counter("unrecoverable_error_count", ZERO),
     counter("unsuccessful_handshake", ZERO),
     counter("commit_count", |of| member_count(of, |of| of.roles.commits)),

@@ -82,6 +82,8 @@ fn s53_a_leader_does_not_wait_for_voters_that_have_left() {
         assert_eq!(world.take(), [], "others that have left may be about to elect");
         world.pass_a_tick();
         assert!(looks_again(&mut world, StepDown::VotersLeft));
+        let figures = world.quorum.report().roles.disloyal_voters;
+        assert_eq!(figures, 1, "quit_leading_due_to_disloyal_voter");
         // Where it is connected the connection counts.
         let mut world = leader_of_two(3);
         world.on(voter(2, news));

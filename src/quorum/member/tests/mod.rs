@@ -289,7 +289,10 @@ fn a_leader_leads_from_its_election_to_the_end_of_its_quorum() {
     world.on_packets(LEARNER, &[Packet::Ack { zxid: Zxid::new(1, 0) }]);
     let (packets, rest) = world.sent(LEARNER);
     assert_eq!(packets.last(), Some(&Packet::UpToDate));
-    let serves = [told(MemberNews::Leads { epoch: 1 }), MemberEffect::Serve { epoch: 1 }];
+    let serves = [
+        told(MemberNews::Leads { epoch: 1, takes_clients: true }),
+        MemberEffect::Serve { epoch: 1 },
+    ];
     assert_eq!(rest, serves);
     // The only learner goes.
     world.member.on_gone(LEARNER, "it has crashed".into());
