@@ -49,6 +49,17 @@ public final class Peer extends QuorumPeer {
         }
     }
 
+    /** A setting of a process: it is started again with it. */
+    @Override
+    public void enableLocalSessions(boolean isEnabled) {
+        super.enableLocalSessions(isEnabled);
+        server.set("localSessionsEnabled", Boolean.toString(isEnabled));
+        if (server.isRunning()) {
+            server.stop();
+            start();
+        }
+    }
+
     @Override
     public void shutdown() {
         server.stop();

@@ -38,6 +38,11 @@ public final class Server {
         Runtime.getRuntime().addShutdownHook(new Thread(this::kill));
     }
 
+    /** A line of the configuration, from the next start on. */
+    public synchronized void set(String key, String value) {
+        lines.put(key, value);
+    }
+
     public synchronized void start() throws IOException {
         if (isRunning()) {
             return;
