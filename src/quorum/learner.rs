@@ -297,7 +297,7 @@ impl Learner {
                     return true;
                 }
                 LearnEffect::Serve { epoch } => {
-                    writes.begin_epoch(epoch);
+                    writes.join_epoch(epoch);
                     writes.figures.on_learner_serves(self.machine.votes(), writes.now.mono_ms);
                     if let Some(observers) = &mut self.observers {
                         observers.begin(epoch, writes.now.mono_ms);

@@ -64,6 +64,17 @@ impl Writes {
         self.serves_from = Some(self.epoch_start.max(self.pipeline.frontier()));
     }
 
+    /// The same of a learner. Where nobody has logged anything and the tree shows no epoch, it shows
+    /// none until the first transaction, as an Apache's learner. Nobody loses by it: a client that
+    /// has seen the start of the epoch at its leader has a local session there, which cannot go on
+    /// here.
+    pub(super) fn join_epoch(&mut self, epoch: u32) {
+        self.begin_epoch(epoch);
+        if self.last_zxid == Zxid::ZERO && self.shown == Zxid::ZERO {
+            (self.epoch_start, self.serves_from) = (Zxid::ZERO, Some(Zxid::ZERO));
+        }
+    }
+
     /// The role has ended: what is logged stays, and nobody hears of its outcome.
     pub(super) fn end_role(&mut self) {
         self.pipeline.forget_askers();

@@ -90,6 +90,16 @@ fn a_wrong_password_is_refused_and_the_living_connection_left_alone() {
 
 #[test]
 fn a_session_for_which_there_is_no_room_is_refused_and_counts_no_more() {
+    is_sent_away(NotOpened::NoRoom, CloseReason::NoRoom);
+}
+
+#[test]
+fn a_session_that_needs_a_leader_is_refused_without_one() {
+    is_sent_away(NotOpened::NoLeader, CloseReason::NeedsLeader);
+}
+
+/// The connection ends without a word, so that its client tries another server.
+fn is_sent_away(why: NotOpened, reason: CloseReason) {
     let mut world = World::new();
     world.commits_at_once = false;
     let [conn, gone] = [(); 2].map(|()| {
@@ -103,14 +113,11 @@ fn a_session_for_which_there_is_no_room_is_refused_and_counts_no_more() {
         let ToQuorum::CreateSession { origin, .. } = asked else {
             panic!("a session is asked for")
         };
-        world.deliver(vec![ToShard::NotOpened { origin, why: NotOpened::NoRoom }]);
+        world.deliver(vec![ToShard::NotOpened { origin, why }]);
     }
     world.pump();
     assert!(world.is_closed(conn) && world.got(conn).is_empty());
-    assert_eq!(
-        (world.front.report().outstanding, &world.reasons[..]),
-        (0, &[CloseReason::NoRoom][..])
-    );
+    assert_eq!((world.front.report().outstanding, &world.reasons[..]), (0, &[reason][..]));
 }
 
 #[test]

@@ -5,11 +5,41 @@ use super::*;
 /// Clients that saw an Apache's epoch begin must not be refused: it is shown from the start.
 #[test]
 fn the_start_of_the_epoch_is_shown() {
-    let ensemble = Ensemble::formed();
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(0, 0x100);
+    ensemble.close_all();
+    ensemble.elect(1, &[0, 2]);
     for server in &ensemble.servers {
         assert!(server.quorum.is_serving());
-        assert_eq!(server.tree.last_zxid(), Zxid::new(1, 0));
+        assert_eq!(server.tree.last_zxid(), Zxid::new(2, 0));
     }
+}
+
+/// Before the first transaction of all only a leader shows the start of an epoch, as an Apache's.
+/// One that has shown it never shows less.
+#[test]
+fn followers_of_an_ensemble_that_has_logged_nothing_show_nothing() {
+    let local = QuorumConfig { local_sessions: true, ..QuorumConfig::default() };
+    let mut ensemble = Ensemble::with(local);
+    ensemble.elect(0, &[1, 2]);
+    ensemble.close_all();
+    ensemble.elect(1, &[0, 2]);
+    let shown = |ensemble: &Ensemble| -> Vec<Zxid> {
+        ensemble.servers.iter().map(|server| server.tree.last_zxid()).collect()
+    };
+    let start = Zxid::new(2, 0);
+    assert_eq!(shown(&ensemble), [start, start, Zxid::ZERO]);
+    assert!(ensemble.servers.iter().all(|server| server.quorum.is_serving() && server.serves));
+    ensemble.open(2, 0x100);
+    ensemble.submit(2, 0x100, OpCode::SYNC, record(|writer| text(writer, Some("/"))));
+    ensemble.settle();
+    let told = std::mem::take(&mut ensemble.servers[2].told);
+    let Some(ToShard::Commit(commit)) = told.last() else { panic!("{told:?}") };
+    let [BatchItem::Reply(reply)] = &commit.items[..] else { panic!("{commit:?}") };
+    assert_eq!((reply.zxid, reply.err), (Zxid::ZERO, ErrorCode::OK));
+    assert_eq!(ensemble.ask(2, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0)), (0, false));
+    assert_eq!(shown(&ensemble), [Zxid::new(2, 1); 3]);
+    ensemble.check_equal();
 }
 
 #[test]
