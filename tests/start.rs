@@ -438,6 +438,36 @@ fn measure(server: &Server, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().expect("a number")
 }
 
+/// A snapshot does not begin a log file, and a start that begins amid one has all that comes after
+/// the snapshot.
+#[test]
+fn snapshots_fall_amid_a_log_file_and_a_start_reads_on_from_there() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start(home.path(), &["snapCount=20"]);
+    let mut client = RawClient::connect(server.address, 30_000);
+    let files = |prefix: &str| {
+        let names = fs::read_dir(home.path().join("data/version-2")).unwrap();
+        let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut nodes = 0;
+    // The first one is of the empty tree.
+    while files("snapshot.").len() < 4 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        assert_eq!(client.create(&format!("/n{nodes}"), b"before", 0).err, 0);
+        nodes += 1;
+    }
+    assert_eq!(client.create("/last", b"after", 0).err, 0);
+    assert_eq!(files("log.").len(), 1, "{:?}", files("log."));
+    server.kill_and_restart();
+    let mut client = RawClient::connect(server.address, 30_000);
+    for nth in 0..nodes {
+        assert_eq!(client.get(&format!("/n{nth}")), Ok(b"before".to_vec()));
+    }
+    assert_eq!(client.get("/last"), Ok(b"after".to_vec()));
+}
+
 #[test]
 fn mntr_shows_what_has_passed() {
     let home = tempfile::tempdir().unwrap();

@@ -205,12 +205,12 @@ impl Pipeline {
         self.room = self.room.saturating_sub(len);
         self.entries.push_back(PipelineEntry::Proposal(proposal));
         let due = self.roll.note(len);
-        if due != Due::Nothing {
+        if due.new_file {
             effects.extend(self.take_append());
             effects.push_back(Effect::RollLog);
-            if due == Due::Snapshot {
-                effects.push_back(Effect::TakeSnapshot);
-            }
+        }
+        if due.snapshot {
+            effects.push_back(Effect::TakeSnapshot);
         }
         self.assert_order();
         len
@@ -479,9 +479,11 @@ impl PipelineEntry {
     }
 }
 
-/// When the log goes over to a new file, and when a snapshot is due: after half a limit and a
-/// random half, so that the servers of an ensemble do not all do it at once
-/// (`SyncRequestProcessor.shouldSnapshot`).
+/// When a snapshot is due: after half a limit and a random half, so that the servers of an ensemble
+/// do not all take theirs at once (`SyncRequestProcessor.shouldSnapshot`). And when the log goes
+/// over to a new file before the one that it has is full: by a limit of its own alone. Where Apache
+/// begins a new file with each snapshot, too, a start reads over what the file has before it, and
+/// so do Apache's readers.
 #[derive(Debug)]
 struct Roll {
     count_max: u64,
@@ -489,17 +491,19 @@ struct Roll {
     file_bytes_max: u64,
     count_limit: u64,
     bytes_limit: u64,
+    /// Since the last snapshot fell due.
     count: u64,
     bytes: u64,
+    /// Since a new file was last asked for.
     file_bytes: u64,
     random: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Nothing,
-    NewFile,
-    Snapshot,
+/// What an entry brings with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due {
+    new_file: bool,
+    snapshot: bool,
 }
 
 impl Roll {
@@ -515,7 +519,7 @@ impl Roll {
             file_bytes: 0,
             random: seed,
         };
-        roll.reset();
+        roll.on_snapshot();
         roll
     }
 
@@ -524,19 +528,20 @@ impl Roll {
         self.count += 1;
         self.bytes += bytes;
         self.file_bytes += bytes;
-        if self.count > self.count_limit || (self.bytes_max > 0 && self.bytes > self.bytes_limit) {
-            self.reset();
-            return Due::Snapshot;
+        let snapshot =
+            self.count > self.count_limit || (self.bytes_max > 0 && self.bytes > self.bytes_limit);
+        if snapshot {
+            self.on_snapshot();
         }
-        if self.file_bytes_max > 0 && self.file_bytes > self.file_bytes_max {
+        let new_file = self.file_bytes_max > 0 && self.file_bytes > self.file_bytes_max;
+        if new_file {
             self.file_bytes = 0;
-            return Due::NewFile;
         }
-        Due::Nothing
+        Due { new_file, snapshot }
     }
 
-    fn reset(&mut self) {
-        (self.count, self.bytes, self.file_bytes) = (0, 0, 0);
+    fn on_snapshot(&mut self) {
+        (self.count, self.bytes) = (0, 0);
         self.count_limit = self.half_and_more(self.count_max);
         self.bytes_limit = self.half_and_more(self.bytes_max);
         assert!(self.count_limit >= self.count_max / 2 && self.count_limit < self.count_max);

@@ -14,6 +14,8 @@ pub(crate) struct Swarm {
     pub(crate) clients: usize,
     pub(crate) tick_ms: i64,
     pub(crate) snap_count: u64,
+    /// `txnLogSizeLimitInKb`, in bytes; 0 for none.
+    pub(crate) log_file_bytes_max: u64,
     pub(crate) outstanding_max: usize,
     pub(crate) out_bytes_max: usize,
     /// The time for which clients and faults go on.
@@ -134,6 +136,7 @@ impl Swarm {
                 .then(|| (rng.between(100, 800) as usize, rng.between(1_000, 8_000) as usize)),
             longer_ms: if rng.chance(250) { rng.between(2, 8) as i32 * 100 } else { 0 },
             watches_max: if rng.chance(250) { rng.between(1, 6) as usize } else { 0 },
+            log_file_bytes_max: on(rng, 700, 2_000, 40_000),
         };
         swarm.clients = rng.between(1, 5) as usize;
         if swarm.stall > 0 || swarm.pause_every > 0 {

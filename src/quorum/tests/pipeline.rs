@@ -141,7 +141,7 @@ fn four_buffers_are_kept_and_none_that_is_large() {
 }
 
 /// What each of so many proposals of one length brings with it.
-fn due(config: &QuorumConfig, seed: u64, proposals: i64) -> Vec<&'static str> {
+fn due(config: &QuorumConfig, seed: u64, proposals: i64) -> Vec<String> {
     let mut pipeline = pipeline(config, seed);
     let due = |effect: &Effect| match effect {
         Effect::Append { .. } => None,
@@ -149,9 +149,9 @@ fn due(config: &QuorumConfig, seed: u64, proposals: i64) -> Vec<&'static str> {
         Effect::TakeSnapshot => Some("snapshot"),
         other => panic!("a proposal brings no {other:?}"),
     };
-    let of_one =
-        |zxid| propose(&mut pipeline, zxid).iter().filter_map(due).next_back().unwrap_or_default();
-    (1..=proposals).map(of_one).collect()
+    let mut of_one =
+        |zxid| propose(&mut pipeline, zxid).iter().filter_map(due).collect::<Vec<_>>().join(", ");
+    (1..=proposals).map(&mut of_one).collect()
 }
 
 /// The length of the entry of each proposal in these tests.
@@ -205,4 +205,16 @@ fn a_log_file_takes_as_many_bytes_as_its_limit_and_ends_after_the_entry_that_exc
     assert_eq!(due(&config, 1, 6), ["", "", "roll", "", "", "roll"]);
     let config = QuorumConfig { log_file_bytes_max: limit - 1, ..QuorumConfig::default() };
     assert_eq!(due(&config, 1, 4), ["", "roll", "", "roll"]);
+}
+
+/// A snapshot begins no file, and does not put off the end of one.
+#[test]
+fn files_and_snapshots_fall_due_each_by_its_own_limit() {
+    let config = QuorumConfig {
+        snap_count: 2,
+        log_file_bytes_max: 2 * entry_bytes(),
+        ..QuorumConfig::default()
+    };
+    let expected = ["", "snapshot", "roll", "snapshot", "", "roll, snapshot"];
+    assert_eq!(due(&config, 1, 6), expected);
 }

@@ -10,6 +10,7 @@ pub(super) fn quorum_config(swarm: &Swarm) -> QuorumConfig {
     QuorumConfig {
         tick_ms: swarm.tick_ms,
         snap_count: swarm.snap_count,
+        log_file_bytes_max: swarm.log_file_bytes_max,
         record_bytes_max: RECORD_BYTES_MAX,
         extended_types: true,
         container_check_interval_ms: 300,
