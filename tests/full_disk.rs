@@ -291,6 +291,41 @@ fn a_leader_with_a_full_disk_gives_way() {
     assert_eq!(back.get("/after299").map(|data| data.len()), Ok(20 << 10));
 }
 
+/// A follower whose disk is full stores no epoch of a new leader, and does not end for it: it waits,
+/// and is one of the quorum as soon as it has space.
+#[test]
+fn a_new_epoch_waits_for_space() {
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let ports = [(); 3].map(|()| (free_port(), free_port()));
+    let start = |id: i64| {
+        let small = disk.path().join("data");
+        let data = if id == 1 { small } else { home.path().join(format!("{id}/data")) };
+        fs::create_dir_all(&data).unwrap();
+        fs::write(data.join("myid"), format!("{id}\n")).unwrap();
+        let more = if id == 1 { vec![disk.data_dir()] } else { Vec::new() };
+        member(home.path(), id, &ports, &more)
+    };
+    let mut servers = vec![start(1), start(2)];
+    await_modes(&servers, |modes| modes[1].as_deref() == Some("leader"));
+    servers.push(start(3));
+    await_modes(&servers, |modes| modes.iter().all(Option::is_some));
+    let ballast = disk.fill();
+    // The leader is lost: server 3 leads, and has no quorum without server 1.
+    drop(servers.remove(1));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !servers[0].log().contains("the epoch cannot be made durable") {
+        assert!(Instant::now() < deadline, "{}", servers[0].log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = servers[0].log();
+    assert!(!servers[0].has_ended() && !log.contains("nothing more is acknowledged"), "{log}");
+    fs::remove_file(ballast).unwrap();
+    await_modes(&servers, |modes| modes.iter().all(Option::is_some));
+    let mut client = RawClient::connect(servers[0].address, 30_000);
+    write_until_accepted(&mut client, "/again");
+}
+
 fn set_record(writer: &mut Writer<'_>, path: &str) {
     writer.string(path);
     writer.buffer(Some(&[b'y'; 20 << 10]));

@@ -26,6 +26,12 @@ impl DataDirError {
     pub(super) fn new(what: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io { what, path: path.to_owned(), error }
     }
+
+    /// Whether the disk, or the server's part of it, is full.
+    pub fn is_no_space(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { error, .. } if full.contains(&error.kind()))
+    }
 }
 
 impl fmt::Display for DataDirError {

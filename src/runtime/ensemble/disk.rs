@@ -3,7 +3,8 @@
 //!
 //! A job that changes what a start would find gets the log along, which is closed first, and gives a
 //! new one back, which goes on in a file of its own. So nobody appends to files that are being cut.
-//! A job that fails in the middle leaves something unknown on the disk, and ends the server.
+//! A job that fails in the middle leaves something unknown on the disk, and ends the server. An epoch
+//! that finds no space on the disk leaves nothing: it is stored again and again until there is some.
 
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,9 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use crossbeam::queue::SegQueue;
@@ -119,6 +121,8 @@ pub struct Disk {
     reader: Arc<AtomicU64>,
     /// The history whose new end was told last is not in its place in memory yet.
     change: Option<HistoryChange>,
+    /// The server ends: what waits for space waits no longer.
+    is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -135,12 +139,19 @@ impl Disk {
         let (jobs, queue) = unbounded();
         let events = Arc::new(SegQueue::new());
         let reader = Arc::new(AtomicU64::new(0));
-        let (told, of_thread) = (events.clone(), reader.clone());
-        let worker =
-            Worker { data, settings, events: told, reader: of_thread, wake, is_done: false };
+        let is_over = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            data,
+            settings,
+            events: events.clone(),
+            reader: reader.clone(),
+            is_over: is_over.clone(),
+            wake,
+            is_done: false,
+        };
         let thread = std::thread::Builder::new().name(THREAD.into());
         let thread = Some(thread.spawn(move || worker.run(&queue))?);
-        Ok(Self { jobs: Some(jobs), events, under_way: 0, reader, change: None, thread })
+        Ok(Self { jobs: Some(jobs), events, under_way: 0, reader, change: None, is_over, thread })
     }
 
     /// Asks for a job. The roles ask for few: of a leader at most one for each learner is under
@@ -183,6 +194,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         self.jobs = None;
+        self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -197,6 +209,7 @@ struct Worker {
     settings: DiskSettings,
     events: Arc<SegQueue<Told>>,
     reader: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
     wake: Arc<dyn Fn() + Send + Sync>,
     /// Nobody asks for anything any more, or the end was said.
     is_done: bool,
@@ -221,11 +234,11 @@ impl Worker {
     fn carry_out(&mut self, job: Job, reader: u64) -> Result<DiskEvent, DiskError> {
         match job {
             Job::StoreAcceptedEpoch(epoch) => {
-                self.data.store_accepted_epoch(epoch).map_err(DiskError::Epoch)?;
+                self.store(|data| data.store_accepted_epoch(epoch))?;
                 Ok(DiskEvent::AcceptedEpoch(epoch))
             }
             Job::StoreCurrentEpoch(epoch) => {
-                self.data.store_current_epoch(epoch).map_err(DiskError::Epoch)?;
+                self.store(|data| data.store_current_epoch(epoch))?;
                 Ok(DiskEvent::CurrentEpoch(epoch))
             }
             Job::Truncate { to, log } => self.truncate(to, log),
@@ -240,6 +253,24 @@ impl Worker {
                 });
                 let nowhere = LogReach { floor: None, next: None, is_too_long: false };
                 Ok(DiskEvent::LogReach { of, reach: reach.unwrap_or(nowhere) })
+            }
+        }
+    }
+
+    /// Stores an epoch. Where there is no space nothing has been promised yet: the role waits, and
+    /// the others go on without this server.
+    fn store(&self, write: impl Fn(&DataDir) -> Result<(), DataDirError>) -> Result<(), DiskError> {
+        let mut is_said = false;
+        loop {
+            match write(&self.data) {
+                Err(why) if why.is_no_space() && !self.is_over.load(Ordering::Relaxed) => {
+                    if !is_said {
+                        log::warn!("{why}; it is tried again, and this server waits until then");
+                    }
+                    is_said = true;
+                    std::thread::sleep(NO_SPACE_PAUSE);
+                }
+                done => return done.map_err(DiskError::Epoch),
             }
         }
     }
@@ -288,5 +319,7 @@ impl Drop for Worker {
 }
 
 const THREAD: &str = "disk";
+/// Between two attempts to store an epoch on a disk without space.
+const NO_SPACE_PAUSE: Duration = Duration::from_millis(200);
 /// The end of a message about files of which nothing is known.
 const AGAIN: &str = "is taken as it is by the next start, which brings it in order";
