@@ -421,7 +421,6 @@ impl Leading {
         if learner.stage == Stage::UpToDate {
             learner.silent_at = now_ms + self.settings.sync_ms();
         }
-        let was_serving = self.phase == Phase::Broadcast;
         match (learner.stage, packet) {
             (Stage::Connected, Packet::FollowerInfo(info)) => {
                 self.on_info(conn, info, true, now_ms);
@@ -441,9 +440,6 @@ impl Leading {
             }
         }
         self.send_due_trees();
-        if !was_serving {
-            self.look_for_quorum();
-        }
         self.check();
     }
 

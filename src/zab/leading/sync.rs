@@ -186,6 +186,8 @@ impl Leading {
         self.effects.push_back(LeadEffect::Begin { epoch: self.epoch });
         let ready = self.conns_of(|learner| learner.stage == Stage::HasHistory);
         ready.into_iter().for_each(|conn| self.send_up_to_date(conn));
+        // Some that have acknowledged it may be gone.
+        self.look_for_quorum();
     }
 
     fn send_up_to_date(&mut self, conn: LearnerConn) {
