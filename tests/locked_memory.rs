@@ -4,7 +4,6 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
 use support::{RawClient, Server, free_port};
 
@@ -28,8 +27,8 @@ fn little_locked_memory_is_raised_and_waited_for() {
     }
     first.wait_for_log("MiB in");
     let mut next = server_of_little(homes[1].path());
-    next.wait_for_log("compatible with ZooKeeper");
-    std::thread::sleep(Duration::from_millis(200));
+    next.wait_for_log("waiting for up to 2000 ms");
+    assert!(!next.has_ended(), "{}", next.log());
     first.kill();
     next.wait_until_it_answers();
     assert_eq!(next.terminate(), Some(0), "{}", next.log());

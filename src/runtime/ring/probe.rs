@@ -103,18 +103,34 @@ pub enum RingUnavailable {
 }
 
 /// Makes something that locks memory. Where memory is missing it is made again some time later: the
-/// kernel frees the rings of a process that has ended, or of this one, at a time of its own.
+/// kernel frees the rings of a process that has ended, or of this one, at a time of its own. The log
+/// says at once that it is waited for.
 pub fn awaiting_memory<T, E>(
     make: impl Fn() -> Result<T, E>,
     is_memory: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
-    for _ in 0..FREED_LOOKS {
+    for look in 0..FREED_LOOKS {
         match make() {
-            Err(error) if is_memory(&error) => thread::sleep(FREED_LOOK),
+            Err(error) if is_memory(&error) => {
+                if look == 0 {
+                    say_that_it_waits();
+                }
+                thread::sleep(FREED_LOOK);
+            }
             made => return made,
         }
     }
     make()
+}
+
+fn say_that_it_waits() {
+    log::info!(
+        "the kernel gives no more locked memory now (ulimit -l: {} for all processes of this user \
+         together): waiting for up to {} ms, as it frees that of a server that has just ended at a \
+         time of its own",
+        Limit(limit(rustix::process::Resource::Memlock)),
+        (FREED_LOOK * FREED_LOOKS).as_millis()
+    );
 }
 
 /// How often, and how long apart, memory that is missing is looked for again.
