@@ -3,6 +3,8 @@
 
 #[path = "support/apache.rs"]
 mod apache;
+#[path = "support/news.rs"]
+mod news;
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -12,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use apache::{Apache, tail};
+use news::next_news;
 use ringkeeper::packet::{Membership, Packet, PacketStream, PeerState, ServerAddress};
 use ringkeeper::runtime::ensemble::elections::{Elections, ElectionsConfig, Names, News, Order};
 use ringkeeper::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
@@ -62,19 +65,8 @@ fn start(me: i64) -> Elections {
     Elections::start(config, listeners, Arc::new(WakeHandle::default())).unwrap()
 }
 
-fn next_news(elections: &Elections, home: &Path) -> News {
-    let began = Instant::now();
-    loop {
-        match elections.poll() {
-            // What a leader hears of its voters beside it.
-            Some(News::ElectedBy(_) | News::Voter { .. }) => continue,
-            Some(news) => return news,
-            None => {}
-        }
-        let is_late = began.elapsed() > Duration::from_secs(60);
-        assert!(!is_late, "no news\n1: {}\n2: {}", tail(home, 1), tail(home, 2));
-        thread::sleep(Duration::from_millis(1));
-    }
+fn news_of(elections: &Elections, home: &Path) -> News {
+    next_news(elections, || format!("\n1: {}\n2: {}", tail(home, 1), tail(home, 2)))
 }
 
 /// Looks until the leader is the one that is wanted: Apache's servers that have just lost theirs say
@@ -83,7 +75,7 @@ fn elected(elections: &Elections, home: &Path, wanted: i64) -> PeerState {
     let began = Instant::now();
     loop {
         elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0, stands: true });
-        let news = next_news(elections, home);
+        let news = news_of(elections, home);
         let News::Elected { state, vote, round } = news else { panic!("{news:?}") };
         println!("{state} {vote:?} of round {round} after {} ms", began.elapsed().as_millis());
         if vote.leader == ServerId(wanted) {
@@ -120,11 +112,11 @@ fn the_thread_elects_with_apaches_servers() {
     let first = apache(1);
     let elections = start(3);
     elections.tell(Order::Look { zxid: Zxid::ZERO, epoch: 0, stands: true });
-    let news = next_news(&elections, home);
+    let news = news_of(&elections, home);
     let News::Elected { state: PeerState::Leading, vote, .. } = news else { panic!("{news:?}") };
     assert_eq!(vote.leader, ServerId(3));
     elections.tell(Order::TakeLearners { is_wanted: true });
-    let news = next_news(&elections, home);
+    let news = news_of(&elections, home);
     let News::Learner { socket, .. } = news else { panic!("{news:?}") };
     let packet = first_packet(&mut TcpStream::from(socket));
     assert!(matches!(packet, Packet::FollowerInfo { .. }), "{packet:?}");
@@ -136,7 +128,7 @@ fn the_thread_elects_with_apaches_servers() {
     thread::sleep(Duration::from_secs(5));
     assert_eq!(elected(&elections, home, 2), PeerState::Following);
     elections.tell(Order::Dial { leader: ServerId(2), attempt: 1 });
-    let news = next_news(&elections, home);
+    let news = news_of(&elections, home);
     assert!(matches!(news, News::LeaderConnected { attempt: 1, .. }), "{news:?}");
     drop(news);
 
@@ -144,7 +136,7 @@ fn the_thread_elects_with_apaches_servers() {
     drop(second);
     assert_eq!(elected(&elections, home, 1), PeerState::Following);
     elections.tell(Order::Dial { leader: ServerId(1), attempt: 2 });
-    let news = next_news(&elections, home);
+    let news = news_of(&elections, home);
     assert!(matches!(news, News::LeaderConnected { attempt: 2, .. }), "{news:?}");
     assert_eq!(first.complaints(), [""; 0]);
 }

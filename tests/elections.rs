@@ -1,6 +1,9 @@
 //! Threads of elections among each other, over real sockets: who leads, who comes back, and what
 //! strangers can do. Each ensemble has a loopback address of its own, so that no two tests meet.
 
+#[path = "support/news.rs"]
+mod news;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use news::next_news;
 use ringkeeper::packet::{Greeting, Membership, PeerState, ServerAddress};
 use ringkeeper::runtime::ensemble::elections::{
     Elections, ElectionsConfig, Names, Network, News, Order,
@@ -137,17 +141,7 @@ impl Server {
     }
 
     fn next_news(&self) -> News {
-        let began = Instant::now();
-        loop {
-            match self.elections.poll() {
-                // What a leader hears of its voters beside it.
-                Some(News::ElectedBy(_) | News::Voter { .. }) => continue,
-                Some(news) => return news,
-                None => {}
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "server {} hears nothing", self.id);
-            thread::sleep(Duration::from_micros(100));
-        }
+        next_news(&self.elections, || format!("server {}", self.id))
     }
 
     fn elected(&self) -> (PeerState, Vote) {
