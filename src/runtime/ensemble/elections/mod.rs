@@ -8,6 +8,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `thread` | the loop: events of the ring, orders, outcomes of dials, timers, effects of the machines |
+//! | `thread/accepting` | the ports that are listened on, and who calls there |
 //! | `connections` | the sockets of the election port |
 //! | `dial` | threads that resolve names and connect: both block |
 //! | `callers`, `network` | from which addresses a member may call |
