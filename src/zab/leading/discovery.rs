@@ -189,10 +189,13 @@ impl Leading {
             return self.close(conn, CloseLearner::Unexpected { kind });
         }
         // -1: it had accepted the epoch before, and does not count again. Nor does a server that
-        // has lost its history: it cannot say what it once acknowledged (S77).
+        // has lost its history: it cannot say what it once acknowledged (S77). One whose log cannot
+        // be cut says its epoch alone: if that is older than this history's, it has acknowledged
+        // nothing in a later one, and all before is known here.
         let is_new = current_epoch != -1 || mutant!(EpochAckCountsTwice);
         let own = (i64::from(self.own.current_epoch), self.own.last.get());
         let theirs = (i64::from(current_epoch), zxid);
+        let is_known = zxid != Zxid::UNKNOWN || (0 < theirs.0 && theirs.0 < own.0);
         let is_newer = match self.phase {
             Phase::EpochAcks => theirs > own,
             // Who comes late may have followed this epoch, and no later one.
@@ -205,7 +208,7 @@ impl Leading {
         (learner.stage, learner.last) = (Stage::EpochAcked, zxid);
         let id = learner.id.filter(|id| learner.is_follower && self.members.is_voter(*id));
         if self.phase == Phase::EpochAcks {
-            self.epoch_acks.extend(id.filter(|_| is_new && zxid != Zxid::UNKNOWN));
+            self.epoch_acks.extend(id.filter(|_| is_new && is_known));
             self.count_epoch_acks(now_ms);
         } else if self.phase >= Phase::NewLeader {
             self.synchronize(conn);

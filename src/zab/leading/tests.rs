@@ -463,3 +463,25 @@ fn a_leader_with_a_full_disk_gives_way() {
     leading.on_full_disk(true, FULL_MS + 1);
     assert!(!stepped_down(&mut leading), "there was space meanwhile");
 }
+
+/// A server whose log cannot be cut where it has to asks for the tree. It counts if its epoch says
+/// that it has acknowledged nothing which this leader lacks, and one that has lost its data does not.
+#[test]
+fn who_asks_for_the_tree_counts_by_its_epoch() {
+    for (current_epoch, counts) in [(0, false), (1, true), (2, false), (-1, false)] {
+        let last = Durable::recovered(Zxid::new(1, 22));
+        let own = OwnHistory { accepted_epoch: 2, current_epoch: 2, last };
+        let history = History::new(last.get(), 500, 1 << 20);
+        let voters = [1, 2, 3].map(ServerId).into();
+        let majority = QuorumSet::Majority;
+        let members = Members::new(voters, [].into(), majority, Zxid::ZERO, Bytes::new()).unwrap();
+        let mut leading = Leading::new(ServerId(1), members, SETTINGS, own, history, 0);
+        comes(&mut leading, 3, 3, 2);
+        leading.on_accepted_epoch(3, 0);
+        effects(&mut leading);
+        let asks = Packet::AckEpoch { zxid: Zxid::UNKNOWN, current_epoch };
+        leading.on_packet(LearnerConn(3), asks, 0);
+        let stores = LeadEffect::StoreCurrentEpoch { epoch: 3 };
+        assert_eq!(effects(&mut leading) == [stores], counts, "epoch {current_epoch}");
+    }
+}
