@@ -16,7 +16,7 @@ use log::{debug, error, warn};
 
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{Budget, Effect, Quorum, Stillness};
-use crate::txnlog::{Durable, NoRoom, PendingFlush};
+use crate::txnlog::{Durable, NoRoom, PendingFlush, ROOM_RECORDS_LOW};
 use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
@@ -564,9 +564,6 @@ fn push(
     }
 }
 
-/// Requests wait while the log has room for fewer than this many of the longest records, unless the
-/// disk is full.
-const ROOM_RECORDS_LOW: u64 = 2;
 /// Units of a long multi's preparation between two looks at the clock.
 const PREPARE_UNITS: u64 = 128;
 /// The longest time for which requests are prepared in one step.

@@ -52,7 +52,7 @@ pub use parse::Damage;
 pub use scanner::{Entry, ScanEnd, Scanner};
 pub use writer::{
     Appending, BLOCK_BYTES, Failed, FileId, LogDone, LogEffect, LogEvent, LogWriter, NextFile,
-    NoRoom, SPARE_PREFIX, WriterSettings,
+    NoRoom, ROOM_RECORDS_LOW, SPARE_PREFIX, WriterSettings,
 };
 
 /// The first four bytes of a log file, "ZKLG".

@@ -396,8 +396,10 @@ impl LogWriter {
 
     /// The state of the file that comes after the current one.
     pub fn next_file(&self) -> NextFile {
+        let low = ROOM_RECORDS_LOW * self.settings.entry_bytes_max();
         let will_do = self.files.back().is_some_and(|current| {
-            current.bytes - current.end > current.bytes / NEEDED_FRACTION && !self.roll_wanted
+            let (part, left) = (current.bytes / NEEDED_FRACTION, current.bytes - current.end);
+            left > part.max(low + current.bytes / LOW_FRACTION) && !self.roll_wanted
         });
         match (self.spares.is_empty(), will_do) {
             (false, _) => NextFile::Ready,
@@ -565,5 +567,10 @@ fn buffer_of(bytes: Bytes) -> Vec<u8> {
 pub const BLOCK_BYTES: u64 = 4096;
 /// With less of the current file left than this part of it, the next one is needed.
 const NEEDED_FRACTION: u64 = 2;
+/// Whoever prepares entries waits while there is room for fewer than so many of the longest records,
+/// unless the disk is full. The next file is needed before that, by a part of the current one: who
+/// waits fills no file any further.
+pub const ROOM_RECORDS_LOW: u64 = 2;
+const LOW_FRACTION: u64 = 8;
 /// Spare files are called so and a number; no reader of logs looks at them.
 pub const SPARE_PREFIX: &str = "ringkeeper.spare.";

@@ -98,7 +98,7 @@ fn where_there_is_no_space_a_quarter_is_tried_down_to_the_smallest_file() {
 #[test]
 fn the_next_file_is_needed_once_no_more_than_half_of_the_current_one_is_left() {
     for (last, next) in [(592, NextFile::Wanted), (593, NextFile::Needed)] {
-        let mut world = World::new(SETTINGS);
+        let mut world = World::new(WriterSettings { record_bytes_max: 720, ..SETTINGS });
         world.complete(0, true);
         for len in [700, 700, last] {
             world.write(len);
@@ -106,4 +106,22 @@ fn the_next_file_is_needed_once_no_more_than_half_of_the_current_one_is_left() {
         assert_eq!(world.writer.file_bytes(), 2047 + (last as u64 - 592));
         assert_eq!(world.writer.next_file(), next);
     }
+}
+
+/// Whoever prepares entries waits while there is room for fewer than two of the longest records. The
+/// next file is needed before that, or it would be waited for as long as it is made at leisure.
+#[test]
+fn the_next_file_is_needed_before_anybody_waits_for_it() {
+    let settings = WriterSettings { record_bytes_max: 1500, ..SETTINGS };
+    let mut world = World::new(settings);
+    world.complete(0, true);
+    world.ask_room();
+    let low = ROOM_RECORDS_LOW * settings.record_bytes_max;
+    for _ in 0..13 {
+        world.write(150);
+        let room = world.writer.room(0);
+        let next = world.writer.next_file();
+        assert!(room >= low || next == NextFile::Needed, "{room} bytes are left: {next:?}");
+    }
+    assert!(world.writer.room(0) < low, "it has come to that");
 }
