@@ -17,6 +17,8 @@ pub(super) struct Inbound {
     pub(super) ended: Option<String>,
     /// Nothing more is read from it for now.
     is_paused: bool,
+    /// The next packet, which was read and not taken.
+    put_back: Option<Packet>,
 }
 
 /// What comes next.
@@ -32,7 +34,13 @@ pub(super) enum Next {
 
 impl Inbound {
     pub(super) fn new(peer: Peer, packet_bytes_max: usize) -> Self {
-        Self { packets: PacketStream::new(packet_bytes_max), peer, ended: None, is_paused: false }
+        Self {
+            packets: PacketStream::new(packet_bytes_max),
+            peer,
+            ended: None,
+            is_paused: false,
+            put_back: None,
+        }
     }
 
     /// Whether so much waits that no more is read.
@@ -54,6 +62,9 @@ impl Inbound {
 
     /// The next packet. Acknowledgements that come together are one, and so are COMMITs.
     pub(super) fn next(&mut self) -> Next {
+        if let Some(packet) = self.put_back.take() {
+            return Next::Packet(packet);
+        }
         match self.packets.next_packet() {
             Ok(Some(Packet::Ack { zxid })) => {
                 Next::Packet(Packet::Ack { zxid: self.packets.last_ack(zxid) })
@@ -71,6 +82,12 @@ impl Inbound {
             Ok(None) => self.end(None),
             Err(error) => self.end(Some(error)),
         }
+    }
+
+    /// The packet is not taken yet: it comes next again.
+    pub(super) fn put_back(&mut self, packet: Packet) {
+        debug_assert!(self.put_back.is_none(), "one at a time");
+        self.put_back = Some(packet);
     }
 
     /// What came is no packet, or the connection is gone.

@@ -64,8 +64,8 @@ impl Learners {
         let learner = LearnerConn(conn.0);
         while !taking.is_over() {
             match inbound.next() {
+                Next::Packet(packet) if !taking.takes(&packet) => return inbound.put_back(packet),
                 Next::Packet(packet) => {
-                    taking.takes(&packet);
                     quorum.on_peer(PeerEvent::Learner(learner, packet), tree, taking.now);
                 }
                 // No learner commits: the role says what becomes of it.
@@ -104,8 +104,8 @@ impl LeaderLink {
                 false => return,
             };
             match next {
+                Next::Packet(packet) if !taking.takes(&packet) => return inbound.put_back(packet),
                 Next::Packet(packet) => {
-                    taking.takes(&packet);
                     quorum.on_peer(PeerEvent::Leader(packet), tree, taking.now);
                 }
                 Next::Commits(first, last) => {

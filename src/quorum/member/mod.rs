@@ -517,8 +517,8 @@ impl Member {
         self.more || (self.waits_for_room && has_come())
     }
 
-    /// Packets are taken until there are none, their time is over, or the log might have no room
-    /// for what they bring.
+    /// Packets are taken until there are none, their time is over, or the next of each server waits
+    /// for room in the log.
     fn take_packets(
         &mut self,
         quorum: &mut Quorum,
@@ -537,7 +537,7 @@ impl Member {
             Life::Resting | Life::Looking | Life::Adopting | Life::Dialing { .. } => {}
         }
         self.waits_for_room = taking.is_without_room();
-        self.more |= taking.is_over() && !self.waits_for_room;
+        self.more |= taking.is_over();
     }
 
     /// Passes on what has come of a leader's tree. `offer` gives back what there is no room for.

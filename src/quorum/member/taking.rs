@@ -25,17 +25,22 @@ impl<F: Fn() -> bool> Taking<F> {
 
     /// No packet is taken any more.
     pub(super) fn is_over(&self) -> bool {
-        self.is_without_room() || (self.is_late)()
+        (self.is_late)()
     }
 
-    /// A packet is taken. What it brings to the log takes up room.
-    pub(super) fn takes(&mut self, packet: &Packet) {
+    /// Whether a packet is taken. One that brings something to the log waits for room, and all
+    /// after it of its server with it. Others do not: a role lives on acknowledgements and pings.
+    pub(super) fn takes(&mut self, packet: &Packet) -> bool {
         let bytes = match packet {
             Packet::Proposal { record, .. } | Packet::Inform { record, .. } => record.len(),
             Packet::Request(request) => request.record.len(),
-            _ => return,
+            _ => return true,
         };
-        self.room = self.room.saturating_sub(bytes as u64 + ENTRY_BYTES_BESIDE);
+        let has_room = !self.is_without_room();
+        if has_room {
+            self.room = self.room.saturating_sub(bytes as u64 + ENTRY_BYTES_BESIDE);
+        }
+        has_room
     }
 }
 

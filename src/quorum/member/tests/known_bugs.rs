@@ -31,7 +31,7 @@ fn leader_of_two(steps: usize) -> World {
 
 impl World {
     /// What holds for a tick is seen.
-    fn pass_a_tick(&mut self) {
+    pub(super) fn pass_a_tick(&mut self) {
         self.pass(1);
         self.pass(ZAB.tick_ms);
     }

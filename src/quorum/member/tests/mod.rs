@@ -444,6 +444,19 @@ fn packets_wait_for_room_in_the_log() {
     assert_eq!(world.quorum.last_logged(), second);
 }
 
+/// A role lives on what brings nothing to the log: it ends by no lack of room.
+#[test]
+fn without_room_acknowledgements_and_answers_to_pings_are_taken() {
+    let mut world = World::serving();
+    world.room = 0;
+    for _ in 0..20 {
+        world.pass_a_tick();
+        world.on_packets(LEARNER, &[Packet::Pong { zxid: Zxid::new(1, 0), touched: vec![] }]);
+        let ended = world.take().into_iter().find(|effect| matches!(effect, MemberEffect::Tell(_)));
+        assert_eq!(ended, None);
+    }
+}
+
 /// One who sends without end does not keep the others waiting.
 #[test]
 fn learners_are_taken_in_turn() {
