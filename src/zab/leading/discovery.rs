@@ -60,7 +60,7 @@ impl Leading {
                 self.choose_epoch(Claim::Usual, now_ms);
             }
             Phase::Epochs if is_far => {}
-            Phase::Epochs => self.epoch = self.epoch.max(info.accepted_epoch),
+            Phase::Epochs => self.claimed = self.claimed.max(info.accepted_epoch),
             Phase::StoringAccepted if info.accepted_epoch < self.epoch => {}
             _ if info.accepted_epoch <= self.epoch && self.phase > Phase::StoringAccepted => {
                 self.send_leader_info(conn);
@@ -112,6 +112,7 @@ impl Leading {
         if self.phase == Phase::Epochs && has_quorum() {
             let of_others = self.accepted.values().filter(|epoch| **epoch <= limit);
             let highest = of_others.fold(known, |highest, epoch| highest.max(*epoch));
+            let highest = highest.max(self.claimed);
             if highest >= Zxid::EPOCH_MAX {
                 return self.step_down(StepDown::NoEpochLeft { accepted: highest });
             }

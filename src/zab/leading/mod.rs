@@ -255,9 +255,11 @@ pub struct Leading {
     phase: Phase,
     /// The phase must end by then, before [`Phase::Broadcast`].
     phase_ends_at: i64,
-    /// The epoch of this leader; until it is chosen, the highest that this server, or one without
-    /// a vote, has accepted.
+    /// The epoch of this leader; until it is chosen, the highest that this server has accepted.
     epoch: u32,
+    /// The highest that a member without a vote says it has accepted. It makes no later claim
+    /// believable: such a member may come again and again.
+    claimed: u32,
     learners: BTreeMap<LearnerConn, Learner>,
     voters: Voters,
     /// The accepted epochs of the other voters that have come.
@@ -359,6 +361,7 @@ impl Leading {
             phase: Phase::Epochs,
             phase_ends_at: 0,
             epoch: own.accepted_epoch,
+            claimed: 0,
             learners: BTreeMap::new(),
             accepted: BTreeMap::new(),
             epoch_acks: BTreeSet::new(),

@@ -17,7 +17,7 @@ impl Leading {
         self.new_leader_acks.insert(self.me);
         let waiting = self.conns_of(|learner| learner.stage == Stage::EpochAcked);
         waiting.into_iter().for_each(|conn| self.synchronize(conn));
-        self.count_new_leader_acks();
+        self.count_new_leader_acks(now_ms);
     }
 
     /// Decides what a learner gets. From here on it gets every proposal, whatever is on its way to
@@ -173,27 +173,32 @@ impl Leading {
         let id = learner.id.filter(|id| counts(id) || mutant!(ObserverCounted));
         self.new_leader_acks.extend(id);
         match self.phase {
-            Phase::Broadcast => self.send_up_to_date(conn),
-            _ => self.count_new_leader_acks(),
+            Phase::Broadcast => self.send_up_to_date(conn, now_ms),
+            _ => self.count_new_leader_acks(now_ms),
         }
     }
 
-    fn count_new_leader_acks(&mut self) {
+    fn count_new_leader_acks(&mut self, now_ms: i64) {
         if self.phase != Phase::NewLeader || !self.is_quorum(&self.new_leader_acks) {
             return;
         }
         self.phase = Phase::Broadcast;
         self.effects.push_back(LeadEffect::Begin { epoch: self.epoch });
         let ready = self.conns_of(|learner| learner.stage == Stage::HasHistory);
-        ready.into_iter().for_each(|conn| self.send_up_to_date(conn));
+        ready.into_iter().for_each(|conn| self.send_up_to_date(conn, now_ms));
         // Some that have acknowledged it may be gone.
         self.look_for_quorum();
     }
 
-    fn send_up_to_date(&mut self, conn: LearnerConn) {
+    /// It acknowledges what was proposed meanwhile once it has read this, and all of that stands
+    /// before it: it gets `initLimit` for it beside the time that an acknowledgement may take
+    /// (`SyncLimitCheck` begins here, too).
+    fn send_up_to_date(&mut self, conn: LearnerConn, now_ms: i64) {
         self.send(conn, &Packet::UpToDate);
+        let (proposed, from) = (self.proposed, now_ms + self.settings.init_ms());
         if let Some(learner) = self.learners.get_mut(&conn) {
             learner.stage = Stage::UpToDate;
+            learner.awaited = learner.awaited.map(|_| (proposed, from));
         }
     }
 }

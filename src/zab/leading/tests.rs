@@ -485,3 +485,46 @@ fn who_asks_for_the_tree_counts_by_its_epoch() {
         assert_eq!(effects(&mut leading) == [stores], counts, "epoch {current_epoch}");
     }
 }
+
+/// One without a vote that comes again and again makes no later claim of its own believable.
+#[test]
+fn epochs_do_not_climb_by_repeated_claims() {
+    let mut leading = discovering(3);
+    for conn in 1..=2_000 {
+        comes(&mut leading, conn, 9, 5 + conn as u32 * EPOCHS_AT_ONCE);
+    }
+    effects(&mut leading);
+    comes(&mut leading, 3_000, 3, 5);
+    let stored = |effect: &LeadEffect| match effect {
+        LeadEffect::StoreAcceptedEpoch { epoch } => Some(*epoch),
+        _ => None,
+    };
+    let epochs: Vec<u32> = effects(&mut leading).iter().filter_map(stored).collect();
+    assert_eq!(epochs, [5 + EPOCHS_AT_ONCE + 1]);
+}
+
+/// What is proposed while a learner is being synchronized is acknowledged after UPTODATE: the time
+/// for it begins there, however long the synchronization took.
+#[test]
+fn a_long_synchronization_does_not_count_as_silence() {
+    let (sync_ms, init_ms) = (SETTINGS.sync_ms(), SETTINGS.init_ms());
+    let mut leading = serving(3);
+    comes(&mut leading, 20, 3, 1);
+    let ack = Packet::AckEpoch { zxid: Zxid::ZERO, current_epoch: 1 };
+    leading.on_packet(LearnerConn(20), ack, 0);
+    leading.propose(Zxid::new(1, 1), group(1, 1..=1), 0);
+    let heard = |leading: &mut Leading, now_ms| {
+        leading.on_packet(LearnerConn(2), Packet::Ack { zxid: Zxid::new(1, 1) }, now_ms);
+        leading.on_time(now_ms);
+        leading.learners.contains_key(&LearnerConn(20))
+    };
+    assert!(heard(&mut leading, sync_ms - 1));
+    leading.on_packet(LearnerConn(20), Packet::Ack { zxid: Zxid::new(1, 0) }, sync_ms + 1);
+    assert!(heard(&mut leading, sync_ms + 1), "it has just read UPTODATE");
+    let late = sync_ms + 1 + init_ms + sync_ms;
+    let pong = || Packet::Pong { zxid: Zxid::ZERO, touched: Vec::new() };
+    leading.on_packet(LearnerConn(20), pong(), late - 1);
+    assert!(heard(&mut leading, late - 1));
+    leading.on_packet(LearnerConn(20), pong(), late);
+    assert!(!heard(&mut leading, late), "it acknowledges nothing");
+}
