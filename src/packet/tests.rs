@@ -48,7 +48,7 @@ fn whole(bytes: &[u8]) -> Packet {
 }
 
 #[test]
-fn packets_of_apache_read_and_write_back() {
+fn s54_packets_of_apache_read_and_write_back() {
     let frames = frames("quorum");
     assert_eq!(frames.len(), 156);
     for frame in frames {
@@ -222,7 +222,7 @@ fn notifications_of_apache_read_and_write_back() {
 }
 
 #[test]
-fn notifications_of_every_version() {
+fn s54_notifications_of_every_version() {
     let mut out = Vec::new();
     let now = Notification {
         state: PeerState::Leading,

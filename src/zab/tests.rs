@@ -154,7 +154,7 @@ fn voters_that_cannot_be_reached_are_tried_each_second() {
 /// A server that comes late joins the ensemble that there is, whatever the rounds and zxids in
 /// its votes (S52: ZOOKEEPER-1732, ZOOKEEPER-1805), and only if the leader itself says so.
 #[test]
-fn a_late_server_joins_the_established_ensemble() {
+fn s52_a_late_server_joins_the_established_ensemble() {
     let mut election = server(3);
     let following = said(PeerState::Following, 2, Zxid::new(1, 7), 5, 4);
     let leading = said(PeerState::Leading, 2, Zxid::new(1, 9), 6, 4);

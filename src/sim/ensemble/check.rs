@@ -7,14 +7,14 @@ use super::disk::{Disk, Shown};
 use crate::zab::ServerId;
 use crate::zxid::Zxid;
 
-/// A promise that did not hold. P-numbers are those of docs/catalogue.
+/// A promise that did not hold. Numbers are those of docs/properties.md.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sim) enum Violation {
     /// Two leaders of one epoch (P1).
     TwoLeaders { epoch: u32, first: ServerId, second: ServerId },
-    /// A leader that lacks what was committed (P11).
+    /// A leader that lacks what was committed (P10).
     LeaderLacks { leader: ServerId, zxid: Zxid },
-    /// Something was committed that no quorum has on its disks (P13).
+    /// Something was committed that no quorum has on its disks (P18).
     NotDurable { zxid: Zxid },
     /// A server shows what is not the committed history (P2, P5).
     ShowsAnother { server: ServerId, zxid: Zxid },

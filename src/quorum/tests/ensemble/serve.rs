@@ -61,7 +61,7 @@ fn writes_are_taken_anywhere_and_logged_once() {
 
 /// Replies come in the order of the requests, whoever decides them.
 #[test]
-fn a_session_that_pipelines_at_a_follower_is_answered_in_order() {
+fn s59_a_session_that_pipelines_at_a_follower_is_answered_in_order() {
     let mut ensemble = Ensemble::formed();
     ensemble.open(1, 0x100);
     let first = ensemble.submit(1, 0x100, OpCode::CREATE, create(Some("/a"), b"", 0));
@@ -204,7 +204,7 @@ fn a_leader_takes_no_clients_where_it_is_to_lead_only() {
 
 /// No sync is answered by a leader that no quorum follows (S60).
 #[test]
-fn a_sync_waits_for_a_quorum() {
+fn s60_a_sync_waits_for_a_quorum() {
     let path = record(|writer| text(writer, Some("/")));
     for at in [0, 1] {
         let mut ensemble = Ensemble::formed();
