@@ -69,7 +69,7 @@ use crate::limits;
 use crate::tree::{Change, Tree};
 use crate::txnlog::{Durable, PendingFlush};
 use crate::zab::{
-    History, LeadEffect, Leading, LearnEffect, Learning, Members, ObserverMaster,
+    COUNTER_MAX, History, LeadEffect, Leading, LearnEffect, Learning, Members, ObserverMaster,
     ObserverMasterSettings, OwnHistory, ServerId, SyncLimits, ZabSettings,
 };
 use crate::zxid::{Now, SessionId, Zxid};
@@ -133,6 +133,8 @@ pub struct QuorumConfig {
     pub observer_logs: bool,
     /// How a follower serves observers, where that is wanted (`observerMasterPort`).
     pub observer_master: Option<ObserverMasterSettings>,
+    /// The last counter of an epoch: less than there is only in a simulated world.
+    pub counter_max: u32,
     /// `forceSnapshotSync`: a leader sends every learner its whole tree.
     pub always_snap: bool,
     /// `znode.container.checkIntervalMs`.
@@ -167,6 +169,7 @@ impl Default for QuorumConfig {
             eager_acl_check: false,
             observer_logs: true,
             observer_master: None,
+            counter_max: COUNTER_MAX,
             always_snap: false,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
@@ -309,6 +312,7 @@ impl Quorum {
         let (own, members) = (self.own(server), server.members.clone());
         let history = history.snapping(self.writes.config.always_snap);
         let mut machine = Leading::new(server.me, members, server.zab, own, history, now.mono_ms);
+        machine.end_epoch_at(self.writes.config.counter_max);
         machine.limit_syncs(server.syncs);
         machine.limit_wait_for_epochs(server.epoch_wait_ms_max);
         let leader = Leader::elected(machine, server.me, &self.writes, tree, self.seed);
@@ -461,7 +465,8 @@ impl Quorum {
         if self.writes.serves_from.is_some_and(|from| from <= self.writes.shown) {
             self.writes.serves_from = None;
             self.serves = true;
-            if self.writes.config.leader_serves || !self.is_leading() {
+            let takes_clients = self.writes.config.leader_serves || mutant!(LeaderServesAll);
+            if takes_clients || !self.is_leading() {
                 self.gate.open(false, &mut self.writes.effects);
             }
         }

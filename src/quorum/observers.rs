@@ -84,6 +84,10 @@ impl Learner {
         while let Some(effect) = self.observers.as_mut().and_then(|all| all.poll()) {
             match effect {
                 LeadEffect::Request { from, request } => {
+                    if request.op == OpCode::SYNC && mutant!(ObserverSyncedByMaster) {
+                        self.tell_synced(from, self.machine.committed());
+                        continue;
+                    }
                     if request.op == OpCode::SYNC {
                         self.syncs.push_back(Syncer::Observer(from));
                     }

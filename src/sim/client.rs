@@ -39,6 +39,9 @@ pub(crate) struct Client {
     pub has_user: bool,
     /// Per mille of its data that are several sectors long.
     bulk: u64,
+    /// Whether it takes a server that answers reads alone, and whether it has one.
+    pub takes_read_only: bool,
+    is_read_only: bool,
     /// Whether it sets quotas.
     quotas: bool,
     /// Whether it asks for many syncs, and for nothing but syncs and reads.
@@ -112,6 +115,8 @@ impl Client {
             recursive: BTreeSet::new(),
             has_user,
             bulk: swarm.bulk,
+            takes_read_only: false,
+            is_read_only: false,
             quotas: swarm.quotas,
             syncs: swarm.syncs,
             watches_max: swarm.watches_max,
@@ -135,7 +140,7 @@ impl Client {
         writer.i32(self.asks_ms());
         writer.i64(self.session);
         writer.buffer(Some(&self.password));
-        writer.bool(false);
+        writer.bool(self.takes_read_only);
         writer.end_frame(frame);
         out
     }
@@ -304,7 +309,10 @@ impl Client {
             return self.on_connected(&mut reader);
         }
         let (xid, zxid, err) = (reader.i32()?, reader.i64()?, ErrorCode(reader.i32()?));
-        self.last_zxid = self.last_zxid.max(zxid);
+        // What a server without a leader shows may never be committed.
+        if !self.is_read_only {
+            self.last_zxid = self.last_zxid.max(zxid);
+        }
         if xid == xid::EVENT {
             let kind = reader.i32()?;
             reader.i32()?;
@@ -332,6 +340,7 @@ impl Client {
         self.timeout_ms = i64::from(timeout_ms);
         self.session = session;
         self.password = reader.buffer()?.unwrap_or_default().to_vec();
+        self.is_read_only = reader.bool()?;
         self.phase = Phase::Open;
         Ok(Told::Connected)
     }

@@ -259,6 +259,10 @@ pub enum Defect {
     OldRequestsTaken,
     /// S59: requests that learners have forwarded overtake each other while a multi is prepared.
     ForwardedReversed,
+    /// A leader that is to do nothing but lead takes clients.
+    LeaderServesAll,
+    /// A follower answers the syncs of its observers itself.
+    ObserverSyncedByMaster,
 }
 
 thread_local! {

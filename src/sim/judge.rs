@@ -1,13 +1,23 @@
 //! What the turns of a server and the judges of connections tell the judge of transactions, and
 //! ask it: the same of a server on its own and of each server of an ensemble.
 
+use crate::codes::ErrorCode;
 use crate::jute::data::Id;
 use crate::tree::Tree;
 use crate::zab::{LeadEffect, LearnEffect};
 use crate::zxid::Zxid;
 
 use super::model::Model;
+use super::op::Op;
 use super::property::{Checked, Done, hold};
+
+/// What the clients of a server may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    All,
+    /// Reads alone, while there is no leader.
+    Reads,
+}
 
 /// The judge as one server has it. See the module.
 pub(crate) trait Judge {
@@ -36,6 +46,19 @@ pub(crate) trait Judge {
     fn may_renew(&self, session: i64, since_us: u64) -> bool;
     /// Whether the session has ended, or is about to.
     fn may_end(&self, session: i64) -> bool;
+    /// A new session is in no log: it must be one that this server alone knows.
+    fn on_local(&mut self, session: i64, _read_only: bool) -> Checked {
+        hold!(false, SessionState, "session {session:x} was never logged");
+        Ok(())
+    }
+    /// Whether the session is in no log, and this server alone knows it.
+    fn is_local(&self, _session: i64) -> bool {
+        false
+    }
+    /// What a local session is told that has asked for an ephemeral, though it may have none.
+    fn no_ephemerals(&self, _session: i64, _op: &Op) -> Option<ErrorCode> {
+        None
+    }
     /// A session goes on with another connection.
     fn on_renewed(&mut self, session: i64, timeout_ms: i32);
 
@@ -67,7 +90,7 @@ pub(crate) trait Judge {
         Ok(())
     }
     /// Its shards are told that it serves, or serves no longer.
-    fn on_serving(&mut self, _is_serving: bool, _: &Tree) -> Checked {
+    fn on_serving(&mut self, _: Option<Serving>, _: &Tree) -> Checked {
         Ok(())
     }
 

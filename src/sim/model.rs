@@ -20,6 +20,8 @@ pub(crate) struct Model {
     pub nodes: BTreeMap<String, Node>,
     /// Session id to timeout in milliseconds.
     pub sessions: BTreeMap<i64, i32>,
+    /// What is answered to creates of ephemerals, where the session that asks may have none.
+    pub no_ephemerals: Option<ErrorCode>,
 }
 
 /// One znode.
@@ -67,7 +69,7 @@ impl Model {
         let read = Acl { perms: perms::READ, ..Acl::open() };
         add("/zookeeper/config", -1, vec![read], &[]);
         add("/zookeeper/quota", 0, vec![Acl::open()], &[]);
-        Self { zxid, nodes, sessions: BTreeMap::new() }
+        Self { zxid, nodes, sessions: BTreeMap::new(), no_ephemerals: None }
     }
 
     /// The digest that a tree in this state has.
@@ -237,6 +239,9 @@ impl Model {
         user: &Id,
         used: Option<&Model>,
     ) -> Result<Txn, ErrorCode> {
+        if let (Mode::Ephemeral, Some(err)) = (create.mode, self.no_ephemerals) {
+            return Err(err);
+        }
         let parent = self.nodes.get(parent_of(&create.path)).ok_or(ErrorCode::NO_NODE)?;
         permit(&parent.acl, perms::CREATE, ids)?;
         let number = parent.stat.cversion;

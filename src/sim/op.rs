@@ -196,6 +196,15 @@ impl Op {
         )
     }
 
+    /// Whether it creates an ephemeral.
+    pub(crate) fn creates_ephemeral(&self) -> bool {
+        match self {
+            Self::Create(create) => create.mode == Mode::Ephemeral,
+            Self::Multi(ops) => ops.iter().any(Self::creates_ephemeral),
+            _ => false,
+        }
+    }
+
     /// The xid it must carry, if it is one of those with a meaning of their own.
     pub(crate) fn own_xid(&self) -> Option<i32> {
         match self {

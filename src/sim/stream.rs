@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     since_us: u64,
     pub session: i64,
     phase: Phase,
+    /// It was told that reads alone are answered.
+    read_only: bool,
     sent: VecDeque<Sent>,
     /// When the first of them have come to the server, in virtual microseconds.
     came_us: VecDeque<u64>,
@@ -93,6 +95,7 @@ impl Stream {
             since_us,
             session: 0,
             phase: Phase::Connecting,
+            read_only: false,
             sent: VecDeque::new(),
             came_us: VecDeque::new(),
             authed: false,
@@ -132,6 +135,16 @@ impl Stream {
     /// Whether a session is being served.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Whether reads alone are answered on it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The timeout that its session has in milliseconds.
+    pub(crate) fn timeout_ms(&self) -> i32 {
+        self.timeout_ms
     }
 
     /// The session goes on elsewhere, or the connection is over.
@@ -203,6 +216,7 @@ impl Stream {
         reader.i32()?;
         let (timeout_ms, session) = (reader.i32()?, reader.i64()?);
         let password = reader.buffer()?.unwrap_or_default();
+        self.read_only = reader.bool()?;
         Ok(self.judge_connect(timeout_ms, session, password, check))
     }
 
@@ -225,12 +239,13 @@ impl Stream {
             return Ok(());
         }
         if wanted == 0 {
-            let Some(zxid) = check.created(session) else {
-                return Err(Property::SessionState
-                    .broken(format_args!("session {session:x} was never logged")));
-            };
-            check.on_shown(zxid)?;
-            self.last_zxid = zxid;
+            match check.created(session) {
+                Some(zxid) => {
+                    check.on_shown(zxid)?;
+                    self.last_zxid = zxid;
+                }
+                None => check.on_local(session, self.read_only)?,
+            }
             self.upto = check.applied().zxid;
         } else {
             hold!(session == wanted, SessionState, "asked for {wanted:x}, got {session:x}");
@@ -313,7 +328,8 @@ impl Stream {
 
     fn on_reply(&mut self, frame: Frame<'_>, check: &mut dyn Judge) -> Checked {
         let session = self.session;
-        if frame.zxid > 0 {
+        // A server without a leader may show what no quorum has.
+        if frame.zxid > 0 && !self.read_only {
             check.on_shown(frame.zxid)?;
         }
         let (zxid, last) = (frame.zxid, self.last_zxid);
@@ -343,6 +359,9 @@ impl Stream {
         if let Some(came_us) = self.came_us.pop_front() {
             check.judge_wait(session, xid, came_us)?;
         }
+        if self.read_only && (op.is_write() || matches!(op, Op::Sync { .. })) {
+            return self.on_refusal_to_write(xid, &op, frame.err);
+        }
         if op.is_write() {
             return self.on_write_reply(xid, &op, frame, check);
         }
@@ -369,12 +388,28 @@ impl Stream {
                 "session {session:x}: read at {zxid:x}, the tree is at {now:x}"
             );
             // A server that is behind serves a session before it has the transaction that made it.
-            let lives = check.applied().sessions.contains_key(&session)
+            let lives = check.is_local(session)
+                || check.applied().sessions.contains_key(&session)
                 || check.created(session).is_some_and(|made| made > now);
             hold!(lives, SessionState, "session {session:x} has ended, but reads on");
         }
         let ids: &[Id] = if self.authed { std::slice::from_ref(check.user()) } else { &[] };
         self.judge_read(&op, frame, check.applied(), ids)
+    }
+
+    /// Where reads alone are answered a session ends as its client wants, and nothing else.
+    fn on_refusal_to_write(&mut self, xid: i32, op: &Op, err: ErrorCode) -> Checked {
+        let session = self.session;
+        let due = if *op == Op::Close { ErrorCode::OK } else { ErrorCode::NOT_READ_ONLY };
+        hold!(
+            err == due,
+            WrongOutcome,
+            "session {session:x}: {xid} {op:?} answered {err} without a leader, not {due}"
+        );
+        if *op == Op::Close {
+            self.phase = Phase::Ended;
+        }
+        Ok(())
     }
 
     fn on_write_reply(
@@ -392,6 +427,16 @@ impl Stream {
                 SessionState,
                 "session {session:x} lives, but {xid} is refused"
             );
+            return Ok(());
+        }
+        if unlogged && *op == Op::Close && check.is_local(session) {
+            hold!(
+                frame.err.is_ok(),
+                WrongOutcome,
+                "session {session:x}: close answered {}",
+                frame.err
+            );
+            self.phase = Phase::Ended;
             return Ok(());
         }
         if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {
@@ -418,6 +463,9 @@ impl Stream {
             .done(zxid.0)
             .ok_or_else(|| Property::WriteLost.broken(format_args!("{zxid} is gone")))?;
         let err = match &done.answer {
+            Answer::Failed(ErrorCode::SESSION_EXPIRED) => {
+                check.no_ephemerals(session, op).unwrap_or(ErrorCode::SESSION_EXPIRED)
+            }
             Answer::Failed(err) => *err,
             _ => ErrorCode::OK,
         };

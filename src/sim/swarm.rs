@@ -3,6 +3,7 @@
 
 use crate::limits::OUTSTANDING_REQUESTS_MAX;
 use crate::snapshot::Codec;
+use crate::zab::COUNTER_MAX;
 use crate::zxid::Zxid;
 
 use super::rng::Rng;
@@ -80,6 +81,49 @@ pub(crate) struct Swarm {
     /// Of a start finding damage to what was flushed, and a file that does not read.
     pub(crate) damage: u64,
     pub(crate) read_fails: u64,
+    pub(crate) members: OfMembers,
+}
+
+/// What only the members of an ensemble have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfMembers {
+    /// A new session is known to one server alone, and may become one of the ensemble.
+    pub(crate) local_sessions: bool,
+    pub(crate) upgrading: bool,
+    /// Reads are answered without a leader.
+    pub(crate) read_only: bool,
+    pub(crate) leader_serves: bool,
+    /// Observers go to followers.
+    pub(crate) observer_masters: bool,
+    /// The last counter of an epoch.
+    pub(crate) counter_max: u32,
+}
+
+impl OfMembers {
+    /// None of it.
+    pub(crate) fn plain() -> Self {
+        Self {
+            local_sessions: false,
+            upgrading: false,
+            read_only: false,
+            leader_serves: true,
+            observer_masters: false,
+            counter_max: COUNTER_MAX,
+        }
+    }
+
+    /// The choices of a world with so many voters and observers.
+    pub(crate) fn new(rng: &mut Rng, voters: usize, observers: usize) -> Self {
+        Self {
+            // The judge of these is not right yet.
+            local_sessions: false,
+            upgrading: false,
+            read_only: false,
+            leader_serves: !rng.chance(150) || voters + observers == 1,
+            observer_masters: rng.chance(500) && observers > 0 && voters > 1,
+            counter_max: if rng.chance(150) { *rng.pick(&[20, 60, 200]) } else { COUNTER_MAX },
+        }
+    }
 }
 
 impl Swarm {
@@ -137,6 +181,7 @@ impl Swarm {
             longer_ms: if rng.chance(250) { rng.between(2, 8) as i32 * 100 } else { 0 },
             watches_max: if rng.chance(250) { rng.between(1, 6) as usize } else { 0 },
             log_file_bytes_max: on(rng, 700, 2_000, 40_000),
+            members: OfMembers::plain(),
         };
         swarm.clients = rng.between(1, 5) as usize;
         if swarm.stall > 0 || swarm.pause_every > 0 {

@@ -27,8 +27,8 @@ mod vote;
 pub use election::{Election, ElectionEffect, ElectionSettings, Peer, VoterNews};
 pub use history::{History, LogReach, Logged, SyncPlan, follows};
 pub use leading::{
-    CloseLearner, LeadEffect, Leading, LearnerConn, LearnerCounts, OwnHistory, Phase, StepDown,
-    SyncLimits, ZabSettings,
+    COUNTER_MAX, CloseLearner, LeadEffect, Leading, LearnerConn, LearnerCounts, OwnHistory, Phase,
+    StepDown, SyncLimits, ZabSettings,
 };
 pub use learning::{LearnEffect, Learning, Leave, Stage};
 pub use links::{Caller, CloseLink, LinkEffect, Links, VoteConn};

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::frontend::{CloseReason, Frontend};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
-use crate::quorum::member::{Member, MemberEffect, MemberSettings, PeerConn};
+use crate::quorum::member::{Member, MemberEffect, PeerConn};
 use crate::quorum::{Quorum, Stillness};
 use crate::session;
 use crate::snapshot::Codec;
@@ -160,16 +160,16 @@ impl Node {
         swarm: &Swarm,
         tree: Tree,
         store: Store,
-        settings: MemberSettings,
+        member: Member,
         now: Now,
         last_session: Option<SessionId>,
         seed: u64,
     ) -> Self {
         let quorum = Quorum::member(quorum_config(swarm), &tree, seed, now);
-        let byte = settings.server.me.0 as u8;
+        let byte = member.server().me.0 as u8;
         let first = session::first_id(now.mono_ms, byte, last_session);
         let mut node = Self::with(swarm, tree, quorum, store, None, first, seed);
-        node.member = Some(Box::new(NodeMember::new(Member::new(settings))));
+        node.member = Some(Box::new(NodeMember::new(member)));
         node
     }
 

@@ -5,6 +5,7 @@ use crate::quorum::{self, Budget};
 use crate::zxid::{Now, Zxid};
 
 use super::super::defect::Defect;
+use super::super::judge::Serving;
 use super::super::property::{Checked, hold};
 use super::messages::push_to_shard;
 use super::shard_turn::push_touches;
@@ -176,8 +177,11 @@ impl Node {
                 quorum::Effect::Learn(effect) => self.on_learn(effect, turn)?,
                 quorum::Effect::ToShard(shard, message) => {
                     match &message {
-                        ToShard::Serving { .. } => turn.check.on_serving(true, &self.tree)?,
-                        ToShard::NotServing => turn.check.on_serving(false, &self.tree)?,
+                        ToShard::Serving { read_only, .. } => {
+                            let serving = if *read_only { Serving::Reads } else { Serving::All };
+                            turn.check.on_serving(Some(serving), &self.tree)?;
+                        }
+                        ToShard::NotServing => turn.check.on_serving(None, &self.tree)?,
                         _ => {}
                     }
                     let (shards, on_the_way) = (&mut self.shards, &mut self.on_the_way);

@@ -2,6 +2,7 @@
 
 use crate::frontend::FrontendConfig;
 use crate::quorum::QuorumConfig;
+use crate::zab::{ObserverMasterSettings, SyncLimits};
 
 use super::super::store::RECORD_BYTES_MAX;
 use super::super::swarm::Swarm;
@@ -19,8 +20,20 @@ pub(super) fn quorum_config(swarm: &Swarm) -> QuorumConfig {
         shards: swarm.shards,
         // The multis of these worlds are short: all of them are sliced.
         multi_units_at_once: 1,
+        local_sessions: swarm.members.local_sessions,
+        local_sessions_upgrading: swarm.members.upgrading,
+        read_only_mode: swarm.members.read_only,
+        leader_serves: swarm.members.leader_serves,
+        observer_master: swarm.members.observer_masters.then(observer_master),
+        counter_max: swarm.members.counter_max,
         ..QuorumConfig::default()
     }
+}
+
+/// A follower that takes observers.
+fn observer_master() -> ObserverMasterSettings {
+    let limits = SyncLimits::default();
+    ObserverMasterSettings { history_bytes: 1 << 16, always_snap: false, limits }
 }
 
 pub(super) fn frontend_config(swarm: &Swarm) -> FrontendConfig {

@@ -45,8 +45,19 @@ impl Servers {
         let mut view = View { history: &mut self.history, server };
         self.links[link].stream.on_output(&bytes, &mut view)?;
         if !was_open && self.links[link].stream.is_open() {
-            let session = self.links[link].stream.session;
-            self.history.on_answered(session, link, server);
+            self.history.judge_taken(server, link)?;
+            let client = &self.clients[self.links[link].client];
+            hold!(
+                client.takes_read_only || !self.links[link].stream.is_read_only(),
+                SessionState,
+                "c{link} is served without a leader, and has not asked for that"
+            );
+            let stream = &self.links[link].stream;
+            let (session, timeout_ms) = (stream.session, stream.timeout_ms());
+            if !stream.is_read_only() {
+                self.history.on_answered(session, link, server);
+            }
+            self.history.spells.on_wanted(session, timeout_ms);
             self.history.spells.on_heard(session, server, (self.now_us / 1000) as i64);
         }
         let (now_us, delay_us) = (self.now_us, self.swarm.link_delay);
@@ -130,9 +141,17 @@ impl Servers {
         let of = &self.history.servers[server];
         let long_ago_ms = (self.now_us / 1000) as i64 - ROUGH_MS;
         let is_rough = !self.history.spells.is_smooth_since(long_ago_ms);
+        let reads_alone = of.reads_alone;
+        let takes_reads = self.clients[client].takes_read_only;
         let may = match why {
             CloseReason::SessionEnded => may_refuse,
+            CloseReason::WantsToWrite => reads_alone && !takes_reads,
+            CloseReason::NeedsLeader => reads_alone,
             CloseReason::ClientAhead => floor > of.applied.zxid,
+            CloseReason::NotServing if self.history.leads_alone(of) => {
+                self.history.coverage.note(coverage::LEADER_ALONE);
+                true
+            }
             CloseReason::NotServing | CloseReason::NoSession => is_rough,
             CloseReason::SessionMoved => {
                 self.has_older_link(link, client)

@@ -37,12 +37,23 @@ pub(super) const TRUNC: &str = "a learner synchronized by TRUNC";
 pub(super) const LOG_DIFF: &str = "a DIFF read from the log";
 pub(super) const OWN_SNAPSHOT: &str = "a snapshot of its own";
 pub(super) const GROUPS: &str = "voters in groups";
+pub(super) const OBSERVER_MASTER: &str = "an observer at a follower";
+pub(super) const LOCAL: &str = "a session that one server alone knows";
+pub(super) const UPGRADED: &str = "a local session that became the ensemble's";
+pub(super) const READ_ONLY: &str = "a client that reads without a leader";
+pub(super) const ROLLOVER: &str = "an epoch without a zxid left";
+pub(super) const QUOTA: &str = "a write refused, as its quota is used up";
+pub(super) const LEADER_ALONE: &str = "a client turned away by a leader that only leads";
 pub(super) const IDLE: &str = "sessions that live by pings alone";
 
 /// All of it.
 pub(in crate::sim) const WANTED: Wanted = Wanted { faults: &FAULTS, interrupted: &INTERRUPTED };
 
-const FAULTS: [&str; 35] = [
+const FAULTS: [&str; 39] = [
+    OBSERVER_MASTER,
+    ROLLOVER,
+    QUOTA,
+    LEADER_ALONE,
     KILLED,
     POWER_LOST,
     STORM,

@@ -20,11 +20,14 @@ use crate::zxid::Zxid;
 use crate::sim::compare::{compare, records, same};
 use crate::sim::coverage::Coverage;
 use crate::sim::ensemble::check::Voters;
+use crate::sim::judge::Serving;
 use crate::sim::model::Model;
 use crate::sim::op::Op;
 use crate::sim::property::{Checked, Done, Property, hold};
+use crate::sim::swarm::Swarm;
 
 use super::coverage;
+use super::locals::Locals;
 use super::spells::Spells;
 use super::visits::Visits;
 
@@ -62,9 +65,16 @@ pub(super) struct OfServer {
     /// The state that its tree shows.
     pub(super) applied: Rc<Model>,
     pub(super) serves: bool,
+    /// It answers reads alone, or has done so since its start.
+    pub(super) reads_alone: bool,
     /// The epoch that it leads, or led last since it looked.
     pub(super) leads: Option<u32>,
     pub(super) was_full: bool,
+    /// The first of the connections of clients that came after its role had begun to serve.
+    pub(super) leads_from: usize,
+    /// What its clients were shown, before the present state, while the multi at hand was prepared
+    /// in slices. Only kept where quotas are enforced.
+    meanwhile: Vec<Rc<Model>>,
     /// The disk is giving its log this end: a crash leaves the old log, the new one, or less of the
     /// old one.
     pub(super) changes_to: Option<i64>,
@@ -89,6 +99,8 @@ pub(super) struct History {
     created: BTreeMap<i64, i64>,
     /// Sessions whose end was proposed by some leader.
     ended: BTreeMap<i64, u64>,
+    /// Sessions that one server alone knows, or has known at first.
+    locals: Locals,
     /// New sessions that clients want.
     wanted: usize,
     pub(super) visits: Visits,
@@ -98,6 +110,10 @@ pub(super) struct History {
     /// The largest zxid that anybody was told.
     told: i64,
     pub(super) spells: Spells,
+    enforce_quota: bool,
+    leader_serves: bool,
+    /// The last counter of an epoch.
+    counter_max: u32,
     /// What has happened.
     pub(super) coverage: Coverage,
 }
@@ -109,8 +125,11 @@ impl OfServer {
             durable: 0,
             applied: Rc::new(Model::at(0)),
             serves: false,
+            reads_alone: false,
             leads: None,
             was_full: false,
+            leads_from: 0,
+            meanwhile: Vec::new(),
             changes_to: None,
             lost: Vec::new(),
             accepted_epoch: 0,
@@ -130,7 +149,7 @@ impl OfServer {
 }
 
 impl History {
-    pub(super) fn new(user: Id, voters: Voters, observers: usize) -> Self {
+    pub(super) fn new(user: Id, voters: Voters, observers: usize, swarm: &Swarm) -> Self {
         let servers = (0..voters.0.len() + observers).map(|_| OfServer::new());
         Self {
             user,
@@ -142,12 +161,16 @@ impl History {
             asked: BTreeMap::new(),
             created: BTreeMap::new(),
             ended: BTreeMap::new(),
+            locals: Locals::new(swarm.members),
             wanted: 0,
             visits: Visits::default(),
             leaders: BTreeMap::new(),
             before_epochs: BTreeMap::new(),
             told: 0,
             spells: Spells::default(),
+            enforce_quota: swarm.enforce_quota,
+            leader_serves: swarm.members.leader_serves,
+            counter_max: swarm.members.counter_max,
             coverage: Coverage::default(),
         }
     }
@@ -186,6 +209,9 @@ impl History {
         (op, authed): (&Op, bool),
         (link, server): (usize, usize),
     ) {
+        if *op == Op::Close {
+            self.locals.on_close_asked(session);
+        }
         let (op, told) = (op.clone(), self.told);
         self.asked.insert((session, xid), Asked { op, authed, link, server, told, zxid: None });
     }
@@ -222,6 +248,47 @@ impl History {
     pub(super) fn lived_since(&self, session: i64, since_us: u64) -> bool {
         self.head().sessions.contains_key(&session)
             || self.ended.get(&session).is_some_and(|at_us| *at_us >= since_us)
+    }
+
+    // Sessions that one server alone knows.
+
+    /// A client was told of a session that is in no log.
+    pub(super) fn on_local(&mut self, server: usize, session: i64, read_only: bool) -> Checked {
+        let is_known = self.locals.on_opened(server, session);
+        hold!(is_known, SessionState, "session {session:x} was never logged");
+        let without = !read_only || self.servers[server].reads_alone;
+        hold!(without, SessionState, "server {server} answers reads alone, and has a leader");
+        self.coverage.note(if read_only { coverage::READ_ONLY } else { coverage::LOCAL });
+        Ok(())
+    }
+
+    /// Whether it has lived at this server since then.
+    pub(super) fn local_lived_since(&self, server: usize, session: i64, since_us: u64) -> bool {
+        self.locals.lived_since(server, session, since_us)
+    }
+
+    /// Whether it is in no log that is committed, and this server knows it.
+    pub(super) fn is_local(&self, server: usize, session: i64) -> bool {
+        self.locals.is_of(server, session) && !self.created.contains_key(&session)
+    }
+
+    /// What the client of a local session is told instead of its end.
+    pub(super) fn no_ephemerals(&self, server: usize, session: i64, op: &Op) -> Option<ErrorCode> {
+        let is_it = op.creates_ephemeral() && self.is_local(server, session);
+        (is_it && !self.locals.upgrading()).then_some(ErrorCode::EPHEMERAL_ON_LOCAL_SESSION)
+    }
+
+    /// Whether a local session may have ended: with the role of its server, by its client, or as
+    /// nothing was heard of it.
+    pub(super) fn may_end_local(&self, server: usize, session: i64) -> bool {
+        let mono_ms = (self.spells.now_us() / 1000) as i64;
+        self.locals.has_ended(session) || self.judge_local_end(server, session, mono_ms).is_ok()
+    }
+
+    /// A server ends a local session: nothing was heard of it for long.
+    pub(super) fn judge_local_end(&self, server: usize, session: i64, mono_ms: i64) -> Checked {
+        let timeout_ms = self.spells.wanted_ms(session);
+        self.spells.judge_expiry(session, timeout_ms, server, mono_ms)
     }
 
     // The history.
@@ -265,6 +332,8 @@ impl History {
                 None => self.on_proposal(server, record, payload, mono_ms, wall_ms)?,
             }
             self.servers[server].log.push(zxid.0);
+            // The epoch has no zxid left for what comes next.
+            self.servers[server].was_full |= zxid.counter() >= self.counter_max;
         }
         Ok(())
     }
@@ -307,6 +376,33 @@ impl History {
         let (record, after) = (payload, Rc::new(after));
         self.proposals.insert(zxid.0, Proposal { done, record, before, after });
         Ok(())
+    }
+
+    /// Whether a server leads and takes no clients.
+    pub(super) fn leads_alone(&self, of: &OfServer) -> bool {
+        of.leads.is_some() && !self.leader_serves
+    }
+
+    /// A client is told by a server that it has a session: not by a leader that only leads, if it
+    /// came after that had begun to.
+    pub(super) fn judge_taken(&self, server: usize, link: usize) -> Checked {
+        let of = &self.servers[server];
+        let takes = !self.leads_alone(of) || link < of.leads_from;
+        hold!(takes, SessionState, "server {server} leads alone, and serves c{link}");
+        Ok(())
+    }
+
+    /// What a server has shown while it prepared a request counts for the next one no more.
+    pub(super) fn on_nothing_prepared(&mut self, server: usize) {
+        self.servers[server].meanwhile.clear();
+    }
+
+    /// Its tree is about to move on while it prepares a request.
+    pub(super) fn on_shown_meanwhile(&mut self, server: usize) {
+        if self.enforce_quota {
+            let of = &mut self.servers[server];
+            of.meanwhile.push(Rc::clone(&of.applied));
+        }
     }
 
     /// Whether this transaction may be proposed now, and is what its request must become.
@@ -352,7 +448,9 @@ impl History {
         }
         // Whoever has had a session may end it.
         let has_left = self.visits.has_left(session, asked.link, asked.server, zxid.epoch());
-        let is_late = has_left && asked.op != Op::Close;
+        // One that has ended is to the leader what one of a learner alone is.
+        let is_known = !self.locals.is_on() || state.sessions.contains_key(&session);
+        let is_late = has_left && is_known && asked.op != Op::Close;
         hold!(
             !is_late || matches!(txn, Txn::Error(_)),
             SessionState,
@@ -368,7 +466,16 @@ impl History {
             _ => {}
         }
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
-        let due = state.decide(&asked.op, session, ids, &self.user, &[], txn);
+        let of = &self.servers[server];
+        let shown: Vec<&Model> = match self.enforce_quota {
+            true => of.meanwhile.iter().chain([&of.applied]).map(|state| &**state).collect(),
+            false => Vec::new(),
+        };
+        let state = self.locals.state_for(state, session, asked.server == server);
+        let due = state.decide(&asked.op, session, ids, &self.user, &shown, txn);
+        if *txn == Txn::Error(ErrorCode::QUOTA_EXCEEDED) {
+            self.coverage.note(coverage::QUOTA);
+        }
         hold!(
             same(&due, txn),
             WrongOutcome,
@@ -385,7 +492,16 @@ impl History {
     fn judge_session(&mut self, server: usize, session: i64, mono_ms: i64) -> Checked {
         let first = self.created.get(&session);
         hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
-        hold!(self.wanted > 0, WriteUnasked, "session {session:x} was not asked for");
+        let of_it = self.asked.range((session, i32::MIN)..=(session, i32::MAX));
+        let may_begin = match self.locals.is_on() {
+            // It is asked for the first ephemeral.
+            true => self.locals.may_upgrade(session) && of_it.into_iter().any(needs_ensemble),
+            false => self.wanted > 0,
+        };
+        hold!(may_begin, WriteUnasked, "session {session:x} was not asked for");
+        if self.locals.is_on() {
+            self.coverage.note(coverage::UPGRADED);
+        }
         self.spells.on_heard(session, server, mono_ms);
         Ok(())
     }
@@ -556,7 +672,8 @@ impl History {
     /// A server is down.
     pub(super) fn on_crash(&mut self, server: usize) {
         let of = &mut self.servers[server];
-        (of.serves, of.leads) = (false, None);
+        (of.serves, of.leads, of.reads_alone) = (false, None, false);
+        self.locals.end_all_of(server, self.spells.now_us());
     }
 
     /// The disk of a server is lost.
@@ -591,10 +708,23 @@ impl History {
         if Zxid(committed).epoch() > epoch { Ok(()) } else { self.commit(server, last) }
     }
 
-    pub(super) fn on_serving(&mut self, server: usize, is_serving: bool, tree: &Tree) -> Checked {
-        self.servers[server].serves = is_serving;
-        if !is_serving {
-            return Ok(());
+    pub(super) fn on_serving(
+        &mut self,
+        server: usize,
+        serving: Option<Serving>,
+        tree: &Tree,
+    ) -> Checked {
+        self.servers[server].serves = serving == Some(Serving::All);
+        match serving {
+            Some(Serving::All) => {}
+            Some(Serving::Reads) => {
+                self.servers[server].reads_alone = true;
+                return Ok(());
+            }
+            None => {
+                self.locals.end_all_of(server, self.spells.now_us());
+                return Ok(());
+            }
         }
         let applied = tree.last_zxid().0;
         let log = &self.servers[server].log;
@@ -628,4 +758,9 @@ impl History {
         hold!(applied.zxid >= due, Recovery, "server {server} shows {:x}", applied.zxid);
         compare(applied, tree)
     }
+}
+
+/// Whether a request makes a session one of the ensemble.
+fn needs_ensemble((_, asked): (&(i64, i32), &Asked)) -> bool {
+    asked.op.creates_ephemeral()
 }

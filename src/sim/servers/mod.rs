@@ -11,6 +11,7 @@
 //! | `weather` | which faults a world has, and when they come |
 //! | `coverage` | what should happen in many of them together |
 //! | `history` `visits` `spells` | the judge: of all transactions, of where sessions are, of times |
+//! | `locals` | the judge of sessions that one server alone knows |
 //! | `view` | the judge as one server has it |
 //!
 //! Everything that happens is an event at a time. An event runs to its end before the next one, so a
@@ -24,6 +25,9 @@
 //! server at a time, as long as the others are a quorum. Wall clocks that jump. Clients that fall
 //! silent, hang up, and move to another server with requests under way. `coverage` counts them.
 //!
+//! **Settings.** Some worlds have leaders that take no clients; followers that take observers; epochs
+//! with few zxids; quotas that are enforced.
+//!
 //! **Judged.** Each server's log, and what it applies and shows, against the one committed history;
 //! each reply and event of each connection, at all times; that a session does not end early, where
 //! neither its server nor its leader was disturbed; that nothing is late, in quiet times. When faults
@@ -33,6 +37,7 @@ mod clients;
 mod coverage;
 mod history;
 mod jobs;
+mod locals;
 mod peers;
 mod server;
 mod spells;
@@ -59,7 +64,7 @@ use crate::sim::node::{Out, Place, TurnContext};
 use crate::sim::op::USER_PASSWORD;
 use crate::sim::property::{Checked, Property, hold};
 use crate::sim::rng::Rng;
-use crate::sim::swarm::Swarm;
+use crate::sim::swarm::{OfMembers, Swarm};
 use crate::sim::trace::Trace;
 use crate::zab::{Members, ServerId};
 use crate::zxid::Zxid;
@@ -69,6 +74,7 @@ pub(super) use coverage::WANTED;
 use clients::Link;
 use history::{History, OfServer};
 use jobs::Job;
+use peers::Dialling;
 use server::Server;
 use view::View;
 use weather::{Fault, Weather};
@@ -92,8 +98,12 @@ pub(in crate::sim) struct Servers {
     in_use: Vec<Option<usize>>,
     links: Vec<Link>,
     places: Vec<Option<Place>>,
+    /// The connections to ports for observers.
+    of_observers: BTreeSet<u64>,
     /// The leader that was left alone last, and until when nothing gets to it for certain.
     left: Option<(ServerId, u64)>,
+    /// A server that reaches no other one, until then.
+    lonely: Option<(ServerId, u64)>,
     /// A server may have to look at its ports at another time.
     looks_due: bool,
     /// Logs that were opened, so that no two have files of the same name.
@@ -123,7 +133,7 @@ enum Event {
     Job(usize, u32),
     /// A server looks at its two ports.
     Look(usize, u32),
-    Dial(usize, u32, ServerId, u64, u64),
+    Dial(usize, u32, Dialling),
     SendLog(usize, u32, PeerConn, Zxid, Zxid),
     TreePiece(usize, u32, PeerConn),
     /// A server's disk has room again.
@@ -159,13 +169,24 @@ impl Servers {
         let ids: Vec<ServerId> = (1..=MEMBERS_MAX).map(ServerId).collect();
         let ids: Vec<ServerId> = ids.into_iter().filter(|id| members.is_member(*id)).collect();
         let weather = Weather::new(&mut rng, ids.len());
+        let observers = ids.len() - voters.0.len();
+        swarm.members = OfMembers::new(&mut rng, voters.0.len(), observers);
+        let weather = match swarm.members.read_only {
+            true => weather.with_lonely_servers(&mut rng),
+            false => weather,
+        };
+        if swarm.members.read_only {
+            swarm.run_us += LONELY_US;
+        }
         // Who is still at a leader that was left can tell only by a sync.
         swarm.syncs |= weather.leave_every > 0;
         let clients: Vec<Client> = (0..swarm.clients)
             .map(|_| {
                 let asked_ms = rng.between(6, 20) as i32 * 100;
                 let has_user = rng.chance(300);
-                Client::new(rng.fork(), asked_ms, has_user, &swarm)
+                let mut client = Client::new(rng.fork(), asked_ms, has_user, &swarm);
+                client.takes_read_only = swarm.members.read_only && rng.chance(700);
+                client
             })
             .collect();
         let servers = ids.iter().map(|id| Server::new(*id, &members, rng.below(1 << 20) as i64));
@@ -173,14 +194,18 @@ impl Servers {
         let mut net = Net::new(weather.net_delay);
         net.half_open = weather.half_open;
         let user = acl::digest_id(USER_PASSWORD);
-        let observers = servers.len() - voters.0.len();
         let is_grouped = voters.0.iter().any(|(_, group, weight)| (*group, *weight) != (0, 1));
-        let mut history = History::new(user, voters, observers);
+        let mut history = History::new(user, voters, observers, &swarm);
         if is_grouped {
             history.coverage.note(coverage::GROUPS);
         }
         history.spells.lag_ms = 2 * swarm.tick_ms + 4 * weather.net_delay as i64 / 1000 + 50;
         history.spells.patience_us = 10 * swarm.patience_us() + 20 * weather.net_delay + 500_000;
+        if swarm.members.observer_masters {
+            history.spells.lag_ms *= 2;
+            history.spells.patience_us += 20 * weather.net_delay;
+            history.spells.relayed_from = Some(history.voters.0.len());
+        }
         let mut world = Self {
             rng,
             members,
@@ -197,7 +222,9 @@ impl Servers {
             links: Vec::new(),
             places: Vec::new(),
             stores: 0,
+            of_observers: BTreeSet::new(),
             left: None,
+            lonely: None,
             looks_due: true,
             calm: false,
             still: false,
@@ -289,7 +316,9 @@ impl Servers {
         let last = self.history.last_committed();
         let is_served = |client: &Client| client.phase == Phase::Open;
         let history = &self.history;
-        let shows_all = |of: &OfServer| of.serves && of.last() == last && of.applied.zxid >= last;
+        let has_role = |of: &OfServer| of.serves || history.leads_alone(of);
+        let shows_all =
+            |of: &OfServer| has_role(of) && of.last() == last && of.applied.zxid >= last;
         history.servers.iter().all(shows_all)
             && history.servers.iter().filter(|server| server.leads.is_some()).count() == 1
             && self.clients.iter().all(is_served)
@@ -373,9 +402,7 @@ impl Servers {
             Event::SnapStep(at, _) => return self.snap_step(at),
             Event::Job(at, _) => return self.job(at),
             Event::Look(at, _) => self.look(at),
-            Event::Dial(at, _, leader, attempt, until_us) => {
-                self.dial(at, leader, attempt, until_us);
-            }
+            Event::Dial(at, _, dialling) => self.dial(at, dialling),
             Event::SendLog(at, _, conn, after, upto) => self.send_log(at, conn, after, upto),
             Event::TreePiece(at, _, conn) => self.tree_piece(at, conn),
             Event::Room(at) => self.make_room(at),
@@ -441,7 +468,8 @@ impl Servers {
             self.history.spells.rough_at_now(at);
         }
         let of = &self.history.servers[at];
-        if of.leads.is_none() || !of.serves || self.has_failed(at) {
+        let serves = of.serves || self.history.leads_alone(of);
+        if of.leads.is_none() || !serves || self.has_failed(at) {
             return Ok(());
         }
         let patience_ms = self.history.spells.patience_us as i64 / 1000;
@@ -598,7 +626,6 @@ fn swarm(rng: &mut Rng) -> Swarm {
         jump_every: 0,
         large_requests: None,
         zxid_base: 0,
-        enforce_quota: false,
         hostile_every: 0,
         pause_every: 0,
         clock_begins_anew: false,
@@ -608,6 +635,8 @@ fn swarm(rng: &mut Rng) -> Swarm {
     }
 }
 
+/// So long a server is without others at most: it answers reads after two seconds.
+const LONELY_US: u64 = 4_000_000;
 /// The longest that a slow flush takes.
 const SLOW_FLUSH_US: u64 = 400_000;
 /// Within this time all must have come together.

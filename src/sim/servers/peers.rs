@@ -12,8 +12,26 @@ use crate::sim::send_tree::TreePiece;
 use crate::zab::{ElectionEffect, ServerId};
 
 use super::jobs::Job;
+use super::server::Server;
 use super::{Event, Servers, coverage};
 use crate::sim::ensemble::votes::Surroundings;
+
+/// A port that takes learners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Leader,
+    /// Of a follower, for observers.
+    ObserverMaster,
+}
+
+/// A dial under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialling {
+    to: ServerId,
+    door: Door,
+    attempt: u64,
+    until_us: u64,
+}
 
 impl Servers {
     pub(super) fn carry_out_member(&mut self, at: usize, effect: MemberEffect) {
@@ -26,6 +44,7 @@ impl Servers {
             MemberEffect::EndRole => {
                 self.history.spells.rough_at_now(at);
                 self.servers[at].held.clear();
+                self.servers[at].takes_observers = false;
                 self.hang_up_peers(at, Port::Quorum);
             }
             MemberEffect::Look { zxid, epoch, stands } => {
@@ -38,14 +57,17 @@ impl Servers {
                 self.step_votes(at, true);
             }
             MemberEffect::Dial { leader, attempt } => {
-                self.servers[at].attempt = Some(attempt);
-                let until_us = self.now_us + self.weather.zab.tick_ms as u64 * 5_000;
-                self.dial(at, leader, attempt, until_us);
+                self.begin_dial(at, leader, Door::Leader, attempt);
             }
+            MemberEffect::DialObserverMaster { follower, attempt, .. } => {
+                self.begin_dial(at, follower, Door::ObserverMaster, attempt);
+            }
+            MemberEffect::TakeObservers => self.servers[at].takes_observers = true,
             MemberEffect::TakeLearners { is_wanted } => {
                 self.servers[at].takes_learners = is_wanted;
             }
             MemberEffect::Serve { epoch } => {
+                self.history.servers[at].leads_from = self.links.len();
                 self.servers[at].votes.election.serves(epoch);
                 self.step_votes(at, true);
             }
@@ -68,8 +90,6 @@ impl Servers {
             MemberEffect::TakeTree => self.ask_disk(at, Job::TakeTree),
             // So little comes here that nothing need wait.
             MemberEffect::Pause { .. } => {}
-            // No server of these worlds takes observers in its leader's place.
-            MemberEffect::DialObserverMaster { .. } | MemberEffect::TakeObservers => {}
             MemberEffect::SendTree { .. }
             | MemberEffect::ReceiveTree { .. }
             | MemberEffect::Tell(_) => unreachable!("the server takes it"),
@@ -107,31 +127,40 @@ impl Servers {
         }
     }
 
-    /// A dial of the leader's quorum port gets through, or is tried again for some time.
-    pub(super) fn dial(&mut self, at: usize, leader: ServerId, attempt: u64, until_us: u64) {
+    fn begin_dial(&mut self, at: usize, to: ServerId, door: Door, attempt: u64) {
+        self.servers[at].attempt = Some(attempt);
+        let until_us = self.now_us + self.weather.zab.tick_ms as u64 * 5_000;
+        self.dial(at, Dialling { to, door, attempt, until_us });
+    }
+
+    /// A dial of another server's port gets through, or is tried again for some time.
+    pub(super) fn dial(&mut self, at: usize, dialling: Dialling) {
+        let Dialling { to, door, attempt, until_us } = dialling;
         if self.servers[at].attempt != Some(attempt) || !self.servers[at].is_up() {
             return;
         }
         let id = self.servers[at].id;
-        let takes = self
-            .servers
-            .iter()
-            .any(|server| server.id == leader && server.is_up() && server.takes_learners);
-        if takes && !self.net.is_cut(Port::Quorum, id, leader) {
+        let is_it = |server: &&Server| server.id == to && server.is_up() && server.takes(door);
+        let takes = self.servers.iter().find(is_it).is_some();
+        if takes && !self.net.is_cut(Port::Quorum, id, to) {
             self.servers[at].attempt = None;
-            let conn = self.net.dial(id, leader, Port::Quorum);
+            let conn = self.net.dial(id, to, Port::Quorum);
+            if door == Door::ObserverMaster {
+                self.history.coverage.note(coverage::OBSERVER_MASTER);
+                self.of_observers.insert(conn);
+            }
             self.servers[at].known.insert(conn);
-            let (conn, address) = (PeerConn(conn), address(leader));
+            let (conn, address) = (PeerConn(conn), address(to));
             let event = MemberEvent::LeaderConnected { attempt, conn, address };
             self.peer_input(at, PeerInput::Event(event));
         } else if self.now_us >= until_us {
             self.servers[at].attempt = None;
-            let why = format!("server {leader} cannot be reached");
+            let why = format!("server {to} cannot be reached");
             let event = MemberEvent::LeaderUnreachable { attempt, why };
             self.peer_input(at, PeerInput::Event(event));
         } else {
             let generation = self.servers[at].generation;
-            self.after(DIAL_AGAIN_US, Event::Dial(at, generation, leader, attempt, until_us));
+            self.after(DIAL_AGAIN_US, Event::Dial(at, generation, dialling));
         }
     }
 
@@ -199,7 +228,11 @@ impl Servers {
             return;
         };
         if acceptor == id && self.servers[at].known.insert(number) {
-            if !self.servers[at].takes_learners {
+            let door = match self.of_observers.contains(&number) {
+                true => Door::ObserverMaster,
+                false => Door::Leader,
+            };
+            if !self.servers[at].takes(door) {
                 return self.close_peer(at, conn);
             }
             let event = MemberEvent::LearnerConnected { conn, address: address(dialler) };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::quorum::EnsembleServer;
-use crate::quorum::member::{MemberSettings, PeerConn};
+use crate::quorum::member::{Member, MemberSettings, Observing, PeerConn};
 use crate::quorum::recovery::{Recovered, RecoverySettings};
 use crate::sim::damage;
 use crate::sim::disk::{Disk, Survivors};
@@ -19,6 +19,7 @@ use crate::zxid::Now;
 
 use super::coverage;
 use super::jobs::{ACCEPTED, CURRENT, Job, read_epoch, write_epoch};
+use super::peers::Door;
 use super::votes::Votes;
 use super::{Event, Servers};
 
@@ -40,6 +41,8 @@ pub(super) struct Server {
     pub(super) back_at_us: u64,
     /// Others may dial its quorum port.
     pub(super) takes_learners: bool,
+    /// The same of its port for observers.
+    pub(super) takes_observers: bool,
     /// The connections of the quorum port that the member has been told of.
     pub(super) known: BTreeSet<u64>,
     /// What is kept for a learner while a tree or a part of the log is on its way there.
@@ -71,6 +74,7 @@ impl Server {
             stalled_until_us: 0,
             back_at_us: 0,
             takes_learners: false,
+            takes_observers: false,
             known: BTreeSet::new(),
             held: BTreeMap::new(),
             attempt: None,
@@ -79,6 +83,13 @@ impl Server {
             is_damaged: false,
             wall_offset_ms: 1_700_000_000_000 + offset_ms,
             quorum_turn_ms: 0,
+        }
+    }
+
+    pub(super) fn takes(&self, door: Door) -> bool {
+        match door {
+            Door::Leader => self.takes_learners,
+            Door::ObserverMaster => self.takes_observers,
         }
     }
 
@@ -282,7 +293,8 @@ impl Servers {
         };
         let store = self.new_store(at, last);
         let (now, seed) = (self.now_of(at), self.rng.next());
-        let mut node = Node::member(&self.swarm, tree, store, settings, now, last_session, seed);
+        let member = self.member(settings, seed);
+        let mut node = Node::member(&self.swarm, tree, store, member, now, last_session, seed);
         self.servers[at].votes = Votes::new(self.servers[at].id, &self.members);
         let (opened, out) = self.with_turn(at, |turn| node.open_log(turn));
         self.servers[at].node = Some(node);
@@ -304,6 +316,21 @@ impl Servers {
         Ok(())
     }
 
+    /// The machine of a member. Where followers take observers, observers rest a little between
+    /// two of them.
+    fn member(&self, settings: MemberSettings, seed: u64) -> Member {
+        let is_voter = self.members.is_voter(settings.server.me);
+        let member = Member::new(settings);
+        match (self.swarm.members.observer_masters, is_voter) {
+            (false, _) => member,
+            (true, true) => member.taking_observers(),
+            (true, false) => {
+                let voters = self.members.voters();
+                member.observing(Observing::new(Some(OBSERVER_PORT), voters, 200, seed))
+            }
+        }
+    }
+
     /// A log that goes on after `last`.
     pub(super) fn new_store(&mut self, at: usize, last: crate::zxid::Zxid) -> Store {
         self.stores += 1;
@@ -323,7 +350,8 @@ impl Servers {
         server.jobs.clear();
         server.held.clear();
         server.known.clear();
-        (server.attempt, server.takes_learners, server.looks_at_us) = (None, false, None);
+        (server.attempt, server.looks_at_us) = (None, None);
+        (server.takes_learners, server.takes_observers) = (false, false);
         server.disk.set_fuse(None);
         let id = server.id;
         self.crashes += 1;
@@ -369,6 +397,8 @@ impl Servers {
     }
 }
 
+/// The port at which followers take observers.
+const OBSERVER_PORT: u16 = 2889;
 pub(super) const DISK_BYTES: usize = 16 << 20;
 /// The space that a full disk still gives to files that are there.
 pub(super) const BLOCK_BYTES: usize = 4096;

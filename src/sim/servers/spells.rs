@@ -22,6 +22,9 @@ pub(super) struct Spells {
     wanted_ms: BTreeMap<i64, i32>,
     /// The longest time from a server's hearing of a session to its leader's.
     pub(super) lag_ms: i64,
+    /// Servers from this one on are observers, and what they have heard of may come to the leader by
+    /// way of any other server.
+    pub(super) relayed_from: Option<usize>,
     /// The time that a request may wait.
     pub(super) patience_us: u64,
 }
@@ -69,6 +72,14 @@ impl Spells {
         self.rough_at_us.get(server).is_none_or(|until| (*until / 1000) as i64 <= ms)
     }
 
+    /// Whether nothing has kept a leader from hearing what a server has heard since then.
+    fn is_smooth_from(&self, server: usize, ms: i64) -> bool {
+        let is_relayed = self.relayed_from.is_some_and(|first| server >= first);
+        let others = 0..self.rough_at_us.len();
+        self.is_smooth_at(server, ms)
+            && (!is_relayed || others.into_iter().all(|other| self.is_smooth_at(other, ms)))
+    }
+
     /// Whether nothing has disturbed the servers since then.
     pub(super) fn is_smooth_since(&self, ms: i64) -> bool {
         (self.rough_until_us / 1000) as i64 <= ms
@@ -89,6 +100,11 @@ impl Spells {
         *longest = timeout_ms.max(*longest);
     }
 
+    /// The longest timeout that a client of the session has asked for.
+    pub(super) fn wanted_ms(&self, session: i64) -> i32 {
+        self.wanted_ms.get(&session).copied().unwrap_or(0)
+    }
+
     /// A leader ends a session. It knows of what a server has heard if neither of the two has been
     /// disturbed, whatever the others are at.
     pub(super) fn judge_expiry(
@@ -102,7 +118,7 @@ impl Spells {
         let known = times.copied().filter(|(at, server)| {
             let since = at - i64::from(timeout_ms);
             *at <= mono_ms - self.lag_ms
-                && self.is_smooth_at(*server, since)
+                && self.is_smooth_from(*server, since)
                 && self.is_smooth_at(leader, since)
         });
         let last = known.max();

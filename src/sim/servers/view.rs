@@ -1,12 +1,14 @@
 //! The judge of all servers, as one of them has it.
 
+use crate::codes::ErrorCode;
 use crate::jute::data::Id;
 use crate::tree::Tree;
-use crate::zab::{LeadEffect, LearnEffect};
+use crate::zab::{LeadEffect, LearnEffect, StepDown};
 use crate::zxid::Zxid;
 
-use crate::sim::judge::Judge;
+use crate::sim::judge::{Judge, Serving};
 use crate::sim::model::Model;
+use crate::sim::op::Op;
 use crate::sim::property::{Checked, Done, hold};
 
 use super::coverage;
@@ -57,13 +59,31 @@ impl Judge for View<'_> {
 
     fn may_renew(&self, session: i64, since_us: u64) -> bool {
         self.applied().sessions.contains_key(&session)
+            || self.history.local_lived_since(self.server, session, since_us)
             || self.history.lived_since(session, since_us)
     }
 
     fn may_end(&self, session: i64) -> bool {
+        if self.history.is_local(self.server, session)
+            && !self.history.may_end_local(self.server, session)
+        {
+            return self.was_full();
+        }
         !self.history.head().sessions.contains_key(&session)
             || self.history.is_ending(session)
             || self.history.servers.iter().any(|server| server.was_full)
+    }
+
+    fn on_local(&mut self, session: i64, read_only: bool) -> Checked {
+        self.history.on_local(self.server, session, read_only)
+    }
+
+    fn is_local(&self, session: i64) -> bool {
+        self.history.is_local(self.server, session)
+    }
+
+    fn no_ephemerals(&self, session: i64, op: &Op) -> Option<ErrorCode> {
+        self.history.no_ephemerals(self.server, session, op)
     }
 
     fn on_renewed(&mut self, session: i64, timeout_ms: i32) {
@@ -78,9 +98,14 @@ impl Judge for View<'_> {
         self.history.on_durable(self.server, zxid);
     }
 
-    fn on_nothing_prepared(&mut self) {}
+    fn on_nothing_prepared(&mut self) {
+        self.history.on_nothing_prepared(self.server);
+    }
 
-    fn on_commit(&mut self, tree: &Tree, _: bool, deep: bool) -> Checked {
+    fn on_commit(&mut self, tree: &Tree, preparing: bool, deep: bool) -> Checked {
+        if preparing {
+            self.history.on_shown_meanwhile(self.server);
+        }
         self.history.on_tree(self.server, tree, deep)
     }
 
@@ -100,6 +125,10 @@ impl Judge for View<'_> {
                 self.history.on_history(self.server, *epoch);
                 Ok(())
             }
+            LeadEffect::StepDown { why: StepDown::Rollover } => {
+                self.history.coverage.note(coverage::ROLLOVER);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -116,9 +145,9 @@ impl Judge for View<'_> {
         }
     }
 
-    fn on_serving(&mut self, is_serving: bool, tree: &Tree) -> Checked {
+    fn on_serving(&mut self, serving: Option<Serving>, tree: &Tree) -> Checked {
         self.history.spells.rough_at_now(self.server);
-        self.history.on_serving(self.server, is_serving, tree)
+        self.history.on_serving(self.server, serving, tree)
     }
 
     fn on_room(&mut self, has_room: bool) {

@@ -6,7 +6,7 @@ use crate::sim::store::SEGMENT_BYTES;
 use crate::zab::{ServerId, ZabSettings};
 
 use super::server::{BLOCK_BYTES, DISK_BYTES};
-use super::{Event, Servers, coverage};
+use super::{Event, LONELY_US, Servers, coverage};
 
 /// One world's choices. Chances are per mille, times are in microseconds unless they say otherwise.
 #[derive(Clone, Debug)]
@@ -31,6 +31,7 @@ pub(super) struct Weather {
     jump_every: u64,
     full_every: u64,
     pub(super) leave_every: u64,
+    lonely_every: u64,
     /// Of a crash in the middle of a job of the disk, and of a crash losing the whole disk.
     pub(super) job_crash: u64,
     pub(super) wipe: u64,
@@ -56,6 +57,8 @@ pub(super) enum Fault {
     Full,
     /// All others lose a leader, which hears nothing of that.
     Leave,
+    /// A server reaches no other one for seconds.
+    Lonely,
 }
 
 impl Weather {
@@ -82,11 +85,17 @@ impl Weather {
             wipe: if rng.chance(250) { rng.between(100, 400) } else { 0 },
             full_every: every(rng, 200, 300, 2_000),
             leave_every: every(rng, 300, 300, 2_000),
+            lonely_every: 0,
             damage: if rng.chance(200) { rng.between(100, 400) } else { 0 },
             read_fails: if rng.chance(200) { rng.between(50, 300) } else { 0 },
             idle_us: if rng.chance(300) { 2_500_000 } else { 0 },
             slow: rng.chance(200).then(|| (rng.index(servers), rng.between(5, 40))),
         }
+    }
+
+    /// Some server reaches no other one, again and again.
+    pub(super) fn with_lonely_servers(self, rng: &mut Rng) -> Self {
+        Self { lonely_every: rng.between(1_000, 4_000) * 1000, ..self }
     }
 
     fn every(&self, fault: Fault) -> u64 {
@@ -99,11 +108,12 @@ impl Weather {
             Fault::Jump => self.jump_every,
             Fault::Full => self.full_every,
             Fault::Leave => self.leave_every,
+            Fault::Lonely => self.lonely_every,
         }
     }
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Storm,
     Fault::Cut,
     Fault::Heal,
@@ -112,6 +122,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Jump,
     Fault::Full,
     Fault::Leave,
+    Fault::Lonely,
 ];
 
 impl Servers {
@@ -150,9 +161,14 @@ impl Servers {
             Fault::Cut => self.cut(at),
             Fault::Heal => {
                 let id = self.servers[at].id;
-                let left = self.left.filter(|(_, until_us)| *until_us > self.now_us);
+                let now_us = self.now_us;
+                let lasts = move |of: Option<(ServerId, u64)>, id: ServerId| {
+                    of.is_some_and(|(of, until_us)| of == id && until_us > now_us)
+                };
+                let (left, lonely) = (self.left, self.lonely);
                 self.net.cut.retain(|(_, from, to)| {
-                    *from != id && *to != id || left.is_some_and(|(left, _)| left == *to)
+                    let is_lonely = lasts(lonely, *from) || lasts(lonely, *to);
+                    *from != id && *to != id || lasts(left, *to) || is_lonely
                 });
                 (0..self.servers.len()).for_each(|at| self.disturb(at));
             }
@@ -173,6 +189,7 @@ impl Servers {
             }
             Fault::Full => self.fill_disk(at),
             Fault::Leave => self.leave_leader(),
+            Fault::Lonely => self.isolate(at),
         }
     }
 
@@ -222,7 +239,8 @@ impl Servers {
     fn leave_leader(&mut self) {
         let leads = |at: &usize| {
             let of = &self.history.servers[*at];
-            of.serves && of.leads.is_some() && self.servers[*at].is_up()
+            let serves = of.serves || self.history.leads_alone(of);
+            serves && of.leads.is_some() && self.servers[*at].is_up()
         };
         let Some(at) = (0..self.servers.len()).find(leads) else { return };
         self.history.coverage.note(coverage::LEADER_LEFT);
@@ -236,6 +254,23 @@ impl Servers {
             if from != id {
                 self.net.cut.insert((Port::Election, from, id));
                 self.net.cut.insert((Port::Quorum, from, id));
+            }
+        }
+        for conn in self.net.of(id) {
+            self.reset(conn);
+        }
+    }
+
+    /// Nothing gets to a server or from it, for so long that it may answer reads alone.
+    fn isolate(&mut self, at: usize) {
+        self.say(at, format_args!("reaches nobody"));
+        let id = self.servers[at].id;
+        self.lonely = Some((id, self.now_us + LONELY_US));
+        for other in 0..self.servers.len() {
+            let other = self.servers[other].id;
+            for port in [Port::Election, Port::Quorum] {
+                self.net.cut.insert((port, id, other));
+                self.net.cut.insert((port, other, id));
             }
         }
         for conn in self.net.of(id) {

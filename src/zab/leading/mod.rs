@@ -578,7 +578,7 @@ impl Leading {
 }
 
 /// Apache's never proposes 0xffffffff (ZOOKEEPER-1277).
-const COUNTER_MAX: u32 = u32::MAX - 1;
+pub const COUNTER_MAX: u32 = u32::MAX - 1;
 /// Of connections that have not said whose they are the one that came first, where one more would
 /// be too many.
 pub(super) fn first_of_too_many(unknown: Vec<LearnerConn>) -> Option<LearnerConn> {
