@@ -448,8 +448,11 @@ impl History {
         }
         // Whoever has had a session may end it.
         let has_left = self.visits.has_left(session, asked.link, asked.server, zxid.epoch());
-        // One that has ended is to the leader what one of a learner alone is.
-        let is_known = !self.locals.is_on() || state.sessions.contains_key(&session);
+        // One that has ended is to the leader what one of a learner alone is; and what observers ask
+        // comes to it by way of other servers.
+        let is_relayed = self.spells.relayed_from.is_some();
+        let is_known =
+            !is_relayed && (!self.locals.is_on() || state.sessions.contains_key(&session));
         let is_late = has_left && is_known && asked.op != Op::Close;
         hold!(
             !is_late || matches!(txn, Txn::Error(_)),
