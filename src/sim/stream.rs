@@ -420,38 +420,8 @@ impl Stream {
         check: &dyn Judge,
     ) -> Checked {
         let session = self.session;
-        let unlogged = check.zxid_of(session, xid).is_none();
-        if unlogged && frame.err == ErrorCode::SESSION_EXPIRED {
-            hold!(
-                check.may_end(session),
-                SessionState,
-                "session {session:x} lives, but {xid} is refused"
-            );
-            return Ok(());
-        }
-        if unlogged && *op == Op::Close && check.is_local(session) {
-            hold!(
-                frame.err.is_ok(),
-                WrongOutcome,
-                "session {session:x}: close answered {}",
-                frame.err
-            );
-            self.phase = Phase::Ended;
-            return Ok(());
-        }
-        if unlogged && frame.err == ErrorCode::SYSTEM_ERROR {
-            // No room in the log: no zxid is used up.
-            hold!(
-                check.was_full(),
-                WrongOutcome,
-                "session {session:x}: {xid} answered {}",
-                frame.err
-            );
-            return Ok(());
-        }
         let Some(zxid) = check.zxid_of(session, xid) else {
-            return Err(Property::WriteLost
-                .broken(format_args!("session {session:x}: {xid} {op:?} is in no log")));
+            return self.on_unlogged_reply(xid, op, &frame, check);
         };
         hold!(
             frame.zxid == zxid.0,
@@ -489,6 +459,47 @@ impl Stream {
             self.phase = Phase::Ended;
         }
         Ok(())
+    }
+
+    /// What no transaction stands for: the session has ended, is a local one, or the log was full.
+    fn on_unlogged_reply(
+        &mut self,
+        xid: i32,
+        op: &Op,
+        frame: &Frame<'_>,
+        check: &dyn Judge,
+    ) -> Checked {
+        let session = self.session;
+        if frame.err == ErrorCode::SESSION_EXPIRED {
+            hold!(
+                check.may_end(session),
+                SessionState,
+                "session {session:x} lives, but {xid} is refused"
+            );
+            return Ok(());
+        }
+        if *op == Op::Close && check.is_local(session) {
+            hold!(
+                frame.err.is_ok(),
+                WrongOutcome,
+                "session {session:x}: close answered {}",
+                frame.err
+            );
+            self.phase = Phase::Ended;
+            return Ok(());
+        }
+        if frame.err == ErrorCode::SYSTEM_ERROR {
+            // No room in the log: no zxid is used up.
+            hold!(
+                check.was_full(),
+                WrongOutcome,
+                "session {session:x}: {xid} answered {}",
+                frame.err
+            );
+            return Ok(());
+        }
+        Err(Property::WriteLost
+            .broken(format_args!("session {session:x}: {xid} {op:?} is in no log")))
     }
 
     fn judge_read(&mut self, op: &Op, mut frame: Frame<'_>, model: &Model, ids: &[Id]) -> Checked {

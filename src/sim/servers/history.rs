@@ -468,6 +468,19 @@ impl History {
             Txn::Error(ErrorCode::SYSTEM_ERROR) if was_full => return Ok(()),
             _ => {}
         }
+        self.judge_outcome(server, state, header, txn)
+    }
+
+    /// Whether a transaction is what its request must become.
+    fn judge_outcome(
+        &mut self,
+        server: usize,
+        state: &Model,
+        header: &TxnHeader,
+        txn: &Txn,
+    ) -> Checked {
+        let (session, zxid) = (header.session.0, header.zxid);
+        let Some(asked) = self.asked.get(&(session, header.cxid)) else { return Ok(()) };
         let ids: &[Id] = if asked.authed { std::slice::from_ref(&self.user) } else { &[] };
         let of = &self.servers[server];
         let shown: Vec<&Model> = match self.enforce_quota {

@@ -53,11 +53,13 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::acl;
+use crate::jute::data::Id;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::quorum::member::PeerConn;
 use crate::sim::client::{Client, Phase};
 use crate::sim::coverage::Coverage;
 use crate::sim::ensemble::MEMBERS_MAX;
+use crate::sim::ensemble::check::Voters;
 use crate::sim::ensemble::members::members;
 use crate::sim::ensemble::net::Net;
 use crate::sim::node::{Out, Place, TurnContext};
@@ -160,6 +162,38 @@ impl Event {
     }
 }
 
+/// A client of a world.
+fn client(rng: &mut Rng, swarm: &Swarm) -> Client {
+    let asked_ms = rng.between(6, 20) as i32 * 100;
+    let has_user = rng.chance(300);
+    let mut client = Client::new(rng.fork(), asked_ms, has_user, swarm);
+    client.takes_read_only = swarm.members.read_only && rng.chance(700);
+    client
+}
+
+/// The judge of a world, who knows how long things may take in it.
+fn history(
+    user: Id,
+    voters: Voters,
+    observers: usize,
+    swarm: &Swarm,
+    weather: &Weather,
+) -> History {
+    let is_grouped = voters.0.iter().any(|(_, group, weight)| (*group, *weight) != (0, 1));
+    let mut history = History::new(user, voters, observers, swarm);
+    if is_grouped {
+        history.coverage.note(coverage::GROUPS);
+    }
+    history.spells.lag_ms = 2 * swarm.tick_ms + 4 * weather.net_delay as i64 / 1000 + 50;
+    history.spells.patience_us = 10 * swarm.patience_us() + 20 * weather.net_delay + 500_000;
+    if swarm.members.observer_masters {
+        history.spells.lag_ms *= 2;
+        history.spells.patience_us += 20 * weather.net_delay;
+        history.spells.relayed_from = Some(history.voters.0.len());
+    }
+    history
+}
+
 impl Servers {
     /// The world of a seed.
     pub(in crate::sim) fn new(seed: u64, trace_lines: usize) -> Self {
@@ -180,32 +214,13 @@ impl Servers {
         }
         // Who is still at a leader that was left can tell only by a sync.
         swarm.syncs |= weather.leave_every > 0;
-        let clients: Vec<Client> = (0..swarm.clients)
-            .map(|_| {
-                let asked_ms = rng.between(6, 20) as i32 * 100;
-                let has_user = rng.chance(300);
-                let mut client = Client::new(rng.fork(), asked_ms, has_user, &swarm);
-                client.takes_read_only = swarm.members.read_only && rng.chance(700);
-                client
-            })
-            .collect();
+        let clients: Vec<Client> = (0..swarm.clients).map(|_| client(&mut rng, &swarm)).collect();
         let servers = ids.iter().map(|id| Server::new(*id, &members, rng.below(1 << 20) as i64));
         let servers: Vec<Server> = servers.collect();
         let mut net = Net::new(weather.net_delay);
         net.half_open = weather.half_open;
         let user = acl::digest_id(USER_PASSWORD);
-        let is_grouped = voters.0.iter().any(|(_, group, weight)| (*group, *weight) != (0, 1));
-        let mut history = History::new(user, voters, observers, &swarm);
-        if is_grouped {
-            history.coverage.note(coverage::GROUPS);
-        }
-        history.spells.lag_ms = 2 * swarm.tick_ms + 4 * weather.net_delay as i64 / 1000 + 50;
-        history.spells.patience_us = 10 * swarm.patience_us() + 20 * weather.net_delay + 500_000;
-        if swarm.members.observer_masters {
-            history.spells.lag_ms *= 2;
-            history.spells.patience_us += 20 * weather.net_delay;
-            history.spells.relayed_from = Some(history.voters.0.len());
-        }
+        let history = history(user, voters, observers, &swarm, &weather);
         let mut world = Self {
             rng,
             members,

@@ -12,17 +12,9 @@ use crate::sim::send_tree::TreePiece;
 use crate::zab::{ElectionEffect, ServerId};
 
 use super::jobs::Job;
-use super::server::Server;
+use super::server::{Door, Server};
 use super::{Event, Servers, coverage};
 use crate::sim::ensemble::votes::Surroundings;
-
-/// A port that takes learners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    Leader,
-    /// Of a follower, for observers.
-    ObserverMaster,
-}
 
 /// A dial under way.
 #[derive(Clone, Copy, Debug)]

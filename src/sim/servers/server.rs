@@ -19,9 +19,16 @@ use crate::zxid::Now;
 
 use super::coverage;
 use super::jobs::{ACCEPTED, CURRENT, Job, read_epoch, write_epoch};
-use super::peers::Door;
 use super::votes::Votes;
 use super::{Event, Servers};
+
+/// A port that takes learners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Leader,
+    /// Of a follower, for observers.
+    ObserverMaster,
+}
 
 /// See the module.
 pub(super) struct Server {
