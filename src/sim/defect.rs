@@ -40,8 +40,8 @@ pub enum Defect {
     FullDiskIgnored,
     /// A snapshot's nodes are read while the tree goes on, under the zxid of its end.
     SnapshotNotPointInTime,
-    /// Logs are purged when the snapshot that replaces them is renamed, its directory entry not
-    /// flushed.
+    /// Logs are purged when the snapshot that replaces them is renamed, and the directory is flushed
+    /// neither before nor after.
     SnapshotPurgeBeforeDirSync,
     /// A snapshot gets its name before its bytes are flushed.
     SnapshotNotFlushed,

@@ -93,7 +93,8 @@ impl Snap {
                 Stage::Purge
             }
             Stage::Purge => {
-                purge(disk, SNAPSHOTS_KEPT, log, committed)?;
+                let flushes = self.defect != Some(Defect::SnapshotPurgeBeforeDirSync);
+                purge(disk, SNAPSHOTS_KEPT, log, committed, flushes)?;
                 return Ok(false);
             }
         };
