@@ -227,6 +227,21 @@ fn member(home: &Path, id: i64, ports: &[(u16, u16); 3], more: &[String]) -> Ser
     Server::spawn(&home, free_port(), lines, &[])
 }
 
+/// The same with its `myid`, and with its data on a disk of its own if it has one.
+fn member_beside(
+    home: &Path,
+    id: i64,
+    ports: &[(u16, u16); 3],
+    disk: Option<&SmallDisk>,
+) -> Server {
+    let own = || home.join(format!("{id}/data"));
+    let data = disk.map_or_else(own, |disk| disk.path().join("data"));
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("myid"), format!("{id}\n")).unwrap();
+    let more: Vec<String> = disk.map(SmallDisk::data_dir).into_iter().collect();
+    member(home, id, ports, &more)
+}
+
 fn mode(server: &Server) -> Option<String> {
     let text = four_letters(server.address, "srvr")?;
     text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
@@ -252,16 +267,7 @@ fn a_leader_with_a_full_disk_gives_way() {
     let Some(disk) = SmallDisk::mount(32) else { return };
     let home = tempfile::tempdir().unwrap();
     let ports = [(); 3].map(|()| (free_port(), free_port()));
-    let data_dir = |id: i64| match id {
-        3 => disk.path().join("data"),
-        _ => home.path().join(format!("{id}/data")),
-    };
-    let start = |id| {
-        fs::create_dir_all(data_dir(id)).unwrap();
-        fs::write(data_dir(id).join("myid"), format!("{id}\n")).unwrap();
-        let more = if id == 3 { vec![disk.data_dir()] } else { Vec::new() };
-        member(home.path(), id, &ports, &more)
-    };
+    let start = |id| member_beside(home.path(), id, &ports, (id == 3).then_some(&disk));
     // Server 3 leads the two that know nothing either.
     let mut servers = vec![start(2), start(3)];
     await_modes(&servers, |modes| modes[1].as_deref() == Some("leader"));
@@ -298,14 +304,7 @@ fn a_new_epoch_waits_for_space() {
     let Some(disk) = SmallDisk::mount(32) else { return };
     let home = tempfile::tempdir().unwrap();
     let ports = [(); 3].map(|()| (free_port(), free_port()));
-    let start = |id: i64| {
-        let small = disk.path().join("data");
-        let data = if id == 1 { small } else { home.path().join(format!("{id}/data")) };
-        fs::create_dir_all(&data).unwrap();
-        fs::write(data.join("myid"), format!("{id}\n")).unwrap();
-        let more = if id == 1 { vec![disk.data_dir()] } else { Vec::new() };
-        member(home.path(), id, &ports, &more)
-    };
+    let start = |id| member_beside(home.path(), id, &ports, (id == 1).then_some(&disk));
     let mut servers = vec![start(1), start(2)];
     await_modes(&servers, |modes| modes[1].as_deref() == Some("leader"));
     servers.push(start(3));

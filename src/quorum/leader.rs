@@ -586,10 +586,13 @@ impl Leader {
                 self.rounds.release(&mut self.machine);
             }
             effect => {
-                if let LeadEffect::StepDown { why } = &effect {
-                    writes.figures.on_step_down(why);
-                }
-                let has_ended = matches!(effect, LeadEffect::StepDown { .. });
+                let has_ended = match &effect {
+                    LeadEffect::StepDown { why } => {
+                        writes.figures.on_step_down(why);
+                        true
+                    }
+                    _ => false,
+                };
                 writes.figures.snaps += u64::from(matches!(effect, LeadEffect::SendTree { .. }));
                 writes.effects.push_back(Effect::Lead(effect));
                 return has_ended;

@@ -21,13 +21,14 @@ pub(super) fn on_message(writes: &mut Writes, message: ToQuorum, tree: &Tree) {
         ToQuorum::CreateSession { origin, session, timeout_ms } if writes.config.local_sessions => {
             writes.open_local_session(origin, session, timeout_ms);
         }
-        ToQuorum::CreateSession { origin, .. } => send_away(writes, origin),
+        // Whether a session of the ensemble lives, and may begin, is for a leader to say.
+        ToQuorum::CreateSession { origin, .. } => writes.send_away(origin, NotOpened::NoLeader),
         ToQuorum::Renew { origin, session, timeout_ms } => {
             if writes.renew_local_session(origin, session, timeout_ms) {
                 return;
             }
             if !writes.config.local_sessions || tree.session_timeout(session).is_some() {
-                return send_away(writes, origin);
+                return writes.send_away(origin, NotOpened::NoLeader);
             }
             let renewed = ToShard::Renewed { origin, session, timeout_ms, valid: false };
             writes.effects.push_back(Effect::ToShard(origin.shard, renewed));
@@ -36,12 +37,6 @@ pub(super) fn on_message(writes: &mut Writes, message: ToQuorum, tree: &Tree) {
             refuse(writes, origin, session, op);
         }
     }
-}
-
-/// The session is one of the ensemble: whether it lives, and may begin, is for a leader to say.
-fn send_away(writes: &mut Writes, origin: Origin) {
-    let answer = ToShard::NotOpened { origin, why: NotOpened::NoLeader };
-    writes.effects.push_back(Effect::ToShard(origin.shard, answer));
 }
 
 /// Whatever a client wants written is refused. A local session may end.

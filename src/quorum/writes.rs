@@ -94,9 +94,14 @@ impl Writes {
         if self.local.open(session, timeout_ms, self.now) {
             self.tell(origin.shard, BatchItem::SessionOpened { origin, session, timeout_ms });
         } else {
-            let answer = ToShard::NotOpened { origin, why: NotOpened::NoRoom };
-            self.effects.push_back(Effect::ToShard(origin.shard, answer));
+            self.send_away(origin, NotOpened::NoRoom);
         }
+    }
+
+    /// A client gets no session here, new or old.
+    pub(super) fn send_away(&mut self, origin: Origin, why: NotOpened) {
+        let answer = ToShard::NotOpened { origin, why };
+        self.effects.push_back(Effect::ToShard(origin.shard, answer));
     }
 
     /// A client comes back. True if its session is a local one: then it is answered.

@@ -6,12 +6,12 @@ use super::{
     WAITING_MAX, Waiting,
 };
 use crate::codes::{ErrorCode, OpCode};
-use crate::handoff::{NotOpened, ToShard};
+use crate::handoff::NotOpened;
+use crate::quorum::Budget;
 use crate::quorum::local::{self, NO_EPHEMERALS};
 use crate::quorum::pipeline::{Answer, Proposal};
 use crate::quorum::prepare::Closing;
 use crate::quorum::writes::Writes;
-use crate::quorum::{Budget, Effect};
 use crate::session;
 use crate::tree::Tree;
 use crate::txn::Txn;
@@ -88,10 +88,7 @@ impl Leader {
         match asker {
             Asker::Learner { conn, .. } => self.hang_up(conn),
             // An answer all the same: its shard counts what it has asked for.
-            Asker::Client(origin) => {
-                let answer = ToShard::NotOpened { origin, why: NotOpened::NoRoom };
-                writes.effects.push_back(Effect::ToShard(origin.shard, answer));
-            }
+            Asker::Client(origin) => writes.send_away(origin, NotOpened::NoRoom),
         }
     }
 

@@ -77,7 +77,7 @@ impl LogWriter {
     }
 
     /// Decides how much is to be ready after the file that is about to start. Where files are
-    /// rolled before they are full, at each snapshot, the next one is as large as the last has been
+    /// rolled before they are full, by their limit, the next one is as large as the last has been
     /// used: what is zeroed beyond that is cut again.
     pub(super) fn plan_ahead(&mut self) {
         self.ahead = match self.files.back() {
