@@ -38,15 +38,13 @@ def known():
 
 def new_complaints(ensemble):
     """{complaint: the server that makes it} of all Apache servers, without what is known."""
-    found = {
+    return {
         what: log.parent.name
         for member in ensemble
         for log in member.directory.glob("apache-*.log")
         for what in complaints(log.read_text(errors="replace")) - known()
+        if "igest" not in what or ensemble.mismatches_are_faults and not member.is_excused
     }
-    if ensemble.mismatches_are_faults:
-        return found
-    return {what: who for what, who in found.items() if "igest" not in what}
 
 
 def remember(ensemble):

@@ -36,6 +36,8 @@ class Member:
         # How often it was wiped; its logs, by their inode, and the zxids of its snapshots.
         self.relics, self.kept, self.snapshots = 0, {}, set()
         self.process, self.is_paused = None, False
+        # Whether its digest mismatches are known to be no fault.
+        self.is_excused = False
 
     def __str__(self):
         return f"server {self.ident} ({self.kind})"
@@ -165,8 +167,11 @@ class Member:
 
     # ---- its files
 
+    def words(self):
+        return self.log.read_text(errors="replace")
+
     def last_words(self):
-        return self.log.read_text(errors="replace")[-3000:]
+        return self.words()[-3000:]
 
     def collect(self):
         """Keeps what logs there are: under a snapshot that the leader sends they are removed."""
