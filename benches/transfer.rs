@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ringkeeper::jute::data::Acl;
 use ringkeeper::runtime::SharedTree;
-use ringkeeper::runtime::ensemble::receive_tree::{ReceiveConfig, Received, TreeReceiver};
+use ringkeeper::runtime::ensemble::receive_tree::{
+    MemoryKept, ReceiveConfig, Received, TreeReceiver,
+};
 use ringkeeper::runtime::ensemble::send_tree::{Haste, SentTree, TreeToSend, send_tree};
 use ringkeeper::runtime::snapshotter::SnapshotterConfig;
 use ringkeeper::tree::Tree;
@@ -105,7 +107,8 @@ fn over_loopback(shared: &SharedTree, dir: &Path) -> (SentTree, Received) {
     let feeder =
         thread::spawn(move || send_tree(to_send, &mut out, calmly()).expect("the peer reads"));
     let (wake, woken) = mpsc::channel();
-    let config = ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 1 };
+    let (file, memory) = (SnapshotterConfig::default(), MemoryKept::of_machine(32 << 20));
+    let config = ReceiveConfig { dir: dir.to_owned(), file, seed: 1, memory };
     let wake = move || {
         let _ = wake.send(());
     };

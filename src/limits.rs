@@ -51,6 +51,16 @@ pub(crate) const REQUEST_BYTES_BESIDE: usize = 256;
 /// operations.
 pub(crate) const MULTI_WEIGHT: usize = 8;
 
+/// Bytes that a leader's transaction takes in the memory of a learner beside its record.
+pub(crate) const PROPOSAL_BYTES_BESIDE: usize = 512;
+/// `globalOutstandingLimit` of Apache's server where it is not set: the requests that each server may
+/// have in process, beside one of each connection.
+pub(crate) const APACHE_OUTSTANDING_REQUESTS: usize = 1000;
+/// Bytes of a leader's transactions that a learner holds until it may apply them (B32): what three
+/// servers with Apache's limits may have in process, each request as long as a record can be.
+pub(crate) const PROPOSAL_BYTES_MAX: u64 =
+    3 * APACHE_OUTSTANDING_REQUESTS as u64 * RECORD_BYTES_MAX as u64;
+
 /// The time that a connection may live without a session (B2); bytes do not extend it.
 pub(crate) const SESSIONLESS_MS_MAX: i64 = 20_000;
 
@@ -93,6 +103,11 @@ const _: () = assert!(
 const _: () = assert!(
     CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES_MAX,
     "one connection does not use up what its shard has"
+);
+const _: () = assert!(
+    PROPOSAL_BYTES_MAX > OUTSTANDING_REQUESTS_MAX as u64 * PROPOSAL_BYTES_BESIDE as u64
+        && PROPOSAL_BYTES_MAX > SHARD_OUTSTANDING_BYTES_MAX as u64 * 32,
+    "a leader of Ringkeeper never has so much in process"
 );
 const _: () = assert!(
     RECORD_BYTES_MAX as u64 <= LOG_PREALLOC_BYTES / 8,

@@ -18,6 +18,7 @@ use ringkeeper::codes::OpCode;
 use ringkeeper::packet::{
     Greeting, LearnerInfo, Notification, Packet, PacketStream, PeerState, RequestPacket,
 };
+use ringkeeper::txn::{SetDataTxn, Txn, TxnHeader, write_log_record};
 use ringkeeper::zxid::{SessionId, Zxid};
 use support::{RawClient, Server, four_letters, free_port};
 
@@ -46,6 +47,11 @@ impl Places {
 
     /// Starts server `id`; it need not serve.
     fn start(&self, id: i64) -> Server {
+        self.start_with(id, &[])
+    }
+
+    /// The same with more lines in its configuration.
+    fn start_with(&self, id: i64, more: &[&str]) -> Server {
         let home = self.home.path().join(id.to_string());
         std::fs::create_dir_all(home.join("data")).unwrap();
         std::fs::write(home.join("data/myid"), format!("{id}\n")).unwrap();
@@ -55,6 +61,7 @@ impl Places {
             let (quorum, election) = (self.quorum_port(other), self.election_port(other).port());
             lines.push(format!("server.{other}={quorum}:{election}"));
         }
+        lines.extend(more.iter().map(|line| (*line).to_owned()));
         Server::spawn(&home, free_port(), lines, &[])
     }
 }
@@ -564,6 +571,68 @@ fn a_leader_that_lies_is_left() {
     servers.extend((2..=3).map(|id| places.start(id)));
     await_all_serve("after the liars", &mut servers);
     write_on_all("after", &servers);
+}
+
+/// A transaction of a leader, a MiB long.
+fn long_record(zxid: Zxid) -> Bytes {
+    let header = TxnHeader { session: SessionId(1), cxid: 1, zxid, time_ms: 1 };
+    let data = Some(vec![7; 1 << 20].into());
+    let txn = Txn::SetData(SetDataTxn { path: "/".into(), data, version: 1 });
+    let mut record = Vec::new();
+    write_log_record(&mut record, &header, &txn, None);
+    record.into()
+}
+
+/// B32: a leader sends transactions without end and never lets its follower serve, then a tree that the
+/// machine has no memory for. It is left each time, for a reason that names the key, and the server
+/// lives on.
+#[test]
+fn b32_what_a_leader_makes_its_follower_hold_has_a_bound() {
+    let places = Places::new();
+    let bounds =
+        ["ringkeeper.proposalBytesMax=20000000", "ringkeeper.memoryKeptFree=1000000000000000"];
+    let mut servers = vec![places.start_with(1, &bounds)];
+    servers[0].wait_for_log("LOOKING");
+    let before = servers[0].resident_kib();
+    let mut liars = Liars::new(&places);
+    let mut stream = liars.learner(&mut servers);
+    let epoch = lead_to_stage(&mut stream, 2).expect("it follows");
+    let mut sent = 0;
+    while sent < 100 {
+        sent += 1;
+        let zxid = Zxid::new(epoch, sent);
+        let mut bytes = written(&Packet::Proposal { zxid, record: long_record(zxid) });
+        // Committed or not: until it may serve nothing of this is applied.
+        written_into(&mut bytes, &Packet::Commit { zxid });
+        if stream.write_all(&bytes).is_err() {
+            break;
+        }
+    }
+    drop(stream);
+    servers[0]
+        .wait_for_log("more than 20000000 bytes of transactions (ringkeeper.proposalBytesMax");
+    let grown = servers[0].resident_kib().saturating_sub(before);
+    assert!(grown < 80 << 10, "{grown} KiB more after {sent} MiB:\n{}", servers[0].log());
+
+    // The next one is asked for its tree.
+    let mut stream = liars.learner(&mut servers);
+    let mut packets = PacketStream::new(4 << 20);
+    let is_it = |packet: &Packet| matches!(packet, Packet::FollowerInfo(_));
+    let Some(Packet::FollowerInfo(_)) = expect(&mut stream, &mut packets, is_it) else {
+        panic!("it does not follow:\n{}", servers[0].log())
+    };
+    let leads = Packet::LeaderInfo { epoch: epoch + 1, protocol: LearnerInfo::PROTOCOL };
+    stream.write_all(&written(&leads)).unwrap();
+    let is_it = |packet: &Packet| matches!(packet, Packet::AckEpoch { .. });
+    let asked = expect(&mut stream, &mut packets, is_it);
+    let Some(Packet::AckEpoch { zxid: Zxid::UNKNOWN, .. }) = asked else {
+        panic!("{asked:?} does not ask for the tree:\n{}", servers[0].log())
+    };
+    stream.write_all(&written(&Packet::Snap { zxid: Zxid::new(epoch, sent) })).unwrap();
+    servers[0].wait_for_log("are kept free (ringkeeper.memoryKeptFree)");
+    all_live("after the bounds", &mut servers);
+    drop(liars);
+    assert_eq!(servers[0].terminate(), Some(0), "{}", servers[0].log());
 }
 
 /// More connections than anybody needs, from a member's own address, to both ports of the leader:

@@ -16,7 +16,7 @@ use ringkeeper::quorum::recovery::{RecoverySettings, recover};
 use ringkeeper::runtime::SharedTree;
 use ringkeeper::runtime::datadir::DataDir;
 use ringkeeper::runtime::ensemble::receive_tree::{
-    ReceiveConfig, ReceiveFailure, Received, TreeReceiver,
+    MemoryKept, ReceiveConfig, ReceiveFailure, Received, TreeReceiver,
 };
 use ringkeeper::runtime::ensemble::send_tree::{Haste, TreeToSend, send_tree};
 use ringkeeper::runtime::snapshotter::{SnapshotterConfig, take_snapshot};
@@ -333,8 +333,13 @@ struct Receiving {
 impl Receiving {
     fn start(dir: &Path, zxid: Zxid) -> Self {
         let (wake, woken) = mpsc::channel();
-        let config =
-            ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 7 };
+        let memory = MemoryKept::of_machine(1 << 20);
+        let config = ReceiveConfig {
+            dir: dir.to_owned(),
+            file: SnapshotterConfig::default(),
+            seed: 7,
+            memory,
+        };
         let wake = move || {
             let _ = wake.send(());
         };

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::pipeline::{Answer, KnownNodes, Proposal};
+use super::unapplied::held_bytes;
 use super::writes::Writes;
 use super::{Effect, local, prepare, reply};
 use crate::codes::{ErrorCode, OpCode};
@@ -269,12 +270,11 @@ impl Learner {
         while let Some(effect) = self.machine.poll_before_sends() {
             match effect {
                 LearnEffect::Append { logged } => {
-                    let zxid = logged.zxid;
                     if let Some(observers) = &mut self.observers {
                         observers.on_proposed(logged.clone());
                     }
-                    if !self.append(writes, logged) {
-                        self.machine.leave(Leave::Undecodable { zxid });
+                    if let Err(why) = self.append(writes, logged) {
+                        self.machine.leave(why);
                     }
                 }
                 LearnEffect::Apply { upto } => writes.pipeline.on_committed(upto),
@@ -347,15 +347,16 @@ impl Learner {
         false
     }
 
-    /// Logs a transaction of the leader, as the outcome of the request that it belongs to. False if
-    /// it cannot be read.
-    fn append(&mut self, writes: &mut Writes, logged: Logged) -> bool {
+    /// Logs a transaction of the leader, as the outcome of the request that it belongs to; or says
+    /// why this server leaves the leader.
+    fn append(&mut self, writes: &mut Writes, logged: Logged) -> Result<(), Leave> {
         let Logged { zxid, record } = logged;
         let decoded = match read_shared_record(&record) {
             Ok(decoded) if decoded.header.zxid == zxid => decoded,
-            _ => return false,
+            _ => return Err(Leave::Undecodable { zxid }),
         };
         let LogRecord { header, txn, digest } = decoded;
+        self.hold(writes, zxid, held_bytes(&record, &txn))?;
         let answer = self.take_answer(writes, header.session, header.cxid, &txn);
         let digest = digest.filter(|digest| digest.version == TREE_DIGEST).map(|all| all.tree);
         let known = KnownNodes::NOTHING;
@@ -370,7 +371,21 @@ impl Learner {
             self.machine.on_durable(Durable::waived(zxid), writes.now.mono_ms);
         }
         self.release(writes, header.session);
-        true
+        Ok(())
+    }
+
+    /// Another transaction is held until it may be applied, if so much may be. While this server
+    /// serves, what is committed is about to be applied and counts no longer.
+    fn hold(&mut self, writes: &mut Writes, zxid: Zxid, bytes: u64) -> Result<(), Leave> {
+        let is_serving = self.machine.is_serving();
+        let committed = if is_serving { self.machine.committed() } else { Zxid::ZERO };
+        writes.unapplied.forget_until(writes.shown.max(committed));
+        let bytes_max = writes.config.proposal_bytes_max;
+        if !writes.unapplied.has_room(bytes, bytes_max) {
+            return Err(Leave::TooMuchHeld { bytes_max, is_serving });
+        }
+        writes.unapplied.push(zxid, bytes);
+        Ok(())
     }
 
     /// The request that a transaction answers: the oldest write of its session, if that is it. What

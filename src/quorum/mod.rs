@@ -59,6 +59,7 @@ mod stillness;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unapplied;
 mod writes;
 
 use bytes::Bytes;
@@ -137,6 +138,9 @@ pub struct QuorumConfig {
     pub counter_max: u32,
     /// `forceSnapshotSync`: a leader sends every learner its whole tree.
     pub always_snap: bool,
+    /// `ringkeeper.proposalBytesMax`: bytes of a leader's transactions that a learner holds until
+    /// it may apply them (B32).
+    pub proposal_bytes_max: u64,
     /// `znode.container.checkIntervalMs`.
     pub container_check_interval_ms: i64,
     /// `znode.container.maxPerMinute`.
@@ -171,6 +175,7 @@ impl Default for QuorumConfig {
             observer_master: None,
             counter_max: COUNTER_MAX,
             always_snap: false,
+            proposal_bytes_max: limits::PROPOSAL_BYTES_MAX,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             container_max_never_used_ms: 0,

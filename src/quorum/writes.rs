@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::local::LocalSessions;
 use super::pipeline::Pipeline;
 use super::role_figures::RoleFigures;
+use super::unapplied::Unapplied;
 use super::{Budget, Effect, QuorumConfig};
 use crate::handoff::{BatchItem, CommitBatch, NotOpened, Origin, ShardId, ToShard};
 use crate::tree::Tree;
@@ -33,6 +34,8 @@ pub(super) struct Writes {
     pub(super) now: Now,
     /// Of all roles.
     pub(super) figures: RoleFigures,
+    /// Of what leaders have sent.
+    pub(super) unapplied: Unapplied,
 }
 
 impl Writes {
@@ -50,6 +53,7 @@ impl Writes {
             now,
             config,
             figures: RoleFigures::default(),
+            unapplied: Unapplied::default(),
         }
     }
 
@@ -145,6 +149,7 @@ impl Writes {
     pub(super) fn restart_at(&mut self, last: Zxid) {
         self.pipeline.restart_at(Durable::recovered(last));
         (self.last_zxid, self.shown, self.epoch_start) = (last, last, Zxid::ZERO);
+        self.unapplied.clear();
     }
 
     /// The invariants of the fields.
@@ -154,5 +159,6 @@ impl Writes {
         let upto = self.pipeline.frontier().max(self.epoch_start);
         assert!(self.shown <= upto, "{} is shown too early", self.shown);
         self.local.check();
+        self.unapplied.check();
     }
 }

@@ -33,6 +33,7 @@ pub mod lane;
 pub mod log;
 #[cfg(all(test, feature = "loom"))]
 mod loom_tests;
+pub mod memory;
 pub mod pages;
 pub mod quorum_core;
 pub mod ring;

@@ -13,8 +13,9 @@ use crate::runtime::ensemble::disk::{Disk, DiskSettings};
 use crate::runtime::ensemble::elections::{Elections, ElectionsConfig, Names, Standing};
 use crate::runtime::ensemble::member::MemberShell;
 use crate::runtime::ensemble::ports::{PeerAddresses, PeerListeners};
-use crate::runtime::ensemble::receive_tree::ReceiveConfig;
+use crate::runtime::ensemble::receive_tree::{MemoryKept, ReceiveConfig};
 use crate::runtime::lane::WakeHandle;
+use crate::runtime::memory::total_memory;
 use crate::zab::{Logged, ServerId};
 use crate::zxid::Zxid;
 
@@ -109,8 +110,12 @@ pub(crate) fn member(
         current_epoch: epochs.current,
     };
     let seed = recovery.seed;
-    let receiving =
-        ReceiveConfig { dir: data.snapshots().to_owned(), file: config.snapshots.clone(), seed };
+    let receiving = ReceiveConfig {
+        dir: data.snapshots().to_owned(),
+        file: config.snapshots.clone(),
+        seed,
+        memory: MemoryKept::of_machine(ensemble.of_leaders.kept_free(total_memory())),
+    };
     let settings = MemberSettings {
         server,
         history_count: ensemble.synchronization.in_memory as usize,

@@ -75,6 +75,10 @@ pub enum Leave {
     CommitOutOfOrder { next: Option<Zxid>, zxid: Zxid },
     /// A transaction that no server can apply.
     Undecodable { zxid: Zxid },
+    /// So much has come that is not committed yet, or not served yet, that no more is held.
+    TooMuchHeld { bytes_max: u64, is_serving: bool },
+    /// This server has asked for the tree, and gets something else.
+    NoTree,
     /// An answer to what was not asked.
     Unasked,
     /// The log could not be cut where the leader wants it: it takes the whole tree next time.
@@ -112,6 +116,21 @@ impl fmt::Display for Leave {
                 write!(f, "{zxid} was committed and never proposed")
             }
             Self::Undecodable { zxid } => write!(f, "the transaction of {zxid} cannot be read"),
+            Self::TooMuchHeld { bytes_max, is_serving } => {
+                let what = match is_serving {
+                    true => "has proposed and not committed",
+                    false => "has sent before this server may serve",
+                };
+                write!(
+                    f,
+                    "the leader {what} more than {bytes_max} bytes of transactions \
+                     (ringkeeper.proposalBytesMax; if the leader is sound and this machine has the \
+                     memory, give it more)"
+                )
+            }
+            Self::NoTree => {
+                f.write_str("the leader does not send its tree, which this server has asked for")
+            }
             Self::Unasked => f.write_str("the leader answers what was not asked"),
             Self::CannotTruncate { to } => write!(f, "the log cannot be cut at {to}"),
             Self::BadTree => f.write_str("the leader's tree did not come whole"),
@@ -241,6 +260,11 @@ impl Learning {
         self.hears(now_ms);
         match (self.stage, packet) {
             (Stage::Discovery, Packet::LeaderInfo { epoch, .. }) => self.on_leader_info(epoch),
+            (Stage::Accepted, Packet::Diff { .. } | Packet::Trunc { .. })
+                if self.own.last.get() == Zxid::UNKNOWN =>
+            {
+                self.leave(Leave::NoTree);
+            }
             (Stage::Accepted, Packet::Diff { .. }) => {
                 // The leader's history goes on where this one ends: all of it is the leader's.
                 self.committed = self.appended;

@@ -31,7 +31,7 @@ use super::{EnsembleServer, PeerEvent, Quorum};
 use crate::packet::PeerState;
 use crate::tree::Tree;
 use crate::zab::{
-    CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Logged, ServerId, VoterNews,
+    CloseLearner, History, LeadEffect, LearnEffect, LearnerConn, Leave, Logged, ServerId, VoterNews,
 };
 use crate::zxid::{Now, Zxid};
 
@@ -701,6 +701,8 @@ impl Member {
             }
             LearnEffect::Leave { why } => {
                 let leader = link.leader;
+                // The tree takes the place of all that it holds.
+                self.wants_tree |= matches!(why, Leave::TooMuchHeld { is_serving: false, .. });
                 self.tell(MemberNews::Leaves { leader, why });
                 self.rest();
             }

@@ -26,6 +26,7 @@ use crate::snapshot::{FileName, Part, Pieces, Trailers, WireError, WireReader, Z
 use crate::tree::{LoadError, Loader, Tree};
 use crate::zxid::Zxid;
 
+use crate::runtime::memory::memory;
 use crate::runtime::snapshotter::{
     DIGEST_VERSION, RECEIVED_PREFIX, SnapshotFailure, SnapshotterConfig, failure,
 };
@@ -41,6 +42,34 @@ pub struct ReceiveConfig {
     pub file: SnapshotterConfig,
     /// For the hashes of the tree; see [`Tree::with_seed`].
     pub seed: u64,
+    pub memory: MemoryKept,
+}
+
+/// Memory that a leader's tree may not take, so that it ends no process (B32).
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryKept {
+    /// `ringkeeper.memoryKeptFree`: so many bytes are left to the machine; 0 is no bound.
+    pub bytes: u64,
+    /// How many there are now, where that is known.
+    pub available: fn() -> Option<u64>,
+}
+
+impl MemoryKept {
+    /// So many bytes of this machine's memory.
+    pub fn of_machine(bytes: u64) -> Self {
+        Self { bytes, available: || memory().map(|memory| memory.available) }
+    }
+
+    /// After so many bytes of the tree.
+    fn check(&self, offset: u64) -> Result<(), ReceiveFailure> {
+        let available = Some(self.bytes).filter(|kept| *kept > 0).and_then(|_| (self.available)());
+        match available {
+            Some(available) if available < self.bytes => {
+                Err(ReceiveFailure::Memory { offset, available, kept: self.bytes })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A tree that has come whole. The snapshot of it is durable.
@@ -74,6 +103,8 @@ pub enum ReceiveFailure {
     Load(LoadError),
     /// The snapshot file cannot be made.
     File(SnapshotFailure),
+    /// After `offset` bytes of it the machine has less memory than is kept free.
+    Memory { offset: u64, available: u64, kept: u64 },
     /// The thread has panicked.
     Panicked,
 }
@@ -84,6 +115,14 @@ impl fmt::Display for ReceiveFailure {
             Self::Wire(error) => error.fmt(f),
             Self::Load(error) => write!(f, "the leader's tree has no order: {error}"),
             Self::File(failure) => failure.fmt(f),
+            Self::Memory { offset, available, kept } => write!(
+                f,
+                "the leader's tree does not fit into memory: after {offset} bytes of it {} MiB are \
+                 left, and {} MiB are kept free (ringkeeper.memoryKeptFree); give this server more \
+                 memory",
+                available >> 20,
+                kept >> 20
+            ),
             Self::Panicked => f.write_str("the thread that took the leader's tree in has panicked"),
         }
     }
@@ -95,7 +134,7 @@ impl std::error::Error for ReceiveFailure {
             Self::Wire(error) => Some(error),
             Self::Load(error) => Some(error),
             Self::File(failure) => Some(failure),
-            Self::Panicked => None,
+            Self::Memory { .. } | Self::Panicked => None,
         }
     }
 }
@@ -316,12 +355,18 @@ fn receive(
     let mut loader = Loader::with_seed(config.seed);
     let (mut nodes, mut newest) = (0, zxid);
     let mut reader = WireReader::new(pieces, |bytes: &[u8]| file.copy(bytes));
+    let mut checked = 0;
+    config.memory.check(checked)?;
     while let Some(part) = reader.next_part().map_err(|error| wire_failure(error, config))? {
         if let Part::Node { stat, .. } = &part {
             nodes += 1;
             newest = newest.max(Zxid(stat.czxid.max(stat.mzxid).max(stat.pzxid)));
         }
         load_part(&mut loader, part).map_err(ReceiveFailure::Load)?;
+        if reader.offset() - checked >= MEMORY_CHECK_BYTES {
+            checked = reader.offset();
+            config.memory.check(checked)?;
+        }
     }
     let bytes = reader.offset();
     let rest = reader.into_rest();
@@ -360,6 +405,8 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 const PIECES_WAITING_MAX: usize = 64;
 /// Bytes of them from which on no other piece finds room.
 const BYTES_WAITING_MAX: u64 = 4 << 20;
+/// Bytes of the tree after which the memory is looked at again: small against what is kept free.
+const MEMORY_CHECK_BYTES: u64 = 4 << 20;
 /// The thread's nice value: it serves nobody, and what else runs on the machine may serve many.
 const NICE: i32 = 10;
 
@@ -371,11 +418,12 @@ mod tests {
     use crate::runtime::SharedTree;
     use crate::runtime::ensemble::send_tree::{Haste, TreeToSend, send_tree};
     use crate::snapshot::Codec;
-    use crate::txn::{SetDataTxn, Txn, TxnHeader};
+    use crate::txn::{CreateKind, CreateTxn, SetDataTxn, Txn, TxnHeader};
     use crate::zxid::SessionId;
 
     fn config(dir: &Path) -> ReceiveConfig {
-        ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 1 }
+        let memory = MemoryKept::of_machine(1 << 20);
+        ReceiveConfig { dir: dir.to_owned(), file: SnapshotterConfig::default(), seed: 1, memory }
     }
 
     fn wire(tree: Tree) -> Vec<u8> {
@@ -423,6 +471,51 @@ mod tests {
         assert!(failure.to_string().contains("BenWasHere"), "{failure}");
         assert!(!receiver.is_whole() && receiver.outcome().is_none());
         assert!(files(dir.path()).is_empty());
+    }
+
+    /// B32: a tree that leaves too little memory is given up, however long it goes on.
+    #[test]
+    fn b32_a_tree_that_does_not_fit_into_memory_is_given_up() {
+        static LEFT: AtomicU64 = AtomicU64::new(10);
+        let available = || Some(LEFT.fetch_sub(1, Ordering::Relaxed));
+        let mut tree = Tree::new();
+        for node in 1..60 {
+            let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: Zxid(node), time_ms: 1 };
+            let create = CreateTxn {
+                path: format!("/n{node}"),
+                data: Some(vec![7; 1 << 20].into()),
+                acl: Vec::new().into(),
+                kind: CreateKind::Persistent,
+                with_stat: false,
+                parent_cversion: node as i32,
+            };
+            tree.apply(&header, &Txn::Create(create), None);
+        }
+        let bytes = wire(tree);
+        for (kept, fits) in [(0, true), (2, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let memory = MemoryKept { bytes: kept, available };
+            let config = ReceiveConfig { memory, ..config(dir.path()) };
+            let (mut receiver, woken) = start(config, Zxid(60));
+            for piece in bytes.chunks(1 << 20) {
+                let mut piece = piece.to_vec();
+                while let Err(back) = receiver.offer(piece)
+                    && !matches!(*receiver.shared.lock(), Outcome::Done(_))
+                {
+                    piece = back;
+                    let _ = woken.recv_timeout(Duration::from_millis(10));
+                }
+            }
+            let outcome = outcome_of(&receiver, &woken);
+            assert_eq!(outcome.is_ok(), fits);
+            let Err(failure) = outcome else { continue };
+            let ReceiveFailure::Memory { offset, available: 1, kept: 2 } = failure else {
+                panic!("{failure}")
+            };
+            assert!(offset >= 9 * MEMORY_CHECK_BYTES && offset < bytes.len() as u64, "{offset}");
+            assert!(failure.to_string().contains("ringkeeper.memoryKeptFree"), "{failure}");
+            assert!(files(dir.path()).is_empty());
+        }
     }
 
     /// Nodes that come in no order, though each of them is a node.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::limits;
 use crate::packet::{Membership, QuorumServer};
 use crate::quorum::QuorumConfig;
 use crate::runtime::ensemble::elections::Network;
@@ -58,6 +59,35 @@ pub struct EnsembleConfig {
     pub empty_votes: bool,
     /// `enableEagerACLCheck`: whether a learner refuses what its own tree forbids. Default false.
     pub eager_acl_check: bool,
+    /// What a leader may make this server hold.
+    pub of_leaders: LeaderBounds,
+}
+
+/// What a leader may make a learner hold, in bytes (B32).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderBounds {
+    /// `ringkeeper.proposalBytesMax`: transactions that wait to be applied. Default: what the servers
+    /// may have in process with Apache's limits, and at most half of the memory.
+    pub proposal_bytes_max: Option<u64>,
+    /// `ringkeeper.memoryKeptFree`: memory that a tree on its way leaves to the machine; 0 is no
+    /// bound. Default: a 64th of the memory, at least 32 MiB and at most 512 MiB.
+    pub memory_kept_free: Option<u64>,
+}
+
+impl LeaderBounds {
+    /// What is held of `servers` servers whose records have at most so many bytes, where the memory
+    /// is `total`.
+    pub(crate) fn proposal_bytes(&self, servers: usize, record_bytes: usize, total: u64) -> u64 {
+        let in_process = servers as u64
+            * limits::APACHE_OUTSTANDING_REQUESTS as u64
+            * (record_bytes + limits::PROPOSAL_BYTES_BESIDE) as u64;
+        self.proposal_bytes_max.unwrap_or(in_process.min(total / 2))
+    }
+
+    /// What is kept free where the memory is `total`.
+    pub(crate) fn kept_free(&self, total: u64) -> u64 {
+        self.memory_kept_free.unwrap_or((total / 64).clamp(32 << 20, 512 << 20))
+    }
 }
 
 /// The settings of connections between servers.
@@ -160,11 +190,19 @@ impl EnsembleConfig {
             ),
             empty_votes: reader.bool("db.autocreate", true),
             eager_acl_check: reader.bool("enableEagerACLCheck", false),
+            of_leaders: LeaderBounds {
+                proposal_bytes_max: reader
+                    .size("ringkeeper.proposalBytesMax")
+                    .filter(|max| *max > 0),
+                memory_kept_free: reader.size("ringkeeper.memoryKeptFree"),
+            },
         })
     }
 
-    /// Sets what the quorum machine must know of these.
-    pub(crate) fn set(&self, quorum: &mut QuorumConfig) {
+    /// Sets what the quorum machine must know of these. The memory is `total`.
+    pub(crate) fn set(&self, quorum: &mut QuorumConfig, total: u64) {
+        let (servers, record_bytes) = (self.membership.servers.len(), quorum.record_bytes_max);
+        quorum.proposal_bytes_max = self.of_leaders.proposal_bytes(servers, record_bytes, total);
         quorum.leader_serves = self.leader_serves;
         quorum.local_sessions = self.local_sessions;
         quorum.local_sessions_upgrading = self.local_sessions_upgrading;

@@ -281,6 +281,8 @@ pub const KEYS: &[Key] = &[
     key("ringkeeper.placement", Own, Text, Used),
     key("ringkeeper.log", Own, Text, Used),
     key("ringkeeper.peerNetworks", Own, Text, Ensemble),
+    key("ringkeeper.proposalBytesMax", Own, Long, Ensemble),
+    key("ringkeeper.memoryKeptFree", Own, Long, Ensemble),
     // The ensemble.
     key("server.", File, Text, Used),
     key("group.", File, Text, Used),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::acl::{AclConfig, DigestAlgorithm, Secret};
 use crate::packet::{Membership, QuorumServer};
+use crate::runtime::memory::total_memory;
 use crate::snapshot::Codec;
 use crate::txnlog::Appending;
 
@@ -120,7 +121,7 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
             refuse_pending_reconfig(path, membership.version, reader.notices(), read)?;
         }
         let ensemble = EnsembleConfig::read(membership, my_id, myid, tick_ms, &mut reader)?;
-        ensemble.set(&mut config.quorum);
+        ensemble.set(&mut config.quorum, total_memory());
         config.ensemble = Some(ensemble);
     }
     Ok(Loaded { config, notices })

@@ -84,6 +84,11 @@ impl<'a> Reader<'a> {
         min
     }
 
+    /// A size in bytes, if one is given; a negative one is none.
+    pub(crate) fn size(&mut self, name: &str) -> Option<u64> {
+        u64::try_from(self.long(name, -1)).ok()
+    }
+
     /// A size given in KiB, in bytes; `None` at 0 and below.
     pub(crate) fn kib(&mut self, name: &str, default_kib: i64) -> Option<u64> {
         let kib = u64::try_from(self.long(name, default_kib)).ok()?;

@@ -47,6 +47,30 @@ fn a_leader_has_nothing_of_a_later_epoch() {
     }
 }
 
+/// Who has asked for the tree takes nothing else: what would come after it does not follow its log.
+#[test]
+fn who_has_asked_for_the_tree_takes_nothing_else() {
+    let zxid = Zxid::new(1, 3);
+    for (packet, is_taken) in [
+        (Packet::Diff { zxid }, false),
+        (Packet::Trunc { zxid }, false),
+        (Packet::Snap { zxid }, true),
+    ] {
+        let own = OwnHistory { last: Durable::recovered(Zxid::UNKNOWN), ..learner().own };
+        let settings = learner().settings;
+        let mut learner =
+            Learning::new(ServerId(1), true, settings, own, Zxid::UNKNOWN, Zxid::ZERO, 0);
+        learner.on_packet(Packet::LeaderInfo { epoch: 1, protocol: LearnerInfo::PROTOCOL }, 0);
+        while learner.poll().is_some() {}
+        learner.on_packet(packet, 0);
+        let expected = match is_taken {
+            true => LearnEffect::LoadTree { zxid },
+            false => LearnEffect::Leave { why: Leave::NoTree },
+        };
+        assert_eq!(learner.poll(), Some(expected));
+    }
+}
+
 /// A leader that is damaged or lies does not use up the epochs either. Who has no past takes any.
 #[test]
 fn a_leader_cannot_use_up_the_epochs() {

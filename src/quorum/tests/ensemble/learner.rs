@@ -1,6 +1,7 @@
 //! What a learner does with what its leader sends.
 
 use super::*;
+use crate::packet::LearnerInfo;
 use crate::txn::{TxnDigest, write_log_record};
 
 impl Ensemble {
@@ -39,6 +40,50 @@ fn a_digest_that_does_not_match_is_counted_and_ends_nothing() {
         assert!(server.tree.session_timeout(SessionId(session)).is_some(), "it is applied");
         assert!(server.quorum.is_serving());
     }
+}
+
+/// B32: a leader that proposes and never commits is left, and what it has proposed is held over roles.
+#[test]
+fn b32_what_is_proposed_and_never_committed_has_a_bound() {
+    let config = QuorumConfig { proposal_bytes_max: 10_000, ..QuorumConfig::default() };
+    let mut ensemble = Ensemble::with(config);
+    ensemble.elect(0, &[1, 2]);
+    let txn = Txn::CreateSession { timeout_ms: 10_000 };
+    for session in 1..50 {
+        ensemble.propose_to_2(session, &txn, 0);
+    }
+    assert!(ensemble.servers[2].ended.is_empty(), "what is committed does not count");
+    let propose = |ensemble: &mut Ensemble, zxid: Zxid| {
+        let header = TxnHeader { session: SessionId(99), cxid: 0, zxid, time_ms: 1 };
+        let mut record = Vec::new();
+        write_log_record(&mut record, &header, &txn, None);
+        let len = record.len();
+        ensemble.deliver_to_2(Packet::Proposal { zxid, record: record.into() });
+        len + limits::PROPOSAL_BYTES_BESIDE
+    };
+    let (mut bytes, mut last) = (0, ensemble.next_zxid());
+    while ensemble.servers[2].ended.is_empty() {
+        last = ensemble.next_zxid();
+        bytes += propose(&mut ensemble, last);
+        assert!(bytes < 20_000, "{bytes} bytes are held");
+    }
+    assert!(bytes > 10_000, "{bytes} bytes are no reason");
+    let held = ensemble.servers[2].quorum.writes.last_zxid;
+    assert_eq!(held.next(), last, "what is too much is not logged");
+    let why = &ensemble.servers[2].ended[0];
+    assert!(
+        why.contains("not committed more than 10000 bytes") && why.contains("BytesMax"),
+        "{why}"
+    );
+
+    // The next role begins with as much.
+    ensemble.follow(2, 0);
+    ensemble.servers[2].accepted = 1;
+    ensemble.deliver_to_2(Packet::LeaderInfo { epoch: 1, protocol: LearnerInfo::PROTOCOL });
+    ensemble.deliver_to_2(Packet::Diff { zxid: held });
+    propose(&mut ensemble, last);
+    let why = &ensemble.servers[2].ended[1];
+    assert!(why.contains("before this server may serve more than 10000 bytes"), "{why}");
 }
 
 /// What cannot be read cannot be logged: the server looks for a leader, and its log is as before.

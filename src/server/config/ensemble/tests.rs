@@ -77,6 +77,7 @@ fn an_ensemble_has_apaches_defaults() {
         observer_waits_ms_max: (0, 0),
         empty_votes: true,
         eager_acl_check: false,
+        of_leaders: LeaderBounds { proposal_bytes_max: None, memory_kept_free: None },
     };
     assert_eq!(ensemble, wanted);
     assert_eq!((ensemble.voters(), ensemble.election.interval_ms_min), (3, 200));
@@ -101,7 +102,8 @@ fn values_reach_their_fields() {
          leader.maxConcurrentSnapSyncs=2\nleader.maxConcurrentDiffSyncs=3\n\
          leaderConnectDelayDuringRetryMs=7\ndb.autocreate=false\nenableEagerACLCheck=true\n\
          observerMasterPort=2999\nobserverMaster.sizeLimit=99\n\
-         ringkeeper.peerNetworks=10.1.2.3/8, ::/0,\n"
+         ringkeeper.peerNetworks=10.1.2.3/8, ::/0,\n\
+         ringkeeper.proposalBytesMax=20000000\nringkeeper.memoryKeptFree=0\n"
     );
     let (ensemble, notices) = by_two(&text, &[]).expect("a good configuration");
     let of_networks = |notice: &String| notice.contains("whoever calls from these");
@@ -139,6 +141,26 @@ fn values_reach_their_fields() {
     let set = (quorum.local_sessions, quorum.local_sessions_upgrading, quorum.leader_serves);
     assert_eq!(set, (true, true, false), "the machine hears of them");
     assert!(quorum.eager_acl_check);
+    assert_eq!(
+        (quorum.proposal_bytes_max, ensemble.of_leaders.kept_free(1 << 40)),
+        (20_000_000, 0)
+    );
+}
+
+/// B32: by default it is what the leader's servers may have in process, or half of the memory.
+#[test]
+fn what_a_leader_may_make_held_follows_the_machine() {
+    let (ensemble, _) = by_two(THREE, &[]).expect("a good configuration");
+    let bounds = ensemble.of_leaders;
+    let record = limits::RECORD_BYTES_MAX;
+    for (memory, held, kept) in [
+        (512 << 20, 256 << 20, 32 << 20),
+        (8 << 30, 4 << 30, 128 << 20),
+        (1 << 40, 3000 * (record as u64 + 512), 512 << 20),
+    ] {
+        let bytes = (bounds.proposal_bytes(3, record, memory), bounds.kept_free(memory));
+        assert_eq!(bytes, (held, kept), "of {memory}");
+    }
 }
 
 #[test]
