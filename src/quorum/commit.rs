@@ -284,16 +284,12 @@ impl Quorum {
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
 
-    /// Removes nodes that have departed: with a part of the budget, or with all of it if
-    /// nothing else can go on.
+    /// Removes nodes that have departed: with a part of the budget, or with all of it if there is
+    /// nothing else to do.
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {
             let next = self.writes.pipeline.has_committable();
-            let units = if next && !self.is_obstructed {
-                (budget.left() / 4).max(1)
-            } else {
-                budget.left()
-            };
+            let units = if next { (budget.left() / 4).max(1) } else { budget.left() };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
             if let Some(leader) = self.role.leader_mut() {
                 leader.outstanding.see_again(tree);
@@ -308,7 +304,7 @@ impl Quorum {
     /// The step that comes before the next entry is committed.
     fn step_before_next(
         &mut self,
-        tree: &Tree,
+        tree: &mut Tree,
         wants_events: bool,
         budget: &mut Budget,
     ) -> BeforeNext {
@@ -326,7 +322,7 @@ impl Quorum {
             if self.is_long(&proposal.txn) && !is_first {
                 return BeforeNext::ShowFirst;
             }
-            let is_free = self.look_for_obstacles(tree, budget);
+            let is_free = self.clear_the_way(tree, budget);
             return if is_free { BeforeNext::Nothing } else { BeforeNext::ShowFirst };
         }
         let (session, zxid) = (proposal.header.session, proposal.header.zxid);
@@ -353,10 +349,10 @@ impl Quorum {
         BeforeNext::Goes
     }
 
-    /// Looks whether departed nodes are in the way of the next proposal. Of a long multi that takes
-    /// several calls; true at the end, if none is.
-    fn look_for_obstacles(&mut self, tree: &Tree, budget: &mut Budget) -> bool {
-        self.is_obstructed = false;
+    /// Removes the departed nodes that are in the way of the next proposal, and no others: it does
+    /// not wait for the rest. Where they are many, or a multi is long, that takes several calls;
+    /// true at the end.
+    fn clear_the_way(&mut self, tree: &mut Tree, budget: &mut Budget) -> bool {
         let Some(proposal) =
             self.writes.pipeline.committable_proposal().filter(|_| tree.is_reaping())
         else {
@@ -364,8 +360,10 @@ impl Quorum {
         };
         let all = parts_of(&proposal.txn);
         for txn in all.get(self.unobstructed..).unwrap_or_default() {
-            self.is_obstructed = tree.must_reap_before(txn);
-            if self.is_obstructed || budget.is_spent() {
+            let max = usize::try_from(budget.left()).unwrap_or(usize::MAX);
+            let removed = tree.reap_before(txn, max);
+            budget.spend(removed as u64);
+            if budget.is_spent() {
                 return false;
             }
             self.unobstructed += 1;

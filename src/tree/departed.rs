@@ -139,11 +139,7 @@ impl Tree {
             let header = departed.header;
             match departed.owned.slots.first().copied() {
                 Some(slot) => {
-                    let path = self.path(slot);
-                    let apply =
-                        &mut Apply { header: &header, known: Known::default(), events: None };
-                    let gone = self.delete(apply, &path);
-                    assert!(gone.is_ok(), "a departed node is where it was");
+                    self.remove_departed(&header, slot);
                     removed += 1;
                 }
                 None => {
@@ -160,22 +156,44 @@ impl Tree {
         !self.departed.is_empty()
     }
 
-    /// Whether `txn` cannot be applied before [`Self::reap`] has gone on: it makes a node where a
-    /// departed one is, or removes one below which some are.
-    pub fn must_reap_before(&self, txn: &Txn) -> bool {
+    /// Removes up to `max` of the departed nodes that `txn`, one operation, cannot be applied beside:
+    /// it makes a node where one of them is, or removes one below which some are. It need not wait
+    /// until [`Self::reap`] comes to them. Returns how many it has removed: fewer than `max` if no
+    /// more are in its way.
+    pub fn reap_before(&mut self, txn: &Txn, max: usize) -> usize {
         if !self.is_reaping() {
-            return false;
+            return 0;
         }
-        match txn {
+        let in_its_way = match txn {
             Txn::Create(create) => {
-                self.find(&create.path).is_some_and(|slot| self.has_departed(slot))
+                let there = self.find(&create.path).filter(|slot| self.has_departed(*slot));
+                there.into_iter().take(max).collect()
             }
             Txn::Delete { path } | Txn::DeleteContainer { path } => {
-                self.find(path).is_some_and(|slot| self.departed_below(slot) > 0)
+                self.find(path).map_or_else(Vec::new, |parent| self.some_departed(parent, max))
             }
-            Txn::Multi(txns) => txns.iter().any(|txn| self.must_reap_before(txn)),
-            _ => false,
+            _ => Vec::new(),
+        };
+        for slot in &in_its_way {
+            let departed = self.departed.get(&SessionId(self.owner(*slot)));
+            let header = departed.expect("a departed node has a departed owner").header;
+            self.remove_departed(&header, *slot);
         }
+        in_its_way.len()
+    }
+
+    /// Up to `max` of the children of a node that are out of sight.
+    fn some_departed(&self, parent: Slot, max: usize) -> Vec<Slot> {
+        let count = self.departed_below(parent) as usize;
+        let departed = self.slab.children(parent).filter(|slot| self.has_departed(*slot));
+        departed.take(count.min(max)).collect()
+    }
+
+    fn remove_departed(&mut self, header: &TxnHeader, slot: Slot) {
+        let path = self.path(slot);
+        let apply = &mut Apply { header, known: Known::default(), events: None };
+        let gone = self.delete(apply, &path);
+        assert!(gone.is_ok(), "a departed node is where it was");
     }
 
     /// Whether the node is out of sight.
