@@ -67,6 +67,7 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{ConnId, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::limits;
 use crate::tree::Tree;
+use crate::watch::Watched;
 use crate::zxid::Now;
 
 pub use close_reason::{CloseCounts, CloseReason};
@@ -415,10 +416,10 @@ impl Frontend {
         !self.shard.effects.is_empty()
     }
 
-    /// Whether any connection of this shard watches anything: if not, the quorum core need not send
-    /// it events.
-    pub fn is_watching(&self) -> bool {
-        self.shard.watches.counts() != crate::watch::Counts::default()
+    /// What the connections of this shard watch, roughly: the quorum core need not send it events of
+    /// what they do not.
+    pub fn watched(&self) -> Watched {
+        self.shard.watches.watched()
     }
 
     /// Gives a connection its turn, and settles what came of it. It may give up to `may_hand_over`

@@ -12,7 +12,8 @@ use crate::codes::ErrorCode;
 use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ShardId, ToShard};
 use crate::tree::{Applied, Change, MultiParts, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
-use crate::zxid::Zxid;
+use crate::watch::Watched;
+use crate::zxid::{SessionId, Zxid};
 
 /// The progress of the events of a departure. They are put into the batches of all shards, which
 /// are not handed over before the tree shows it.
@@ -41,8 +42,8 @@ enum BeforeNext {
 }
 
 impl Quorum {
-    /// Applies proposals and gives answers until the budget is spent. `watching` says which shards
-    /// hold any watch; only they get events.
+    /// Applies proposals and gives answers until the budget is spent. `watched` says what each shard
+    /// watches; only those that watch anything get events.
     ///
     /// Hand over, then show: `hand_over` puts what the shards must know into their queues, and it
     /// has done so when this returns, while the borrow of the tree still keeps all readers out. A
@@ -51,7 +52,7 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         budget: &mut Budget,
-        watching: &[bool],
+        watched: &[Watched],
         hand_over: &mut dyn FnMut(ShardId, ToShard),
     ) {
         let start = self.writes.epoch_start;
@@ -59,7 +60,7 @@ impl Quorum {
             tree.last_zxid() <= self.writes.last_zxid.max(start),
             "the tree shows what was proposed"
         );
-        assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
+        assert_eq!(watched.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
         if self.serves && !tree.is_whole() {
             // Whatever the leader's tree had of later transactions, they are applied.
@@ -70,14 +71,14 @@ impl Quorum {
             self.writes.effects.push_back(Effect::TakeSnapshot);
         }
         self.hand_over_answers(hand_over);
-        let wants_events = watching.contains(&true);
-        let watched = wants_events.then_some(watching);
+        let wants_events = watched.iter().any(|watched| !watched.is_nothing());
+        let watched = wants_events.then_some(watched);
         if !self.go_on_applying(tree, budget, watched) {
             return;
         }
         self.reap(tree, budget);
         while !budget.is_spent() {
-            match self.step_before_next(tree, wants_events, budget) {
+            match self.step_before_next(tree, watched, budget) {
                 BeforeNext::Nothing => {}
                 BeforeNext::ShowFirst => break,
                 BeforeNext::Goes => return,
@@ -165,16 +166,16 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         proposal: Proposal,
-        watching: Option<&[bool]>,
+        watched: Option<&[Watched]>,
     ) -> u64 {
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
         let Proposal { header, txn, known, .. } = &proposal;
-        let events = watching.map(|_| &mut self.changes);
+        let events = watched.map(|_| &mut self.changes);
         let applied = tree.apply_known(header, txn, known.all(), events);
         let mut units = weight(txn) + nodes_before.abs_diff(tree.node_count()) as u64;
-        if let Some(watching) = watching {
-            units += self.push_events(watching);
+        if let Some(watched) = watched {
+            units += self.push_events(watched);
         }
         units + self.committed(tree, proposal, applied)
     }
@@ -185,13 +186,13 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         budget: &mut Budget,
-        watching: Option<&[bool]>,
+        watched: Option<&[Watched]>,
     ) -> bool {
         let Some(Applying { proposal, mut parts }) = self.applying.take() else { return true };
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let Proposal { header, txn, known, .. } = &proposal;
         let txns = parts_of(txn);
-        let events = watching.map(|_| &mut self.changes);
+        let events = watched.map(|_| &mut self.changes);
         let is_watched = events.is_some();
         let is_enough = |txn: &Txn| {
             budget.spend(weight(txn) + if is_watched { events_of(txn) } else { 0 });
@@ -199,8 +200,8 @@ impl Quorum {
         };
         let all = (txns, known.all());
         let applied = tree.apply_part(header, all, &mut parts, events, is_enough);
-        if let Some(watching) = watching {
-            self.push_events(watching);
+        if let Some(watched) = watched {
+            self.push_events(watched);
         }
         match applied {
             Some(applied) => budget.spend(self.committed(tree, proposal, applied)),
@@ -305,7 +306,7 @@ impl Quorum {
     fn step_before_next(
         &mut self,
         tree: &mut Tree,
-        wants_events: bool,
+        watched: Option<&[Watched]>,
         budget: &mut Budget,
     ) -> BeforeNext {
         // A leader has decided it when it was prepared; of what others have prepared nothing is
@@ -327,7 +328,8 @@ impl Quorum {
         }
         let (session, zxid) = (proposal.header.session, proposal.header.zxid);
         let Some(announcing) = &mut self.announcing else {
-            if !wants_events {
+            // Nobody reads, and so nobody begins to watch, before it is applied.
+            if !watched.is_some_and(|watched| may_concern(tree, session, watched)) {
                 return BeforeNext::Nothing;
             }
             self.announcing = Some(Announcing::default());
@@ -345,7 +347,7 @@ impl Quorum {
         announcing.done = last.is_none();
         announcing.last = last;
         // A shard may begin to watch meanwhile: all are told.
-        self.push_events(&vec![true; self.batches.len()]);
+        self.push_events(&vec![Watched::ALL; self.batches.len()]);
         BeforeNext::Goes
     }
 
@@ -393,14 +395,14 @@ impl Quorum {
     }
 
     /// Returns how many there were.
-    fn push_events(&mut self, watching: &[bool]) -> u64 {
-        debug_assert_eq!(watching.len(), self.batches.len(), "each shard is told, or is not");
+    fn push_events(&mut self, watched: &[Watched]) -> u64 {
+        debug_assert_eq!(watched.len(), self.batches.len(), "each shard is told, or is not");
         let events = self.changes.len() as u64;
         for change in self.changes.drain(..) {
             let Change { zxid, kind, path, acl } = change;
             let event = Arc::new(Event { zxid, kind, path, acl });
             for (batch, _) in
-                self.batches.iter_mut().zip(watching).filter(|(_, watching)| **watching)
+                self.batches.iter_mut().zip(watched).filter(|(_, watched)| !watched.is_nothing())
             {
                 batch.items.push(BatchItem::Event(event.clone()));
             }
@@ -420,6 +422,14 @@ impl Quorum {
 /// Whether nothing after the proposal is applied yet.
 fn header_follows(proposal: &Proposal, tree: &Tree) -> bool {
     proposal.header.zxid > tree.last_zxid()
+}
+
+/// Whether anybody may watch for the end of any of the session's nodes. Where these are below very
+/// many others, that is not looked into.
+fn may_concern(tree: &Tree, session: SessionId, watched: &[Watched]) -> bool {
+    let parents = tree.parents_of_ephemerals(session, PARENTS_MAX);
+    let is_watched = |path: &String| watched.iter().any(|all| all.may_concern_children_of(path));
+    parents.is_none_or(|parents| parents.iter().any(is_watched))
 }
 
 /// So many events are to come, and wait in the batches until the last of them: a batch that grew
@@ -463,6 +473,8 @@ fn weight(txn: &Txn) -> u64 {
 const RECORDS_PER_UNIT: u64 = 8;
 /// Items for which a batch has room at the start, at most.
 const BATCH_ITEMS_RESERVED: usize = 256;
+/// Parents of a session's nodes that are looked at in one call.
+const PARENTS_MAX: usize = 256;
 /// Nodes whose events are made in one call.
 const ANNOUNCED_NODES_MAX: u64 = 256;
 /// Bytes that are copied in about the time of one unit.

@@ -15,7 +15,7 @@ use crate::txn::{Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
 use super::apply::Apply;
-use super::slab::Slot;
+use super::slab::{ROOT, Slot};
 use super::{Change, Known, Tree};
 
 /// The ephemerals of one session.
@@ -85,6 +85,14 @@ impl Tree {
     pub fn ephemerals_below(&self, session: SessionId, path: &str) -> u32 {
         let owned = self.ephemerals.get(&session);
         owned.map_or(0, |owned| self.find(path).map_or(0, |parent| owned.below(parent)))
+    }
+
+    /// The paths of the nodes below which a session that [`Self::has_many_ephemerals`] has any.
+    /// `None` if there are more than `max`.
+    pub fn parents_of_ephemerals(&self, session: SessionId, max: usize) -> Option<Vec<String>> {
+        let parents = self.ephemerals.get(&session)?.by_parent.as_ref()?;
+        let path = |slot: &Slot| if *slot == ROOT { "/".to_owned() } else { self.path(*slot) };
+        (parents.len() <= max).then(|| parents.keys().map(path).collect())
     }
 
     /// The events that watches must hear of when `session` departs by a transaction `zxid`: of up

@@ -110,7 +110,7 @@ fn the_sweep_looks_and_deletes_a_few_at_a_time() {
 /// A world in which the session has so many ephemerals below /p, and its closeSession is durable.
 fn with_departing(nodes: i64, watching: bool) -> World {
     let mut world = with_departing_below(&["/p"], nodes);
-    world.watching = vec![watching];
+    world.watched = vec![if watching { Watched::ALL } else { Watched::NOTHING }];
     world
 }
 
@@ -180,6 +180,33 @@ fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
     }
 }
 
+/// No events are made, and nobody waits for them, where what is watched is elsewhere. One watch of
+/// the parent or of one of the nodes, and there are events.
+#[test]
+fn a_departure_that_nobody_watches_has_no_events() {
+    let nodes = 1000;
+    let elsewhere = [("/q/1", Modes::DATA, 0), ("/p", Modes::DATA, 0)];
+    let concerned = [("/p", Modes::CHILD), ("/p", Modes::PERSISTENT), ("/p/7", Modes::DATA)];
+    let concerned = concerned.map(|(path, modes)| (path, modes, 2 * nodes));
+    for (path, modes, expected) in elsewhere.into_iter().chain(concerned) {
+        let mut world = with_departing(nodes, false);
+        let mut watches = WatchTable::new();
+        watches.add(path, 0, modes);
+        world.watched = vec![watches.watched()];
+        world.poll();
+        world.flush();
+        let mut calls = 0;
+        while world.tree.get("/p/7").is_some() {
+            world.commit(40);
+            calls += 1;
+        }
+        assert_eq!(calls == 1, expected == 0, "{path}: {calls} calls");
+        let events =
+            world.items().iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
+        assert_eq!(events as i64, expected, "{path}");
+    }
+}
+
 /// Others go on while the nodes are removed. Who needs a place that is not free yet waits for it.
 #[test]
 fn requests_go_on_beside_a_departure() {
@@ -240,7 +267,7 @@ fn only_departed_nodes_in_the_way_are_removed_first() {
 #[test]
 fn a_parent_is_removed_before_departed_nodes_elsewhere() {
     let mut world = with_departing_below(&["/p", "/q"], 400);
-    world.watching = vec![false];
+    world.watched = vec![Watched::NOTHING];
     world.submit(OpCode::DELETE, delete(Some("/q"), -1));
     let last = world.submit(OpCode::CREATE, create(Some("/q"), b"again", 0));
     world.poll();
@@ -463,7 +490,7 @@ fn a_quota_judges_each_operation_of_a_long_multi_at_its_moment() {
 fn a_long_multi_is_applied_in_slices() {
     for watching in [false, true] {
         let mut world = World::new();
-        world.watching = vec![watching];
+        world.watched = vec![if watching { Watched::ALL } else { Watched::NOTHING }];
         let nodes = 5000;
         let request = wide_multi(&mut world, nodes);
         let before = world.submit(OpCode::SET_DATA, set_data(Some("/wide"), Some(b"b"), 0));
