@@ -5,7 +5,7 @@
 //!
 //! | row | modules | what lives there |
 //! |---|---|---|
-//! | 0 | [`zxid`] [`codes`] [`limits`] [`room`] [`splitmix`] | values, numbers of the protocol, bounds |
+//! | 0 | [`zxid`] [`codes`] [`limits`] [`room`] [`shown`] [`splitmix`] | values, numbers of the protocol, bounds |
 //! | 1 | [`jute`] [`pieces`] | bounds-checked zero-copy reader and writer · files read piece by piece |
 //! | 2 | [`proto`] [`packet`] [`txn`] | client wire · server wire · log records |
 //! | 3 | [`tree`] [`watch`] [`session`] [`acl`] [`txnlog`] [`snapshot`] | state and file formats, over bytes |
@@ -71,6 +71,7 @@ mod room;
 pub mod runtime;
 pub mod server;
 mod session;
+mod shown;
 pub mod sim;
 pub mod snapshot;
 mod splitmix;

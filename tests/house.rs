@@ -540,7 +540,7 @@ fn char_length(text: &str) -> usize {
 
 /// The layers, top row first.
 const ROWS: &[(usize, &[&str])] = &[
-    (0, &["zxid", "codes", "limits", "room", "splitmix"]),
+    (0, &["zxid", "codes", "limits", "room", "shown", "splitmix"]),
     (1, &["jute", "pieces"]),
     (2, &["proto", "packet", "txn"]),
     (3, &["tree", "watch", "session", "acl", "txnlog", "snapshot"]),

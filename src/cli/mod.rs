@@ -6,7 +6,6 @@
 
 mod ensemble;
 mod jvm;
-mod log_lines;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -19,6 +18,7 @@ pub use ensemble::{EnsembleArgs, ensemble};
 
 use crate::server::config::{Flag, Level, Loaded, load};
 use crate::server::exit::Exit;
+use crate::server::logging;
 use jvm::CommandLine;
 
 /// Run a server, as ZooKeeper's own main class does.
@@ -32,7 +32,6 @@ pub struct ServerArgs {
 
 /// Loads the configuration, says what there is to say about it, and runs the server to its end.
 pub fn server(args: ServerArgs) -> ExitCode {
-    log_lines::open();
     let words = args.words.into_iter().map(|word| word.to_string_lossy().into_owned());
     let line = match CommandLine::parse(words) {
         Ok(line) => line,
@@ -57,8 +56,10 @@ pub fn as_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString
 }
 
 fn start(loaded: Loaded) -> ExitCode {
-    if let Some(ensemble) = &loaded.config.ensemble {
-        log_lines::name_server(ensemble.me.0);
+    let id = loaded.config.ensemble.as_ref().map(|ensemble| ensemble.me.0);
+    let words = std::env::var("RUST_LOG").ok();
+    if let Err(error) = logging::open(&loaded.config.logging, id, words.as_deref()) {
+        return refuse(&error, Exit::InvalidInvocation);
     }
     for notice in &loaded.notices {
         match notice.level {
@@ -66,7 +67,9 @@ fn start(loaded: Loaded) -> ExitCode {
             Level::Info => log::info!("{notice}"),
         }
     }
-    crate::server::run(loaded.config)
+    let exit = crate::server::run(loaded.config);
+    logging::flush();
+    exit
 }
 
 fn refuse(error: &dyn Display, exit: Exit) -> ExitCode {
@@ -86,8 +89,10 @@ in SERVER_JVMFLAGS and JVMFLAGS. A JVM's other flags (-Xmx1g, -cp ...) and ZooKe
 Without arguments the server listens on 127.0.0.1:2181 and keeps its data in ./ringkeeper-data.
 
 Exit codes: 0 stopped, 1 unexpected error, 2 usage or configuration, 3 data directory, 10 log or snapshot not written.
-RUST_LOG=warn or debug changes how much is said. Log lines go to standard error in the form of Apache's, times in UTC.
-SIGTERM and SIGINT end the server, SIGQUIT logs a report of its threads, queues and counters.";
+RUST_LOG=warn or debug changes how much is said. Log lines go to standard error in the form of Apache's, times in UTC;
+-Dringkeeper.log.file and -Dringkeeper.log.format=json change that (docs/logs.md).
+SIGTERM and SIGINT end the server, SIGQUIT logs a report of its threads, queues and counters, SIGHUP opens the log's
+file again.";
 
 #[cfg(test)]
 mod tests {

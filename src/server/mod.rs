@@ -7,6 +7,7 @@ mod background;
 pub mod config;
 pub mod exit;
 mod listen;
+pub(crate) mod logging;
 mod member;
 mod panics;
 mod placement;

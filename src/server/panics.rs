@@ -8,6 +8,8 @@ use std::thread;
 use crossbeam::channel::{Receiver, bounded};
 use log::error;
 
+use super::logging;
+
 /// Logs every panic from now on; the channel tells the name of the first thread that has had one it
 /// does not survive.
 pub(crate) fn watch() -> Receiver<String> {
@@ -17,8 +19,11 @@ pub(crate) fn watch() -> Receiver<String> {
         let name = thread.name().unwrap_or("unnamed");
         error!("thread {name}: {info}");
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
-            eprintln!("{}", std::backtrace::Backtrace::force_capture());
+            let trace = std::backtrace::Backtrace::force_capture().to_string();
+            trace.lines().for_each(|line| error!("thread {name}: {line}"));
         }
+        // It may be the last words: a second panic on its way out ends the process.
+        logging::flush();
         if !SURVIVORS.contains(&name) {
             // The first one is enough.
             let _ = sender.try_send(name.to_owned());

@@ -1,5 +1,5 @@
 //! The effect of signals: SIGTERM and SIGINT end the server politely, SIGQUIT logs a report as a
-//! JVM does, and no other that can be caught ends it.
+//! JVM does, SIGHUP opens the log's file again, and no other that can be caught ends it.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use crossbeam::channel::{Receiver, bounded};
 use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
+
+use super::logging;
 
 /// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,8 @@ pub(crate) fn requests(told_to_stop: Arc<AtomicBool>) -> io::Result<Receiver<Req
                 // A report that finds others waiting adds nothing to them.
                 SIGQUIT => drop(sender.try_send(Request::Report)),
                 SIGHUP => {
-                    info!("SIGHUP: the log goes to standard error, there is no file to open again")
+                    logging::reopen();
+                    info!("SIGHUP: the log's file is opened again, if there is one");
                 }
                 SIGUSR1 | SIGUSR2 => {
                     info!("signal {signal} means nothing to this server; SIGQUIT logs a report")

@@ -8,6 +8,7 @@ use std::thread;
 
 use log::{info, warn};
 
+use super::logging;
 use super::stats::StatsCollector;
 use super::words::{Reports, Word, answer};
 
@@ -51,6 +52,8 @@ fn lines(stats: &StatsCollector) -> Vec<String> {
     }
     lines.push("report: queues".to_owned());
     lines.extend(stats.queues());
+    lines.push("report: log".to_owned());
+    lines.extend(log_lines());
     lines.push("report: turns".to_owned());
     lines.extend(stats.long_turns());
     lines.push("report: counters that are not 0, as the word mntr names them".to_owned());
@@ -65,6 +68,16 @@ fn lines(stats: &StatsCollector) -> Vec<String> {
 
 fn is_zero(line: &str) -> bool {
     line.split_once('\t').is_some_and(|(_, value)| matches!(value, "0" | "0.0"))
+}
+
+fn log_lines() -> Vec<String> {
+    let level = |(module, level): (String, _)| match module.as_str() {
+        "" => format!("  level {level}"),
+        module => format!("  level {level} of {module}"),
+    };
+    let mut lines: Vec<String> = logging::levels().into_iter().map(level).collect();
+    lines.push(format!("  {} lines lost since the start", logging::lost_lines()));
+    lines
 }
 
 /// One line for each thread: name, kernel's id, state, time on a core, and where it waits in the

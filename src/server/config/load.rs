@@ -19,7 +19,9 @@ use super::keys::Standing;
 use super::notice::{Notice, Origin};
 use super::properties::{Entry, parse, trim};
 use super::reader::Reader;
-use super::settings::{Autopurge, Config, CoreSettings, PlacementPolicy, WordList};
+use super::settings::{
+    Autopurge, Config, CoreSettings, LineFormat, LoggingSettings, PlacementPolicy, WordList,
+};
 use super::sources::{FSYNC_WARNING, Flag, Sources};
 use super::values::{parse_int, parse_long};
 
@@ -28,7 +30,7 @@ use super::values::{parse_int, parse_long};
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// In no order that matters; every one is worth a line at start.
+    /// In the order of the file's lines; every one is worth a line at start.
     pub notices: Vec<Notice>,
 }
 
@@ -43,14 +45,16 @@ pub fn load(
     flags: &[Flag],
     read: ReadFile<'_>,
 ) -> Result<Loaded, ConfigError> {
-    match arguments {
+    let mut loaded = match arguments {
         [] => load_defaults(flags),
         [file] => load_file(Path::new(file), flags, read),
         [port, data_dir, rest @ ..] if rest.len() <= 2 => {
             load_positional(port, data_dir, rest, flags)
         }
         _ => Err(ConfigError::Usage { arguments: arguments.len() }),
-    }
+    }?;
+    loaded.notices.sort_by_key(|notice| notice.origin);
+    Ok(loaded)
 }
 
 fn load_defaults(flags: &[Flag]) -> Result<Loaded, ConfigError> {
@@ -103,6 +107,7 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
     note_standings(&sources, reader.notices(), is_ensemble);
     let data_dir = PathBuf::from(reader.text("dataDir").ok_or(ConfigError::NoDataDir)?);
     note_directories(&mut reader);
+    note_java_logging(path, reader.notices(), read);
     let myid = data_dir.join("myid");
     let my_id = read_my_id(&myid, read)?;
     let own_line = my_id.and_then(|id| membership.server(id));
@@ -161,6 +166,16 @@ fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
         [0xef, 0xbb, 0xbf, ..] => Some("UTF-8"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
         _ => None,
+    }
+}
+
+/// Files that say what Apache's server logs, and where.
+fn note_java_logging(config_file: &Path, notices: &mut Vec<Notice>, read: ReadFile<'_>) {
+    let there = |name: &&str| read(&config_file.with_file_name(name)).is_ok();
+    for name in ["logback.xml", "log4j.properties"].into_iter().filter(there) {
+        let text = "is not read; ringkeeper.log.file, ringkeeper.log.format and \
+                    ringkeeper.log.level say where the log goes, how, and how much of it";
+        notices.push(Notice::info(Origin::Beside, name, text));
     }
 }
 
@@ -420,6 +435,7 @@ fn read_properties(config: &mut Config, reader: &mut Reader<'_>) -> Result<(), C
     read_znodes(config, reader);
     read_access(config, reader)?;
     config.cores = read_cores(reader)?;
+    config.logging = read_logging(reader)?;
     classes::check_properties(reader)
 }
 
@@ -613,6 +629,20 @@ fn read_cores(reader: &mut Reader<'_>) -> Result<CoreSettings, ConfigError> {
         }
     };
     Ok(CoreSettings { shards, cores, placement })
+}
+
+fn read_logging(reader: &mut Reader<'_>) -> Result<LoggingSettings, ConfigError> {
+    let format = match reader.text("ringkeeper.log.format").unwrap_or("text") {
+        "text" => LineFormat::Text,
+        "json" => LineFormat::Json,
+        other => {
+            let (key, known) = ("ringkeeper.log.format", "text or json");
+            return Err(ConfigError::UnknownWord { key, value: other.to_owned(), known });
+        }
+    };
+    let file = reader.text("ringkeeper.log.file").filter(|path| !path.is_empty());
+    let level = reader.text("ringkeeper.log.level").unwrap_or_default();
+    Ok(LoggingSettings { format, file: file.map(PathBuf::from), level: level.to_owned() })
 }
 
 /// `0-3,6` as numbers in the order given, each once.

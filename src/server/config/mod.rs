@@ -33,5 +33,5 @@ pub mod values;
 pub use error::ConfigError;
 pub use load::{Loaded, load};
 pub use notice::{Level, Origin};
-pub use settings::{Config, PlacementPolicy, WordList};
+pub use settings::{Config, LineFormat, LoggingSettings, PlacementPolicy, WordList};
 pub use sources::Flag;

@@ -6,15 +6,17 @@ use std::fmt;
 
 use super::keys::KEYS;
 
-/// The place where a setting stood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The place where a setting stood. In the order in which notices are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// zoo.cfg, on this line.
-    File(u32),
-    /// `-D` on the command line.
-    CommandLine,
     /// `-D` in the environment's `SERVER_JVMFLAGS` or `JVMFLAGS`.
     Environment,
+    /// `-D` on the command line.
+    CommandLine,
+    /// zoo.cfg, on this line.
+    File(u32),
+    /// A file in the directory of zoo.cfg.
+    Beside,
 }
 
 impl fmt::Display for Origin {
@@ -23,6 +25,7 @@ impl fmt::Display for Origin {
             Self::File(line) => write!(f, "configuration line {line}"),
             Self::CommandLine => f.write_str("command line"),
             Self::Environment => f.write_str("environment"),
+            Self::Beside => f.write_str("beside the configuration file"),
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Config {
     pub snapshots: SnapshotterConfig,
     /// Ringkeeper's own.
     pub cores: CoreSettings,
+    /// The settings of the log of what the server says.
+    pub logging: LoggingSettings,
     /// The settings of a server of an ensemble; none of one that runs alone.
     pub ensemble: Option<EnsembleConfig>,
 }
@@ -146,6 +148,27 @@ pub enum PlacementPolicy {
     Unpinned,
 }
 
+/// The log of what the server says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoggingSettings {
+    /// `ringkeeper.log.format`. Default `text`.
+    pub format: LineFormat,
+    /// `ringkeeper.log.file`: appended to, and opened again at SIGHUP. Default none: standard error.
+    pub file: Option<PathBuf>,
+    /// `ringkeeper.log.level`: as `info,frontend=debug`. Default empty, which is info.
+    pub level: String,
+}
+
+/// `ringkeeper.log.format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineFormat {
+    /// `text`: as Apache's.
+    #[default]
+    Text,
+    /// `json`: one object a line.
+    Json,
+}
+
 impl Config {
     /// Apache's defaults for a data directory and a port; session timeouts follow the tick.
     pub fn with_defaults(data_dir: PathBuf, client_port: u16, tick_ms: i32) -> Self {
@@ -175,6 +198,7 @@ impl Config {
             },
             log: LogConfig::default(),
             snapshots: SnapshotterConfig::default(),
+            logging: LoggingSettings::default(),
             cores: CoreSettings { shards: 0, cores: Vec::new(), placement: PlacementPolicy::Auto },
             ensemble: None,
         }

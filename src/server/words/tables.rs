@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::frontend::WatchReport;
+use crate::shown::Shown;
 use crate::zxid::SessionId;
 
 use super::report::{Reports, SessionExpiry};
-use super::text::{address, date, one_line};
+use super::text::{address, date};
 
 /// `dump`.
 pub(crate) fn dump(reports: &Reports, out: &mut String) {
@@ -27,7 +28,7 @@ pub(crate) fn dump(reports: &Reports, out: &mut String) {
     for (owner, paths) in &reports.ephemerals {
         line!(out, "0x{owner:x}:");
         for path in paths {
-            line!(out, "\t{}", one_line(path));
+            line!(out, "\t{}", Shown::whole(path));
         }
     }
     line!(out, "Connections dump:");
@@ -79,7 +80,7 @@ pub(crate) fn wchc(watches: &WatchReport, out: &mut String) {
     for (session, paths) in by_session {
         line!(out, "0x{:x}", session.0);
         for path in paths {
-            line!(out, "\t{}", one_line(path));
+            line!(out, "\t{}", Shown::whole(path));
         }
     }
     line!(out);
@@ -93,7 +94,7 @@ pub(crate) fn wchp(watches: &WatchReport, out: &mut String) {
         by_path.entry(path).or_default().extend(sessions);
     }
     for (path, sessions) in by_path {
-        line!(out, "{}", one_line(path));
+        line!(out, "{}", Shown::whole(path));
         for session in sessions {
             line!(out, "\t0x{:x}", session.0);
         }

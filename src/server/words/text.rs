@@ -68,17 +68,6 @@ pub fn address(address: SocketAddr) -> String {
     }
 }
 
-/// A path as it may stand on a line of its own: control characters, which no znode has but a watch
-/// may, are escaped.
-pub fn one_line(path: &str) -> String {
-    if !path.chars().any(char::is_control) {
-        return path.to_owned();
-    }
-    let escaped =
-        |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    path.chars().map(escaped).collect()
-}
-
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, after Howard Hinnant's
 /// `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -163,11 +152,5 @@ mod tests {
         ] {
             assert_eq!(address(text.parse().expect("an address")), wanted);
         }
-    }
-
-    #[test]
-    fn a_path_stays_on_its_line() {
-        assert_eq!(one_line("/a b"), "/a b");
-        assert_eq!(one_line("/a\n0x1"), "/a\\u000a0x1");
     }
 }

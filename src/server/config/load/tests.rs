@@ -632,6 +632,43 @@ fn kazoos_harness_starts_and_its_unsupported_keys_are_named() {
     assert_eq!(named, wanted);
 }
 
+#[test]
+fn notices_come_in_the_order_of_the_file() {
+    let text = "zzz=1\ndataDir=/d\nyyy=8080\nclientPort=1\nquux=2\naaa=3\nbbb=5\nzzz=1\n";
+    let origins: Vec<_> =
+        loaded(text, &["foo=1"]).notices.iter().map(|notice| notice.origin).collect();
+    let lines = [4, 5, 6, 7, 8, 9, 10, 10].map(Origin::File);
+    assert_eq!((origins[0], &origins[1..]), (Origin::CommandLine, &lines[..]));
+}
+
+#[test]
+fn files_of_javas_logging_are_named() {
+    let read = |path: &Path| match path.to_str() {
+        Some("/c/zoo.cfg") => Ok(b"dataDir=/d\nclientPort=1\n".to_vec()),
+        Some("/c/logback.xml") => Ok(Vec::new()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    let loaded = load(&["/c/zoo.cfg".to_owned()], &[], &read).expect("it loads");
+    let said: Vec<_> = loaded.notices.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("beside the configuration file: logback.xml: is not read"));
+}
+
+#[test]
+fn the_log_of_the_server() {
+    let text = "dataDir=/d\nclientPort=1\nringkeeper.log.format=json\nringkeeper.log.file=/l/x\n\
+                ringkeeper.log.level=info,zab=debug\n";
+    let wanted = LoggingSettings {
+        format: LineFormat::Json,
+        file: Some("/l/x".into()),
+        level: "info,zab=debug".into(),
+    };
+    assert_eq!(loaded(text, &[]).config.logging, wanted);
+    let file = [("zoo.cfg", BASE)];
+    let refused = load_files(&file, &["ringkeeper.log.format=xml"]);
+    assert!(refused.is_err_and(|error| error.to_string().contains("ringkeeper.log.format")));
+}
+
 /// Whatever bytes a file holds, loading ends in a value or an error.
 #[test]
 fn no_bytes_make_it_panic() {
