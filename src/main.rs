@@ -18,6 +18,7 @@ struct Ringkeeper {
 enum Command {
     Server(cli::ServerArgs),
     Ensemble(cli::EnsembleArgs),
+    Cli(cli::CliArgs),
     Bench(Box<bench::BenchArgs>),
     Sim(sim::SimArgs),
     Tools(tools::ToolsArgs),
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         None => cli::server(cli::ServerArgs::default()),
         Some(Command::Server(args)) => cli::server(args),
         Some(Command::Ensemble(args)) => cli::ensemble(args),
+        Some(Command::Cli(args)) => cli::cli(args),
         Some(Command::Bench(args)) => bench::run(*args),
         Some(Command::Sim(args)) => sim::run(args),
         Some(Command::Tools(args)) => tools::run(args),

@@ -4,6 +4,7 @@
 //!
 //! Exit codes are Apache's ([`crate::server::exit`]): 2 for usage and configuration.
 
+mod client;
 mod ensemble;
 mod jvm;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+pub use client::{CliArgs, cli};
 pub use ensemble::{EnsembleArgs, ensemble};
 
 use crate::server::config::{Flag, Level, Loaded, load};

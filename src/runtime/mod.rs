@@ -30,6 +30,7 @@ pub mod executor;
 pub mod heap;
 pub mod intake;
 pub mod lane;
+mod local_time;
 pub mod log;
 #[cfg(all(test, feature = "loom"))]
 mod loom_tests;
@@ -46,6 +47,8 @@ pub mod tree_walk;
 pub mod turn_times;
 pub mod warnings;
 pub mod worker;
+
+pub use local_time::local_time;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
