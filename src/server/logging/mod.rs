@@ -9,6 +9,9 @@
 //! Lines are made by the macros of the crate `log`, on any thread, the sans-io ones too. What they
 //! cost when nobody wants their level is one load; when some other module wants it, a walk over the
 //! few rows of [`levels`]. A line that is wanted is made on its thread and handed to another one.
+//!
+//! It is a `log::Log` of its own: tracing-subscriber would bring some thirty packages for what is a
+//! table of atomics and a thread here.
 
 pub(crate) mod levels;
 pub(crate) mod line;
