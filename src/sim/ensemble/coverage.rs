@@ -11,6 +11,7 @@ pub(super) const STORM: &str = "all servers killed within moments";
 pub(super) const CUT_VOTES: &str = "a way cut for votes alone";
 pub(super) const CUT_QUORUM: &str = "a way cut for the quorum port alone";
 pub(super) const CUT_BOTH: &str = "a way cut for both ports";
+pub(super) const CUT_ONE_WAY: &str = "one way cut";
 pub(super) const CUT_TWO_WAYS: &str = "both ways cut";
 pub(super) const RESET: &str = "a connection reset";
 pub(super) const HALF_OPEN: &str = "a connection half-open";
@@ -30,7 +31,7 @@ pub(super) const LOG_DIFF: &str = "a DIFF read from the log";
 /// All of it.
 pub(in crate::sim) const WANTED: Wanted = Wanted { faults: &FAULTS, interrupted: &INTERRUPTED };
 
-const FAULTS: [&str; 22] = [
+const FAULTS: [&str; 23] = [
     KILLED,
     POWER_LOST,
     KILLED_BETWEEN,
@@ -38,6 +39,7 @@ const FAULTS: [&str; 22] = [
     CUT_VOTES,
     CUT_QUORUM,
     CUT_BOTH,
+    CUT_ONE_WAY,
     CUT_TWO_WAYS,
     RESET,
     HALF_OPEN,

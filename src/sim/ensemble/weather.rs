@@ -134,9 +134,10 @@ fn cut(id: ServerId, shared: &mut Shared) {
     let arrow = if both_ways { "<->" } else { "->" };
     shared.trace.say(format_args!("{id} {arrow} {other}: {what}"));
     shared.coverage.note(what);
+    let ways = if both_ways { coverage::CUT_TWO_WAYS } else { coverage::CUT_ONE_WAY };
+    shared.coverage.note(ways);
     let mut ways = vec![(id, other)];
     if both_ways {
-        shared.coverage.note(coverage::CUT_TWO_WAYS);
         ways.push((other, id));
     }
     for (from, to) in ways {
