@@ -55,6 +55,10 @@ pub(crate) trait Judge {
     fn is_local(&self, _session: i64) -> bool {
         false
     }
+    /// Whether a session that another server has known alone is becoming the ensemble's.
+    fn is_beginning(&self, _session: i64) -> bool {
+        false
+    }
     /// What a local session is told that has asked for an ephemeral, though it may have none.
     fn no_ephemerals(&self, _session: i64, _op: &Op) -> Option<ErrorCode> {
         None

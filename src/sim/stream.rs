@@ -389,6 +389,7 @@ impl Stream {
             );
             // A server that is behind serves a session before it has the transaction that made it.
             let lives = check.is_local(session)
+                || check.is_beginning(session)
                 || check.applied().sessions.contains_key(&session)
                 || check.created(session).is_some_and(|made| made > now);
             hold!(lives, SessionState, "session {session:x} has ended, but reads on");

@@ -114,11 +114,13 @@ impl OfMembers {
 
     /// The choices of a world with so many voters and observers.
     pub(crate) fn new(rng: &mut Rng, voters: usize, observers: usize) -> Self {
+        // Drawn aside, so that the other worlds stay as they are.
+        let aside = &mut rng.clone();
+        let local_sessions = aside.chance(200);
         Self {
-            // The judge of these is not right yet.
-            local_sessions: false,
-            upgrading: false,
-            read_only: false,
+            local_sessions,
+            upgrading: local_sessions && aside.chance(600),
+            read_only: aside.chance(150),
             leader_serves: !rng.chance(150) || voters + observers == 1,
             observer_masters: rng.chance(500) && observers > 0 && voters > 1,
             counter_max: if rng.chance(150) { *rng.pick(&[20, 60, 200]) } else { COUNTER_MAX },

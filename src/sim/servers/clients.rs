@@ -164,6 +164,16 @@ impl Servers {
         Ok(())
     }
 
+    /// Where nothing was ever written a learner shows no zxid, and a leader the start of its epoch.
+    /// Who has seen that has a local session there, and nothing to lose: it begins anew.
+    fn give_up_maybe(&mut self, link: usize, why: CloseReason) {
+        let is_ahead_of_nothing =
+            why == CloseReason::ClientAhead && self.history.last_committed() == 0;
+        if let Some(client) = self.client_of(link).filter(|_| is_ahead_of_nothing) {
+            self.clients[client].forget();
+        }
+    }
+
     /// Whether some server still holds an earlier connection of the client, whose requests may
     /// come late.
     fn has_older_link(&self, link: usize, client: usize) -> bool {
@@ -174,6 +184,7 @@ impl Servers {
     /// The server has closed its end.
     pub(super) fn close_link(&mut self, link: usize, why: CloseReason) -> Checked {
         self.judge_close(link, why)?;
+        self.give_up_maybe(link, why);
         self.links[link].server_gone = true;
         self.links[link].stream.end();
         self.input(link, Input::Closed);

@@ -49,8 +49,11 @@ pub(super) const IDLE: &str = "sessions that live by pings alone";
 /// All of it.
 pub(in crate::sim) const WANTED: Wanted = Wanted { faults: &FAULTS, interrupted: &INTERRUPTED };
 
-const FAULTS: [&str; 39] = [
+const FAULTS: [&str; 42] = [
     OBSERVER_MASTER,
+    LOCAL,
+    UPGRADED,
+    READ_ONLY,
     ROLLOVER,
     QUOTA,
     LEADER_ALONE,

@@ -252,6 +252,13 @@ impl History {
 
     // Sessions that one server alone knows.
 
+    /// Whether a session is becoming the ensemble's under the leader of this server, and had not
+    /// ended before then.
+    pub(super) fn is_beginning(&self, server: usize, session: i64, since_us: u64) -> bool {
+        self.locals.is_begun(session, self.servers[server].current_epoch)
+            && self.ended.get(&session).is_none_or(|at_us| *at_us >= since_us)
+    }
+
     /// A client was told of a session that is in no log.
     pub(super) fn on_local(&mut self, server: usize, session: i64, read_only: bool) -> Checked {
         let is_known = self.locals.on_opened(server, session);
@@ -417,7 +424,7 @@ impl History {
     ) -> Checked {
         let (session, zxid) = (header.session.0, header.zxid);
         match txn {
-            Txn::CreateSession { .. } => return self.judge_session(server, session, mono_ms),
+            Txn::CreateSession { .. } => return self.judge_session(server, header, mono_ms),
             Txn::DeleteContainer { path } => {
                 let node = state.nodes.get(path);
                 let was_due = node
@@ -505,7 +512,8 @@ impl History {
     }
 
     /// A new session has an id of its own, and somebody has asked for it.
-    fn judge_session(&mut self, server: usize, session: i64, mono_ms: i64) -> Checked {
+    fn judge_session(&mut self, server: usize, header: &TxnHeader, mono_ms: i64) -> Checked {
+        let session = header.session.0;
         let first = self.created.get(&session);
         hold!(first.is_none(), SessionState, "session {session:x} is given out twice");
         let of_it = self.asked.range((session, i32::MIN)..=(session, i32::MAX));
@@ -518,6 +526,7 @@ impl History {
         if self.locals.is_on() {
             self.coverage.note(coverage::UPGRADED);
         }
+        self.locals.on_begun(session, header.zxid);
         self.spells.on_heard(session, server, mono_ms);
         Ok(())
     }
@@ -756,7 +765,11 @@ impl History {
             ShownBeforeDurable,
             "server {server} tells {zxid:x}, and its tree is at {applied:x}"
         );
-        self.told = self.told.max(zxid);
+        // The start of an epoch stands for nothing where nothing was ever written: there a learner
+        // shows no zxid, as Apache's does.
+        if self.last_committed() > 0 || Zxid(zxid).counter() > 0 {
+            self.told = self.told.max(zxid);
+        }
         let is_committed = Zxid(zxid).counter() == 0 || self.committed.binary_search(&zxid).is_ok();
         // A role that ends may have committed it, and its shards do not know of the end.
         if is_committed { Ok(()) } else { self.commit(server, zxid) }

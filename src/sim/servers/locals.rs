@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use crate::codes::ErrorCode;
 use crate::sim::model::Model;
 use crate::sim::swarm::OfMembers;
+use crate::zxid::Zxid;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Locals {
     of: BTreeMap<i64, Local>,
+    /// The zxids that were proposed last to make them sessions of the ensemble.
+    begun: BTreeMap<i64, Zxid>,
     settings: OfMembers,
 }
 
@@ -26,7 +29,7 @@ struct Local {
 
 impl Locals {
     pub(super) fn new(settings: OfMembers) -> Self {
-        Self { of: BTreeMap::new(), settings }
+        Self { of: BTreeMap::new(), begun: BTreeMap::new(), settings }
     }
 
     /// Whether new sessions are local ones.
@@ -55,6 +58,19 @@ impl Locals {
 
     pub(super) fn may_upgrade(&self, session: i64) -> bool {
         self.upgrading() && self.of.contains_key(&session)
+    }
+
+    /// A leader has proposed to make it a session of the ensemble.
+    pub(super) fn on_begun(&mut self, session: i64, zxid: Zxid) {
+        self.begun.insert(session, zxid);
+    }
+
+    /// Whether the leader of an epoch has proposed that. The session lives from then on, though no
+    /// server shows it yet (Apache's `PrepRequestProcessor` tracks it): its client may have gone from
+    /// the server that knew it alone to any other one. What one leader has only proposed is unknown
+    /// to the next.
+    pub(super) fn is_begun(&self, session: i64, epoch: u32) -> bool {
+        self.begun.get(&session).is_some_and(|made| made.epoch() == epoch)
     }
 
     pub(super) fn has_ended(&self, session: i64) -> bool {
@@ -99,5 +115,20 @@ impl Locals {
             false => ErrorCode::SESSION_EXPIRED,
         });
         Cow::Owned(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_begun_for_the_leader_that_has_proposed_it() {
+        let mut locals = Locals::new(OfMembers { local_sessions: true, ..OfMembers::plain() });
+        assert!(!locals.is_begun(7, 0));
+        locals.on_begun(7, Zxid::new(3, 5));
+        assert!(locals.is_begun(7, 3));
+        assert!(!locals.is_begun(7, 2) && !locals.is_begun(7, 4));
+        assert!(!locals.is_begun(8, 3));
     }
 }

@@ -26,7 +26,8 @@
 //! silent, hang up, and move to another server with requests under way. `coverage` counts them.
 //!
 //! **Settings.** Some worlds have leaders that take no clients; followers that take observers; epochs
-//! with few zxids; quotas that are enforced.
+//! with few zxids; quotas that are enforced; sessions that one server
+//! alone knows; reads without a leader.
 //!
 //! **Judged.** Each server's log, and what it applies and shows, against the one committed history;
 //! each reply and event of each connection, at all times; that a session does not end early, where

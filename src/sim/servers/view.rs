@@ -60,6 +60,7 @@ impl Judge for View<'_> {
     fn may_renew(&self, session: i64, since_us: u64) -> bool {
         self.applied().sessions.contains_key(&session)
             || self.history.local_lived_since(self.server, session, since_us)
+            || self.history.is_beginning(self.server, session, since_us)
             || self.history.lived_since(session, since_us)
     }
 
@@ -80,6 +81,10 @@ impl Judge for View<'_> {
 
     fn is_local(&self, session: i64) -> bool {
         self.history.is_local(self.server, session)
+    }
+
+    fn is_beginning(&self, session: i64) -> bool {
+        self.history.is_beginning(self.server, session, self.history.spells.now_us())
     }
 
     fn no_ephemerals(&self, session: i64, op: &Op) -> Option<ErrorCode> {
