@@ -65,7 +65,7 @@ impl Gate {
     /// Whether what this shard asks for is taken.
     pub(super) fn lets_in(&self, shard: ShardId) -> bool {
         self.joined.get(usize::from(shard.0)).is_some_and(|joined| *joined)
-            || mutant!(OldRequestsTaken)
+            || (mutant!(OldRequestsTaken) && self.is_open)
     }
 
     pub(super) fn is_open(&self) -> bool {

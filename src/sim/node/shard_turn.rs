@@ -48,6 +48,11 @@ impl Node {
         judge_work(turn)
     }
 
+    /// Whether requests of a shard wait for room in its lane.
+    pub(crate) fn has_backlog(&self, index: usize) -> bool {
+        self.shards.get(index).is_some_and(|shard| !shard.backlog.is_empty())
+    }
+
     /// Moves the shard's backlog into its lane, as far as there is room.
     fn push_requests(&mut self, index: usize, turn: &mut TurnContext<'_>) {
         let shard = &mut self.shards[index];

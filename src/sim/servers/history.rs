@@ -229,6 +229,7 @@ impl History {
         let of = &self.servers[server];
         let epoch = of.current_epoch.min(Zxid(of.applied.zxid).epoch());
         self.visits.on_answered(session, link, server, epoch);
+        self.visits.on_taken(link, of.current_epoch);
     }
 
     pub(super) fn zxid_of(&self, session: i64, xid: i32) -> Option<Zxid> {
@@ -448,6 +449,7 @@ impl History {
             asked.told
         );
         asked.zxid = Some(zxid);
+        self.visits.judge_role(asked.link, zxid)?;
         let may_move = self.visits.may_be_elsewhere(session, asked.server);
         if may_move && *txn == Txn::Error(ErrorCode::SESSION_MOVED) {
             self.coverage.note(coverage::MOVED);

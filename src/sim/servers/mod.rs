@@ -26,8 +26,8 @@
 //! silent, hang up, and move to another server with requests under way. `coverage` counts them.
 //!
 //! **Settings.** Some worlds have leaders that take no clients; followers that take observers; epochs
-//! with few zxids; quotas that are enforced; sessions that one server
-//! alone knows; reads without a leader.
+//! with few zxids; quotas that are enforced; sessions that one server alone knows; reads without a
+//! leader.
 //!
 //! **Judged.** Each server's log, and what it applies and shows, against the one committed history;
 //! each reply and event of each connection, at all times; that a session does not end early, where
@@ -445,7 +445,10 @@ impl Servers {
     fn core_turn(&mut self, at: usize, core: usize, ticks: bool) -> Checked {
         if !ticks {
             self.servers[at].turns_due.remove(&core);
-            if !self.calm && self.rng.chance(self.swarm.stall) {
+            let has_backlog =
+                self.servers[at].node.as_ref().is_some_and(|node| node.has_backlog(core));
+            let times = if has_backlog { BACKLOG_STALLS } else { 1 };
+            if !self.calm && self.rng.chance(self.swarm.stall * times) {
                 self.say(at, format_args!("core {core} stalls"));
                 self.history.coverage.note(coverage::CORE_STALLED);
                 self.history.spells.rough_at(at, self.now_us + self.swarm.stall_us);
@@ -653,6 +656,9 @@ fn swarm(rng: &mut Rng) -> Swarm {
 
 /// So long a server is without others at most: it answers reads after two seconds.
 const LONELY_US: u64 = 4_000_000;
+/// How much more often a shard stands still that has requests for which its lane had no room: a role
+/// may end meanwhile, and another one begin.
+const BACKLOG_STALLS: u64 = 30;
 /// The longest that a slow flush takes.
 const SLOW_FLUSH_US: u64 = 400_000;
 /// Within this time all must have come together.

@@ -8,11 +8,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::sim::property::{Checked, hold};
+use crate::zxid::Zxid;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Visits {
     of: BTreeMap<i64, Vec<Visit>>,
     answers: u64,
+    /// The epoch, or a later one, of the role that has taken a connection.
+    roles: BTreeMap<usize, u32>,
 }
 
 /// A connection that has asked for a session.
@@ -47,6 +52,23 @@ impl Visits {
             Some(visit) => visit.answered = answered,
             None => of.push(Visit { link, server, answered }),
         }
+    }
+
+    /// A server with this epoch has answered a connection.
+    pub(super) fn on_taken(&mut self, link: usize, epoch: u32) {
+        self.roles.insert(link, epoch);
+    }
+
+    /// What was asked on a connection is done in the role that has taken it, or not at all: what
+    /// came before it may be lost with that role.
+    pub(super) fn judge_role(&self, link: usize, zxid: Zxid) -> Checked {
+        let role = self.roles.get(&link).copied();
+        hold!(
+            role.is_none_or(|epoch| zxid.epoch() <= epoch),
+            WriteUnasked,
+            "{zxid} was asked for on c{link}, in a role of epoch {role:?}"
+        );
+        Ok(())
     }
 
     /// Whether the session was asked for on a later connection.
@@ -145,5 +167,14 @@ mod tests {
         visits.on_connects(SESSION, 2, 0);
         answered(&mut visits, 3, 1);
         assert!(!has_left(&visits, 1, 0));
+    }
+
+    #[test]
+    fn no_later_role_does_what_an_earlier_one_was_asked_for() {
+        let mut visits = Visits::default();
+        visits.on_taken(1, EPOCH);
+        assert!(visits.judge_role(1, Zxid::new(EPOCH, 9)).is_ok());
+        assert!(visits.judge_role(1, Zxid::new(EPOCH + 1, 1)).is_err());
+        assert!(visits.judge_role(2, Zxid::new(EPOCH + 1, 1)).is_ok(), "it was never answered");
     }
 }
