@@ -387,12 +387,8 @@ impl Stream {
                 WrongRead,
                 "session {session:x}: read at {zxid:x}, the tree is at {now:x}"
             );
-            // A server that is behind serves a session before it has the transaction that made it.
-            let lives = check.is_local(session)
-                || check.is_beginning(session)
-                || check.applied().sessions.contains_key(&session)
-                || check.created(session).is_some_and(|made| made > now);
-            hold!(lives, SessionState, "session {session:x} has ended, but reads on");
+            let reads_on = lives_at(session, now, check);
+            hold!(reads_on, SessionState, "session {session:x} has ended, but reads on");
         }
         let ids: &[Id] = if self.authed { std::slice::from_ref(check.user()) } else { &[] };
         self.judge_read(&op, frame, check.applied(), ids)
@@ -767,6 +763,15 @@ fn read_result(op: OpCode, body: &mut Reader<'_>) -> Result<Answer, Malformed> {
         OpCode::ERROR => Answer::Failed(ErrorCode(body.i32()?)),
         _ => Answer::Empty,
     })
+}
+
+/// Whether a session may read at a server whose tree is at `now`: one that is behind serves it before
+/// it has the transaction that made it.
+fn lives_at(session: i64, now: i64, check: &dyn Judge) -> bool {
+    check.is_local(session)
+        || check.is_beginning(session)
+        || check.applied().sessions.contains_key(&session)
+        || check.created(session).is_some_and(|made| made > now)
 }
 
 fn unreadable(error: Malformed) -> Violation {
