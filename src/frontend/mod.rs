@@ -67,7 +67,6 @@ use crate::codes::{ErrorCode, OpCode};
 use crate::handoff::{ConnId, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::limits;
 use crate::tree::Tree;
-use crate::watch::Watched;
 use crate::zxid::Now;
 
 pub use close_reason::{CloseCounts, CloseReason};
@@ -416,10 +415,10 @@ impl Frontend {
         !self.shard.effects.is_empty()
     }
 
-    /// What the connections of this shard watch, roughly: the quorum core need not send it events of
-    /// what they do not.
-    pub fn watched(&self) -> Watched {
-        self.shard.watches.watched()
+    /// Whether any connection of this shard watches anything: if not, the quorum core need not send
+    /// it events.
+    pub fn is_watching(&self) -> bool {
+        self.shard.watches.counts() != crate::watch::Counts::default()
     }
 
     /// Gives a connection its turn, and settles what came of it. It may give up to `may_hand_over`

@@ -12,8 +12,7 @@ use crate::codes::ErrorCode;
 use crate::handoff::{BatchItem, CommitBatch, Event, Reply, ShardId, ToShard};
 use crate::tree::{Applied, Change, MultiParts, Tree, TxnResult};
 use crate::txn::{Txn, TxnHeader};
-use crate::watch::Watched;
-use crate::zxid::{SessionId, Zxid};
+use crate::zxid::Zxid;
 
 /// The progress of the events of a departure. They are put into the batches of all shards, which
 /// are not handed over before the tree shows it.
@@ -42,8 +41,8 @@ enum BeforeNext {
 }
 
 impl Quorum {
-    /// Applies proposals and gives answers until the budget is spent. `watched` says what each shard
-    /// watches; only those that watch anything get events.
+    /// Applies proposals and gives answers until the budget is spent. `watching` says which shards
+    /// hold any watch; only they get events.
     ///
     /// Hand over, then show: `hand_over` puts what the shards must know into their queues, and it
     /// has done so when this returns, while the borrow of the tree still keeps all readers out. A
@@ -52,7 +51,7 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         budget: &mut Budget,
-        watched: &[Watched],
+        watching: &[bool],
         hand_over: &mut dyn FnMut(ShardId, ToShard),
     ) {
         let start = self.writes.epoch_start;
@@ -60,7 +59,7 @@ impl Quorum {
             tree.last_zxid() <= self.writes.last_zxid.max(start),
             "the tree shows what was proposed"
         );
-        assert_eq!(watched.len(), self.batches.len(), "each shard watches, or does not");
+        assert_eq!(watching.len(), self.batches.len(), "each shard watches, or does not");
         self.check();
         if self.serves && !tree.is_whole() {
             // Whatever the leader's tree had of later transactions, they are applied.
@@ -71,14 +70,14 @@ impl Quorum {
             self.writes.effects.push_back(Effect::TakeSnapshot);
         }
         self.hand_over_answers(hand_over);
-        let wants_events = watched.iter().any(|watched| !watched.is_nothing());
-        let watched = wants_events.then_some(watched);
+        let wants_events = watching.contains(&true);
+        let watched = wants_events.then_some(watching);
         if !self.go_on_applying(tree, budget, watched) {
             return;
         }
         self.reap(tree, budget);
         while !budget.is_spent() {
-            match self.step_before_next(tree, watched, budget) {
+            match self.step_before_next(tree, wants_events, budget) {
                 BeforeNext::Nothing => {}
                 BeforeNext::ShowFirst => break,
                 BeforeNext::Goes => return,
@@ -166,16 +165,16 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         proposal: Proposal,
-        watched: Option<&[Watched]>,
+        watching: Option<&[bool]>,
     ) -> u64 {
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let nodes_before = tree.node_count();
         let Proposal { header, txn, known, .. } = &proposal;
-        let events = watched.map(|_| &mut self.changes);
+        let events = watching.map(|_| &mut self.changes);
         let applied = tree.apply_known(header, txn, known.all(), events);
         let mut units = weight(txn) + nodes_before.abs_diff(tree.node_count()) as u64;
-        if let Some(watched) = watched {
-            units += self.push_events(watched);
+        if let Some(watching) = watching {
+            units += self.push_events(watching);
         }
         units + self.committed(tree, proposal, applied)
     }
@@ -186,13 +185,13 @@ impl Quorum {
         &mut self,
         tree: &mut Tree,
         budget: &mut Budget,
-        watched: Option<&[Watched]>,
+        watching: Option<&[bool]>,
     ) -> bool {
         let Some(Applying { proposal, mut parts }) = self.applying.take() else { return true };
         assert!(header_follows(&proposal, tree), "transactions are applied in order");
         let Proposal { header, txn, known, .. } = &proposal;
         let txns = parts_of(txn);
-        let events = watched.map(|_| &mut self.changes);
+        let events = watching.map(|_| &mut self.changes);
         let is_watched = events.is_some();
         let is_enough = |txn: &Txn| {
             budget.spend(weight(txn) + if is_watched { events_of(txn) } else { 0 });
@@ -200,8 +199,8 @@ impl Quorum {
         };
         let all = (txns, known.all());
         let applied = tree.apply_part(header, all, &mut parts, events, is_enough);
-        if let Some(watched) = watched {
-            self.push_events(watched);
+        if let Some(watching) = watching {
+            self.push_events(watching);
         }
         match applied {
             Some(applied) => budget.spend(self.committed(tree, proposal, applied)),
@@ -285,12 +284,16 @@ impl Quorum {
         self.push(owner, header.zxid, BatchItem::SessionClosed { session: header.session });
     }
 
-    /// Removes nodes that have departed: with a part of the budget, or with all of it if there is
-    /// nothing else to do.
+    /// Removes nodes that have departed: with a part of the budget, or with all of it if
+    /// nothing else can go on.
     fn reap(&mut self, tree: &mut Tree, budget: &mut Budget) {
         if tree.is_reaping() {
             let next = self.writes.pipeline.has_committable();
-            let units = if next { (budget.left() / 4).max(1) } else { budget.left() };
+            let units = if next && !self.is_obstructed {
+                (budget.left() / 4).max(1)
+            } else {
+                budget.left()
+            };
             budget.spend(tree.reap(usize::try_from(units).unwrap_or(usize::MAX)) as u64);
             if let Some(leader) = self.role.leader_mut() {
                 leader.outstanding.see_again(tree);
@@ -305,8 +308,8 @@ impl Quorum {
     /// The step that comes before the next entry is committed.
     fn step_before_next(
         &mut self,
-        tree: &mut Tree,
-        watched: Option<&[Watched]>,
+        tree: &Tree,
+        wants_events: bool,
         budget: &mut Budget,
     ) -> BeforeNext {
         // A leader has decided it when it was prepared; of what others have prepared nothing is
@@ -323,13 +326,12 @@ impl Quorum {
             if self.is_long(&proposal.txn) && !is_first {
                 return BeforeNext::ShowFirst;
             }
-            let is_free = self.clear_the_way(tree, budget);
+            let is_free = self.look_for_obstacles(tree, budget);
             return if is_free { BeforeNext::Nothing } else { BeforeNext::ShowFirst };
         }
         let (session, zxid) = (proposal.header.session, proposal.header.zxid);
         let Some(announcing) = &mut self.announcing else {
-            // Nobody reads, and so nobody begins to watch, before it is applied.
-            if !watched.is_some_and(|watched| may_concern(tree, session, watched)) {
+            if !wants_events {
                 return BeforeNext::Nothing;
             }
             self.announcing = Some(Announcing::default());
@@ -347,14 +349,14 @@ impl Quorum {
         announcing.done = last.is_none();
         announcing.last = last;
         // A shard may begin to watch meanwhile: all are told.
-        self.push_events(&vec![Watched::ALL; self.batches.len()]);
+        self.push_events(&vec![true; self.batches.len()]);
         BeforeNext::Goes
     }
 
-    /// Removes the departed nodes that are in the way of the next proposal, and no others: it does
-    /// not wait for the rest. Where they are many, or a multi is long, that takes several calls;
-    /// true at the end.
-    fn clear_the_way(&mut self, tree: &mut Tree, budget: &mut Budget) -> bool {
+    /// Looks whether departed nodes are in the way of the next proposal. Of a long multi that takes
+    /// several calls; true at the end, if none is.
+    fn look_for_obstacles(&mut self, tree: &Tree, budget: &mut Budget) -> bool {
+        self.is_obstructed = false;
         let Some(proposal) =
             self.writes.pipeline.committable_proposal().filter(|_| tree.is_reaping())
         else {
@@ -362,10 +364,8 @@ impl Quorum {
         };
         let all = parts_of(&proposal.txn);
         for txn in all.get(self.unobstructed..).unwrap_or_default() {
-            let max = usize::try_from(budget.left()).unwrap_or(usize::MAX);
-            let removed = tree.reap_before(txn, max);
-            budget.spend(removed as u64);
-            if budget.is_spent() {
+            self.is_obstructed = tree.must_reap_before(txn);
+            if self.is_obstructed || budget.is_spent() {
                 return false;
             }
             self.unobstructed += 1;
@@ -395,14 +395,14 @@ impl Quorum {
     }
 
     /// Returns how many there were.
-    fn push_events(&mut self, watched: &[Watched]) -> u64 {
-        debug_assert_eq!(watched.len(), self.batches.len(), "each shard is told, or is not");
+    fn push_events(&mut self, watching: &[bool]) -> u64 {
+        debug_assert_eq!(watching.len(), self.batches.len(), "each shard is told, or is not");
         let events = self.changes.len() as u64;
         for change in self.changes.drain(..) {
             let Change { zxid, kind, path, acl } = change;
             let event = Arc::new(Event { zxid, kind, path, acl });
             for (batch, _) in
-                self.batches.iter_mut().zip(watched).filter(|(_, watched)| !watched.is_nothing())
+                self.batches.iter_mut().zip(watching).filter(|(_, watching)| **watching)
             {
                 batch.items.push(BatchItem::Event(event.clone()));
             }
@@ -422,14 +422,6 @@ impl Quorum {
 /// Whether nothing after the proposal is applied yet.
 fn header_follows(proposal: &Proposal, tree: &Tree) -> bool {
     proposal.header.zxid > tree.last_zxid()
-}
-
-/// Whether anybody may watch for the end of any of the session's nodes. Where these are below very
-/// many others, that is not looked into.
-fn may_concern(tree: &Tree, session: SessionId, watched: &[Watched]) -> bool {
-    let parents = tree.parents_of_ephemerals(session, PARENTS_MAX);
-    let is_watched = |path: &String| watched.iter().any(|all| all.may_concern_children_of(path));
-    parents.is_none_or(|parents| parents.iter().any(is_watched))
 }
 
 /// So many events are to come, and wait in the batches until the last of them: a batch that grew
@@ -473,8 +465,6 @@ fn weight(txn: &Txn) -> u64 {
 const RECORDS_PER_UNIT: u64 = 8;
 /// Items for which a batch has room at the start, at most.
 const BATCH_ITEMS_RESERVED: usize = 256;
-/// Parents of a session's nodes that are looked at in one call.
-const PARENTS_MAX: usize = 256;
 /// Nodes whose events are made in one call.
 const ANNOUNCED_NODES_MAX: u64 = 256;
 /// Bytes that are copied in about the time of one unit.

@@ -250,6 +250,8 @@ pub struct Quorum {
     applying: Option<Applying>,
     /// Operations of the multi that comes next which no departed node is in the way of.
     unobstructed: usize,
+    /// What comes next waits for departed nodes to be removed.
+    is_obstructed: bool,
     /// The departure that is being announced to the shards, before the tree shows it. Invariant: it
     /// is the next to be committed.
     announcing: Option<Announcing>,
@@ -283,6 +285,7 @@ impl Quorum {
             digests: DigestCheck::default(),
             applying: None,
             unobstructed: 0,
+            is_obstructed: false,
             announcing: None,
             reaping: tree.is_reaping() || tree.is_counting_quotas(),
             wants_snapshot: false,
@@ -418,7 +421,7 @@ impl Quorum {
         // What was announced of a departure is in the new tree, or did not happen.
         self.announcing = None;
         self.batches.iter_mut().for_each(|batch| batch.items.clear());
-        self.unobstructed = 0;
+        (self.unobstructed, self.is_obstructed) = (0, false);
         self.reaping = tree.is_reaping() || tree.is_counting_quotas();
     }
 

@@ -3,15 +3,14 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::frontend::Hold;
-use crate::watch::Watched;
 use crate::zxid::Now;
 
 use super::quorum_core::QuorumCore;
@@ -34,7 +33,7 @@ pub struct Workload {
     pub shard: Option<Shard>,
     /// Written while the tree is held for reading, read by the quorum core while it holds the tree
     /// for writing.
-    pub watched: Option<Arc<sync::Mutex<Watched>>>,
+    pub watching: Option<Arc<sync::AtomicBool>>,
     pub core: Option<QuorumCore>,
     pub tree: SharedTree,
     /// Where long turns are counted.
@@ -206,9 +205,9 @@ impl Executor {
             times.end(Part::Tick);
         }
         let mut time = HoldTime::new(times.part_began(), hold_time(times.total()));
-        let Workload { core, tree, watched, .. } = load;
+        let Workload { core, tree, watching, .. } = load;
         let time = &mut time;
-        under_hold(tree, shard, watched.as_deref(), now, time, |shard, hold, time| {
+        under_hold(tree, shard, watching.as_deref(), now, time, |shard, hold, time| {
             times.end(Part::Drain);
             shard.drain_controls(ring, hold, now)?;
             while !hold.is_half_used()
@@ -273,7 +272,7 @@ impl Executor {
 pub(super) fn under_hold<R>(
     tree: &SharedTree,
     shard: &mut Shard,
-    watched: Option<&sync::Mutex<Watched>>,
+    watching: Option<&sync::AtomicBool>,
     now: Now,
     time: &mut HoldTime,
     serve: impl FnOnce(&mut Shard, &mut Hold<'_>, &mut HoldTime) -> R,
@@ -284,8 +283,8 @@ pub(super) fn under_hold<R>(
     if misordered!(WatchingSaidLate) {
         tree = None;
     }
-    if let Some(watched) = watched {
-        *watched.lock().unwrap_or_else(PoisonError::into_inner) = shard.watched();
+    if let Some(watching) = watching {
+        watching.store(shard.watching(), Ordering::Release);
     }
     drop(tree);
     served

@@ -18,7 +18,6 @@ use crate::handoff::{ConnId, ShardId};
 use crate::jute::{Reader, Writer};
 use crate::quorum::{self, Quorum, QuorumConfig};
 use crate::tree::Tree;
-use crate::watch::Watched;
 use crate::zxid::Now;
 
 use super::SharedTree;
@@ -135,7 +134,7 @@ struct World {
     quorum: Quorum,
     tree: SharedTree,
     links: [ShardLink; 1],
-    watched: [Watched; 1],
+    watching: [bool; 1],
     backlog: VecDeque<(ShardId, crate::handoff::ToShard)>,
     shard: Shard,
 }
@@ -155,7 +154,7 @@ impl World {
             to_quorum: Arc::new(Lane::new(8)),
             touches: Arc::new(Lane::new(8)),
             from_quorum: Arc::new(Lane::new(8)),
-            watched: Arc::default(),
+            watching: Arc::default(),
             still_ms: Arc::default(),
             local: true,
         };
@@ -176,8 +175,8 @@ impl World {
         let tree = Tree::new();
         let quorum = Quorum::new(QuorumConfig::default(), &tree, 0, NOW);
         let (tree, links) = (SharedTree::new(tree), [link]);
-        let (watched, backlog) = ([Watched::NOTHING], VecDeque::new());
-        let mut world = Self { quorum, tree, links, watched, backlog, shard };
+        let (watching, backlog) = ([false], VecDeque::new());
+        let mut world = Self { quorum, tree, links, watching, backlog, shard };
         for conn in [READER, WRITER] {
             let peer = "10.0.0.1:4000".parse().unwrap();
             world.shard.frontend().on_accept(conn, peer, NOW);
@@ -193,8 +192,8 @@ impl World {
 
     /// The shard takes in bytes of a client, under a hold.
     fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
-        let watched = Some(&*self.links[0].watched);
-        under_hold(&self.tree, &mut self.shard, watched, NOW, &mut long(), |shard, hold, _| {
+        let watching = Some(&*self.links[0].watching);
+        under_hold(&self.tree, &mut self.shard, watching, NOW, &mut long(), |shard, hold, _| {
             shard.frontend().on_bytes(conn, bytes, hold);
         })
         .unwrap();
@@ -215,14 +214,14 @@ impl World {
     }
 
     fn commit(&mut self) {
-        let Self { quorum, tree, links, watched, backlog, .. } = self;
-        commit(quorum, tree, links, watched, backlog, || true);
+        let Self { quorum, tree, links, watching, backlog, .. } = self;
+        commit(quorum, tree, links, watching, backlog, || true);
         assert!(!quorum.has_committable());
     }
 
     fn output(&mut self, conn: ConnId) -> Vec<u8> {
-        let watched = Some(&*self.links[0].watched);
-        under_hold(&self.tree, &mut self.shard, watched, NOW, &mut long(), |_, _, _| ()).unwrap();
+        let watching = Some(&*self.links[0].watching);
+        under_hold(&self.tree, &mut self.shard, watching, NOW, &mut long(), |_, _, _| ()).unwrap();
         std::mem::take(self.shard.frontend().output(conn))
     }
 }
@@ -298,15 +297,15 @@ fn holds() {
 }
 
 fn hold_and_commit() {
-    let World { mut quorum, tree, links, mut watched, mut backlog, mut shard } = World::new();
+    let World { mut quorum, tree, links, mut watching, mut backlog, mut shard } = World::new();
     let core = {
         let (tree, links) = (tree.clone(), links.clone());
         roomy(move || {
-            commit(&mut quorum, &tree, &links, &mut watched, &mut backlog, || true);
+            commit(&mut quorum, &tree, &links, &mut watching, &mut backlog, || true);
             assert!(!quorum.has_committable() && backlog.is_empty());
         })
     };
-    let said = Some(&*links[0].watched);
+    let said = Some(&*links[0].watching);
     for bytes in [read(1, OpCode::EXISTS, true), read(2, OpCode::GET_DATA, false)] {
         under_hold(&tree, &mut shard, said, NOW, &mut long(), |shard, hold, _| {
             shard.frontend().on_bytes(READER, &bytes, hold);

@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +17,6 @@ use log::{debug, error, warn};
 use crate::handoff::{ShardId, ToQuorum, ToShard, TouchReport};
 use crate::quorum::{Budget, Effect, Quorum, Stillness};
 use crate::txnlog::{Durable, NoRoom, PendingFlush, ROOM_RECORDS_LOW};
-use crate::watch::Watched;
 use crate::zxid::{Now, Zxid};
 
 use super::SharedTree;
@@ -27,7 +26,7 @@ use super::intake::{Intake, UNITS_PER_LOOK};
 use super::lane::Lane;
 use super::log::{Log, LogError, LogEvent};
 use super::ring::{Event, Ring, RingError};
-use super::sync::Mutex;
+use super::sync::AtomicBool;
 
 /// The queues between the core and one shard.
 #[derive(Clone)]
@@ -36,8 +35,8 @@ pub struct ShardLink {
     /// The sessions that the shard has heard of. Always taken, whatever requests wait for.
     pub touches: Arc<Lane<TouchReport>>,
     pub from_quorum: Arc<Lane<ToShard>>,
-    /// What the shard watches; written by the shard while it holds the tree for reading.
-    pub watched: Arc<Mutex<Watched>>,
+    /// Whether the shard holds any watch; written by the shard while it holds the tree for reading.
+    pub watching: Arc<AtomicBool>,
     /// The milliseconds for which the shard wants the tree to stay as it is. Nothing else is known
     /// by it: a value that comes late does no harm.
     pub still_ms: Arc<AtomicU32>,
@@ -84,7 +83,7 @@ pub struct QuorumCore {
     member: Option<Box<MemberShell>>,
     tree: SharedTree,
     shards: Vec<ShardLink>,
-    watched: Vec<Watched>,
+    watching: Vec<bool>,
     /// Messages that found a shard's lane full, oldest first.
     backlog: VecDeque<(ShardId, ToShard)>,
     /// When the flush under way began.
@@ -119,7 +118,7 @@ impl QuorumCore {
         inspections: Arc<SegQueue<Inspection>>,
         flush_warning: Duration,
     ) -> Self {
-        let watched = vec![Watched::NOTHING; shards.len()];
+        let watching = vec![false; shards.len()];
         let intake = Intake::new(shards.len());
         Self {
             quorum,
@@ -127,7 +126,7 @@ impl QuorumCore {
             member: None,
             tree,
             shards,
-            watched,
+            watching,
             backlog: VecDeque::new(),
             flushing: None,
             flushes: FlushReport::default(),
@@ -403,10 +402,10 @@ impl QuorumCore {
     /// Applies what is committed, a piece at a time, until the time for which readers may be kept
     /// out is over.
     fn commit(&mut self) {
-        let Self { quorum, tree, shards, watched, backlog, .. } = self;
+        let Self { quorum, tree, shards, watching, backlog, .. } = self;
         let began = Instant::now();
         let in_time = || began.elapsed() < HOLD_MAX;
-        self.work.commit_units += commit(quorum, tree, shards, watched, backlog, in_time);
+        self.work.commit_units += commit(quorum, tree, shards, watching, backlog, in_time);
     }
 
     fn run_effects(&mut self, ring: &mut Ring) -> Result<(), RingError> {
@@ -525,13 +524,13 @@ pub(super) fn commit(
     quorum: &mut Quorum,
     tree: &SharedTree,
     shards: &[ShardLink],
-    watched: &mut [Watched],
+    watching: &mut [bool],
     backlog: &mut VecDeque<(ShardId, ToShard)>,
     mut in_time: impl FnMut() -> bool,
 ) -> u64 {
     let mut tree = tree.write();
-    for (watched, shard) in watched.iter_mut().zip(shards) {
-        *watched = *shard.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    for (watching, shard) in watching.iter_mut().zip(shards) {
+        *watching = shard.watching.load(Ordering::Acquire);
     }
     let (mut done, mut late) = (0, Vec::new());
     while quorum.has_committable() && lanes_have_room(shards, backlog) && in_time() {
@@ -540,7 +539,7 @@ pub(super) fn commit(
             true => late.push((shard, message)),
             false => push(shards, backlog, shard, message),
         };
-        quorum.commit(&mut tree, &mut budget, watched, &mut hand_over);
+        quorum.commit(&mut tree, &mut budget, watching, &mut hand_over);
         done += COMMIT_UNITS - budget.left();
     }
     drop(tree);
@@ -604,7 +603,7 @@ mod tests {
             to_quorum: Arc::new(Lane::new(HANDOFF_QUEUE_MAX)),
             touches: Arc::new(Lane::new(TOUCH_REPORTS_MAX)),
             from_quorum: Arc::new(Lane::new(HANDOFF_QUEUE_MAX)),
-            watched: Arc::default(),
+            watching: Arc::default(),
             still_ms: Arc::default(),
             local: true,
         };

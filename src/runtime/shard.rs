@@ -16,7 +16,6 @@ use rustix::net::SendFlags;
 use crate::frontend::{CloseReason, Effect, Frontend, Hold};
 use crate::handoff::{ConnId, LateTouches, ShardId, ToQuorum, ToShard, TouchReport};
 use crate::tree::Tree;
-use crate::watch::Watched;
 use crate::zxid::Now;
 
 use super::admission::{Admission, Full};
@@ -151,9 +150,9 @@ impl Shard {
         &mut self.frontend
     }
 
-    /// What the frontend waits for watch events of, roughly.
-    pub fn watched(&self) -> Watched {
-        self.frontend.watched()
+    /// Whether the frontend waits for watch events at all.
+    pub fn watching(&self) -> bool {
+        self.frontend.is_watching()
     }
 
     /// Whether nothing is left to do after a [`Control::Drain`].

@@ -124,7 +124,7 @@ impl Wiring {
             to_quorum: Arc::new(Lane::<ToQuorum>::new(limits::HANDOFF_QUEUE_MAX)),
             touches: Arc::new(Lane::new(limits::TOUCH_REPORTS_MAX)),
             from_quorum: Arc::new(Lane::<ToShard>::new(limits::HANDOFF_QUEUE_MAX)),
-            watched: Arc::default(),
+            watching: Arc::default(),
             still_ms: Arc::default(),
             local: shared && shard == 0,
         };
@@ -190,7 +190,7 @@ fn spawn_all(
         let long_turns = wiring.long_turns.clone();
         let load = move |waker: Waker| {
             wakers(&waker);
-            Workload { shard: None, watched: None, core, tree, long_turns, stopping }
+            Workload { shard: None, watching: None, core, tree, long_turns, stopping }
         };
         threads.push(
             executor::spawn(spec, load, report_to(&ended_sender))
@@ -219,16 +219,16 @@ fn spawn_all(
         let core = core.take();
         let (core_wakers, shard_wakers) =
             (core.as_ref().map(|_| wiring.core_wakers()), wiring.shard_wakers(nth));
-        let (watched, tree, stopping) =
-            (wiring.lanes[nth].watched.clone(), tree.clone(), stop_shards.clone());
+        let (watching, tree, stopping) =
+            (wiring.lanes[nth].watching.clone(), tree.clone(), stop_shards.clone());
         let long_turns = wiring.long_turns.clone();
         let load = move |waker: Waker| {
             shard_wakers(&waker);
             if let Some(core_wakers) = core_wakers {
                 core_wakers(&waker);
             }
-            let watched = Some(watched);
-            Workload { shard: Some(shard), watched, core, tree, long_turns, stopping }
+            let watching = Some(watching);
+            Workload { shard: Some(shard), watching, core, tree, long_turns, stopping }
         };
         threads.push(
             executor::spawn(spec, load, report_to(&ended_sender))

@@ -15,7 +15,7 @@ use crate::txn::{Txn, TxnHeader};
 use crate::zxid::{SessionId, Zxid};
 
 use super::apply::Apply;
-use super::slab::{ROOT, Slot};
+use super::slab::Slot;
 use super::{Change, Known, Tree};
 
 /// The ephemerals of one session.
@@ -87,14 +87,6 @@ impl Tree {
         owned.map_or(0, |owned| self.find(path).map_or(0, |parent| owned.below(parent)))
     }
 
-    /// The paths of the nodes below which a session that [`Self::has_many_ephemerals`] has any.
-    /// `None` if there are more than `max`.
-    pub fn parents_of_ephemerals(&self, session: SessionId, max: usize) -> Option<Vec<String>> {
-        let parents = self.ephemerals.get(&session)?.by_parent.as_ref()?;
-        let path = |slot: &Slot| if *slot == ROOT { "/".to_owned() } else { self.path(*slot) };
-        (parents.len() <= max).then(|| parents.keys().map(path).collect())
-    }
-
     /// The events that watches must hear of when `session` departs by a transaction `zxid`: of up
     /// to `max` nodes after `after`, in Apache's order. Returns the last of them, `None` if there
     /// were no more.
@@ -147,7 +139,11 @@ impl Tree {
             let header = departed.header;
             match departed.owned.slots.first().copied() {
                 Some(slot) => {
-                    self.remove_departed(&header, slot);
+                    let path = self.path(slot);
+                    let apply =
+                        &mut Apply { header: &header, known: Known::default(), events: None };
+                    let gone = self.delete(apply, &path);
+                    assert!(gone.is_ok(), "a departed node is where it was");
                     removed += 1;
                 }
                 None => {
@@ -164,44 +160,22 @@ impl Tree {
         !self.departed.is_empty()
     }
 
-    /// Removes up to `max` of the departed nodes that `txn`, one operation, cannot be applied beside:
-    /// it makes a node where one of them is, or removes one below which some are. It need not wait
-    /// until [`Self::reap`] comes to them. Returns how many it has removed: fewer than `max` if no
-    /// more are in its way.
-    pub fn reap_before(&mut self, txn: &Txn, max: usize) -> usize {
+    /// Whether `txn` cannot be applied before [`Self::reap`] has gone on: it makes a node where a
+    /// departed one is, or removes one below which some are.
+    pub fn must_reap_before(&self, txn: &Txn) -> bool {
         if !self.is_reaping() {
-            return 0;
+            return false;
         }
-        let in_its_way = match txn {
+        match txn {
             Txn::Create(create) => {
-                let there = self.find(&create.path).filter(|slot| self.has_departed(*slot));
-                there.into_iter().take(max).collect()
+                self.find(&create.path).is_some_and(|slot| self.has_departed(slot))
             }
             Txn::Delete { path } | Txn::DeleteContainer { path } => {
-                self.find(path).map_or_else(Vec::new, |parent| self.some_departed(parent, max))
+                self.find(path).is_some_and(|slot| self.departed_below(slot) > 0)
             }
-            _ => Vec::new(),
-        };
-        for slot in &in_its_way {
-            let departed = self.departed.get(&SessionId(self.owner(*slot)));
-            let header = departed.expect("a departed node has a departed owner").header;
-            self.remove_departed(&header, *slot);
+            Txn::Multi(txns) => txns.iter().any(|txn| self.must_reap_before(txn)),
+            _ => false,
         }
-        in_its_way.len()
-    }
-
-    /// Up to `max` of the children of a node that are out of sight.
-    fn some_departed(&self, parent: Slot, max: usize) -> Vec<Slot> {
-        let count = self.departed_below(parent) as usize;
-        let departed = self.slab.children(parent).filter(|slot| self.has_departed(*slot));
-        departed.take(count.min(max)).collect()
-    }
-
-    fn remove_departed(&mut self, header: &TxnHeader, slot: Slot) {
-        let path = self.path(slot);
-        let apply = &mut Apply { header, known: Known::default(), events: None };
-        let gone = self.delete(apply, &path);
-        assert!(gone.is_ok(), "a departed node is where it was");
     }
 
     /// Whether the node is out of sight.

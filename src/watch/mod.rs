@@ -22,7 +22,6 @@
 
 mod cut_table;
 mod paths;
-mod watched;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -32,8 +31,6 @@ use std::hash::BuildHasher;
 use crate::codes::EventType;
 use cut_table::CutTable;
 use paths::{HASHER, Paths, Watchers};
-use watched::Parents;
-pub use watched::Watched;
 
 /// A set of ways in which one connection watches one path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +108,6 @@ pub struct WatchTable {
     /// Connections that are gone and whose watches are still to be removed.
     gone: VecDeque<Gone>,
     counts: Counts,
-    parents: Parents,
     /// Kept for its capacity: the connections that the event at hand concerns.
     told: Vec<u32>,
 }
@@ -189,7 +185,6 @@ impl WatchTable {
             free: Vec::new(),
             gone: VecDeque::new(),
             counts: Counts::default(),
-            parents: Parents::default(),
             told: Vec::new(),
         }
     }
@@ -203,7 +198,7 @@ impl WatchTable {
         let old = watchers.modes(number);
         let new = old.with(modes);
         watchers.put(number, new);
-        self.count(path, old, new);
+        self.count(old, new);
         if old == Modes::NONE {
             let paths = &mut self.watchers[number as usize].paths;
             paths.insert(HASHER.hash_one(id), id, |id| HASHER.hash_one(id));
@@ -228,7 +223,7 @@ impl WatchTable {
         }
         let new = old.without(modes);
         watchers.put(number, new);
-        self.count(path, old, new);
+        self.count(old, new);
         if new == Modes::NONE {
             forget(&mut self.watchers, number, id);
             self.drop_path_if_unwatched(id);
@@ -292,8 +287,7 @@ impl WatchTable {
         let old = watchers.modes(number);
         if old != Modes::NONE {
             watchers.put(number, Modes::NONE);
-            self.counts.change(old, Modes::NONE);
-            self.parents.change(&self.paths.get(id).path, old, Modes::NONE);
+            self.count(old, Modes::NONE);
             self.drop_path_if_unwatched(id);
         }
     }
@@ -360,11 +354,6 @@ impl WatchTable {
     /// removed.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    /// What is watched, roughly. A recursive watch may concern everything.
-    pub fn watched(&self) -> Watched {
-        if self.counts.recursive > 0 { Watched::ALL } else { self.parents.watched() }
     }
 
     /// A piece of the data table: up to `max` paths and watchers together from `from` on, each path
@@ -464,7 +453,7 @@ impl WatchTable {
         fire: &mut impl FnMut(u32),
     ) -> Option<u32> {
         let id = self.find(path)?;
-        let (counts, all, parents) = (&mut self.counts, &mut self.watchers, &mut self.parents);
+        let (counts, all) = (&mut self.counts, &mut self.watchers);
         let watchers = self.paths.watchers(id);
         let settles_later = watchers.len() > SETTLED_AT_ONCE_MAX;
         watchers.retain(|number, old| {
@@ -476,7 +465,6 @@ impl WatchTable {
             }
             let new = old.without(spent);
             counts.change(old, new);
-            parents.change(path, old, new);
             if new == Modes::NONE && !settles_later {
                 forget(all, number, id);
             }
@@ -499,9 +487,8 @@ impl WatchTable {
         }
     }
 
-    fn count(&mut self, path: &str, old: Modes, new: Modes) {
+    fn count(&mut self, old: Modes, new: Modes) {
         self.counts.change(old, new);
-        self.parents.change(path, old, new);
     }
 }
 

@@ -253,15 +253,6 @@ proptest! {
                 let (data, child, recursive) = (count(13), count(6), count(8));
                 prop_assert_eq!(table.counts(), Counts { data, child, recursive });
             }
-            let watched = table.watched();
-            for ((path, _), modes) in &model.watches {
-                prop_assert!(watched.may_concern_children_of(parent(path).unwrap_or(path)));
-                prop_assert!(modes & 6 == 0 || watched.may_concern_children_of(path));
-                prop_assert!(modes & 8 == 0 || watched == Watched::ALL);
-            }
-            if model.watches.is_empty() && !table.has_gone() {
-                prop_assert!(watched.is_nothing());
-            }
             for connection in (0..6).filter(|connection| !unsettled.contains_key(connection)) {
                 let paths = model.watches.keys().filter(|(_, other)| *other == connection).count();
                 prop_assert_eq!(table.watches_of(connection), paths);

@@ -176,7 +176,7 @@ fn b6_trailing_bytes_are_ignored_and_a_missing_last_field_is_not() {
         assert_eq!(world.err(conn, OpCode::GET_DATA, &path("/")), -5);
         let odd_bool = [path("/"), vec![7]].concat();
         assert_eq!(world.err(conn, OpCode::GET_DATA, &odd_bool), 0);
-        assert!(!world.front.watched().is_nothing());
+        assert!(world.front.is_watching());
     });
 }
 

@@ -24,7 +24,6 @@ use crate::jute::{Reader, Writer};
 use crate::txn::Txn;
 use crate::txn::{LogRecord, TxnHeader, read_log_record};
 use crate::txnlog::first_entry;
-use crate::watch::{Modes, WatchTable, Watched};
 
 /// A server without a disk: what is flushed is durable at once, unless a test holds it back.
 struct World {
@@ -37,7 +36,7 @@ struct World {
     told: Vec<(ShardId, ToShard)>,
     others: Vec<&'static str>,
     flushes: Vec<PendingFlush>,
-    watched: Vec<Watched>,
+    watching: Vec<bool>,
     auth: Arc<[Id]>,
     xid: i32,
     session: SessionId,
@@ -67,7 +66,7 @@ impl World {
             told: Vec::new(),
             others: Vec::new(),
             flushes: Vec::new(),
-            watched: vec![Watched::ALL; usize::from(config.shards)],
+            watching: vec![true; usize::from(config.shards)],
             auth: Arc::from([Id::new("ip", "127.0.0.1")]),
             xid: 0,
             session: SessionId(0x100),
@@ -141,7 +140,7 @@ impl World {
     fn commit(&mut self, units: u64) {
         let told = &mut self.told;
         let mut hand_over = |shard, message| told.push((shard, message));
-        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &self.watched, &mut hand_over);
+        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &self.watching, &mut hand_over);
     }
 
     fn work(&mut self, units: u64) {

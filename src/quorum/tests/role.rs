@@ -215,7 +215,7 @@ fn logs_roll_and_snapshots_fall_due() {
 #[test]
 fn events_and_replies_by_shard() {
     let mut world = World::with(QuorumConfig { shards: 3, ..QuorumConfig::default() });
-    world.watched = vec![Watched::NOTHING, Watched::ALL, Watched::NOTHING];
+    world.watching = vec![false, true, false];
     assert_eq!(world.create("/a"), 0);
     world.submit(OpCode::CREATE, create(Some("/a/b"), b"", 0));
     world.submit(OpCode::SET_DATA, set_data(Some("/a/b"), Some(b"1"), -1));
@@ -249,7 +249,7 @@ fn events_and_replies_by_shard() {
     assert_eq!(events, expected);
     assert_eq!((own.zxid, watcher.zxid), (Zxid(5), Zxid(5)));
 
-    world.watched = vec![Watched::ALL, Watched::NOTHING, Watched::NOTHING];
+    world.watching = vec![true, false, false];
     world.submit(OpCode::CREATE, create(Some("/a/c"), b"", 0));
     world.settle();
     let items = world.items();

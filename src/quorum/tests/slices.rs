@@ -109,22 +109,14 @@ fn the_sweep_looks_and_deletes_a_few_at_a_time() {
 
 /// A world in which the session has so many ephemerals below /p, and its closeSession is durable.
 fn with_departing(nodes: i64, watching: bool) -> World {
-    let mut world = with_departing_below(&["/p"], nodes);
-    world.watched = vec![if watching { Watched::ALL } else { Watched::NOTHING }];
-    world
-}
-
-/// The same with so many below each of the parents, one parent after the other.
-fn with_departing_below(parents: &[&str], nodes: i64) -> World {
     let mut world = World::new();
-    for parent in parents {
-        assert_eq!(world.create(parent), 0);
-        for node in 0..nodes {
-            world.submit(OpCode::CREATE, create(Some(&format!("{parent}/{node}")), b"", 1));
-        }
-        world.settle();
-        world.told.clear();
+    world.watching = vec![watching];
+    assert_eq!(world.create("/p"), 0);
+    for node in 0..nodes {
+        world.submit(OpCode::CREATE, create(Some(&format!("/p/{node}")), b"", 1));
     }
+    world.settle();
+    world.told.clear();
     world.submit(OpCode::CLOSE_SESSION, vec![]);
     world.session = SessionId(0x200);
     world.open(0x200);
@@ -180,33 +172,6 @@ fn a_session_with_very_many_ephemerals_ends_at_once_for_all_who_read() {
     }
 }
 
-/// No events are made, and nobody waits for them, where what is watched is elsewhere. One watch of
-/// the parent or of one of the nodes, and there are events.
-#[test]
-fn a_departure_that_nobody_watches_has_no_events() {
-    let nodes = 1000;
-    let elsewhere = [("/q/1", Modes::DATA, 0), ("/p", Modes::DATA, 0)];
-    let concerned = [("/p", Modes::CHILD), ("/p", Modes::PERSISTENT), ("/p/7", Modes::DATA)];
-    let concerned = concerned.map(|(path, modes)| (path, modes, 2 * nodes));
-    for (path, modes, expected) in elsewhere.into_iter().chain(concerned) {
-        let mut world = with_departing(nodes, false);
-        let mut watches = WatchTable::new();
-        watches.add(path, 0, modes);
-        world.watched = vec![watches.watched()];
-        world.poll();
-        world.flush();
-        let mut calls = 0;
-        while world.tree.get("/p/7").is_some() {
-            world.commit(40);
-            calls += 1;
-        }
-        assert_eq!(calls == 1, expected == 0, "{path}: {calls} calls");
-        let events =
-            world.items().iter().filter(|item| matches!(item, BatchItem::Event(_))).count();
-        assert_eq!(events as i64, expected, "{path}");
-    }
-}
-
 /// Others go on while the nodes are removed. Who needs a place that is not free yet waits for it.
 #[test]
 fn requests_go_on_beside_a_departure() {
@@ -236,52 +201,6 @@ fn requests_go_on_beside_a_departure() {
     assert_eq!(codes, [0, 0, -101, 0, 0, 0]);
     assert_eq!(world.tree.get("/p").unwrap().data(), Some(&b"again"[..]));
     assert_eq!((world.tree.node_count(), world.tree.is_reaping()), (7, false));
-}
-
-/// Who needs the place of a departed node does not wait for all that have departed before it, nor do
-/// those who come after.
-#[test]
-fn only_departed_nodes_in_the_way_are_removed_first() {
-    let nodes = 1000;
-    let mut world = with_departing(nodes, false);
-    let remade = |node| create(Some(&format!("/p/{node}")), b"new", 0);
-    world.submit(OpCode::CREATE, remade(nodes - 1));
-    let made = [nodes - 3, nodes - 2].map(|node| (1, remade(node)));
-    world.submit(OpCode::MULTI, multi(&made));
-    let last = world.submit(OpCode::CREATE, create(Some("/other"), b"", 0));
-    world.poll();
-    world.flush();
-    let mut calls = 0;
-    while !world.replies().iter().any(|reply| reply.xid == last && reply.err.is_ok()) {
-        world.commit(40);
-        calls += 1;
-        assert!(calls <= 4, "it waits for the removal of others");
-    }
-    assert!(world.tree.is_reaping(), "most of them are still to be removed");
-    world.settle();
-    assert_eq!(world.tree.get("/p").unwrap().stat().num_children, 3);
-    assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
-}
-
-/// A parent is removed while other departed nodes, which are not below it, stay for later.
-#[test]
-fn a_parent_is_removed_before_departed_nodes_elsewhere() {
-    let mut world = with_departing_below(&["/p", "/q"], 400);
-    world.watched = vec![Watched::NOTHING];
-    world.submit(OpCode::DELETE, delete(Some("/q"), -1));
-    let last = world.submit(OpCode::CREATE, create(Some("/q"), b"again", 0));
-    world.poll();
-    world.flush();
-    let mut calls = 0;
-    while !world.replies().iter().any(|reply| reply.xid == last && reply.err.is_ok()) {
-        world.commit(100);
-        calls += 1;
-        assert!(calls <= 12, "it goes on");
-    }
-    assert!(calls > 4, "400 nodes take several calls");
-    assert!(world.tree.is_reaping(), "those below /p are still to be removed");
-    world.settle();
-    assert_eq!(world.quorum.leader().outstanding.digest(), world.tree.digest());
 }
 
 /// So many setData of one multi, each of another node below /wide, which are there already.
@@ -490,7 +409,7 @@ fn a_quota_judges_each_operation_of_a_long_multi_at_its_moment() {
 fn a_long_multi_is_applied_in_slices() {
     for watching in [false, true] {
         let mut world = World::new();
-        world.watched = vec![if watching { Watched::ALL } else { Watched::NOTHING }];
+        world.watching = vec![watching];
         let nodes = 5000;
         let request = wide_multi(&mut world, nodes);
         let before = world.submit(OpCode::SET_DATA, set_data(Some("/wide"), Some(b"b"), 0));

@@ -2,7 +2,6 @@
 
 use crate::handoff::ToShard;
 use crate::quorum::{self, Budget};
-use crate::watch::Watched;
 use crate::zxid::{Now, Zxid};
 
 use super::super::defect::Defect;
@@ -88,13 +87,14 @@ impl Node {
 
     /// Applies some of what is committed.
     fn commit(&mut self, turn: &mut TurnContext<'_>) -> Checked {
-        let watched: Vec<Watched> = self.shards.iter().map(|shard| shard.front.watched()).collect();
+        let watching: Vec<bool> =
+            self.shards.iter().map(|shard| shard.front.is_watching()).collect();
         let (units, before) = (1 + turn.rng.below(40), self.tree.last_zxid().0);
         let (defect, shards, on_the_way) = (self.defect, &mut self.shards, &mut self.on_the_way);
         let mut hand_over = |shard, message| {
             push_to_shard(defect, shards, on_the_way, shard, message, turn.rng, &mut turn.out)
         };
-        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watched, &mut hand_over);
+        self.quorum.commit(&mut self.tree, &mut Budget::new(units), &watching, &mut hand_over);
         let done = (self.tree.last_zxid().0 - before) as u64;
         let is_new_epoch = self.tree.last_zxid().epoch() != Zxid(before).epoch();
         hold!(

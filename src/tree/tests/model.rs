@@ -303,16 +303,9 @@ fn depart(tree: &mut Tree, header: &TxnHeader, walks: &mut Walks) -> ErrorCode {
     if !tree.has_many_ephemerals(header.session) {
         return tree.apply(header, &Txn::CloseSession { paths: None }, None).err;
     }
-    let own = tree.ephemerals_of(header.session);
     tree.depart(header);
     for which in 0.. {
         walks.step(tree, which, 2);
-        // Some go in the order in which others are in need of their places, the last first.
-        if let Some(path) = own.iter().rev().nth(which * 2) {
-            let txn = create(path, CreateKind::Persistent);
-            assert!(tree.reap_before(&txn, 1) <= 1 && tree.reap_before(&txn, 1) == 0);
-            assert!(tree.find(path).is_none(), "{path} is removed");
-        }
         if tree.reap(1) == 0 {
             break;
         }

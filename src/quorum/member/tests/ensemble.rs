@@ -579,7 +579,7 @@ impl Ensemble {
             let mut told = Vec::new();
             let mut hand_over = |_, message| told.push(message);
             let budget = &mut Budget::new(u64::MAX);
-            node.quorum.commit(&mut node.tree, budget, &[Watched::NOTHING], &mut hand_over);
+            node.quorum.commit(&mut node.tree, budget, &[false], &mut hand_over);
             told.into_iter().for_each(|message| node.hear(message));
         }
         assert_eq!(node.quorum.report().digest_mismatches, 0);

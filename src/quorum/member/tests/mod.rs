@@ -13,7 +13,6 @@ use super::*;
 use crate::packet::{LearnerInfo, Packet, PacketStream};
 use crate::quorum::{Effect, QuorumConfig};
 use crate::txn::{Txn, TxnHeader, write_log_record};
-use crate::watch::Watched;
 use crate::zab::{LogReach, Members, QuorumSet, StepDown, SyncLimits, ZabSettings};
 use crate::zxid::SessionId;
 
@@ -169,7 +168,7 @@ impl World {
         }
         if self.quorum.has_committable() {
             let mut budget = crate::quorum::Budget::new(u64::MAX);
-            self.quorum.commit(&mut self.tree, &mut budget, &[Watched::NOTHING], &mut |_, _| {});
+            self.quorum.commit(&mut self.tree, &mut budget, &[false], &mut |_, _| {});
         }
         while let Some(effect) = self.member.poll() {
             self.effects.push(effect);

@@ -121,7 +121,7 @@ impl Server {
         let mut told = Vec::new();
         let mut hand_over = |_, message| told.push(message);
         let budget = &mut Budget::new(units);
-        self.quorum.commit(&mut self.tree, budget, &[Watched::ALL], &mut hand_over);
+        self.quorum.commit(&mut self.tree, budget, &[true], &mut hand_over);
         told.into_iter().for_each(|message| self.hear(message));
         true
     }
