@@ -249,7 +249,7 @@ mod tests {
     fn quotes_hold_words_together_and_a_lone_one_is_passed_over() {
         assert_eq!(split("  create /a 'b c'  \"d\" "), ["create", "/a", "b c", "d"]);
         assert_eq!(split("set /a \"x y"), ["set", "/a", "x", "y"]);
-        assert_eq!(split("set /a ab\"c d\""), ["set", "/a", "ab\"c", "d"]);
+        assert_eq!(split("set /a ab\"c d\""), ["set", "/a", "ab\"c", "d\""]);
         assert_eq!(split("set /a ''"), ["set", "/a", ""]);
         assert!(split(" \" ").is_empty());
     }
