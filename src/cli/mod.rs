@@ -4,9 +4,12 @@
 //!
 //! Exit codes are Apache's ([`crate::server::exit`]): 2 for usage and configuration.
 
+mod ask;
 mod client;
 mod ensemble;
 mod jvm;
+mod process;
+mod scripts;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -17,6 +20,10 @@ use clap::Args;
 
 pub use client::{CliArgs, cli};
 pub use ensemble::{EnsembleArgs, ensemble};
+pub use scripts::{
+    CheckArgs, ConfigArgs, HealthArgs, LinkArgs, ScriptArgs, check, config, health, link,
+    zk_cleanup, zk_server, zk_server_initialize,
+};
 
 use crate::server::config::{Flag, Level, Loaded, load};
 use crate::server::exit::Exit;
@@ -46,10 +53,13 @@ pub fn server(args: ServerArgs) -> ExitCode {
     }
 }
 
-/// The program's arguments with the command that a JVM's flags imply: `ringkeeper -Dkey=value`
-/// means the server.
-pub fn as_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+/// The program's arguments with the command that a name of Apache's or a JVM's flags imply:
+/// `zkServer.sh` is a subcommand of `program`, and `ringkeeper -Dkey=value` means the server.
+pub fn as_command(
+    arguments: impl IntoIterator<Item = OsString>,
+    program: &clap::Command,
+) -> Vec<OsString> {
+    let mut arguments = scripts::expand(arguments.into_iter().collect(), program);
     let first = arguments.get(1).and_then(|word| word.to_str());
     if first.is_some_and(|word| ["-D", "-X", "-cp"].iter().any(|flag| word.starts_with(flag))) {
         arguments.insert(1, "server".into());
@@ -98,7 +108,7 @@ file again.";
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -116,7 +126,8 @@ mod tests {
     fn words(line: &str) -> Option<Vec<OsString>> {
         let arguments =
             ["ringkeeper"].into_iter().chain(line.split_whitespace()).map(OsString::from);
-        let Command::Server(args) = Program::try_parse_from(as_command(arguments)).ok()?.command;
+        let arguments = as_command(arguments, &Program::command());
+        let Command::Server(args) = Program::try_parse_from(arguments).ok()?.command;
         Some(args.words)
     }
 

@@ -2,7 +2,6 @@
 //! happens when servers die. Each server is a process of its own, with its own directory, ports and
 //! log, started from this same program.
 
-mod ask;
 mod error;
 mod layout;
 mod ports;

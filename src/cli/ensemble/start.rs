@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::ask::{Said, ask};
+use crate::cli::ask::{Said, ask};
+
 use super::error::EnsembleError;
 use super::layout::{self, Member, Plan};
 use super::{Target, ports, process, status};

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::ask::{Said, ask};
+use crate::cli::ask::{Said, ask};
+
 use super::error::EnsembleError;
 use super::layout::{self, Member};
 use super::process;

@@ -39,7 +39,7 @@ pub use history::{Histories, HistoryChange};
 use lock::Lock;
 
 /// The directories of one server, locked against a second one for as long as this or a clone of it
-/// lives.
+/// lives; [`DataDir::beside`] locks nothing.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     /// `dataDir`.
@@ -75,6 +75,24 @@ impl DataDir {
         let (root, log_root) = (data_dir.to_owned(), data_log_dir.to_owned());
         let (stopping, histories) = (Arc::default(), Histories::default());
         let _locks = locks.into();
+        Ok(Self { root, log_root, snapshots, logs, stopping, histories, _locks })
+    }
+
+    /// The directories of a server that runs and has them locked, for a purge from outside; all up to
+    /// `committed` is committed.
+    pub fn beside(
+        data_dir: &Path,
+        data_log_dir: &Path,
+        committed: Zxid,
+    ) -> Result<Self, DataDirError> {
+        let snapshots = data_dir.join(VERSION_2);
+        let logs = data_log_dir.join(VERSION_2);
+        let logs = if same_dir(&snapshots, &logs)? { snapshots.clone() } else { logs };
+        let (root, log_root) = (data_dir.to_owned(), data_log_dir.to_owned());
+        let (stopping, histories) = (Arc::default(), Histories::default());
+        histories.begin_serving(committed);
+        histories.end_serving();
+        let _locks = Arc::from(Vec::new());
         Ok(Self { root, log_root, snapshots, logs, stopping, histories, _locks })
     }
 

@@ -22,7 +22,7 @@ use super::reader::Reader;
 use super::settings::{
     Autopurge, Config, CoreSettings, LineFormat, LoggingSettings, PlacementPolicy, WordList,
 };
-use super::sources::{FSYNC_WARNING, Flag, Sources};
+use super::sources::{FSYNC_WARNING, Flag, Setting, Sources};
 use super::values::{parse_int, parse_long};
 
 /// A configuration that may start, and what is to be said about it.
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub config: Config,
     /// In the order of the file's lines; every one is worth a line at start.
     pub notices: Vec<Notice>,
+    /// What was given where it works and does something, in no order that matters.
+    pub settings: Vec<Setting>,
 }
 
 /// The way files are read: the whole of one, given its path.
@@ -84,6 +86,13 @@ fn load_positional(
     let trouble = directory_trouble(data_dir, "data")
         .map(|text| Notice::warn(Origin::CommandLine, "datadir", text));
     loaded.notices.extend(trouble);
+    let keys = ["clientPort", "dataDir", "tickTime", "maxClientCnxns"];
+    let values = [port, data_dir].into_iter().chain(rest.iter().map(String::as_str));
+    loaded.settings.extend(keys.into_iter().zip(values).map(|(key, value)| Setting {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        origin: Origin::CommandLine,
+    }));
     Ok(loaded)
 }
 
@@ -93,7 +102,8 @@ fn with_properties(mut config: Config, flags: &[Flag]) -> Result<Loaded, ConfigE
     note_standings(&sources, &mut notices, false);
     let mut reader = Reader::new(&sources, &mut notices)?;
     read_properties(&mut config, &mut reader)?;
-    Ok(Loaded { config, notices })
+    let settings = sources.settings();
+    Ok(Loaded { config, notices, settings })
 }
 
 fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, ConfigError> {
@@ -129,7 +139,8 @@ fn load_file(path: &Path, flags: &[Flag], read: ReadFile<'_>) -> Result<Loaded, 
         ensemble.set(&mut config.quorum, total_memory());
         config.ensemble = Some(ensemble);
     }
-    Ok(Loaded { config, notices })
+    let settings = sources.settings();
+    Ok(Loaded { config, notices, settings })
 }
 
 fn read_entries(

@@ -32,6 +32,6 @@ pub mod values;
 
 pub use error::ConfigError;
 pub use load::{Loaded, load};
-pub use notice::{Level, Origin};
+pub use notice::{Level, Notice, Origin};
 pub use settings::{Config, LineFormat, LoggingSettings, PlacementPolicy, WordList};
-pub use sources::Flag;
+pub use sources::{Flag, HIDDEN, Setting};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{self, Key, Source, Standing};
+use super::keys::{self, Key, Shape, Source, Standing};
 use super::notice::{Notice, Origin, nearest_key};
 use super::properties::{Entry, trim};
 
@@ -21,6 +21,20 @@ pub(crate) struct Given {
     /// The key as it was written, for messages.
     pub written: String,
 }
+
+/// A setting that was given where it works and does something, to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The key by its name in the table.
+    pub key: String,
+    /// The text; [`HIDDEN`] in place of a secret.
+    pub value: String,
+    /// The place where it stood.
+    pub origin: Origin,
+}
+
+/// What is shown of a secret.
+pub const HIDDEN: &str = "(hidden)";
 
 /// All settings, sorted by where Apache would look for them.
 #[derive(Debug, Default)]
@@ -84,6 +98,19 @@ impl Sources {
             };
             works.then_some((name, given, key))
         })
+    }
+
+    /// What was given where it works and does something.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let given = self.file_keys().chain(self.property_keys());
+        let in_force =
+            given.filter(|(_, _, key)| matches!(key.standing, Standing::Used | Standing::Ensemble));
+        let shown = in_force.map(|(name, given, key)| {
+            let hidden = key.shape == Shape::Secret;
+            let value = if hidden { HIDDEN.to_owned() } else { given.value.clone() };
+            Setting { key: name.to_owned(), value, origin: given.origin }
+        });
+        shown.collect()
     }
 
     fn take_flag(&mut self, flag: &Flag, notices: &mut Vec<Notice>) {

@@ -1,4 +1,4 @@
-//! The word `srvr`, asked over the client port.
+//! Four-letter words, asked over the client port.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -36,14 +36,17 @@ impl Said {
 
 /// Asks the server whose client port is `address`.
 pub(super) fn ask(address: &(String, u16)) -> Said {
-    answer(address).map_or(Said::Nothing, |text| parse(&text))
+    answer(address, "srvr").map_or(Said::Nothing, |text| parse(&text))
 }
 
-fn answer((host, port): &(String, u16)) -> Option<String> {
-    let address = (host.as_str(), *port).to_socket_addrs().ok()?.next()?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+/// The answer to a word; none where nobody answers within seconds.
+pub(super) fn answer((host, port): &(String, u16), word: &str) -> Option<String> {
+    let addresses = (host.as_str(), *port).to_socket_addrs().ok()?.take(ADDRESSES_MAX);
+    let mut connected =
+        addresses.filter_map(|address| TcpStream::connect_timeout(&address, PATIENCE).ok());
+    let mut stream = connected.next()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(b"srvr").ok()?;
+    stream.write_all(word.as_bytes()).ok()?;
     let mut text = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
@@ -63,6 +66,8 @@ fn parse(text: &str) -> Said {
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A name may have several; each may take as long as [`PATIENCE`].
+const ADDRESSES_MAX: usize = 4;
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 #[cfg(test)]
