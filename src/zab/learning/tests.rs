@@ -174,6 +174,28 @@ fn a_row_of_commits_that_is_not_next_ends_the_role() {
     }
 }
 
+/// S57, ZOOKEEPER-2172, ZOOKEEPER-2819: an Apache leader changes the membership. The change is
+/// applied when it is committed and not before, and ends the role: this server goes on with its own
+/// membership only where it says so in its configuration.
+#[test]
+fn s57_a_reconfig_of_the_leader_is_applied_at_its_commit_and_ends_the_role() {
+    let why = Leave::Reconfigured { zxid: zxid(2) };
+    let expected = [LearnEffect::Apply { upto: zxid(2) }, LearnEffect::Leave { why }];
+    let mut learning = follower(2);
+    learning.on_packet(Packet::Commit { zxid: zxid(1) }, 0);
+    let applied = effects(&mut learning).0;
+    assert_eq!(applied.last(), Some(&LearnEffect::Apply { upto: zxid(1) }));
+    learning.on_packet(Packet::CommitAndActivate { zxid: zxid(2), designated: 3 }, 0);
+    assert_eq!(effects(&mut learning).0, expected);
+    // One that is not logged here is not applied.
+    let mut learning = follower(1);
+    effects(&mut learning);
+    learning.on_packet(Packet::CommitAndActivate { zxid: zxid(2), designated: 3 }, 0);
+    let (told, _) = effects(&mut learning);
+    assert!(!told.contains(&LearnEffect::Apply { upto: zxid(2) }), "{told:?}");
+    assert!(matches!(told[..], [LearnEffect::Leave { .. }, ..]), "{told:?}");
+}
+
 /// What is sent goes together, but not past an effect that comes in between.
 #[test]
 fn packets_that_are_sent_together_are_one_send() {

@@ -53,6 +53,32 @@ fn s27_what_was_committed_when_a_role_ended_is_applied_once() {
     ensemble.check_equal();
 }
 
+/// S57, ZOOKEEPER-2172, ZOOKEEPER-2819: whoever asks for another membership, and where, is refused:
+/// /zookeeper/config stays what it was, and the same at every server.
+#[test]
+fn s57_a_reconfig_changes_the_membership_of_no_server() {
+    let mut ensemble = Ensemble::formed();
+    ensemble.open(0, 0x100);
+    ensemble.open(1, 0x200);
+    let config = |ensemble: &Ensemble, at: usize| {
+        let node = ensemble.servers[at].tree.get("/zookeeper/config").unwrap();
+        (node.data().map(<[u8]>::to_vec), node.stat())
+    };
+    let before = config(&ensemble, 0);
+    let reconfig = record(|writer| {
+        text(writer, Some("server.4=127.0.0.4:1:2:participant;3"));
+        text(writer, Some("2"));
+        text(writer, None);
+        writer.i64(-1);
+    });
+    for (at, session) in [(0, 0x100), (1, 0x200)] {
+        let answer = ensemble.ask(at, session, OpCode::RECONFIG, reconfig.clone());
+        assert_eq!(answer, (ErrorCode::RECONFIG_DISABLED.0, false));
+    }
+    ensemble.check_equal();
+    (0..3).for_each(|at| assert_eq!(config(&ensemble, at), before, "server {at}"));
+}
+
 /// Bytes that are a request's record, or nearly so.
 fn any_record(random: &mut u64) -> (OpCode, Vec<u8>) {
     let mut pick = |end: u64| splitmix::next(random) % end;
