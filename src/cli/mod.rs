@@ -71,7 +71,7 @@ fn start(loaded: Loaded) -> ExitCode {
     let id = loaded.config.ensemble.as_ref().map(|ensemble| ensemble.me.0);
     let words = std::env::var("RUST_LOG").ok();
     if let Err(error) = logging::open(&loaded.config.logging, id, words.as_deref()) {
-        return refuse(&error, Exit::InvalidInvocation);
+        return refuse(&error, error.exit());
     }
     for notice in &loaded.notices {
         match notice.level {

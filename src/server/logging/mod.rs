@@ -26,6 +26,7 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::config::{LineFormat, LoggingSettings};
+use super::exit::Exit;
 use levels::{LevelError, Levels, asked_for};
 use line::{Form, LineMaker};
 use output::Output;
@@ -39,6 +40,16 @@ pub(crate) enum OpenError {
     Thread(io::Error),
 }
 
+impl OpenError {
+    /// The exit code of a server that ends for it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::File { .. } => Exit::InvalidInvocation,
+            Self::Thread(_) => Exit::UnexpectedError,
+        }
+    }
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,7 +59,10 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Thread(error) => {
-                write!(f, "no thread for the log: {error}; raise the limit of threads (ulimit -u)")
+                write!(
+                    f,
+                    "no thread for the log: {error}; raise the limit of threads: ulimit -u 4096"
+                )
             }
         }
     }
