@@ -107,9 +107,20 @@ impl Server {
         Self { child, address, home: home.to_path_buf(), lines: Vec::new() }
     }
 
-    /// The text that it has printed.
+    /// The text that it has printed. A thread of its own prints it, and may be a little behind: this
+    /// waits until no more comes for a moment, or a second at most.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
+        let read = || fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut said = read();
+        loop {
+            std::thread::sleep(Duration::from_millis(30));
+            let now = read();
+            if now == said || Instant::now() > deadline {
+                return now;
+            }
+            said = now;
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
