@@ -38,22 +38,12 @@ fn number<T: std::str::FromStr>(call: &Call<'_>, option: &str) -> Result<Option<
 fn tree(call: &Call<'_>) -> Done {
     let depth = number(call, "d")?.unwrap_or(usize::MAX);
     let root = call.words.arg(1);
-    let mut lines = vec![root.to_owned()];
-    let mut stack = vec![(root.to_owned(), String::new(), 0)];
     // Depth first; what is below a node stands under its line.
-    let mut shown = vec![(root.to_owned(), 0)];
-    if !call.out.json {
-        call.out.line(root);
-    }
-    let mut queue: Vec<(String, String, String, usize)> = Vec::new();
-    while let Some((path, indent, level)) = stack.pop().or_else(|| {
-        queue.pop().map(|(path, line, indent, level)| {
-            call.out.line(&line);
-            shown.push((path.clone(), level));
-            lines.push(line);
-            (path, indent, level)
-        })
-    }) {
+    let mut shown = Vec::new();
+    let mut stack = vec![(root.to_owned(), root.to_owned(), String::new(), 0)];
+    while let Some((path, line, indent, level)) = stack.pop() {
+        call.out.line(&line);
+        shown.push(json!({"path": path, "depth": level}));
         if level >= depth {
             continue;
         }
@@ -67,12 +57,10 @@ fn tree(call: &Call<'_>) -> Done {
             let (branch, below) =
                 if last { ("└── ", "    ") } else { ("├── ", "│   ") };
             let line = format!("{indent}{branch}{name}");
-            queue.push((child(&path, name), line, format!("{indent}{below}"), level + 1));
+            stack.push((child(&path, name), line, format!("{indent}{below}"), level + 1));
         }
     }
-    let nodes: Vec<_> =
-        shown.iter().map(|(path, depth)| json!({"path": path, "depth": depth})).collect();
-    call.out.json(&json!({"nodes": nodes}));
+    call.out.json(&json!({"nodes": shown}));
     Ok(())
 }
 
